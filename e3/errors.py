@@ -1,0 +1,58 @@
+"""Everything that E3 raises on purpose.
+
+::
+
+    E3Error
+     +-- ConfigurationError   a key of the stack configuration, before anything is made
+     +-- ProgramError         the MPyC program cannot be run as given
+     +-- PlatformError        this machine lacks a tool, a kernel feature or a permission
+     +-- HostError            a host is gone or does not answer
+     |    +-- ServiceError    a service on a host did not start or died
+     +-- LabError             the lab could not be built or does not behave as asked
+     +-- OverlayError         hosts that should reach each other do not
+     +-- AuthorityError       an identity was refused or could not be signed
+     +-- SessionError         a session that did not complete; carries its verdict
+
+Each message is one sentence or two: what is wrong (key and value where there
+are any), and what to do about it.
+"""
+
+
+class E3Error(Exception):
+    """Base of all errors that a user can act on."""
+
+
+class ConfigurationError(E3Error):
+    """A key of the stack configuration is unknown, missing or has a wrong value."""
+
+
+class ProgramError(E3Error):
+    """The MPyC program does not exist or cannot be run."""
+
+
+class PlatformError(E3Error):
+    """This machine lacks a tool, a kernel feature or a permission."""
+
+
+class HostError(E3Error):
+    """A host is gone or does not answer."""
+
+
+class ServiceError(HostError):
+    """A service on a host did not become ready, or died."""
+
+
+class LabError(E3Error):
+    """The lab could not be built, or does not behave as asked."""
+
+
+class OverlayError(E3Error):
+    """Hosts that should reach each other over the overlay do not."""
+
+
+class AuthorityError(E3Error):
+    """An identity was refused or could not be signed."""
+
+
+class SessionError(E3Error):
+    """A session that did not complete."""

@@ -1,0 +1,64 @@
+"""What is to be run: the stack configuration as typed, frozen values.
+
+Read by every layer and importing none of them; no pulumi. `e3.config` is the
+only place that makes an `Experiment`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A building block by its registered name, with the options that differ from its defaults."""
+
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """An MPyC program: a Python file, or a folder with an entry point (``__main__.py`` or ``main.py``).
+
+    ``path`` is the file or folder, ``entry`` the file that is run, relative to the folder
+    that is shipped. ``digest`` is the SHA-256 over names, modes and contents of all files shipped.
+    """
+
+    path: Path
+    entry: str
+    digest: str
+    args: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The program as a person would call it: its file or folder without ending."""
+        return self.path.stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One stack: its hosts, how they are joined, and what they compute.
+
+    ``regions`` maps a region to its number of hosts; ``latency_ms`` overrides round-trip
+    times in milliseconds by pair of regions, each pair in alphabetical order. ``parties`` is
+    the number of parties, at most one a host; ``trigger`` any text, a new one runs
+    the session again.
+    """
+
+    stack: str
+    fleet: Choice
+    regions: Mapping[str, int]
+    latency_ms: Mapping[tuple[str, str], float]
+    overlay: Choice
+    program: Program
+    parties: int
+    trigger: str
+    deadline_seconds: float
+    folder: Path
+    """Where the stack keeps its files on this machine: ``.e3/<stack>`` below the project."""
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """``<region>-<index>`` of every host, in the order of the configuration."""
+        return tuple(f"{region}-{i}" for region, count in self.regions.items() for i in range(count))

@@ -1,0 +1,244 @@
+"""The contracts between fleets, overlays and sessions.
+
+A *fleet* makes hosts, an *overlay* connects them, a *session* runs parties on
+them; each knows the others only through this module. Nothing here imports
+pulumi: these are values and protocols of the time when hosts exist.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+PathClass = Literal["direct", "relayed", "none"]
+"""How two hosts reach each other."""
+
+Reachability = Literal["public"]
+"""Who can open a connection to a host from outside of its own network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """A command that ended: exit status (negative for a signal) and what it wrote."""
+
+    exit: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file to be put on a host; ``owner`` is a user name there."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    owner: str = "root"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A daemon that a host keeps running, restarted when it dies.
+
+    ``ready`` is a command that exits 0 once the service serves. ``revision``
+    names the state of the files it reads: a start with another revision sends
+    ``reload_signal`` where there is one, and restarts the service where there is none.
+    """
+
+    name: str
+    argv: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ready: Sequence[str] = ("true",)
+    revision: str = ""
+    reload_signal: Literal["HUP", "USR1", "USR2"] | None = None
+
+
+class Writer(Protocol):
+    """The standard input of an attached process."""
+
+    def write(self, data: bytes) -> None:
+        """Buffer ``data``; await `drain` after a large one."""
+
+    async def drain(self) -> None:
+        """Return once the buffer is small again."""
+
+    def close(self) -> None:
+        """Close the process's standard input."""
+
+
+class Reader(Protocol):
+    """The standard output of an attached process."""
+
+    async def readline(self) -> bytes:
+        """Return one line with its end, or ``b""`` at the end of the stream."""
+
+
+class Process(Protocol):
+    """A command on a host whose life is tied to ours through its standard input.
+
+    When this side goes away, for whatever reason, the command reads the end of
+    its input; a command that wants to leave nothing behind ends then.
+    """
+
+    @property
+    def stdin(self) -> Writer:
+        """What the command reads."""
+
+    @property
+    def stdout(self) -> Reader:
+        """What the command writes; its standard error is merged into it."""
+
+    async def wait(self) -> int:
+        """Return the exit status, negative for a signal."""
+
+
+class Access(Protocol):
+    """How commands and files reach one host.
+
+    Called by overlays and sessions only. Each verb raises `HostError` when the
+    host is gone; a verb with a limit raises `TimeoutError` when it passes.
+    """
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float
+    ) -> Completed:
+        """Run a command to its end. A non-zero exit is a value, not an error."""
+
+    async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
+        """Write each file atomically, making folders as needed; return the paths that changed."""
+
+    async def get(self, paths: Sequence[str], *, timeout_seconds: float) -> Mapping[str, bytes]:
+        """Return the content of each path that exists."""
+
+    async def start(self, service: Service, *, timeout_seconds: float) -> None:
+        """Have the service running as described and ready; the same call again changes nothing.
+
+        Raises `ServiceError` with the service's last lines if it dies instead.
+        """
+
+    async def stop(self, name: str, *, timeout_seconds: float) -> None:
+        """Have no service of that name; without one nothing happens."""
+
+    def attach(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Process]:
+        """Start a command and hold it: leaving the context ends it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A machine that runs a party.
+
+    ``name`` is ``<region>-<index>``; ``system`` as Nix names it, such as
+    ``x86_64-linux``; ``underlay`` the IP address at which the network below
+    knows it. ``python`` is the interpreter of the party environment on that
+    host, ``tools`` the folder that holds the overlays' programs there.
+    """
+
+    name: str
+    region: str
+    system: str
+    underlay: str
+    reachability: Reachability
+    python: str
+    tools: str
+    access: Access
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Address and port where one party listens: one ``-P`` of MPyC."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return ``address:port``; the port is always given, as MPyC splits at the last colon."""
+        return f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """How one host reaches another over the overlay, both named; ``rtt_ms`` as measured."""
+
+    source: str
+    target: str
+    path_class: PathClass
+    rtt_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What `Overlay.connect` achieved; public values only, kept between deployments.
+
+    ``addresses`` gives each host's overlay address by host name. ``memory`` is
+    the overlay's own (certificates, blocklist, ...): JSON values that it gets
+    back at the next connect. ``renew_after`` is the Unix time from which
+    another connect is due although nothing changed, if there is one.
+    """
+
+    addresses: Mapping[str, str]
+    memory: Mapping[str, object] = field(default_factory=dict)
+    renew_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an overlay asks of its surroundings, as data.
+
+    ``tools`` are programs built by scripts/setup, ``packages`` come from the
+    distribution, ``authority`` is the certificate encoding to be signed, if any.
+    """
+
+    tools: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    authority: Literal["nebula"] | None = None
+    udp: bool = False
+    public_host: bool = False
+    tun: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningRequest:
+    """What an authority is asked to vouch for: this public key is that host at that address.
+
+    ``public_key`` is in the encoding's own text form; ``valid_seconds`` counts from now.
+    """
+
+    name: str
+    address: str
+    public_key: str
+    groups: tuple[str, ...]
+    valid_seconds: int
+
+
+class Authority(Protocol):
+    """Who signs the overlay's identities."""
+
+    @property
+    def certificate(self) -> str:
+        """The authority's own certificate, in the encoding's text form; public."""
+
+    async def sign(self, requests: Sequence[SigningRequest]) -> Sequence[str]:
+        """Return one certificate for each request, in order; raise `AuthorityError` if refused."""
+
+
+class Overlay(Protocol):
+    """One way of connecting hosts; a frozen dataclass whose fields are its options."""
+
+    needs: ClassVar[Needs]
+
+    async def connect(
+        self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
+    ) -> Network:
+        """Join the hosts, and only them; return once each has started what it needs.
+
+        ``previous`` is what the last connect returned. A host in both keeps its
+        address, and its services are not restarted unless their options changed; a
+        host only in ``previous`` is shut out for good. Calling it again with what
+        it returned changes nothing. The caller then proves that every pair talks.
+        """
+
+    async def paths(self, hosts: Sequence[Host], network: Network) -> Mapping[tuple[str, str], PathClass]:
+        """Return the class of each ordered pair of host names, as the overlay itself reports it."""
+
+    async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
+        """Remove from these hosts all that `connect` left there; hosts already gone are no error."""
