@@ -36,8 +36,8 @@ def main() -> None:
         TOOLS,
     )
     stacks = [] if options.all else options.stacks
-    python = ROOT / ".venv" / "bin" / "python"
-    needs = json.loads(run([python, "-m", "installer.needs", *stacks], environment={"PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}"}))
+    ask = [ROOT / ".venv/bin/python", "-m", "installer.needs", *stacks]
+    needs = json.loads(run(ask, environment={"PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}"}))
     path = _path_without_ours()
     go = Go(ROOT / "tools/go/requirements.txt", TOOLS, path)
     names = ["pulumi", "pulumi-language-python", *needs["tools"]]
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _path_without_ours() -> str:
-    """Return PATH as it is without scripts/activate: what we look for there is not what we built."""
+    """Return PATH as it is without scripts/activate: what we look for is not what we built."""
     folders = os.environ["PATH"].split(os.pathsep)
     return os.pathsep.join(folder for folder in folders if not folder.startswith(str(ROOT)))
 

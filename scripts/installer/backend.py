@@ -55,4 +55,4 @@ class Backend:
 
     def _git(self, *arguments: str) -> str:
         command = ["git", "-C", str(self.root), "config", "--local", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603  git's own configuration
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout

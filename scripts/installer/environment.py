@@ -3,10 +3,10 @@
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.steps import aside, digest, run
+from installer.steps import aside, digest, pip_install, run
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Environment:
     link: Path
     tools: Path
     # Not sys.executable: that may be the environment to be replaced.
-    python: Path = Path(sys.executable).resolve()
+    python: Path = field(default_factory=lambda: Path(sys.executable).resolve())
 
     @property
     def what(self) -> str:
@@ -43,8 +43,7 @@ class Environment:
         """See `Step`."""
         try:
             run([self.python, "-m", "venv", "--clear", self.folder])
-            pip = [self.folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
-            run([*pip, "install", "--quiet", "--require-hashes", "--requirement", self.lock])
+            pip_install(self.folder / "bin/python", self.lock)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise

@@ -7,10 +7,11 @@ deployment names the mistake together with the choices.
 import json
 import sys
 from pathlib import Path
+from typing import cast
 
 import yaml
 
-from e3.interfaces import Needs
+from e3.interfaces import Overlay
 from e3.overlays import OVERLAYS
 from installer.steps import ROOT
 
@@ -27,7 +28,7 @@ def overlay(stack: Path) -> str:
 def main(stacks: list[str]) -> None:
     """Print the union of these stacks' needs."""
     names = {overlay(ROOT / f"Pulumi.{stack}.yaml") for stack in stacks} or set(OVERLAYS)
-    needs: list[Needs] = [getattr(OVERLAYS[name], "needs") for name in names & set(OVERLAYS)]
+    needs = [cast(type[Overlay], OVERLAYS[name]).needs for name in names & set(OVERLAYS)]
     print(
         json.dumps(
             {

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,15 @@ from pathlib import Path
 
 from installer.steps import SetupError, aside, run
 
-BASE = ("iproute2", "iputils-ping", "nftables", "openssh-client", "openssh-server", "s6", "util-linux")
+BASE = (
+    "iproute2",
+    "iputils-ping",
+    "nftables",
+    "openssh-client",
+    "openssh-server",
+    "s6",
+    "util-linux",
+)
 BENCH = ("iperf3",)
 
 PROGRAM = {
@@ -38,56 +45,55 @@ class Packages:
     wanted: Sequence[str]
     tools: Path
     path: str = field(default_factory=lambda: f"{os.environ['PATH']}:{SYSTEM_PATH}")
+    root: bool = field(default_factory=lambda: os.geteuid() == 0)
 
     @property
     def what(self) -> str:
         """See `Step`."""
-        return f"system packages {' '.join(self.missing())} (usually 10-30 s)"
+        return f"system packages {' '.join(self._missing())} (usually 10-30 s)"
 
-    def missing(self) -> list[str]:
-        """Return the packages that are not there yet."""
+    def done(self) -> bool:
+        """See `Step`."""
+        return not self._missing()
+
+    def do(self) -> None:
+        """See `Step`."""
+        missing = self._missing()
+        apt = shutil.which("apt-get", path=self.path)
+        if not apt:
+            programs = ", ".join(f"{PROGRAM.get(name, name)} ({name})" for name in missing)
+            raise SetupError(
+                f"programs are missing: {programs}.\nInstall them with this system's package "
+                "manager (in brackets what Debian calls their packages), then type scripts/setup."
+            )
+        if not self.root:
+            command = f"sudo apt-get install --no-install-recommends {' '.join(missing)}"
+            raise SetupError(f"packages are missing. Type:\n    {command}\n    scripts/setup")
+        with aside(self.tools) as folder:
+            self._install(apt, missing, folder)
+
+    def _missing(self) -> list[str]:
         missing = [
-            name for name in self.wanted if not shutil.which(PROGRAM.get(name, name), path=self.path)
+            name
+            for name in self.wanted
+            if not shutil.which(PROGRAM.get(name, name), path=self.path)
         ]
         if importlib.util.find_spec("ensurepip") is None:
             missing.append(f"python{sys.version_info.major}.{sys.version_info.minor}-venv")
         return missing
 
-    def done(self) -> bool:
-        """See `Step`."""
-        return not self.missing()
-
-    def do(self) -> None:
-        """See `Step`."""
-        missing = self.missing()
-        by_hand = f"apt-get install --no-install-recommends {' '.join(missing)}"
-        if not shutil.which("apt-get"):
-            programs = ", ".join(f"{PROGRAM.get(name, name)} ({name})" for name in missing)
-            raise SetupError(
-                f"these programs are missing: {programs}.\nInstall them with the package manager of "
-                "this system (in brackets what Debian calls their packages), then type scripts/setup."
-            )
-        if os.geteuid() != 0:
-            raise SetupError(f"packages are missing. Type:\n    sudo {by_hand}\nthen scripts/setup.")
-        with aside(self.tools) as folder:
-            for name in SERVICE_COMMANDS:
-                stand_in = folder / name
-                stand_in.write_text("#!/bin/sh\nexit 0\n")
-                stand_in.chmod(stat.S_IRWXU)
-            install = [
-                "apt-get",
-                "install",
-                "--yes",
-                "--no-install-recommends",
-                # A lab needs sshd, the machine does not: packages find these stand-ins first.
-                # Unlike policy-rc.d that leaves nothing behind, however the set-up ends.
-                f"--option=DPkg::Path={folder}:{SYSTEM_PATH}",
-                *missing,
-            ]
-            environment = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
-            try:
-                run(install, environment=environment)
-            except SetupError:
-                # Most likely the lists of packages are missing or old.
-                run(["apt-get", "update"], environment=environment)
-                run(install, environment=environment, remedy=f"Type:\n    {by_hand}")
+    def _install(self, apt: str, missing: Sequence[str], folder: Path) -> None:
+        for name in SERVICE_COMMANDS:
+            (folder / name).write_text("#!/bin/sh\nexit 0\n")
+            (folder / name).chmod(0o755)
+        # A lab needs sshd, the machine does not: packages find these stand-ins first. Unlike a
+        # policy-rc.d, that changes nothing of the machine, however the set-up ends.
+        quiet = f"--option=DPkg::Path={folder}:{SYSTEM_PATH}"
+        install = [apt, "install", "--yes", "--no-install-recommends", quiet, *missing]
+        environment = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
+        try:
+            run(install, environment=environment)
+        except SetupError:
+            # Most likely the lists of packages are missing or old.
+            run([apt, "update"], environment=environment)
+            run(install, environment=environment)

@@ -1,4 +1,4 @@
-"""Programs written in Go: those on PATH if new enough, else built from the pinned modules in tools/.
+"""Programs written in Go: those on PATH if new enough, else built from the pins in tools/.
 
 A folder tools/NAME holds go.mod, go.sum and recipe.toml, whose keys are those of `Recipe`.
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.steps import ROOT, aside, digest, read, run, write
+from installer.steps import ROOT, aside, digest, pip_install, read, run, write
 
 BUILD = {
     "CGO_ENABLED": "0",  # the same program whether or not there is a C compiler
@@ -67,9 +67,9 @@ class Go:
         if read(home / "key") == key:
             return
         with aside(self.tools) as folder:
-            pip = [ROOT / ".venv/bin/python", "-m", "pip", "--disable-pip-version-check", "install"]
-            options = ["--quiet", "--no-compile", "--require-hashes", "--target", folder / "new"]
-            run([*pip, *options, "--requirement", self.lock])
+            pip_install(
+                ROOT / ".venv/bin/python", self.lock, "--no-compile", "--target", folder / "new"
+            )
             (folder / "new" / "key").write_text(key)
             if home.exists():
                 home.rename(folder / "old")
@@ -151,7 +151,7 @@ class Tool:
 
 
 def _output(argv: Sequence[str]) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout  # noqa: S603  a program that the user has on PATH
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
 def _version(text: str) -> tuple[int, ...]:

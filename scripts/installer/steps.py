@@ -1,4 +1,4 @@
-"""What the steps of the set-up share: their contract, running commands, files that are never half-made."""
+"""What the steps of the set-up share: contract, commands, files that are never half-made."""
 
 import contextlib
 import errno
@@ -57,7 +57,7 @@ def take(steps: Sequence[Step], tools: Path) -> None:
 
 def say(line: str) -> None:
     """Tell the user."""
-    print(f"set-up: {line}", file=sys.stderr, flush=True)  # noqa: T201  the user's terminal
+    print(f"set-up: {line}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def aside(tools: Path) -> Iterator[Path]:
-    """Give a new folder beside the final places, on the same file system; it is removed at the end."""
+    """Give a folder on the file system of the final places; it is removed at the end."""
     (tools / "aside").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=tools / "aside") as folder:
         yield Path(folder)
@@ -113,9 +113,9 @@ def run(
     environment: Mapping[str, str] | None = None,
     remedy: str = AGAIN,
 ) -> str:
-    """Run a command to its end and return what it printed; raise `SetupError` with its last lines."""
+    """Run a command and return what it printed; if it fails raise `SetupError` with the end."""
     command = [str(word) for word in argv]
-    done = subprocess.run(  # noqa: S603  the set-up's own commands
+    done = subprocess.run(
         command,
         cwd=cwd,
         env={**os.environ, **(environment or {})},
@@ -134,6 +134,12 @@ def run(
     return done.stdout
 
 
+def pip_install(python: Path, lock: Path, *options: str | Path) -> None:
+    """Install exactly what the lock names, from the package index of this machine."""
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    run([*pip, *options, "--require-hashes", "--requirement", lock])
+
+
 @contextlib.contextmanager
 def disk_full_explained(tools: Path) -> Iterator[None]:
     """Turn the system's "no space left" into a sentence that says where, and what to do."""
@@ -142,12 +148,11 @@ def disk_full_explained(tools: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
+        free = ", ".join(
+            f"{folder} has {shutil.disk_usage(folder).free / 1e6:,.0f} MB free"
+            for folder in (tools, Path.home(), Path(tempfile.gettempdir()))
+        )
         raise SetupError(
-            f"the disk is full: {_free(tools)} are free in {tools}, {_free(Path(tempfile.gettempdir()))}"
-            f" in {tempfile.gettempdir()}; set-up takes up to 4 GB, most of it Go's cache.\n"
-            f"Free some space. {AGAIN}"
+            f"the disk is full: {free}; set-up takes up to 4 GB, most of it Go's cache.\n"
+            f"Make room. {AGAIN}"
         ) from error
-
-
-def _free(folder: Path) -> str:
-    return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB"

@@ -1,0 +1,354 @@
+"""The pieces of scripts/setup, each on real files, real processes and a real Go build."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from installer.backend import STRIP, Backend
+from installer.environment import Environment
+from installer.packages import Packages
+from installer.programs import Go, Tool
+from installer.steps import ROOT, SetupError, take
+
+pytestmark = pytest.mark.unit
+
+MODULE = {
+    "go.mod": "module e3/tools/hello\n\ngo 1.24\n\ntool e3/tools/hello\n",
+    "go.sum": "",
+    "main.go": 'package main\n\nfunc main() { print("hello 1.2.3") }\n',
+    "recipe.toml": """
+        programs = ["hello"]
+        usually = "1 s"
+        version = ["hello", "--version"]
+        minimum = "1.2"
+    """,
+}
+
+STAND_IN_GO = """\
+#!/bin/sh
+# Builds a program that says hello; each build adds a line to the log beside this file.
+if [ "$1" = env ]; then echo go1.99; exit; fi
+echo build >> "$(dirname "$0")/log"
+while [ "$1" != -o ]; do shift; done
+printf '#!/bin/sh\\n' > "$2/hello"
+sleep "$(cat "$(dirname "$0")/seconds")"
+echo 'echo hello >&2' >> "$2/hello"
+chmod +x "$2/hello"
+"""
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def hello(folder: Path, *, path: str = os.environ["PATH"], tools: Path | None = None) -> Tool:
+    """Write the sources of a tool and return the step that makes it."""
+    source = folder / "hello"
+    source.mkdir(exist_ok=True)
+    for name, text in MODULE.items():
+        (source / name).write_text(textwrap.dedent(text))
+    # On a machine without Go, the one that set-up has brought.
+    go = Go(ROOT / "tools/go/requirements.txt", ROOT / ".tools", path)
+    return Tool(source, go, tools or folder / "tools", path)
+
+
+def said(tool: Tool) -> str:
+    program = tool.tools / "bin" / "hello"
+    return subprocess.run([program], capture_output=True, text=True, check=True).stderr.strip()
+
+
+def stand_in_go(folder: Path, *, seconds: float) -> str:
+    """Return a PATH with a Go whose builds take that long."""
+    script(folder / "go/go", STAND_IN_GO)
+    (folder / "go/seconds").write_text(str(seconds))
+    return f"{folder / 'go'}:{os.environ['PATH']}"
+
+
+def take_elsewhere(folder: Path, path: str) -> subprocess.Popen[str]:
+    """Take the step in another process, as a second set-up would."""
+    code = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from installer.programs import Go, Tool
+        from installer.steps import SetupError, take
+        folder, path = Path(sys.argv[1]), sys.argv[2]
+        tools = folder / "tools"
+        try:
+            take([Tool(folder / "hello", Go(folder / "lock", tools, path), tools, path)], tools)
+        except SetupError as error:
+            sys.exit(str(error))
+        """
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), path],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(fact: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class TestTool:
+    def test_is_built_once_and_again_when_its_pins_change(self, tmp_path: Path) -> None:
+        tool = hello(tmp_path)
+        assert not tool.done()
+        take([tool], tool.tools)
+        assert tool.done()
+        assert said(tool) == "hello 1.2.3"
+
+        first = (tool.tools / "bin/hello").stat().st_mtime_ns
+        take([tool], tool.tools)
+        assert (tool.tools / "bin/hello").stat().st_mtime_ns == first
+
+        (tool.source / "go.sum").write_text("\n")
+        assert not tool.done()
+        take([tool], tool.tools)
+        assert (tool.tools / "bin/hello").stat().st_mtime_ns > first
+
+    def test_that_does_not_build_says_why_and_keeps_the_one_before(self, tmp_path: Path) -> None:
+        tool = hello(tmp_path)
+        take([tool], tool.tools)
+        (tool.source / "main.go").write_text("package main\n\nfunc main() { missing() }\n")
+        (tool.source / "go.sum").write_text("\n")
+        with pytest.raises(SetupError, match=r"(?s)undefined: missing.*type scripts/setup again"):
+            take([tool], tool.tools)
+        assert said(tool) == "hello 1.2.3"
+        assert not tool.done()
+
+    @pytest.mark.parametrize(("version", "taken"), [("v1.10.0", True), ("1.1.9", False)])
+    def test_on_path_is_taken_if_new_enough(
+        self, tmp_path: Path, version: str, *, taken: bool
+    ) -> None:
+        theirs = script(tmp_path / "theirs/hello", f"#!/bin/sh\necho hello {version}\n")
+        tool = hello(tmp_path, path=f"{theirs.parent}:{os.environ['PATH']}")
+        take([tool], tool.tools)
+        assert ((tool.tools / "bin/hello").resolve() == theirs) is taken
+        assert tool.done()
+
+    def test_on_path_that_went_away_is_built(self, tmp_path: Path) -> None:
+        theirs = script(tmp_path / "theirs/hello", "#!/bin/sh\necho 1.2\n")
+        tool = hello(tmp_path, path=f"{theirs.parent}:{os.environ['PATH']}")
+        take([tool], tool.tools)
+        theirs.unlink()
+        assert not tool.done()
+        take([tool], tool.tools)
+        assert said(tool) == "hello 1.2.3"
+
+    @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+    def test_interrupted_leaves_nothing_half_made(
+        self, tmp_path: Path, how: signal.Signals
+    ) -> None:
+        tool = hello(tmp_path)
+        process = take_elsewhere(tmp_path, stand_in_go(tmp_path, seconds=2))
+        wait_for(lambda: any((tool.tools / "aside").glob("*/hello")))
+        process.send_signal(how)
+        process.communicate()
+        assert not (tool.tools / "bin/hello").exists()
+        assert not tool.done()
+
+        take([tool], tool.tools)
+        assert said(tool) == "hello 1.2.3"
+        assert list((tool.tools / "aside").iterdir()) == []
+
+    def test_is_built_once_by_two_at_once(self, tmp_path: Path) -> None:
+        tool = hello(tmp_path)
+        path = stand_in_go(tmp_path, seconds=0.5)
+        both = [take_elsewhere(tmp_path, path) for _ in range(2)]
+        told = "".join(process.communicate()[1] for process in both)
+        assert [process.returncode for process in both] == [0, 0]
+        assert "another set-up is at work in this folder; waiting for it" in told
+        assert (tmp_path / "go/log").read_text() == "build\n"
+        assert said(tool) == "hello"
+
+    def test_with_a_full_disk_says_so_and_leaves_nothing(self, tmp_path: Path) -> None:
+        tool = hello(tmp_path)
+        # Whole if it fits; the program has 1.5 MB, the disk 1 MB.
+        inside = textwrap.dedent(
+            f"""
+            set -e
+            mkdir -p {tool.tools}
+            mount -t tmpfs -o size=1m none {tool.tools}
+            cd {ROOT / "scripts"}
+            {sys.executable} - <<'END' || echo "exit $?"
+            import sys
+            from pathlib import Path
+            from installer.programs import Go, Tool
+            from installer.steps import ROOT, SetupError, take
+            source, tools = Path({str(tool.source)!r}), Path({str(tool.tools)!r})
+            path = {tool.path!r}
+            go = Go(ROOT / "tools/go/requirements.txt", ROOT / ".tools", path)
+            try:
+                take([Tool(source, go, tools, path)], tools)
+            except SetupError as error:
+                sys.exit(str(error))
+            END
+            find {tool.tools} -type f
+            """
+        )
+        namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+        if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+            pytest.skip("no permission for a mount namespace")
+        done = subprocess.run(
+            [*namespace, "sh", "-c", inside], capture_output=True, text=True, check=True
+        )
+        assert "the disk is full: " in done.stderr
+        assert "Make room." in done.stderr
+        assert done.stdout.splitlines() == ["exit 1", f"{tool.tools}/lock"]
+
+
+class TestPackages:
+    def test_are_named_with_what_to_type_if_not_root(self, tmp_path: Path) -> None:
+        script(tmp_path / "apt-get", "#!/bin/sh\nexit 1\n")
+        step = Packages(["nftables", "tor"], tmp_path, path=str(tmp_path), root=False)
+        assert not step.done()
+        with pytest.raises(SetupError, match=r"sudo apt-get install .* nftables tor\n"):
+            step.do()
+
+    def test_are_named_with_their_programs_without_apt(self, tmp_path: Path) -> None:
+        step = Packages(["nftables", "tor"], tmp_path, path=str(tmp_path), root=True)
+        with pytest.raises(SetupError, match=r"nft \(nftables\), tor \(tor\)"):
+            step.do()
+
+    def test_are_installed_with_new_lists_if_need_be_and_no_service(self, tmp_path: Path) -> None:
+        """The stand-in for apt-get knows no package before an update, as on a fresh machine."""
+        log = tmp_path / "log"
+        apt = f"""\
+            #!/bin/sh
+            echo "$1" >> {log}
+            case "$1 $*" in
+                update*) touch {tmp_path}/lists ;;
+                *"DPkg::Path="*)
+                    [ -e {tmp_path}/lists ] || {{ echo "unable to locate nftables"; exit 100; }}
+                    path=${{4##*=}}
+                    PATH=${{path%%:*}} invoke-rc.d nftables start && echo quiet >> {log}
+                    printf '#!/bin/sh\\n' > {tmp_path}/nft && chmod +x {tmp_path}/nft ;;
+            esac
+        """
+        script(tmp_path / "apt-get", textwrap.dedent(apt))
+        step = Packages(["nftables"], tmp_path / "tools", path=str(tmp_path), root=True)
+        take([step], tmp_path / "tools")
+        assert step.done()
+        assert log.read_text().split() == ["install", "update", "install", "quiet"]
+
+
+class TestEnvironment:
+    def test_is_replaced_as_a_whole_or_not_at_all(self, tmp_path: Path) -> None:
+        lock, link, tools = tmp_path / "lock.txt", tmp_path / ".venv", tmp_path / "tools"
+        lock.write_text("")
+        link.mkdir()  # made by hand, or by an older set-up
+        environment = Environment(lock, link, tools)
+        take([environment], tools)
+        assert environment.done()
+        whole = link.resolve()
+
+        lock.write_text("./missing.whl --hash=sha256:00\n")
+        assert not environment.done()
+        with pytest.raises(SetupError, match=r"missing\.whl"):
+            take([environment], tools)
+        assert link.resolve() == whole
+        assert (link / "bin/python").exists()
+        assert list(tools.glob("venv-*")) == [whole]
+
+
+class TestBackend:
+    def test_has_a_passphrase_that_is_private_and_stays(self, tmp_path: Path) -> None:
+        backend = Backend(tmp_path, tmp_path / ".tools")
+        take([backend], tmp_path / ".tools")
+        passphrase = tmp_path / ".e3/passphrase"
+        first = passphrase.read_text()
+        assert len(first) > 40
+        assert stat.S_IMODE(passphrase.stat().st_mode) == 0o600
+
+        (tmp_path / ".e3/state").rmdir()
+        assert not backend.done()
+        take([backend], tmp_path / ".tools")
+        assert passphrase.read_text() == first
+
+    def test_keeps_the_salt_of_the_passphrase_out_of_git(self, tmp_path: Path) -> None:
+        def git(*arguments: str) -> str:
+            identity = ["-c", "user.name=e3", "-c", "user.email=e3@localhost"]
+            command = ["git", "-C", str(tmp_path), *identity, *arguments]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        git("init", "--quiet")
+        shutil.copy(ROOT / ".gitattributes", tmp_path)
+        stack = tmp_path / "Pulumi.dev.yaml"
+        stack.write_text("config:\n  e3:overlay: plain\n")
+        git("add", ".gitattributes", stack.name)
+        git("commit", "--quiet", "--message", "x")
+        Backend(tmp_path, tmp_path / ".tools").do()
+        with stack.open("a") as file:
+            file.write("encryptionsalt: v1:x:y\n")
+        assert git("diff") == ""
+        git("add", "--all")
+        assert git("diff", "--cached", stack.name) == ""
+        assert git("config", "--get", STRIP[0]).strip() == STRIP[1]
+
+
+class TestScripts:
+    def test_set_up_without_a_new_python_says_what_to_install(self, tmp_path: Path) -> None:
+        setup = script(tmp_path / "scripts/setup", (ROOT / "scripts/setup").read_text())
+        # A Python that is too old, as far as the script can tell.
+        script(tmp_path / "bin/python3", "#!/bin/sh\nexit 1\n")
+        (tmp_path / "bin/dirname").symlink_to(shutil.which("dirname") or "")
+        done = subprocess.run(
+            ["/bin/sh", setup],
+            env={"PATH": str(tmp_path / "bin")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "Python 3.11 or newer is needed" in done.stderr
+        assert "apt-get install python3 python3-venv" in done.stderr
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "dash"])
+    def test_activate_serves_each_shell(self, tmp_path: Path, shell: str) -> None:
+        if not shutil.which(shell):
+            pytest.skip(f"no {shell} here")
+        script(tmp_path / "scripts/activate", (ROOT / "scripts/activate").read_text())
+        script(tmp_path / ".venv/bin/python", "#!/bin/sh\n")
+        script(tmp_path / ".tools/bin/pulumi", "#!/bin/sh\n")
+        # Twice, as PATH must not grow; from elsewhere where the shell allows it.
+        elsewhere = f"cd /; . {tmp_path}/scripts/activate" if shell != "dash" else ":"
+        command = f"set -u; . scripts/activate; {elsewhere}; echo $PATH; env | grep ^PULUMI_"
+        done = subprocess.run(
+            [shell, "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        path, *variables = done.stdout.splitlines()
+        assert path.startswith(f"{tmp_path}/.venv/bin:{tmp_path}/.tools/bin:")
+        assert path.count(f"{tmp_path}/.venv/bin") == 1
+        assert f"PULUMI_HOME={tmp_path}/.e3/pulumi" in variables
+        assert f"PULUMI_CONFIG_PASSPHRASE_FILE={tmp_path}/.e3/passphrase" in variables
+        assert "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true" in variables
+
+    def test_activate_before_set_up_says_what_to_type(self, tmp_path: Path) -> None:
+        script(tmp_path / "scripts/activate", (ROOT / "scripts/activate").read_text())
+        done = subprocess.run(
+            ["bash", "-c", ". scripts/activate || echo still here"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == "still here\n"
+        assert f"type:  {tmp_path}/scripts/setup" in done.stderr
