@@ -1,0 +1,90 @@
+"""Secret Santa: a random permutation without fixed points, drawn by nobody.
+
+Who gives a present to whom? Each of n players gets one present and gives one, to
+somebody else. The permutation is uniformly random among all that have no fixed point
+(derangements), and while it is drawn it is secret for every party: no coalition of
+fewer than half of the parties can choose or foresee it. At the end all learn the result.
+(To tell each player only whom they give to, open to party i its own entry alone:
+`mpc.output(santa[i], receivers=i)`.)
+
+Permutations are drawn with Fisher and Yates' shuffle, whose swaps are secret: step i
+swaps entry i with an entry that a secret random unit vector selects. One permutation in
+e = 2.718... has no fixed point, so several are drawn at a time: over long distances
+rounds cost more than multiplications. To test one, the product of all s[i] - i is
+opened after multiplication by a random number: zero, or nothing but "not zero".
+
+Run it by hand with three parties on this machine:
+
+    python secret_santa.py -M3
+    python secret_santa.py -M3 --players 10
+"""
+
+import argparse
+
+from mpyc.runtime import mpc
+
+AT_A_TIME = 6
+"""Candidates drawn in parallel: all have a fixed point in 6 % of the cases."""
+
+
+def arguments() -> argparse.Namespace:
+    """Return the program's own options; MPyC has taken out its own."""
+    parser = argparse.ArgumentParser(description="Draw a Secret Santa.")
+    parser.add_argument(
+        "-n",
+        "--players",
+        type=int,
+        metavar="N",
+        help="number of players, at least 2 (default: one a party, at least 4)",
+    )
+    options = parser.parse_args()
+    if options.players is None:
+        options.players = max(4, len(mpc.parties))
+    if options.players < 2:
+        parser.error(f"--players {options.players}: one player alone has nobody to give to")
+    return options
+
+
+def random_permutation(sectype, n):
+    """Return a uniformly random permutation of range(n), secret for all parties."""
+    permutation = [sectype(i) for i in range(n)]
+    for i in range(n - 1):
+        rest = permutation[i:]
+        select = mpc.random.random_unit_vector(sectype, n - i)
+        chosen = mpc.in_prod(rest, select)
+        # the chosen entry goes to the front, and the front to where that was
+        moved = mpc.scalar_mul(rest[0] - chosen, select)
+        rest = mpc.vector_add(rest, moved)
+        permutation[i:] = [chosen, *rest[1:]]
+    return permutation
+
+
+async def random_derangement(sectype, n):
+    """Return a uniformly random permutation of range(n) without fixed points, secret for all."""
+    while True:
+        candidates = [random_permutation(sectype, n) for _ in range(AT_A_TIME)]
+        fixed = [
+            mpc.is_zero_public(mpc.prod([s - i for i, s in enumerate(candidate)]))
+            for candidate in candidates
+        ]
+        for candidate, has_fixed_point in zip(candidates, await mpc.gather(fixed)):
+            if not has_fixed_point:
+                return candidate
+
+
+async def main() -> None:
+    """Draw a derangement and print it."""
+    n = arguments().players
+    # a prime field, larger than every entry, and than what Shamir's sharing needs
+    sectype = mpc.SecFld(min_order=max(n, len(mpc.parties)) + 1)
+
+    async with mpc:
+        santa = [int(s) for s in await mpc.output(await random_derangement(sectype, n))]
+
+    for giver, receiver in enumerate(santa):
+        print(f"player {giver} gives to player {receiver}")
+    print("santa:", santa)
+
+
+if __name__ == "__main__":
+    mpc.run(main())

@@ -1,0 +1,164 @@
+"""What E3 adds to MPyC, from outside, at the moment a program imports it.
+
+Nothing happens in a program that does not import mpyc, and no file of mpyc is
+touched: a finder on `sys.meta_path` lets Python load ``mpyc`` as ever and adds
+
+- the listener at the party's overlay address alone (MPyC binds all addresses);
+- reports of each step: loaded, connecting, connected, stopping, stopped, lost, raised;
+- a stream of its own for MPyC's log lines, which it writes between the program's results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from socket import socket
+from types import ModuleType
+from typing import Any, Protocol, TextIO
+
+Attributes = Any
+"""MPyC has no types; its modules, runtime and loop are used by attribute."""
+
+
+class Report(Protocol):
+    """Tells the runner what happens, see `e3.party.protocol`."""
+
+    def __call__(self, kind: str, **fields: object) -> None:
+        """Report one event."""
+
+
+def install(report: Report, log: TextIO, listener: socket | None) -> None:
+    """Have MPyC report, log to ``log`` and listen at ``listener``, as soon as it is imported."""
+    sys.meta_path.insert(
+        0,
+        Finder(
+            {
+                "mpyc": functools.partial(load_package, log),
+                "mpyc.asyncoro": functools.partial(load_connections, report),
+                "mpyc.runtime": functools.partial(load_runtime, report, listener),
+            }
+        ),
+    )
+
+
+Load = Callable[[Callable[[], None], Attributes], None]
+"""Executes a module by calling its first argument, and changes the module around that."""
+
+
+class Finder(MetaPathFinder):
+    """Finds the modules named as Python would, and has them loaded in a special way."""
+
+    def __init__(self, loads: dict[str, Load]) -> None:
+        """Load each module named by its own function."""
+        self._loads = loads
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where a module comes from, None for any that is not ours to change."""
+        load = self._loads.get(name)
+        if load is None:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                self._redirect(spec.loader, load)
+                return spec
+        return None
+
+    @staticmethod
+    def _redirect(loader: Loader, load: Load) -> None:
+        execute = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            load(functools.partial(execute, module), module)
+
+        loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader
+
+
+def load_package(log: TextIO, execute: Callable[[], None], package: Attributes) -> None:
+    """Load ``mpyc``, whose logging goes to what is standard output at that moment."""
+    with contextlib.redirect_stdout(log):
+        execute()
+
+
+def load_connections(report: Report, execute: Callable[[], None], module: Attributes) -> None:
+    """Load ``mpyc.asyncoro``: report lost connections, and exceptions in MPyC's coroutines."""
+    execute()
+    exchanger = module.MessageExchanger
+    lose = exchanger.connection_lost
+    handle = module.exception_handler
+
+    @functools.wraps(lose)
+    def connection_lost(self: Attributes, exc: Exception | None) -> None:
+        if self.peer_pid is not None and not getattr(self.runtime, "e3_stopping", False):
+            report("lost", peer=self.peer_pid)
+        lose(self, exc)
+
+    @functools.wraps(handle)
+    def exception_handler(loop: Attributes, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None:
+            report("raised", error=f"{type(error).__name__}: {error}"[:500])
+        handle(loop, context)
+
+    exchanger.connection_lost = connection_lost
+    module.exception_handler = exception_handler
+
+
+def load_runtime(
+    report: Report, listener: socket | None, execute: Callable[[], None], module: Attributes
+) -> None:
+    """Load ``mpyc.runtime``: report each start and shutdown, and listen where we are asked to."""
+    execute()
+    runtime = module.Runtime
+    report("loaded", version=runtime.version)
+    start, shutdown = runtime.start, runtime.shutdown
+    sockets = [] if listener is None else [listener]
+
+    @functools.wraps(start)
+    async def reported_start(self: Attributes) -> None:
+        report("connecting")
+        self.e3_stopping = False
+        with listening(self, sockets):
+            await start(self)
+        report("connected")
+
+    @functools.wraps(shutdown)
+    async def reported_shutdown(self: Attributes) -> None:
+        # the barrier is shutdown's own: past it, MPyC counts the bytes that it logs
+        while self._pc_level > self._program_counter[1]:
+            await module.asyncio.sleep(0)
+        peers = [getattr(peer, "protocol", None) for peer in self.parties]
+        report("stopping", sent_bytes=[getattr(peer, "nbytes_sent", 0) for peer in peers])
+        self.e3_stopping = True
+        await shutdown(self)
+        report("stopped")
+
+    runtime.start, runtime.shutdown = reported_start, reported_shutdown
+
+
+@contextlib.contextmanager
+def listening(runtime: Attributes, sockets: list[socket]) -> Any:
+    """Have MPyC's listener, which names a port alone, at this party's own address."""
+    loop, own = runtime._loop, runtime.parties[runtime.pid]
+    create_server = loop.create_server
+
+    def create_own_server(factory: Attributes, host: object = None, **options: Any) -> Attributes:
+        if host is None and options.get("port") == own.port:
+            if sockets:  # made before the program began; gone once the first start is over
+                del options["port"]
+                options["sock"] = sockets.pop()
+            else:
+                host = own.host
+        return create_server(factory, host, **options)
+
+    loop.create_server = create_own_server
+    try:
+        yield
+    finally:
+        del loop.create_server

@@ -1,0 +1,87 @@
+"""Processes of the program: tied to the runner, found and ended with all their children."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """Make every orphan below this process its child, daemons included."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when ``parent`` dies."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the call
+        os._exit(1)
+
+
+class Family:
+    """A child process, and whatever descends from it."""
+
+    def __init__(self, pid: int) -> None:
+        """Watch over ``pid``, which this process has forked."""
+        self.pid = pid
+        self.status: int | None = None
+        """How the child ended: its exit status, negative for a signal; None while it runs."""
+
+    def reap(self) -> bool:
+        """Collect every child that has ended, adopted ones too; return whether others are left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.pid:
+                self.status = os.waitstatus_to_exitcode(status)
+
+    def kill(self, *, timeout_seconds: float = 2.0) -> int:
+        """Kill all that is left of the family; return how many processes outlived the child.
+
+        Killing a parent hands its children to us, so this goes on until there are none.
+        """
+        # blocked, so that an end between two looks is not missed
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        deadline = time.monotonic() + timeout_seconds
+        strays: set[int] = set()
+        left = self.reap()
+        outlived = self.status is not None
+        while left and time.monotonic() < deadline:
+            found = {self.pid, *descendants(os.getpid())}
+            strays |= found - {self.pid}
+            for pid in found if self.status is None else found - {self.pid}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+            left = self.reap()
+        return len(strays) if outlived else 0
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below ``pid``, parents before children."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{entry}/stat", "rb") as stat:
+                    parent = int(stat.read().rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry))
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found

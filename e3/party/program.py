@@ -1,0 +1,108 @@
+"""The program's own process: becomes what ``python program.py -P ... -I pid`` would be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from types import ModuleType, TracebackType
+
+from e3.party import hooks
+from e3.party.protocol import Spec
+
+OURS = os.path.dirname(__file__)
+
+
+class Reporter:
+    """Tells the runner what the program does; a line is written at once, or not at all."""
+
+    def __init__(self, fd: int) -> None:
+        """Write to ``fd``, which no program started from this one inherits."""
+        self._fd = fd
+
+    def __call__(self, kind: str, **fields: object) -> None:
+        """Report one event, see `e3.party.protocol`."""
+        line = json.dumps({"e3": kind, "at": time.monotonic(), **fields}) + "\n"
+        try:
+            os.write(self._fd, line.encode())
+        except OSError:  # the runner is going away, and takes this process along
+            return
+
+
+def run(spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str, int]) -> None:
+    """Run the program as ``__main__``; leaves by `SystemExit` where the program does not end well."""
+    os.setsid()
+    for number, action in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        signal.signal(number, action)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal
+    report = Reporter(ends["events"])
+    hooks.install(report, os.fdopen(ends["log"], "w", buffering=1), listener)
+    path = os.path.join(folder, "program", spec.entry)
+    main = become_main(path, spec.argv)
+    try:
+        with open(path, "rb") as source:
+            code = compile(source.read(), path, "exec", dont_inherit=True)
+        exec(code, vars(main))
+    except SystemExit as exit:
+        if isinstance(exit.code, str):
+            report("raised", error=exit.code)
+        raise
+    except BaseException as error:
+        report("raised", error=summary(error))
+        forget_us(error)
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def become_main(path: str, argv: list[str]) -> ModuleType:
+    """Make this interpreter look as if it had been started with the program; return its module."""
+    folder = os.path.dirname(path)
+    os.chdir(folder)
+    sys.dont_write_bytecode = False
+    sys.argv = argv
+    sys.path[0] = folder
+    main = ModuleType("__main__")
+    main.__file__ = path
+    vars(main)["__builtins__"] = __builtins__
+    for name in [name for name in sys.modules if name.partition(".")[0] == "e3"]:
+        del sys.modules[name]  # the program's own modules may have that name
+    sys.modules["__main__"] = main
+    return main
+
+
+def summary(error: BaseException) -> str:
+    """Return the last line of an exception's traceback, at most 500 characters of it."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text.strip().splitlines()[0][:500]
+
+
+def forget_us(error: BaseException) -> None:
+    """Remove this package's frames from a traceback, so that it looks as it does without E3."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = without_us(one.__traceback__)
+            todo += [one.__cause__, one.__context__]
+
+
+def without_us(frames: TracebackType | None) -> TracebackType | None:
+    """Return a chain of frames without those of this package."""
+    kept: list[TracebackType] = []
+    while frames is not None:
+        if os.path.dirname(frames.tb_frame.f_code.co_filename) != OURS:
+            kept.append(frames)
+        frames = frames.tb_next
+    for frame, following in zip(kept, [*kept[1:], None], strict=True):
+        frame.tb_next = following
+    return kept[0] if kept else None

@@ -1,0 +1,130 @@
+"""What deployer and runner say to each other: one JSON object a line, both ways.
+
+The deployer sends one ``spec``, then ``beat`` from time to time, and ``stop``
+where it wants an end. The runner answers with events; each has ``at``, the
+seconds since it had read the spec, by its own monotonic clock:
+
+=============  ===============================================================
+``ready``      the runner has its spec; ``python`` is its version
+``refused``    the program cannot be started: ``reason``
+``started``    the program's process runs
+``loaded``     the program has imported mpyc; ``version``
+``connecting`` the program called ``mpc.start``
+``connected``  all parties are connected
+``lost``       the connection to party ``peer`` ended before its time
+``stopping``   the program called ``mpc.shutdown``; ``sent_bytes`` to each peer
+``stopped``    all connections are closed
+``raised``     the program met an exception that nothing caught: ``error``
+``output``     the program wrote ``text`` to ``stream``
+``alive``      the answer to ``beat``
+``exited``     all is over, no process is left: see `Exit`
+=============  ===============================================================
+
+Both ends give the other up after `SILENCE_SECONDS` without a line.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+VERSION = 1
+"""Of this protocol; deployer and runner are shipped together, parties may not be."""
+
+BEAT_SECONDS = 4.0
+SILENCE_SECONDS = 20.0
+
+STREAMS = ("log", "stderr", "stdout")
+"""What a program writes to; ``log`` is where MPyC's own log lines go."""
+
+START = (
+    "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, sys.argv[1] + '/runner'); "
+    "from e3.party.runner import main; main(sys.argv[1])()"
+)
+"""The runner as ``python -I -c START <folder of the session>``.
+
+That folder holds ``runner``, a tree with this package in it, and ``program``, the
+program's files.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What one party is to run.
+
+    ``parties`` are (address, port) by pid. ``keep_bytes`` of each stream are passed
+    on as they come, and the last few of the rest; a party that writes more
+    than ``flood_bytes`` is stopped.
+    """
+
+    session: str
+    pid: int
+    parties: tuple[tuple[str, int], ...]
+    entry: str
+    args: tuple[str, ...]
+    keep_bytes: int = 1_000_000
+    flood_bytes: int = 100_000_000
+    version: int = VERSION
+
+    @property
+    def argv(self) -> list[str]:
+        """The program's ``sys.argv``.
+
+        MPyC's options stand first, since a program's own arguments may end with ``-- x``.
+        """
+        endpoints = (f"{address}:{port}" for address, port in self.parties)
+        options = [word for endpoint in endpoints for word in ("-P", endpoint)]
+        return [self.entry, *options, "-I", str(self.pid), *self.args]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """How a party ended.
+
+    ``exit`` is the program's own status, negative for a signal, and None where the
+    runner stopped it: ``why`` is then ``stop``, ``flood``, ``silence`` or ``end``
+    (of its input). ``seconds`` is the program's running time, ``written`` the
+    bytes it wrote by stream, ``strays`` the processes it left behind.
+    """
+
+    exit: int | None
+    why: str
+    seconds: float
+    written: dict[str, int]
+    strays: int
+
+
+def encode(kind: str, **fields: object) -> bytes:
+    """Return one line that says ``kind``."""
+    return json.dumps({"e3": kind, **fields}, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> dict[str, object] | None:
+    """Return what a line says, or None if it is none of ours (a banner, a traceback)."""
+    if not line.startswith(b'{"e3":'):
+        return None
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def encode_spec(spec: Spec) -> bytes:
+    """Return the line that carries a spec."""
+    return encode("spec", **asdict(spec))
+
+
+def decode_spec(line: bytes) -> Spec | None:
+    """Return the spec in a line, or None if there is none that this version understands."""
+    message = decode(line)
+    if message is None or message.pop("e3") != "spec" or message.get("version") != VERSION:
+        return None
+    fields: dict[str, object] = {name: message[name] for name in Spec.__dataclass_fields__}
+    parties = message["parties"]
+    args = message["args"]
+    if not isinstance(parties, list) or not isinstance(args, list):
+        return None
+    fields["parties"] = tuple((str(address), int(port)) for address, port in parties)
+    fields["args"] = tuple(map(str, args))
+    return Spec(**fields)  # type: ignore[arg-type]  # the fields came from encode_spec

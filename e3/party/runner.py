@@ -1,0 +1,300 @@
+"""The runner: starts one party, reports on it, and takes it along when it ends.
+
+One process a party, ``python -I -c START <runner> <session>`` (`e3.party.protocol`).
+It forks the program's process from itself, so a party costs one start of the
+interpreter. Its own life hangs on its standard input: when that ends (the
+deployer is done, was interrupted, killed or cut off), the program and all its
+descendants are killed, the session's folder is removed, and the runner ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+from e3.party import program
+from e3.party.capture import Capture
+from e3.party.processes import Family, adopt_orphans, die_with_parent
+from e3.party.protocol import (
+    BEAT_SECONDS,
+    SILENCE_SECONDS,
+    STREAMS,
+    Exit,
+    Spec,
+    decode,
+    decode_spec,
+    encode,
+)
+
+
+class Refused(Exception):
+    """The program cannot be started; the message says why."""
+
+
+class Channel:
+    """The line to the deployer; never blocks, so that a stalled deployer stalls nothing here."""
+
+    def __init__(self) -> None:
+        """Take over standard input and output under numbers that the program does not inherit."""
+        self.fd_in, self.fd_out = os.dup(0), os.dup(1)
+        self.over = False
+        """The deployer is gone: its end of a pipe is closed."""
+        self.heard = self.born = time.monotonic()
+        self._incoming = b""
+        self._outgoing = bytearray()
+        os.set_blocking(self.fd_out, False)
+
+    def say(self, kind: str, *, at: float | None = None, **fields: object) -> None:
+        """Send one event, stamped with its time, or now."""
+        seconds = (time.monotonic() if at is None else at) - self.born
+        self._outgoing += encode(kind, at=round(seconds, 6), **fields)
+        self.flush()
+
+    def flush(self) -> bool:
+        """Write what can be written at once; return whether nothing is left."""
+        try:
+            while self._outgoing:
+                del self._outgoing[: os.write(self.fd_out, self._outgoing)]
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.over = True
+            self._outgoing.clear()
+        return True
+
+    def hear(self) -> list[bytes]:
+        """Wait for the deployer to say something; return the lines that are complete."""
+        data = os.read(self.fd_in, 65536)
+        self.over = self.over or not data
+        self.heard = time.monotonic()
+        *lines, self._incoming = (self._incoming + data).split(b"\n")
+        return lines
+
+    def close(self, *, timeout_seconds: float = 1.0) -> None:
+        """Send what is left, if the deployer still takes it."""
+        deadline = time.monotonic() + timeout_seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.fd_out, selectors.EVENT_WRITE)
+            while not self.flush() and (left := deadline - time.monotonic()) > 0:
+                selector.select(left)
+
+
+class Leash:
+    """The loop that holds a running program."""
+
+    def __init__(self, spec: Spec, channel: Channel, family: Family, inputs: dict[str, int]):
+        """Watch ``family`` and read ``inputs``: its streams by name, and its ``events``."""
+        self.spec = spec
+        self.channel = channel
+        self.family = family
+        self.why = ""
+        self._began = time.monotonic()
+        self._reported = b""
+        self._events = inputs["events"]
+        self._captures = [Capture(name, inputs[name], spec.keep_bytes) for name in STREAMS]
+        self._selector = selectors.DefaultSelector()
+        self._watch(os.pidfd_open(family.pid), self._check)
+        self._watch(channel.fd_in, self._obey)
+        self._watch(self._events, self._relay)
+        for capture in self._captures:
+            self._watch(capture.fd, partial(self._pass_on, capture))
+
+    def hold(self) -> None:
+        """Return when the program has ended, or must end; `why` says in which way."""
+        while not self.why:
+            for key, _ in self._selector.select(BEAT_SECONDS):
+                key.data()
+            if not self.channel.flush():
+                self._await_channel()
+            if self.channel.over:
+                self.why = "end"
+            elif time.monotonic() - self.channel.heard > SILENCE_SECONDS:
+                self.why = "silence"
+
+    def end(self) -> None:
+        """Kill what is left of the program, and report all that is known about it."""
+        seconds = round(time.monotonic() - self._began, 6)
+        self.family.reap()
+        natural = self.family.status
+        strays = self.family.kill()
+        os.set_blocking(self._events, False)
+        with contextlib.suppress(BlockingIOError):
+            while self._relay():
+                pass
+        for capture in self._captures:
+            self._finish(capture)
+        written = {capture.stream: capture.total_bytes for capture in self._captures}
+        why = "" if natural is not None else self.why
+        end = Exit(exit=natural, why=why, seconds=seconds, written=written, strays=strays)
+        self.channel.say("exited", **vars(end))
+
+    def _watch(self, fd: int, act: Callable[[], object]) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, act)
+
+    def _check(self) -> None:
+        self.family.reap()
+        if self.family.status is not None:
+            self.why = "exit"
+
+    def _obey(self) -> None:
+        for line in self.channel.hear():
+            message = decode(line)
+            if message is not None and message["e3"] == "beat":
+                self.channel.say("alive")
+            elif message is not None and message["e3"] == "stop":
+                self.why = self.why or "stop"
+
+    def _relay(self) -> bool:
+        data = os.read(self._events, 65536)
+        if not data and not self.why:
+            self._selector.unregister(self._events)
+        *lines, self._reported = (self._reported + data).split(b"\n")
+        for line in lines:
+            message = decode(line + b"\n")
+            if message is not None:
+                self.channel.say(str(message.pop("e3")), **message)  # type: ignore[arg-type]
+        return bool(data)
+
+    def _pass_on(self, capture: Capture) -> None:
+        fd = capture.fd
+        text = capture.read()
+        if text:
+            self.channel.say("output", stream=capture.stream, text=text)
+        if not capture.open:
+            self._selector.unregister(fd)
+        if sum(capture.total_bytes for capture in self._captures) > self.spec.flood_bytes:
+            self.why = "flood"
+
+    def _finish(self, capture: Capture) -> None:
+        """Read what the dead have left in the pipe, and close it."""
+        while capture.open and capture.total_bytes <= self.spec.flood_bytes:
+            before = capture.total_bytes
+            text = capture.read()
+            if text:
+                self.channel.say("output", stream=capture.stream, text=text)
+            if capture.total_bytes == before:
+                capture.close()
+        for text in capture.finish():
+            self.channel.say("output", stream=capture.stream, text=text)
+
+    def _await_channel(self) -> None:
+        """Wait until the deployer takes more or says something; nothing is read meanwhile."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.channel.fd_out, selectors.EVENT_WRITE)
+            selector.register(self.channel.fd_in, selectors.EVENT_READ)
+            if any(key.fd == self.channel.fd_in for key, _ in selector.select(BEAT_SECONDS)):
+                self._obey()
+
+
+def main(folder: str) -> Callable[[], object]:
+    """Run one party from ``folder``; return what this process does next: be the program, or end."""
+    runner = os.getpid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the deployer's to handle
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    adopt_orphans()
+    channel = Channel()
+    try:
+        spec = read_spec(channel)
+        channel.say("ready", python=platform.python_version())
+        listener = listen(spec)
+        pipes = {name: os.pipe() for name in (*STREAMS, "events")}
+        if (pid := os.fork()) == 0:
+            die_with_parent(runner)
+            return partial(program.run, spec, folder, listener, inherit(channel, pipes))
+        hold(Leash(spec, channel, Family(pid), keep(listener, pipes)))
+    except Refused as refusal:
+        channel.say("refused", reason=str(refusal))
+    finally:
+        if os.getpid() == runner:
+            channel.close()
+            remove(folder)
+    return partial(os._exit, 0)
+
+
+def read_spec(channel: Channel) -> Spec:
+    """Return what the deployer wants to be run, its first line."""
+    while not channel.over:
+        for line in channel.hear():
+            spec = decode_spec(line)
+            if spec is None:
+                raise Refused("the runner and the deployer are of different versions of E3")
+            channel.born = time.monotonic()
+            return spec
+    raise Refused("the deployer went away")
+
+
+def listen(spec: Spec) -> socket.socket | None:
+    """Return the socket at which higher parties expect this one; party 0 only dials.
+
+    It listens before any program runs: so a port in use is found at once, nobody
+    can take it meanwhile, and a peer's first attempt to connect succeeds.
+    """
+    if spec.pid == 0:
+        return None
+    address, port = spec.parties[spec.pid]
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+        listener.listen(max(100, len(spec.parties)))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            holder = f"port {port} of {address} is in use; end the program that listens there"
+            raise Refused(holder) from None
+        raise Refused(f"cannot listen at {address} port {port}: {error.strerror}") from None
+    return listener
+
+
+def inherit(channel: Channel, pipes: dict[str, tuple[int, int]]) -> dict[str, int]:
+    """Give a freshly forked child its own streams; return the ends that it writes to."""
+    os.close(channel.fd_in)
+    os.close(channel.fd_out)
+    for reading, _ in pipes.values():
+        os.close(reading)
+    ends = {name: writing for name, (_, writing) in pipes.items()}
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (ends.pop("stdout"), 1), (ends.pop("stderr"), 2)):
+        os.dup2(source, target)
+        os.close(source)
+    return ends
+
+
+def keep(listener: socket.socket | None, pipes: dict[str, tuple[int, int]]) -> dict[str, int]:
+    """Close what belongs to the child; return the ends to read from."""
+    if listener is not None:
+        listener.close()
+    for _, writing in pipes.values():
+        os.close(writing)
+    return {name: reading for name, (reading, _) in pipes.items()}
+
+
+def hold(leash: Leash) -> None:
+    """See the program through to its end, which comes however this process ends."""
+    try:
+        leash.channel.say("started")
+        leash.hold()
+    finally:
+        leash.end()
+
+
+def remove(folder: str) -> None:
+    """Remove a folder and all that is in it."""
+    for path, folders, files in os.walk(folder, topdown=False):
+        for name in (*files, *folders):
+            entry = os.path.join(path, name)
+            with contextlib.suppress(OSError):
+                os.rmdir(entry) if name in folders and not os.path.islink(entry) else os.unlink(
+                    entry
+                )
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)

@@ -1,0 +1,181 @@
+"""Conducting a session: all parties from shipping to verdict, within the deadline."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.resources import files as resources
+from pathlib import Path
+
+from e3.interfaces import File, Host
+from e3.interfaces import Path as NetworkPath
+from e3.party.protocol import BEAT_SECONDS, Spec
+from e3.session import programs
+from e3.session.evidence import Evidence
+from e3.session.party import LEAVE_SECONDS, Party
+from e3.session.plan import Plan, Seat
+from e3.session.results import SessionResult
+from e3.session.verdicts import End, Verdict, decide, timed_out
+
+RUNNER = ("__init__", "capture", "hooks", "processes", "program", "protocol", "runner")
+"""The modules of `e3.party` that a party needs."""
+
+
+async def conduct(
+    plan: Plan,
+    hosts: Sequence[Host],
+    *,
+    overlay: str,
+    sessions: Path,
+    deadline_seconds: float,
+    paths: Sequence[NetworkPath] = (),
+) -> SessionResult:
+    """Run a session and return how it went; leaves no process and no file on the hosts.
+
+    ``hosts`` are at least those of the plan; ``overlay`` is the name of what joins them,
+    and ``paths`` how. Evidence goes to a new folder below ``sessions``, each party's
+    output as it comes. Raises `ProgramError` before anything is shipped if the program
+    changed since it was planned. When the task is cancelled, the session ends within
+    seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
+    """
+    session = Session(plan, hosts, overlay, sessions, deadline_seconds, paths)
+    return await session.run()
+
+
+def new_id() -> str:
+    """Return a name for a session: its time in UTC, and four characters against equal times."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def runner_files() -> list[File]:
+    """Return the party runner as files below a session's folder: the package and its name alone."""
+    package = resources("e3.party")
+    own = [
+        File(
+            path=f"runner/e3/party/{name}.py",
+            content=package.joinpath(f"{name}.py").read_bytes(),
+        )
+        for name in RUNNER
+    ]
+    return [File(path="runner/e3/__init__.py", content=b""), *own]
+
+
+class Session:
+    """One run; `conduct` is its only user."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        hosts: Sequence[Host],
+        overlay: str,
+        sessions: Path,
+        deadline_seconds: float,
+        paths: Sequence[NetworkPath],
+    ) -> None:
+        """Read what is to be shipped, open the evidence; nothing runs yet."""
+        self._began = time.monotonic()
+        self._plan = plan
+        self._overlay = overlay
+        self._deadline_seconds = deadline_seconds
+        self._paths = tuple(paths)
+        self._id = new_id()
+        self._files = (runner_files(), programs.files(plan.program, "program"))
+        self._evidence = Evidence(sessions, self._id)
+        self._evidence.begin(plan, overlay=overlay, deadline_seconds=deadline_seconds)
+        by_name = {host.name: host for host in hosts}
+        self._parties = [self._party(seat, by_name[seat.host]) for seat in plan.seats]
+
+    async def run(self) -> SessionResult:
+        """Run the session to its verdict."""
+        tasks = [asyncio.create_task(party.attend(*self._files)) for party in self._parties]
+        beat = asyncio.create_task(self._beat())
+        try:
+            late = await self._watch(tasks)
+            before = self._ends()
+            await self._stop(tasks)
+            if late:
+                reason = timed_out(before, self._deadline_seconds)
+                return self._conclude(Verdict.TIMED_OUT, reason)
+            silent = not any(party.result.output.strip() for party in self._parties)
+            return self._conclude(*decide(self._ends(), silent=silent))
+        except asyncio.CancelledError:
+            await self._stop(tasks)
+            self._conclude(Verdict.CANCELLED, "the session was ended by whoever started it")
+            raise
+        finally:
+            await self._stop(tasks)
+            beat.cancel()
+
+    def _clock(self) -> float:
+        return time.monotonic() - self._began
+
+    def _party(self, seat: Seat, host: Host) -> Party:
+        spec = Spec(
+            session=self._id,
+            pid=seat.pid,
+            parties=tuple((s.endpoint.address, s.endpoint.port) for s in self._plan.seats),
+            entry=self._plan.program.entry,
+            args=self._plan.program.args,
+        )
+        return Party(seat, host, spec, self._evidence.log(seat.host), self._clock)
+
+    def _ends(self) -> list[End]:
+        return [party.current_end() for party in self._parties]
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            for party in self._parties:
+                party.beat()
+
+    async def _watch(self, tasks: Sequence[asyncio.Task[None]]) -> bool:
+        """Return when all have ended, one has failed, or, True, when the deadline has passed."""
+        pending = set(tasks)
+        while pending:
+            left = self._deadline_seconds - self._clock()
+            done, pending = await asyncio.wait(
+                pending, timeout=max(left, 0.0), return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+            if any(party.end is not None and party.end.failed for party in self._parties):
+                return False
+            if not done:
+                return True
+        return False
+
+    async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """End what still runs: by word to the runner, which then reports; else by its leash."""
+        for party, task in zip(self._parties, tasks, strict=True):
+            if not task.done() and not party.stop():
+                task.cancel()
+        running = [task for task in tasks if not task.done()]
+        if running:
+            _, stuck = await asyncio.wait(running, timeout=LEAVE_SECONDS)
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+
+    def _conclude(self, verdict: Verdict, reason: str) -> SessionResult:
+        """Return the result, after it is written to the evidence."""
+        connected = [party.connected_seconds for party in self._parties]
+        online = [party.online_seconds for party in self._parties]
+        setup = [seconds for seconds in connected if seconds is not None]
+        result = SessionResult(
+            id=self._id,
+            program=self._plan.program.name,
+            digest=self._plan.program.digest,
+            overlay=self._overlay,
+            verdict=verdict,
+            reason=reason,
+            parties=tuple(party.result for party in self._parties),
+            setup_seconds=max(setup) if len(setup) == len(connected) else None,
+            online_seconds=max((s for s in online if s is not None), default=None),
+            wall_seconds=self._clock(),
+            paths=self._paths,
+            evidence=self._evidence.name,
+        )
+        versions = {party.seat.host: party.versions for party in self._parties}
+        self._evidence.end(result.to_properties(), versions)
+        return result

@@ -1,0 +1,74 @@
+"""What a session leaves for a reader: a folder with its manifest, one log a host, and its result."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TextIO
+
+from e3.session.plan import Plan
+
+LATEST = "latest"
+"""Beside the sessions' folders, a link to the one that began last: for ``tail -f``."""
+
+
+class Evidence:
+    """The folder of one session, written as things happen."""
+
+    def __init__(self, sessions: Path, id: str) -> None:
+        """Make the folder ``id`` below ``sessions``."""
+        self.folder = sessions / id
+        self.folder.mkdir(parents=True)
+        self._manifest: dict[str, object] = {}
+        link = sessions / f".{LATEST}-{id}"
+        link.symlink_to(id)
+        link.replace(sessions / LATEST)
+
+    @property
+    def name(self) -> str:
+        """The folder as results name it: relative to the working directory where it lies below."""
+        path = Path(os.path.relpath(self.folder))
+        return str(self.folder if path.parts[:1] == ("..",) else path)
+
+    def begin(self, plan: Plan, *, overlay: str, deadline_seconds: float) -> None:
+        """Write the manifest: what is run, by whom, since when."""
+        self._manifest = {
+            "id": self.folder.name,
+            "program": str(plan.program.path),
+            "entry": plan.program.entry,
+            "digest": plan.program.digest,
+            "args": list(plan.program.args),
+            "overlay": overlay,
+            "trigger": plan.trigger,
+            "deadline_seconds": deadline_seconds,
+            "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "parties": [
+                {
+                    "pid": seat.pid,
+                    "host": seat.host,
+                    "address": seat.endpoint.address,
+                    "port": seat.endpoint.port,
+                }
+                for seat in plan.seats
+            ],
+            "deployer": {"python": platform.python_version(), "mpyc": version("mpyc")},
+        }
+        self._write("manifest.json", self._manifest)
+
+    def log(self, host: str) -> TextIO:
+        """Open the log of a host; each line is there as soon as it is written."""
+        return (self.folder / f"{host}.log").open("a", buffering=1, encoding="utf-8", newline="")
+
+    def end(self, result: Mapping[str, object], versions: Mapping[str, Mapping[str, str]]) -> None:
+        """Write the result, and complete the manifest by each host's versions."""
+        ended = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._write("manifest.json", {**self._manifest, "ended": ended, "hosts": dict(versions)})
+        self._write("result.json", result)
+
+    def _write(self, name: str, content: Mapping[str, object]) -> None:
+        aside = self.folder / f".{name}"
+        aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        aside.replace(self.folder / name)

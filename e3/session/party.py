@@ -1,0 +1,234 @@
+"""One party of a running session, as the deployer sees it."""
+
+import asyncio
+import contextlib
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+from e3.errors import HostError
+from e3.interfaces import File, Host, Process
+from e3.party.protocol import SILENCE_SECONDS, START, Spec, decode, encode, encode_spec
+from e3.session.plan import Seat
+from e3.session.results import PartyResult
+from e3.session.verdicts import End, How
+
+SHIP_SECONDS = 60.0
+LEAVE_SECONDS = 4.0
+"""For a runner to kill what it started and to end; it takes 2 s at most for the former."""
+
+RESULT_BYTES = 65_536
+"""Of a party's output that becomes part of the result; the log has more."""
+
+PHASES = {
+    "ready": "preparing to start",
+    "started": "running, not yet at mpc.start",
+    "connecting": "waiting for other parties to connect",
+    "connected": "computing",
+    "stopping": "waiting for other parties to finish",
+    "stopped": "running on after mpc.shutdown",
+    "exited": "done",
+}
+"""What a party is doing since an event of `e3.party.protocol`."""
+
+
+class Party:
+    """Ships, starts, follows and ends one party; what it learns is in its attributes."""
+
+    def __init__(
+        self, seat: Seat, host: Host, spec: Spec, log: TextIO, clock: Callable[[], float]
+    ) -> None:
+        """``clock`` gives the seconds since the session began."""
+        self.seat = seat
+        self.end: End | None = None
+        self.versions: dict[str, str] = {}
+        self.connected_seconds: float | None = None
+        """When all parties were connected to this one, since the session began."""
+        self.online_seconds: float | None = None
+        """From then until its last result: its last shutdown, or its end without one."""
+        self._host = host
+        self._spec = spec
+        self._log = log
+        self._clock = clock
+        self._folder = f"/run/e3/sessions/{spec.session}"
+        self._process: Process | None = None
+        self._phase = "shipping the program"
+        self._begun_seconds = 0.0
+        self._seconds = 0.0
+        self._sent_bytes: int | None = None
+        self._output: list[str] = []
+        self._error = ""
+        self._complaint = ""
+        self._lost: list[int] = []
+        self._removed = False
+
+    @property
+    def result(self) -> PartyResult:
+        """What this party contributes to the session's result."""
+        output = "".join(self._output)
+        if len(output) > RESULT_BYTES:
+            left_out = len(output) - RESULT_BYTES
+            output = f"{output[:RESULT_BYTES]}\n[{left_out} characters left out, see the log]\n"
+        return PartyResult(
+            pid=self.seat.pid,
+            host=self.seat.host,
+            exit=None if self.end is None else self.end.exit,
+            seconds=self._seconds,
+            sent_bytes=self._sent_bytes,
+            output=output,
+        )
+
+    async def attend(self, runner: Sequence[File], program: Sequence[File]) -> None:
+        """Run the party from shipping to its end; `end` is set then, whatever happened.
+
+        The files' paths are relative to the session's folder. Leaves nothing on the host,
+        also when this task is cancelled.
+        """
+        files = [
+            File(path=f"{self._folder}/{file.path}", content=file.content, mode=file.mode)
+            for file in (*runner, *program)
+        ]
+        argv = [self._host.python, "-I", "-c", START, self._folder]
+        try:
+            await self._host.access.put(files, timeout_seconds=SHIP_SECONDS)
+            self._phase = "starting the runner"
+            async with self._host.access.attach(argv) as process:
+                await self._lead(process)
+        except HostError as error:
+            self._finish("gone", detail=str(error))
+        except TimeoutError:
+            self._finish("gone", detail=f"its host is silent while {self._phase}")
+        except OSError as error:
+            self._finish("gone", detail=str(error))
+        finally:
+            self._finish("stopped")
+            self._process = None
+            await self._clean()
+            self._log.close()
+
+    def stop(self) -> bool:
+        """Ask the runner to end all at once; return whether there is a runner to ask."""
+        return self._tell("stop")
+
+    def beat(self) -> None:
+        """Let the runner know that we are here."""
+        self._tell("beat")
+
+    def current_end(self) -> End:
+        """Return how the party ended, or as what it would end now."""
+        return self.end or self._make_end("stopped")
+
+    def _tell(self, kind: str) -> bool:
+        if self._process is None:
+            return False
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(encode(kind))
+        return True
+
+    async def _lead(self, process: Process) -> None:
+        """Give the runner its spec and follow it; it ends with our interest in it."""
+        self._log.write(f"$ python {shlex.join(self._spec.argv)}\n")
+        self._begun_seconds = self._clock()
+        try:
+            process.stdin.write(encode_spec(self._spec))
+            await process.stdin.drain()
+            self._process = process
+            await self._follow(process)
+        finally:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            with contextlib.suppress(TimeoutError, HostError):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await process.wait()
+
+    async def _follow(self, process: Process) -> None:
+        while self.end is None:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                line = await process.stdout.readline()
+            if not line:
+                await self._explain(process)
+                return
+            message = decode(line)
+            if message is None:
+                self._complaint = line.decode(errors="replace").strip() or self._complaint
+                self._log.write(line.decode(errors="replace"))
+            else:
+                self._note(message)
+
+    async def _explain(self, process: Process) -> None:
+        """The runner ended without a word."""
+        async with asyncio.timeout(LEAVE_SECONDS):
+            status = await process.wait()
+        complaint = f": {self._complaint}" if self._complaint else ""
+        how: How = "gone" if self.versions else "refused"
+        self._finish(how, detail=f"its runner ended with status {status}{complaint}")
+
+    def _note(self, message: dict[str, Any]) -> None:
+        kind = message["e3"]
+        self._phase = PHASES.get(kind, self._phase)
+        at = self._begun_seconds + float(message.get("at", 0.0))
+        if kind == "output":
+            self._log.write(message["text"])
+            if message["stream"] == "stdout":
+                self._output.append(message["text"])
+        elif kind == "ready":
+            self.versions["python"] = message["python"]
+        elif kind == "loaded":
+            self.versions["mpyc"] = message["version"]
+        elif kind == "connected" and self.connected_seconds is None:
+            self.connected_seconds = at
+        elif kind == "stopping":
+            self._sent_bytes = sum(message["sent_bytes"])
+            self._online_until(at)
+        elif kind == "lost" and not self._error:  # what is lost later is no cause of it
+            self._lost.append(message["peer"])
+        elif kind == "raised":
+            self._error = self._error or message["error"]
+        elif kind == "refused":
+            self._removed = True
+            self._finish("refused", detail=message["reason"])
+        elif kind == "exited":
+            self._exited(message, at)
+
+    def _exited(self, message: dict[str, Any], at: float) -> None:
+        self._removed = True
+        self._seconds = message["seconds"]
+        if self.online_seconds is None:
+            self._online_until(at)
+        if message["strays"]:
+            self._log.write(f"[e3: {message['strays']} processes left behind were killed]\n")
+        if message["why"] == "flood":
+            limit = f"{self._spec.flood_bytes // 1_000_000} MB"
+            self._finish("flooded", detail=f"it printed more than {limit}; have it print less")
+        elif message["exit"] is None:
+            self._finish("stopped")
+        else:
+            self._finish("exited", exit=message["exit"], detail=self._error or self._complaint)
+
+    def _online_until(self, at: float) -> None:
+        if self.connected_seconds is not None:
+            self.online_seconds = at - self.connected_seconds
+
+    def _finish(self, how: How, *, exit: int | None = None, detail: str = "") -> None:
+        """Note how the party ended; only the first end counts."""
+        if self.end is None:
+            self.end = self._make_end(how, exit=exit, detail=detail)
+            self._log.write(f"[e3: {self.end.reason}]\n")
+
+    def _make_end(self, how: How, *, exit: int | None = None, detail: str = "") -> End:
+        return End(
+            pid=self.seat.pid,
+            host=self.seat.host,
+            how=how,
+            phase=self._phase,
+            exit=exit,
+            detail=detail,
+            lost=tuple(self._lost),
+        )
+
+    async def _clean(self) -> None:
+        """Remove the session's folder, unless the runner did."""
+        if not self._removed:
+            with contextlib.suppress(HostError, TimeoutError, OSError):
+                remove = ["rm", "-rf", self._folder]
+                await self._host.access.run(remove, timeout_seconds=LEAVE_SECONDS)

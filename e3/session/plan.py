@@ -1,0 +1,82 @@
+"""Who sits where: from hosts and their overlay addresses to the parties of a session. Pure."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from e3.errors import ConfigurationError
+from e3.experiment import Program
+from e3.interfaces import Endpoint, Host
+
+BASE_PORT = 11365
+"""MPyC's own; party i listens at BASE_PORT + i."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """One party: its index, the name of its host, and where it listens on the overlay."""
+
+    pid: int
+    host: str
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A session before it runs: the program and its parties, ordered by pid."""
+
+    program: Program
+    seats: tuple[Seat, ...]
+    trigger: str = ""
+
+    @property
+    def inputs(self) -> dict[str, object]:
+        """What decides whether a session must run again: with equal inputs it need not."""
+        return {
+            "program": self.program.digest,
+            "entry": self.program.entry,
+            "args": list(self.program.args),
+            "parties": [[seat.host, str(seat.endpoint)] for seat in self.seats],
+            "trigger": self.trigger,
+        }
+
+    @property
+    def digest(self) -> str:
+        """The inputs as one SHA-256 in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
+
+
+def seat(hosts: Sequence[Host], parties: int) -> list[Host]:
+    """Return the hosts of the parties by pid: the first ``parties`` in configuration order.
+
+    In MPyC the lower pid dials the higher one, so hosts that cannot be reached from
+    outside come first; otherwise the order stays.
+    """
+    if not 1 <= parties <= len(hosts):
+        raise ConfigurationError(
+            f"e3:parties: {parties} parties on {len(hosts)} hosts; "
+            f"choose 1 to {len(hosts)}, at most one a host"
+        )
+    return sorted(hosts[:parties], key=lambda host: host.reachability == "public")
+
+
+def plan(
+    *,
+    hosts: Sequence[Host],
+    addresses: Mapping[str, str],
+    program: Program,
+    parties: int,
+    trigger: str = "",
+    base_port: int = BASE_PORT,
+) -> Plan:
+    """Return who runs where; ``addresses`` gives the overlay address by host name."""
+    seats = tuple(
+        Seat(
+            pid=pid,
+            host=host.name,
+            endpoint=Endpoint(address=addresses[host.name], port=base_port + pid),
+        )
+        for pid, host in enumerate(seat(hosts, parties))
+    )
+    return Plan(program=program, seats=seats, trigger=trigger)

@@ -1,0 +1,74 @@
+"""What a session yields: raw numbers with their units in the names."""
+
+from dataclasses import dataclass
+
+from e3.interfaces import Path, PathClass
+from e3.session.verdicts import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartyResult:
+    """One party's share of a session.
+
+    ``exit`` is the program's own status, negative for a signal, None where it had none (it
+    never started, or was stopped). ``seconds`` is the time its process ran, ``sent_bytes``
+    what MPyC sent to its peers up to its shutdown, None where it did not get there.
+    ``output`` is what it printed on standard output.
+    """
+
+    pid: int
+    host: str
+    exit: int | None
+    seconds: float
+    sent_bytes: int | None
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionResult:
+    """How a session went.
+
+    ``setup_seconds`` last from its begin until all parties are connected, ``online_seconds``
+    from then, at each party, until its last result, the longest counts; both are None
+    if the parties never got there. ``evidence`` is the folder with logs and manifest.
+    """
+
+    id: str
+    program: str
+    digest: str
+    overlay: str
+    verdict: Verdict
+    reason: str
+    parties: tuple[PartyResult, ...]
+    setup_seconds: float | None
+    online_seconds: float | None
+    wall_seconds: float
+    paths: tuple[Path, ...]
+    evidence: str
+
+    def to_properties(self) -> dict[str, object]:
+        """Return the stack output ``session``: values of JSON under stable names."""
+        return {
+            "id": self.id,
+            "program": self.program,
+            "digest": self.digest,
+            "overlay": self.overlay,
+            "verdict": str(self.verdict),
+            "reason": self.reason,
+            "parties": [dict(vars(party)) for party in self.parties],
+            "setup_seconds": self.setup_seconds,
+            "online_seconds": self.online_seconds,
+            "wall_seconds": self.wall_seconds,
+            "paths": [to_properties(path) for path in self.paths],
+            "evidence": self.evidence,
+        }
+
+
+def to_properties(path: Path) -> dict[str, str | float | PathClass]:
+    """Return a path as one item of the stack output ``session.paths``."""
+    return {
+        "from": path.source,
+        "to": path.target,
+        "class": path.path_class,
+        "rtt_ms": path.rtt_ms,
+    }
