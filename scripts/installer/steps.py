@@ -136,8 +136,8 @@ def run(
 
 def pip_install(python: Path, lock: Path, *options: str | Path) -> None:
     """Install exactly what the lock names, from the package index of this machine."""
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    run([*pip, *options, "--require-hashes", "--requirement", lock])
+    pip = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes"]
+    run([python, *pip, *options, "--requirement", lock])
 
 
 @contextlib.contextmanager
