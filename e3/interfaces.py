@@ -226,6 +226,13 @@ class Overlay(Protocol):
 
     needs: ClassVar[Needs]
 
+    def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
+        """Return the overlay address of each host name, empty where the overlay gives none.
+
+        Pure, and asked once before anything is made: raises `ConfigurationError` when the
+        addresses do not suffice. A host that `previous` knows keeps its address.
+        """
+
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
@@ -237,7 +244,9 @@ class Overlay(Protocol):
         it returned changes nothing. The caller then proves that every pair talks.
         """
 
-    async def paths(self, hosts: Sequence[Host], network: Network) -> Mapping[tuple[str, str], PathClass]:
+    async def paths(
+        self, hosts: Sequence[Host], network: Network
+    ) -> Mapping[tuple[str, str], PathClass]:
         """Return the class of each ordered pair of host names, as the overlay itself reports it."""
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:

@@ -1,0 +1,1 @@
+"""Who signs identities, and the encodings of what is signed."""

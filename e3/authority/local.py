@@ -1,0 +1,32 @@
+"""The local authority: one key, held by the stack as a Pulumi secret."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from e3.authority import nebula_cert
+from e3.interfaces import SigningRequest
+
+CONCURRENCY = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalAuthority:
+    """Signs with a key that whoever deploys the stack holds.
+
+    Trust: the deployer can make any identity of this overlay. `certificate` is
+    public; `key` lives in memory and, encrypted, in the stack's state.
+    """
+
+    certificate: str
+    key: str = field(repr=False)
+
+    async def sign(self, requests: Sequence[SigningRequest]) -> Sequence[str]:
+        """Return one certificate for each request, in order."""
+        limit = asyncio.Semaphore(CONCURRENCY)
+
+        async def one(request: SigningRequest) -> str:
+            async with limit:
+                return await nebula_cert.sign(self.certificate, self.key, request)
+
+        return await asyncio.gather(*map(one, requests))

@@ -1,0 +1,194 @@
+"""Stack configuration to `Experiment`: the only reader of ``Pulumi.<stack>.yaml``.
+
+Pulumi.yaml declares the keys, their types and defaults; this module says what
+values mean, and names key, value and remedy of each mistake. `parse` is pure;
+`read` fetches the values of the running Pulumi program.
+"""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import pulumi
+
+from e3.errors import ConfigurationError
+from e3.experiment import Choice, Experiment
+from e3.session.programs import load
+
+KEYS = (
+    "args",
+    "deadline-seconds",
+    "fleet",
+    "latency-ms",
+    "overlay",
+    "overlay-options",
+    "parties",
+    "program",
+    "regions",
+    "trigger",
+)
+
+HOST_NAME_LENGTH = 15
+"""A host's name is also the name of an interface, and Linux allows 15 characters there."""
+
+REGION_HOSTS = 1000
+"""A lab region is a /22."""
+
+REGIONS = 100
+"""The lab's range, 198.18.0.0/15, has room for 128 regions."""
+
+LATENCY_MS = 10_000.0
+
+
+def read() -> Experiment:
+    """Return the experiment of the running Pulumi program; raise `ConfigurationError`."""
+    # pulumi.Config can only be asked for keys one knows; the unknown ones stand in its source.
+    values: dict[str, str] = json.loads(os.environ.get("PULUMI_CONFIG", "{}"))
+    prefix = f"{pulumi.get_project()}:"
+    return parse(
+        pulumi.get_stack(),
+        {
+            key.removeprefix(prefix): value
+            for key, value in values.items()
+            if key.startswith(prefix)
+        },
+    )
+
+
+def parse(stack: str, values: Mapping[str, str]) -> Experiment:
+    """Return the experiment that these values of the ``e3:`` keys describe.
+
+    ``values`` are as Pulumi hands them over: text, with objects as JSON. A path is
+    taken relative to the working directory.
+    """
+    unknown = sorted(set(values) - set(KEYS))
+    if unknown:
+        raise ConfigurationError(
+            f"e3:{unknown[0]}: unknown key; choose one of {', '.join(KEYS)}"
+        )
+    regions = _regions(_object(values, "regions", {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}))
+    hosts = sum(regions.values())
+    parties = int(_number(values, "parties", 0, least=0, whole=True)) or hosts
+    if parties > hosts:
+        raise ConfigurationError(
+            f"e3:parties: {parties} parties need as many hosts, but e3:regions makes {hosts}; "
+            "ask for fewer parties or more hosts"
+        )
+    return Experiment(
+        stack=stack,
+        fleet=Choice(name=values.get("fleet", "lab")),
+        regions=regions,
+        latency_ms=_latency(_object(values, "latency-ms", {}), regions),
+        overlay=Choice(
+            name=values.get("overlay", "nebula"),
+            options={
+                key.replace("-", "_"): value
+                for key, value in _object(values, "overlay-options", {}).items()
+            },
+        ),
+        program=load(
+            Path(values.get("program", "demos/secret_santa.py")), args=_arguments(values)
+        ),
+        parties=parties,
+        trigger=values.get("trigger", ""),
+        deadline_seconds=_number(values, "deadline-seconds", 600, least=1),
+        folder=Path(".e3") / stack,
+    )
+
+
+def _object(values: Mapping[str, str], key: str, default: dict[str, object]) -> dict[str, object]:
+    text = values.get(key)
+    if text is None:
+        return default
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ConfigurationError(
+            f"e3:{key}: {text!r} is not a mapping; write it as `{key}: {{name: value}}` in "
+            "Pulumi.<stack>.yaml"
+        )
+    return value
+
+
+def _number(
+    values: Mapping[str, str], key: str, default: float, *, least: float, whole: bool = False
+) -> float:
+    text = values.get(key, str(default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not number >= least or number == float("inf") or (whole and number != int(number)):
+        kind = "whole number" if whole else "number"
+        raise ConfigurationError(f"e3:{key}: {text!r} is not a {kind} of at least {least:g}")
+    return number
+
+
+def _arguments(values: Mapping[str, str]) -> tuple[str, ...]:
+    text = values.get("args", "")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ConfigurationError(f"e3:args: {text!r} cannot be split: {error}") from error
+
+
+def _regions(raw: Mapping[str, object]) -> dict[str, int]:
+    regions: dict[str, int] = {}
+    for name, count in sorted(raw.items()):
+        if not re.fullmatch(r"[a-z][a-z0-9]*", name):
+            raise ConfigurationError(
+                f"e3:regions: {name!r} is not a region name; use small letters and digits, "
+                "beginning with a letter"
+            )
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= REGION_HOSTS:
+            raise ConfigurationError(
+                f"e3:regions: {name} has {count!r} hosts; write a whole number from 1 to "
+                f"{REGION_HOSTS}, or leave the region out"
+            )
+        if len(f"{name}-{count - 1}") > HOST_NAME_LENGTH:
+            raise ConfigurationError(
+                f"e3:regions: host name {name}-{count - 1} is longer than the "
+                f"{HOST_NAME_LENGTH} characters of an interface name; shorten the region's name"
+            )
+        regions[name] = count
+    if not 0 < len(regions) <= REGIONS:
+        raise ConfigurationError(
+            f"e3:regions: {len(regions)} regions; an experiment has 1 to {REGIONS}"
+        )
+    return regions
+
+
+def _latency(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[tuple[str, str], float]:
+    latency: dict[tuple[str, str], float] = {}
+    everywhere = raw.get("all")
+    if everywhere is not None:
+        rtt_ms = _milliseconds("all", everywhere)
+        latency.update(dict.fromkeys(combinations_with_replacement(sorted(regions), 2), rtt_ms))
+    for pair, value in raw.items():
+        if pair == "all":
+            continue
+        first, _, second = pair.partition("-")
+        for name in (first, second):
+            if name not in regions:
+                raise ConfigurationError(
+                    f"e3:latency-ms: {pair!r} names the region {name!r}, which e3:regions does not "
+                    f"have; write all, or two of {', '.join(regions)} joined by a hyphen"
+                )
+        latency[min(first, second), max(first, second)] = _milliseconds(pair, value)
+    return latency
+
+
+def _milliseconds(pair: str, value: object) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= float(str(value)) <= LATENCY_MS:
+        raise ConfigurationError(
+            f"e3:latency-ms: {pair} is {value!r}; write a round-trip time from 0 to "
+            f"{LATENCY_MS:g} ms"
+        )
+    return float(str(value))

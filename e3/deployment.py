@@ -1,0 +1,79 @@
+"""From an experiment to resources: the only file that knows fleet, overlay and session."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pulumi import Output, ResourceOptions
+
+from e3.access import host_from_properties
+from e3.experiment import Experiment
+from e3.fleets import FLEETS
+from e3.overlays import OVERLAYS
+from e3.providers.authority import NebulaAuthority
+from e3.providers.overlay import JoinedOverlay
+from e3.providers.ssh_config import SshConfig
+from e3.registry import build
+from e3.session.component import Session
+from e3.session.plan import seat
+
+AUTHORITIES = {"nebula": NebulaAuthority}
+
+
+def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
+    """Declare everything that ``experiment`` needs and return the stack's outputs.
+
+    Raises an `E3Error` for what is wrong with the configuration or this machine, before
+    any resource is declared.
+    """
+    fleet = build(FLEETS, experiment.fleet, key="fleet")
+    overlay = build(OVERLAYS, experiment.overlay, key="overlay")
+    overlay.assign(experiment.host_names, None)
+    fleet.check(experiment)
+
+    made = fleet.hosts(experiment, ResourceOptions())
+    joined = JoinedOverlay(
+        experiment.overlay.name,
+        choice=experiment.overlay,
+        hosts=made.hosts,
+        authority=_authority(experiment, overlay.needs.authority),
+    )
+    session = Session("session", experiment=experiment, hosts=made.hosts, overlay=joined)
+    outputs = {
+        "hosts": Output.all(hosts=Output.all(*made.hosts), addresses=joined.addresses).apply(
+            lambda known: _describe(experiment, **known)
+        ),
+        "session": session.result,
+    }
+    if made.ssh_blocks:
+        config = SshConfig(
+            "ssh-config",
+            path=str(experiment.folder / "ssh_config"),
+            blocks=Output.all(*made.ssh_blocks),
+        )
+        outputs["ssh_config"] = config.path
+    return outputs
+
+
+def _authority(experiment: Experiment, encoding: str | None) -> Mapping[str, Output[str]] | None:
+    if encoding is None:
+        return None
+    authority = AUTHORITIES[encoding]("authority", title=f"E3 {experiment.stack}")
+    return {"certificate": authority.certificate, "key": authority.key}
+
+
+def _describe(
+    experiment: Experiment, hosts: list[Mapping[str, Any]], addresses: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return the output ``hosts``; ``pid`` is None for a host that runs no party."""
+    seated = seat([host_from_properties(host) for host in hosts], experiment.parties)
+    pids = {host.name: pid for pid, host in enumerate(seated)}
+    return [
+        {
+            "name": host["name"],
+            "region": host["region"],
+            "underlay": host["underlay"],
+            "overlay": addresses[host["name"]],
+            "pid": pids.get(host["name"]),
+        }
+        for host in hosts
+    ]

@@ -1,0 +1,47 @@
+"""Addresses given out by overlays: automatic, stable, from a range of the configuration."""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
+
+from e3.errors import ConfigurationError
+
+
+def network(text: str, *, key: str) -> IPv4Network:
+    """Return the range that ``text`` names; ``key`` is its option, for the error."""
+    try:
+        return IPv4Network(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"e3:overlay-options: {key} is {text!r}: {error}; write it as 10.77.0.0/16"
+        ) from error
+
+
+def assign(
+    names: Sequence[str], span: IPv4Network, previous: Mapping[str, str]
+) -> dict[str, str]:
+    """Return an address of ``span`` for each name, in the order of ``names``.
+
+    A name keeps the address it had; a new one gets the lowest that nobody had, so that
+    adding a host never moves another and a removed host's address is not given out at once.
+    Raises `ConfigurationError` when ``span`` is too small.
+    """
+    kept = {
+        name: previous[name]
+        for name in names
+        if name in previous and IPv4Address(previous[name]) in span
+    }
+    room = span.num_addresses - 2
+    if len(names) > room:
+        raise ConfigurationError(
+            f"e3:overlay-options: range is {str(span)!r}: {max(room, 0)} addresses are too few "
+            f"for {len(names)} hosts; choose a shorter prefix, such as /16"
+        )
+    current = set(kept.values())
+    fresh = (str(address) for address in span.hosts() if str(address) not in previous.values())
+    reused = (str(address) for address in span.hosts() if str(address) not in current)
+    given = dict(kept)
+    for name in names:
+        if name not in given:
+            address = next(fresh, None) or next(a for a in reused if a not in given.values())
+            given[name] = address
+    return {name: given[name] for name in names}

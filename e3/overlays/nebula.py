@@ -1,0 +1,367 @@
+"""Nebula: certificates decide who belongs, hosts find each other through lighthouses."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
+
+import msgspec
+
+from e3.authority import nebula_cert
+from e3.errors import ConfigurationError, OverlayError
+from e3.interfaces import (
+    Authority,
+    File,
+    Host,
+    Needs,
+    Network,
+    PathClass,
+    Service,
+    SigningRequest,
+)
+from e3.overlays import addresses
+
+SERVICE = "nebula"
+DEVICE = "nebula1"
+GROUP = "party"
+CONFIGURATION = "/run/e3/nebula"
+SECRETS = "/var/lib/e3/nebula"
+DEBUG_PORT = 2222
+TIMEOUT_SECONDS = 30.0
+DAY_SECONDS = 86_400
+
+MAKE_KEYS = """
+set -eu; umask 077; mkdir -p "$1"; cd "$1"
+[ -s host.pub ] || {
+  rm -f new.key
+  "$2" keygen -out-key new.key -out-pub new.pub
+  mv new.key host.key; mv new.pub host.pub
+}
+[ -s debug.pub ] || { rm -f debug; ssh-keygen -q -t ed25519 -N '' -C e3 -f debug; }
+cat host.pub debug.pub
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A host of the overlay, in public values; ``not_after`` is a Unix time."""
+
+    address: str
+    public_key: str
+    certificate: str
+    fingerprint: str
+    not_after: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What is kept between deployments. ``blocklist`` maps fingerprints to their expiry."""
+
+    members: dict[str, Member] = field(default_factory=dict)
+    blocklist: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The public halves of the keys that a host made for itself."""
+
+    public_key: str
+    debug_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nebula:
+    """A mesh of encrypted UDP tunnels between holders of certificates of one authority.
+
+    Public hosts serve as lighthouses, which tell members where the others are, and as relays
+    for pairs that cannot reach each other. Whoever holds the authority's key can admit a
+    member; a lighthouse learns who talks to whom, a relay carries only what it cannot read.
+    Settings as measured against the upstream defaults (github.com/slackhq/nebula,
+    examples/config.yml): large buffers double the throughput.
+    """
+
+    needs: ClassVar[Needs] = Needs(
+        tools=("nebula",), authority="nebula", udp=True, public_host=True, tun=True
+    )
+
+    range: str = "10.77.0.0/16"
+    port: int = 4242
+    mtu: int = 1300
+    lighthouses: int = 2
+    certificate_days: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Reject values that Nebula would refuse only on the hosts."""
+        addresses.network(self.range, key="range")
+        limits = {
+            "port": (self.port, 1, 65_535),
+            "mtu": (self.mtu, 576, 9000),
+            "lighthouses": (self.lighthouses, 1, 16),
+            "certificate-days": (self.certificate_days, 0.001, 3650),
+        }
+        for name, (value, least, most) in limits.items():
+            if not least <= value <= most:
+                raise ConfigurationError(
+                    f"e3:overlay-options: {name} is {value}; write a number from {least} to {most}"
+                )
+
+    def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
+        """Return an address of `range` for each host."""
+        span = addresses.network(self.range, key="range")
+        return addresses.assign(names, span, previous.addresses if previous else {})
+
+    async def connect(
+        self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
+    ) -> Network:
+        """Have each host make its keys, sign the public ones, and run Nebula everywhere."""
+        if authority is None:
+            raise OverlayError("Nebula needs an authority to sign its certificates")
+        given = self.assign([host.name for host in hosts], previous)
+        known = msgspec.convert(previous.memory, Memory) if previous else Memory()
+        keys = dict(
+            zip((h.name for h in hosts), await asyncio.gather(*map(_keys, hosts)), strict=True)
+        )
+        memory = await self._certify(given, keys, authority, known)
+        await asyncio.gather(
+            *(self._serve(host, hosts, memory, keys[host.name], authority) for host in hosts)
+        )
+        return Network(
+            addresses=given,
+            memory=asdict(memory),
+            renew_after=min(m.not_after for m in memory.members.values()) - self._margin_seconds,
+        )
+
+    async def paths(
+        self, hosts: Sequence[Host], network: Network
+    ) -> Mapping[tuple[str, str], PathClass]:
+        """Ask each Nebula for its host map: a current remote is direct, a relay to us relayed."""
+        names = {address: name for name, address in network.addresses.items()}
+        maps = await asyncio.gather(*map(_host_map, hosts))
+        found: dict[tuple[str, str], PathClass] = {
+            (a.name, b.name): "none" for a in hosts for b in hosts if a != b
+        }
+        for host, entries in zip(hosts, maps, strict=True):
+            for entry in entries:
+                name = names.get(entry["vpnAddrs"][0])
+                if (host.name, name) not in found or name is None:
+                    continue
+                if entry["currentRemote"] not in ("", "invalid AddrPort"):
+                    found[host.name, name] = "direct"
+                elif entry["currentRelaysToMe"]:
+                    found[host.name, name] = "relayed"
+        return found
+
+    async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
+        """Stop Nebula and remove its files and keys."""
+        del network
+
+        async def one(host: Host) -> None:
+            await host.access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
+            await host.access.run(
+                ["rm", "-rf", CONFIGURATION, SECRETS], timeout_seconds=TIMEOUT_SECONDS
+            )
+
+        await asyncio.gather(*map(one, hosts))
+
+    @property
+    def _margin_seconds(self) -> float:
+        """How long before its expiry a certificate is renewed: a third of its life."""
+        return self.certificate_days * DAY_SECONDS / 3
+
+    async def _certify(
+        self, given: Mapping[str, str], keys: Mapping[str, Keys], authority: Authority, known: Memory
+    ) -> Memory:
+        """Return memory with a valid certificate for each host, and the shut-out ones blocked."""
+        now = time.time()
+        span = addresses.network(self.range, key="range")
+        due = [
+            name
+            for name, address in given.items()
+            if (member := known.members.get(name)) is None
+            or member.public_key != keys[name].public_key
+            or member.address != f"{address}/{span.prefixlen}"
+            or member.not_after - self._margin_seconds < now
+        ]
+        requests = [
+            SigningRequest(
+                name=name,
+                address=f"{given[name]}/{span.prefixlen}",
+                public_key=keys[name].public_key,
+                groups=(GROUP,),
+                valid_seconds=round(self.certificate_days * DAY_SECONDS),
+            )
+            for name in due
+        ]
+        certificates = await authority.sign(requests)
+        facts = await asyncio.gather(*map(nebula_cert.read, certificates))
+        members = {name: known.members[name] for name in given if name not in due}
+        for request, certificate, fact in zip(requests, certificates, facts, strict=True):
+            members[request.name] = Member(
+                address=request.address,
+                public_key=request.public_key,
+                certificate=certificate,
+                fingerprint=fact.fingerprint,
+                not_after=fact.not_after,
+            )
+        blocklist = {print_: end for print_, end in known.blocklist.items() if end > now}
+        for name, old in known.members.items():
+            # A renewed certificate vouches for the same key, so only another key blocks the old one.
+            if (name not in members or members[name].public_key != old.public_key) and (
+                old.not_after > now
+            ):
+                blocklist[old.fingerprint] = old.not_after
+        return Memory(members={name: members[name] for name in given}, blocklist=blocklist)
+
+    async def _serve(
+        self,
+        host: Host,
+        hosts: Sequence[Host],
+        memory: Memory,
+        keys: Keys,
+        authority: Authority,
+    ) -> None:
+        configuration = self.render(host, hosts, memory, keys.debug_key)
+        files = [
+            File(path=f"{CONFIGURATION}/ca.crt", content=authority.certificate.encode()),
+            File(
+                path=f"{CONFIGURATION}/host.crt",
+                content=memory.members[host.name].certificate.encode(),
+            ),
+            # JSON is YAML, so no writer of YAML can get the quoting wrong.
+            File(
+                path=f"{CONFIGURATION}/config.yml",
+                content=json.dumps(configuration, indent=1).encode(),
+            ),
+        ]
+        await host.access.put(files, timeout_seconds=TIMEOUT_SECONDS)
+        # Only pki, lighthouse.hosts, static_host_map, relay and firewall are read again on SIGHUP.
+        fixed = {
+            "listen": configuration["listen"],
+            "tun": configuration["tun"],
+            "lighthouse": host.name in self._lighthouses(hosts),
+            "authority": authority.certificate,
+        }
+        service = Service(
+            name=SERVICE,
+            argv=(f"{host.tools}/nebula", "-config", f"{CONFIGURATION}/config.yml"),
+            environment={"E3_REVISION": _digest(fixed)},
+            ready=("ip", "link", "show", "dev", DEVICE, "up"),
+            revision=_digest([file.content.decode() for file in files]),
+            reload_signal="HUP",
+        )
+        await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
+
+    def _lighthouses(self, hosts: Sequence[Host]) -> list[str]:
+        """Return the names of the lighthouses: the first public host of each region, in order."""
+        public = [host for host in hosts if host.reachability == "public"]
+        if not public:
+            raise OverlayError(
+                "Nebula needs a host that the others can reach from outside, as lighthouse and "
+                "relay, and this fleet has none; make one host public or choose another overlay"
+            )
+        first = {host.region: host for host in reversed(public)}
+        leading = [host for host in public if first[host.region] is host]
+        rest = [host for host in public if first[host.region] is not host]
+        return [host.name for host in (leading + rest)[: self.lighthouses]]
+
+    def render(
+        self, host: Host, hosts: Sequence[Host], memory: Memory, debug_key: str
+    ) -> dict[str, object]:
+        """Return the configuration of Nebula on ``host``; pure."""
+        lighthouses = [h for h in hosts if h.name in self._lighthouses(hosts)]
+        overlay = {name: m.address.partition("/")[0] for name, m in memory.members.items()}
+        others = [overlay[h.name] for h in lighthouses if h.name != host.name]
+        serving = host in lighthouses
+        return {
+            "pki": {
+                "ca": f"{CONFIGURATION}/ca.crt",
+                "cert": f"{CONFIGURATION}/host.crt",
+                "key": f"{SECRETS}/host.key",
+                "blocklist": sorted(memory.blocklist),
+                "disconnect_invalid": True,
+            },
+            "static_host_map": {
+                overlay[h.name]: [f"{h.underlay}:{self.port}"] for h in lighthouses
+            },
+            "lighthouse": {
+                "am_lighthouse": serving,
+                "interval": 10,
+                # Nebula: this should be empty on lighthouse nodes.
+                "hosts": [] if serving else others,
+            },
+            "listen": {
+                "host": "0.0.0.0",  # noqa: S104 - the underlay address may change under NAT
+                "port": self.port,
+                "batch": 64,
+                "read_buffer": 10_485_760,
+                "write_buffer": 10_485_760,
+            },
+            # A relayed pair is promoted to a direct path with its next packet.
+            "counters": {
+                "try_promote": 1,
+                "requery_every_packets": 5000,
+                "requery_wait_duration": "60s",
+            },
+            "punchy": {"punch": True, "respond": True, "delay": "1s", "respond_delay": "5s"},
+            "relay": {"am_relay": serving, "use_relays": True, "relays": [] if serving else others},
+            "tun": {
+                "dev": DEVICE,
+                "mtu": self.mtu,
+                "tx_queue": 5000,
+                "drop_local_broadcast": True,
+                "drop_multicast": True,
+            },
+            "logging": {"level": "info", "format": "json"},
+            "sshd": {
+                "enabled": True,
+                "listen": f"127.0.0.1:{DEBUG_PORT}",
+                "host_key": f"{SECRETS}/debug",
+                "authorized_users": [{"user": "e3", "keys": [debug_key]}],
+            },
+            "firewall": {
+                "outbound": [{"port": "any", "proto": "any", "host": "any"}],
+                "inbound": [{"port": "any", "proto": "any", "group": GROUP}],
+            },
+        }
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+async def _keys(host: Host) -> Keys:
+    made = await host.access.run(
+        ["sh", "-c", MAKE_KEYS, "sh", SECRETS, f"{host.tools}/nebula-cert"],
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
+    if made.exit:
+        reason = made.stderr.decode(errors="replace").strip()
+        raise OverlayError(f"host {host.name} could not make its Nebula keys: {reason}")
+    text = made.stdout.decode()
+    public, _, debug = text.rpartition("-----\n")
+    return Keys(public_key=f"{public}-----\n", debug_key=debug.strip())
+
+
+async def _host_map(host: Host) -> list[dict[str, object]]:
+    """Return Nebula's own host map, through the debug console that only the host itself reaches."""
+    options = {
+        "StrictHostKeyChecking": "no",  # loopback, and the key was made on this very host
+        "UserKnownHostsFile": "/dev/null",
+        "LogLevel": "ERROR",
+        "IdentitiesOnly": "yes",
+    }
+    flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+    answer = await host.access.run(
+        ["ssh", "-F", "none", *flags, "-i", f"{SECRETS}/debug", "-p", str(DEBUG_PORT)]
+        + ["e3@127.0.0.1", "list-hostmap", "-json"],
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
+    try:
+        entries: list[dict[str, object]] = json.loads(answer.stdout)
+    except ValueError:
+        reason = (answer.stdout + answer.stderr).decode(errors="replace").strip()
+        raise OverlayError(f"Nebula on {host.name} does not show its host map: {reason}") from None
+    return entries

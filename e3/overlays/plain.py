@@ -1,0 +1,40 @@
+"""Plain: the underlay as it is, the baseline of every comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from e3.interfaces import Authority, Host, Needs, Network, PathClass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain:
+    """Hosts talk to each other's underlay addresses; nothing is added.
+
+    Whoever can send from, or listen on, a network in between can read and forge
+    everything: an address proves nothing here.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+
+    def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
+        """Return nothing: the fleet has given the addresses."""
+        del names, previous
+        return {}
+
+    async def connect(
+        self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
+    ) -> Network:
+        """Return the underlay addresses."""
+        del authority, previous
+        return Network(addresses={host.name: host.underlay for host in hosts})
+
+    async def paths(
+        self, hosts: Sequence[Host], network: Network
+    ) -> Mapping[tuple[str, str], PathClass]:
+        """Return `direct` for each pair: there is nothing that could relay."""
+        del network
+        return {(a.name, b.name): "direct" for a in hosts for b in hosts if a != b}
+
+    async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
+        """Do nothing: nothing was added."""

@@ -1,0 +1,106 @@
+"""Runs on a host: exchange data with every other host over the overlay, and time it.
+
+Reads one JSON line: ``{"name", "address", "port", "peers": {name: address}, "seconds"}``.
+Answers every peer that dials it, dials every peer itself until ``seconds`` have passed,
+and writes one JSON line: ``{"rtt_ms": {name: number}, "errors": {name: text}}``. It goes on
+answering until its standard input ends. Standard library only.
+"""
+
+import json
+import socket
+import sys
+import threading
+import time
+
+ROUNDS = 2
+FIRST_TRY_SECONDS = 0.6
+RETRY_SECONDS = 0.05
+GREETING_BYTES = 256
+
+
+def answer(connection: socket.socket) -> None:
+    """Send back whatever arrives, until the peer has enough."""
+    with connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while data := connection.recv(GREETING_BYTES):
+            connection.sendall(data)
+
+
+def listen(server: socket.socket) -> None:
+    """Answer each connection in a thread of its own."""
+    while True:
+        connection, _ = server.accept()
+        threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+
+def echo(connection: socket.socket, greeting: bytes) -> float:
+    """Send a greeting, await it, and return how many seconds that took."""
+    start = time.perf_counter()
+    connection.sendall(greeting)
+    received = b""
+    while len(received) < len(greeting):
+        data = connection.recv(len(greeting) - len(received))
+        if not data:
+            raise ConnectionError("closed before it answered")
+        received += data
+    if received != greeting:
+        raise ConnectionError("answered with something else")
+    return time.perf_counter() - start
+
+
+def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> float:
+    """Return the round-trip time to a peer in ms, trying again until the deadline."""
+    greeting = f"e3-probe {name}\n".encode()
+    patience = FIRST_TRY_SECONDS
+    while True:
+        try:
+            with socket.create_connection(
+                address, timeout=patience, source_address=(source, 0)
+            ) as connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return min(echo(connection, greeting) for _ in range(ROUNDS)) * 1000
+        except OSError:
+            if time.monotonic() + RETRY_SECONDS >= deadline:
+                raise
+            time.sleep(RETRY_SECONDS)
+            # A first packet lost on a path that is just being made must not cost the long
+            # retransmission time-outs of TCP.
+            patience = min(2 * patience, max(deadline - time.monotonic(), RETRY_SECONDS))
+
+
+def main() -> None:
+    """Read the task, meet every peer, report, and answer until the input ends."""
+    task = json.loads(sys.stdin.readline())
+    deadline = time.monotonic() + task["seconds"]
+    rtt_ms: dict[str, float] = {}
+    errors: dict[str, str] = {}
+    family = socket.AF_INET6 if ":" in task["address"] else socket.AF_INET
+    try:
+        server = socket.create_server(
+            (task["address"], task["port"]), family=family, backlog=len(task["peers"]) + 1
+        )
+    except OSError as error:
+        reason = f"cannot listen on {task['address']} port {task['port']}: {error.strerror}"
+        print(json.dumps({"rtt_ms": {}, "errors": {task["name"]: reason}}), flush=True)
+        return
+    threading.Thread(target=listen, args=(server,), daemon=True).start()
+
+    def one(name: str, address: str) -> None:
+        try:
+            rtt_ms[name] = meet(task["name"], task["address"], (address, task["port"]), deadline)
+        except OSError as error:
+            errors[name] = str(error) or type(error).__name__
+
+    threads = [
+        threading.Thread(target=one, args=item, daemon=True) for item in task["peers"].items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(json.dumps({"rtt_ms": rtt_ms, "errors": errors}), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

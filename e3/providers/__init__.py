@@ -1,0 +1,82 @@
+"""Pulumi dynamic providers, one a file and thin.
+
+Pulumi's state refers to a provider by module and class name, so a file here is never renamed
+(pulumi 3.272, ``dynamic/dynamic.py``: the provider is pickled by reference).
+
+The process that runs them (pulumi 3.272, ``dynamic/__main__.py``) answers an exception with
+``traceback.format_exc()`` and ignores the engine's Cancel. This module mends both: what E3
+raises on purpose is a sentence for a person, and Ctrl-C ends what `run` runs.
+"""
+
+import asyncio
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from e3.errors import E3Error
+
+Result = TypeVar("Result")
+
+_running: set[Callable[[], object]] = set()
+_lock = threading.Lock()
+_cancelled = threading.Event()
+_format_exc = traceback.format_exc
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run ``work`` to its end; a cancelled `pulumi up` cancels it and raises `E3Error`."""
+
+    async def supervised() -> Result:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(task.cancel)
+
+        with _lock:
+            _running.add(stop)
+        if _cancelled.is_set():
+            task.cancel()
+        try:
+            return await task
+        finally:
+            with _lock:
+                _running.discard(stop)
+
+    try:
+        return asyncio.run(supervised())
+    except asyncio.CancelledError:
+        raise E3Error("cancelled; `pulumi up` again goes on from here") from None
+
+
+def cancel() -> None:
+    """End everything that `run` runs."""
+    _cancelled.set()
+    with _lock:
+        for stop in _running:
+            stop()
+
+
+def _plainly(limit: int | None = None, chain: bool = True) -> str:  # noqa: FBT001, FBT002 - as upstream
+    error = sys.exc_info()[1]
+    return str(error) if isinstance(error, E3Error) else _format_exc(limit, chain)
+
+
+def _cancel_call(self: object, request: object, context: object) -> object:
+    """Replace the body of the provider process's Cancel, and run with that module's globals."""
+    from google.protobuf import empty_pb2  # noqa: PLC0415
+
+    from e3.providers import cancel  # noqa: PLC0415
+
+    del self, request, context
+    cancel()
+    return empty_pb2.Empty()
+
+
+traceback.format_exc = _plainly
+_servicer = getattr(sys.modules["__main__"], "DynamicResourceProviderServicer", None)
+if _servicer is not None:
+    # gRPC holds the method itself since the server was made, so its code is what can change.
+    _servicer.Cancel.__code__ = _cancel_call.__code__

@@ -1,0 +1,163 @@
+"""An overlay as one resource: it joins all hosts of a stack, with concurrency of its own."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+
+from e3 import contact
+from e3.access import host_from_properties
+from e3.authority.local import LocalAuthority
+from e3.errors import HostError
+from e3.experiment import Choice
+from e3.interfaces import Host, Network, Overlay
+from e3.overlays import OVERLAYS
+from e3.providers import run
+from e3.registry import build
+
+CONTACT_SECONDS = 30.0
+
+
+class OverlayProvider(ResourceProvider):
+    """Calls `Overlay.connect`, proves that every pair talks, and keeps what is to be known."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Join the hosts for the first time."""
+        return CreateResult(props["kind"], run(_connect(props, None)))
+
+    def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002
+        """Join the hosts that are there now; those that left are shut out."""
+        del id
+        return UpdateResult(run(_update(olds, news)))
+
+    def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002
+        """Remove the overlay from the hosts that still exist."""
+        del id
+        run(_leave(_overlay(props), _hosts(props), _network(props)))
+
+    def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002
+        """Compare hosts, options and authority, and the clock with the time of renewal."""
+        del id
+        inputs = ("options", "hosts", "authority")
+        changed = any(olds.get(key) != _public(news).get(key) for key in inputs)
+        renew_after = olds.get("renewAfter")
+        due = renew_after is not None and time.time() > renew_after
+        replaces = ["kind"] if olds["kind"] != news["kind"] else []
+        return DiffResult(
+            changes=changed or due or bool(replaces),
+            replaces=replaces,
+            delete_before_replace=True,
+        )
+
+
+async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[str, Any]:
+    overlay, hosts = _overlay(props), _hosts(props)
+    given = props["authority"]
+    authority = LocalAuthority(certificate=given["certificate"], key=given["key"]) if given else None
+    start = time.monotonic()
+    try:
+        network = await overlay.connect(hosts, authority, previous)
+        paths = await contact.prove(overlay, hosts, network, timeout_seconds=CONTACT_SECONDS)
+    except BaseException:
+        if previous is None:
+            await _leave(overlay, hosts, Network(addresses={}))
+        raise
+    return {
+        **_public(props),
+        "addresses": network.addresses,
+        "memory": network.memory,
+        "renewAfter": network.renew_after,
+        "paths": [asdict(path) for path in paths],
+        "setupSeconds": round(time.monotonic() - start, 3),
+    }
+
+
+async def _update(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    staying = {host.access for host in _hosts(news)}
+    leaving = [host for host in _hosts(olds) if host.access not in staying]
+    previous = _network(olds)
+    await _leave(_overlay(olds), leaving, previous)
+    return await _connect(news, previous)
+
+
+async def _leave(overlay: Overlay, hosts: Sequence[Host], network: Network) -> None:
+    async def one(host: Host) -> None:
+        try:
+            await overlay.disconnect([host], network)
+        except (HostError, TimeoutError):
+            pass  # what is gone has left
+
+    await asyncio.gather(*map(one, hosts))
+
+
+def _public(props: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs that may stand in the outputs: the authority without its key."""
+    authority = props["authority"]
+    return {
+        "kind": props["kind"],
+        "options": props["options"],
+        "hosts": props["hosts"],
+        "authority": {"certificate": authority["certificate"]} if authority else None,
+    }
+
+
+def _overlay(props: Mapping[str, Any]) -> Overlay:
+    return build(OVERLAYS, Choice(name=props["kind"], options=props["options"]), key="overlay")
+
+
+def _hosts(props: Mapping[str, Any]) -> list[Host]:
+    return [host_from_properties(host) for host in props["hosts"]]
+
+
+def _network(props: Mapping[str, Any]) -> Network:
+    return msgspec.convert(
+        {
+            "addresses": props["addresses"],
+            "memory": props["memory"],
+            "renew_after": props["renewAfter"],
+        },
+        Network,
+    )
+
+
+class JoinedOverlay(Resource, module="e3", name="Overlay"):
+    """The hosts of a stack, joined.
+
+    ``addresses`` gives the overlay address by host name, ``paths`` the path of each
+    ordered pair as properties of `e3.interfaces.Path`.
+    """
+
+    addresses: Output[dict[str, str]]
+    paths: Output[list[dict[str, Any]]]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        choice: Choice,
+        hosts: Sequence[Input[Mapping[str, Any]]],
+        authority: Mapping[str, Input[str]] | None,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Declare the overlay over ``hosts``, each the properties of a host."""
+        super().__init__(
+            OverlayProvider(),
+            name,
+            {
+                "kind": choice.name,
+                "options": choice.options,
+                "hosts": hosts,
+                "authority": authority,
+                "addresses": None,
+                "memory": None,
+                "renewAfter": None,
+                "paths": None,
+                "setupSeconds": None,
+            },
+            opts,
+        )

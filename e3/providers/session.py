@@ -1,0 +1,108 @@
+"""One run of a program by all its parties, as a resource that is made again when its inputs change."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+
+from e3.access import host_from_properties
+from e3.errors import SessionError
+from e3.experiment import Experiment
+from e3.interfaces import Path as NetworkPath
+from e3.providers import run
+from e3.session import programs
+from e3.session.conduct import conduct
+from e3.session.plan import Plan, plan
+from e3.session.verdicts import Verdict
+
+
+class RunProvider(ResourceProvider):
+    """Conducts a session; one that does not complete fails the deployment."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Run the session."""
+        outs = _conduct(props)
+        return CreateResult(outs["result"]["id"], outs)
+
+    def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
+        """Run the session again; while it has not completed, the state keeps the last result."""
+        del id, olds
+        return UpdateResult(_conduct(news))
+
+    def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
+        """Compare what decides whether a session must run again, and nothing else."""
+        del id
+        return DiffResult(changes=olds["inputs"] != news["inputs"])
+
+
+def _conduct(props: dict[str, Any]) -> dict[str, Any]:
+    result = run(
+        conduct(
+            _plan(props),
+            [host_from_properties(host) for host in props["hosts"]],
+            overlay=props["overlay"],
+            sessions=Path(props["folder"]) / "sessions",
+            deadline_seconds=props["deadline"],
+            paths=msgspec.convert(props["paths"], list[NetworkPath]),
+        )
+    )
+    if result.verdict is not Verdict.COMPLETED:
+        raise SessionError(
+            f"session {result.id} {result.verdict}: {result.reason} (evidence: {result.evidence})"
+        )
+    return {**props, "result": result.to_properties()}
+
+
+def _plan(props: Mapping[str, Any]) -> Plan:
+    return plan(
+        hosts=[host_from_properties(host) for host in props["hosts"]],
+        addresses=props["addresses"],
+        program=programs.load(Path(props["program"]), args=props["args"]),
+        parties=int(props["parties"]),
+        trigger=props["trigger"],
+    )
+
+
+class Run(Resource, module="e3", name="Session"):
+    """A session; ``result`` is the stack output ``session``, ``seats`` are its parties by pid."""
+
+    result: Output[Mapping[str, Any]]
+
+    def __init__(  # noqa: PLR0913 - what a session is made of
+        self,
+        name: str,
+        *,
+        experiment: Experiment,
+        hosts: Sequence[Input[Mapping[str, Any]]],
+        addresses: Input[Mapping[str, str]],
+        paths: Input[Sequence[Mapping[str, Any]]],
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Declare the run of ``experiment``'s program on ``hosts`` at ``addresses``."""
+        program = experiment.program
+        props = {
+            "program": str(program.path),
+            "args": list(program.args),
+            "parties": experiment.parties,
+            "trigger": experiment.trigger,
+        }
+        known = Output.all(hosts=Output.all(*hosts), addresses=addresses)
+        super().__init__(
+            RunProvider(),
+            name,
+            {
+                **props,
+                "hosts": hosts,
+                "addresses": addresses,
+                "paths": paths,
+                "overlay": experiment.overlay.name,
+                "deadline": experiment.deadline_seconds,
+                "folder": str(experiment.folder),
+                "inputs": known.apply(lambda values: _plan({**props, **values}).inputs),
+                "result": None,
+            },
+            opts,
+        )

@@ -1,0 +1,38 @@
+"""The session of a stack, as a person sees it in `pulumi up`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pulumi import ComponentResource, Output, ResourceOptions
+
+from e3.experiment import Experiment
+from e3.providers.overlay import JoinedOverlay
+from e3.providers.session import Run
+
+
+class Session(ComponentResource):
+    """One run of one program by all its parties; `result` is the stack output ``session``."""
+
+    result: Output[Mapping[str, Any]]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        experiment: Experiment,
+        hosts: Sequence[Output[Mapping[str, Any]]],
+        overlay: JoinedOverlay,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Run ``experiment``'s program on ``hosts`` once ``overlay`` has joined them."""
+        super().__init__("e3:session:Session", name, None, opts)
+        run = Run(
+            experiment.program.name,
+            experiment=experiment,
+            hosts=hosts,
+            addresses=overlay.addresses,
+            paths=overlay.paths,
+            opts=ResourceOptions(parent=self),
+        )
+        self.result = run.result
+        self.register_outputs({"result": run.result})
