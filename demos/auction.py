@@ -24,6 +24,10 @@ import random
 from mpyc.runtime import mpc
 
 HIGHEST = 1000
+"""Of the bids."""
+
+FEWEST = 2
+"""Bidders: the price is the second highest bid."""
 
 
 def arguments() -> argparse.Namespace:
@@ -39,8 +43,10 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.bids is None:
         options.bids = max(2, len(mpc.parties))
-    if options.bids < 2:
-        parser.error(f"--bids {options.bids}: the price is the second highest bid, so have two")
+    if options.bids < FEWEST:
+        parser.error(
+            f"--bids {options.bids}: choose at least {FEWEST}, the price is the second highest bid"
+        )
     if options.bid is not None and not 0 <= options.bid <= HIGHEST:
         parser.error(f"--bid {options.bid}: choose 0 to {HIGHEST}")
     return options
@@ -51,20 +57,20 @@ def own_bid(options: argparse.Namespace, bidder: int) -> int:
     if options.bid is not None:
         return options.bid
     if options.seed is not None:
-        return random.Random(f"{options.seed}/{bidder}").randint(0, HIGHEST)
+        return random.Random(f"{options.seed}/{bidder}").randint(0, HIGHEST)  # noqa: S311 -- not secret
     return random.SystemRandom().randint(0, HIGHEST)
 
 
-def seal(secint, options: argparse.Namespace) -> list:
+def seal(secint: type, options: argparse.Namespace) -> list:
     """Return all bids, each shared by the party that holds it; no party sees another's."""
     m = len(mpc.parties)
     rounds = range(0, options.bids, m)
     # every party shares one bid a round, bidders beyond the last one are left out
     mine = [secint(own_bid(options, first + mpc.pid)) for first in rounds]
-    return [bid for bids in zip(*mpc.input(mine)) for bid in bids][: options.bids]
+    return [bid for bids in zip(*mpc.input(mine), strict=True) for bid in bids][: options.bids]
 
 
-def sell(bids: list):
+def sell(bids: list) -> tuple:
     """Return the winner's index and the price, both secret."""
     winner, _ = mpc.argmax(bids)
     is_winner = mpc.unit_vector(winner, len(bids))

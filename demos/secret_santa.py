@@ -23,6 +23,9 @@ import argparse
 
 from mpyc.runtime import mpc
 
+FEWEST = 2
+"""Players: one alone has nobody to give to."""
+
 AT_A_TIME = 6
 """Candidates drawn in parallel: all have a fixed point in 6 % of the cases."""
 
@@ -40,12 +43,12 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.players is None:
         options.players = max(4, len(mpc.parties))
-    if options.players < 2:
+    if options.players < FEWEST:
         parser.error(f"--players {options.players}: one player alone has nobody to give to")
     return options
 
 
-def random_permutation(sectype, n):
+def random_permutation(sectype: type, n: int) -> list:
     """Return a uniformly random permutation of range(n), secret for all parties."""
     permutation = [sectype(i) for i in range(n)]
     for i in range(n - 1):
@@ -59,7 +62,7 @@ def random_permutation(sectype, n):
     return permutation
 
 
-async def random_derangement(sectype, n):
+async def random_derangement(sectype: type, n: int) -> list:
     """Return a uniformly random permutation of range(n) without fixed points, secret for all."""
     while True:
         candidates = [random_permutation(sectype, n) for _ in range(AT_A_TIME)]
@@ -67,7 +70,7 @@ async def random_derangement(sectype, n):
             mpc.is_zero_public(mpc.prod([s - i for i, s in enumerate(candidate)]))
             for candidate in candidates
         ]
-        for candidate, has_fixed_point in zip(candidates, await mpc.gather(fixed)):
+        for candidate, has_fixed_point in zip(candidates, await mpc.gather(fixed), strict=True):
             if not has_fixed_point:
                 return candidate
 

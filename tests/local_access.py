@@ -66,22 +66,29 @@ class LocalAccess:
 
     async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
         """Write each file, making folders as needed."""
-        del timeout_seconds  # local files do not wait
+        async with asyncio.timeout(timeout_seconds):
+            await asyncio.to_thread(self._write, files)
+        return frozenset(file.path for file in files)
+
+    def _write(self, files: Sequence[File]) -> None:
         for file in files:
             path = Path(self.place(file.path))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.content)
             path.chmod(file.mode)
-        return frozenset(file.path for file in files)
 
     async def get(self, paths: Sequence[str], *, timeout_seconds: float) -> Mapping[str, bytes]:
         """Return the content of each path that exists."""
-        del timeout_seconds
+        async with asyncio.timeout(timeout_seconds):
+            return await asyncio.to_thread(self._read, paths)
+
+    def _read(self, paths: Sequence[str]) -> Mapping[str, bytes]:
         places = {path: Path(self.place(path)) for path in paths}
         return {path: place.read_bytes() for path, place in places.items() if place.exists()}
 
     async def start(self, service: Service, *, timeout_seconds: float) -> None:
         """Fail: sessions start no services."""
+        del timeout_seconds
         raise HostError(f"{service.name}: no services here")
 
     async def stop(self, name: str, *, timeout_seconds: float) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from socket import socket
@@ -80,7 +80,7 @@ class Finder(MetaPathFinder):
         loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader
 
 
-def load_package(log: TextIO, execute: Callable[[], None], package: Attributes) -> None:
+def load_package(log: TextIO, execute: Callable[[], None], _package: Attributes) -> None:
     """Load ``mpyc``, whose logging goes to what is standard output at that moment."""
     with contextlib.redirect_stdout(log):
         execute()
@@ -143,12 +143,15 @@ def load_runtime(
 
 
 @contextlib.contextmanager
-def listening(runtime: Attributes, sockets: list[socket]) -> Any:
+def listening(runtime: Attributes, sockets: list[socket]) -> Iterator[None]:
     """Have MPyC's listener, which names a port alone, at this party's own address."""
-    loop, own = runtime._loop, runtime.parties[runtime.pid]
+    own = runtime.parties[runtime.pid]
+    loop = runtime._loop  # noqa: SLF001 -- MPyC has no other name for it
     create_server = loop.create_server
 
-    def create_own_server(factory: Attributes, host: object = None, **options: Any) -> Attributes:
+    def create_own_server(
+        factory: Attributes, host: object = None, **options: object
+    ) -> Attributes:
         if host is None and options.get("port") == own.port:
             if sockets:  # made before the program began; gone once the first start is over
                 del options["port"]

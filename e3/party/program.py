@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import signal
 import socket
 import sys
 import time
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
 from types import ModuleType, TracebackType
 
 from e3.party import hooks
 from e3.party.protocol import Spec
 
-OURS = os.path.dirname(__file__)
+OURS = str(Path(__file__).parent)
 
 
 class Reporter:
@@ -33,7 +36,7 @@ class Reporter:
 
 
 def run(spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str, int]) -> None:
-    """Run the program as ``__main__``; leaves by `SystemExit` where the program does not end well."""
+    """Run the program as ``__main__``; leave by `SystemExit` where it does not end well."""
     os.setsid()
     for number, action in (
         (signal.SIGINT, signal.default_int_handler),
@@ -45,33 +48,32 @@ def run(spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str,
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal
     report = Reporter(ends["events"])
     hooks.install(report, os.fdopen(ends["log"], "w", buffering=1), listener)
-    path = os.path.join(folder, "program", spec.entry)
+    path = Path(folder, "program", spec.entry)
     main = become_main(path, spec.argv)
     try:
-        with open(path, "rb") as source:
-            code = compile(source.read(), path, "exec", dont_inherit=True)
-        exec(code, vars(main))
-    except SystemExit as exit:
-        if isinstance(exit.code, str):
-            report("raised", error=exit.code)
+        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+        exec(code, vars(main))  # noqa: S102 -- to run it is what we are for
+    except SystemExit as leaving:
+        if isinstance(leaving.code, str):
+            report("raised", error=leaving.code)
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 -- whatever a program may raise
         report("raised", error=summary(error))
         forget_us(error)
         sys.excepthook(type(error), error, error.__traceback__)
         sys.exit(128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1)
 
 
-def become_main(path: str, argv: list[str]) -> ModuleType:
+def become_main(path: Path, argv: list[str]) -> ModuleType:
     """Make this interpreter look as if it had been started with the program; return its module."""
-    folder = os.path.dirname(path)
-    os.chdir(folder)
+    os.chdir(path.parent)
     sys.dont_write_bytecode = False
     sys.argv = argv
-    sys.path[0] = folder
+    sys.path[0] = str(path.parent)
     main = ModuleType("__main__")
-    main.__file__ = path
-    vars(main)["__builtins__"] = __builtins__
+    main.__file__ = str(path)
+    main.__loader__ = SourceFileLoader("__main__", str(path))
+    vars(main).update(__annotations__={}, __builtins__=builtins, __cached__=None)
     for name in [name for name in sys.modules if name.partition(".")[0] == "e3"]:
         del sys.modules[name]  # the program's own modules may have that name
     sys.modules["__main__"] = main
@@ -100,7 +102,7 @@ def without_us(frames: TracebackType | None) -> TracebackType | None:
     """Return a chain of frames without those of this package."""
     kept: list[TracebackType] = []
     while frames is not None:
-        if os.path.dirname(frames.tb_frame.f_code.co_filename) != OURS:
+        if not frames.tb_frame.f_code.co_filename.startswith(OURS):
             kept.append(frames)
         frames = frames.tb_next
     for frame, following in zip(kept, [*kept[1:], None], strict=True):

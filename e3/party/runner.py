@@ -14,6 +14,7 @@ import errno
 import os
 import platform
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -35,8 +36,11 @@ from e3.party.protocol import (
     encode,
 )
 
+LEAVE = (signal.SIGTERM, signal.SIGHUP)
+"""Signals on which the runner ends the program and itself."""
 
-class Refused(Exception):
+
+class RefusedError(Exception):
     """The program cannot be started; the message says why."""
 
 
@@ -91,7 +95,9 @@ class Channel:
 class Leash:
     """The loop that holds a running program."""
 
-    def __init__(self, spec: Spec, channel: Channel, family: Family, inputs: dict[str, int]):
+    def __init__(
+        self, spec: Spec, channel: Channel, family: Family, inputs: dict[str, int]
+    ) -> None:
         """Watch ``family`` and read ``inputs``: its streams by name, and its ``events``."""
         self.spec = spec
         self.channel = channel
@@ -199,7 +205,7 @@ def main(folder: str) -> Callable[[], object]:
     """Run one party from ``folder``; return what this process does next: be the program, or end."""
     runner = os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the deployer's to handle
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in LEAVE:
         signal.signal(number, lambda *_: sys.exit(1))
     adopt_orphans()
     channel = Channel()
@@ -212,12 +218,12 @@ def main(folder: str) -> Callable[[], object]:
             die_with_parent(runner)
             return partial(program.run, spec, folder, listener, inherit(channel, pipes))
         hold(Leash(spec, channel, Family(pid), keep(listener, pipes)))
-    except Refused as refusal:
+    except RefusedError as refusal:
         channel.say("refused", reason=str(refusal))
     finally:
         if os.getpid() == runner:
             channel.close()
-            remove(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     return partial(os._exit, 0)
 
 
@@ -227,10 +233,10 @@ def read_spec(channel: Channel) -> Spec:
         for line in channel.hear():
             spec = decode_spec(line)
             if spec is None:
-                raise Refused("the runner and the deployer are of different versions of E3")
+                raise RefusedError("the runner and the deployer are of different versions of E3")
             channel.born = time.monotonic()
             return spec
-    raise Refused("the deployer went away")
+    raise RefusedError("the deployer went away")
 
 
 def listen(spec: Spec) -> socket.socket | None:
@@ -250,8 +256,8 @@ def listen(spec: Spec) -> socket.socket | None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             holder = f"port {port} of {address} is in use; end the program that listens there"
-            raise Refused(holder) from None
-        raise Refused(f"cannot listen at {address} port {port}: {error.strerror}") from None
+            raise RefusedError(holder) from None
+        raise RefusedError(f"cannot listen at {address} port {port}: {error.strerror}") from None
     return listener
 
 
@@ -284,17 +290,6 @@ def hold(leash: Leash) -> None:
         leash.channel.say("started")
         leash.hold()
     finally:
+        for number in LEAVE:
+            signal.signal(number, signal.SIG_IGN)  # it is leaving
         leash.end()
-
-
-def remove(folder: str) -> None:
-    """Remove a folder and all that is in it."""
-    for path, folders, files in os.walk(folder, topdown=False):
-        for name in (*files, *folders):
-            entry = os.path.join(path, name)
-            with contextlib.suppress(OSError):
-                os.rmdir(entry) if name in folders and not os.path.islink(entry) else os.unlink(
-                    entry
-                )
-    with contextlib.suppress(OSError):
-        os.rmdir(folder)

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files as resources
 from pathlib import Path
@@ -22,7 +23,7 @@ RUNNER = ("__init__", "capture", "hooks", "processes", "program", "protocol", "r
 """The modules of `e3.party` that a party needs."""
 
 
-async def conduct(
+async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     plan: Plan,
     hosts: Sequence[Host],
     *,
@@ -39,7 +40,14 @@ async def conduct(
     changed since it was planned. When the task is cancelled, the session ends within
     seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
     """
-    session = Session(plan, hosts, overlay, sessions, deadline_seconds, paths)
+    session = Session(
+        plan=plan,
+        hosts=hosts,
+        overlay=overlay,
+        sessions=sessions,
+        deadline_seconds=deadline_seconds,
+        paths=paths,
+    )
     return await session.run()
 
 
@@ -61,30 +69,28 @@ def runner_files() -> list[File]:
     return [File(path="runner/e3/__init__.py", content=b""), *own]
 
 
+@dataclass(kw_only=True)
 class Session:
     """One run; `conduct` is its only user."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        hosts: Sequence[Host],
-        overlay: str,
-        sessions: Path,
-        deadline_seconds: float,
-        paths: Sequence[NetworkPath],
-    ) -> None:
-        """Read what is to be shipped, open the evidence; nothing runs yet."""
+    plan: Plan
+    hosts: Sequence[Host]
+    overlay: str
+    sessions: Path
+    deadline_seconds: float
+    paths: Sequence[NetworkPath]
+
+    def __post_init__(self) -> None:
+        """Read what is to be shipped, and open the evidence; nothing runs yet."""
         self._began = time.monotonic()
-        self._plan = plan
-        self._overlay = overlay
-        self._deadline_seconds = deadline_seconds
-        self._paths = tuple(paths)
         self._id = new_id()
-        self._files = (runner_files(), programs.files(plan.program, "program"))
-        self._evidence = Evidence(sessions, self._id)
-        self._evidence.begin(plan, overlay=overlay, deadline_seconds=deadline_seconds)
-        by_name = {host.name: host for host in hosts}
-        self._parties = [self._party(seat, by_name[seat.host]) for seat in plan.seats]
+        self._files = (runner_files(), programs.files(self.plan.program, "program"))
+        self._evidence = Evidence(self.sessions, self._id)
+        self._evidence.begin(
+            self.plan, overlay=self.overlay, deadline_seconds=self.deadline_seconds
+        )
+        by_name = {host.name: host for host in self.hosts}
+        self._parties = [self._party(seat, by_name[seat.host]) for seat in self.plan.seats]
 
     async def run(self) -> SessionResult:
         """Run the session to its verdict."""
@@ -95,7 +101,7 @@ class Session:
             before = self._ends()
             await self._stop(tasks)
             if late:
-                reason = timed_out(before, self._deadline_seconds)
+                reason = timed_out(before, self.deadline_seconds)
                 return self._conclude(Verdict.TIMED_OUT, reason)
             silent = not any(party.result.output.strip() for party in self._parties)
             return self._conclude(*decide(self._ends(), silent=silent))
@@ -114,9 +120,9 @@ class Session:
         spec = Spec(
             session=self._id,
             pid=seat.pid,
-            parties=tuple((s.endpoint.address, s.endpoint.port) for s in self._plan.seats),
-            entry=self._plan.program.entry,
-            args=self._plan.program.args,
+            parties=tuple((s.endpoint.address, s.endpoint.port) for s in self.plan.seats),
+            entry=self.plan.program.entry,
+            args=self.plan.program.args,
         )
         return Party(seat, host, spec, self._evidence.log(seat.host), self._clock)
 
@@ -133,7 +139,7 @@ class Session:
         """Return when all have ended, one has failed, or, True, when the deadline has passed."""
         pending = set(tasks)
         while pending:
-            left = self._deadline_seconds - self._clock()
+            left = self.deadline_seconds - self._clock()
             done, pending = await asyncio.wait(
                 pending, timeout=max(left, 0.0), return_when=asyncio.FIRST_COMPLETED
             )
@@ -164,16 +170,16 @@ class Session:
         setup = [seconds for seconds in connected if seconds is not None]
         result = SessionResult(
             id=self._id,
-            program=self._plan.program.name,
-            digest=self._plan.program.digest,
-            overlay=self._overlay,
+            program=self.plan.program.name,
+            digest=self.plan.program.digest,
+            overlay=self.overlay,
             verdict=verdict,
             reason=reason,
             parties=tuple(party.result for party in self._parties),
             setup_seconds=max(setup) if len(setup) == len(connected) else None,
             online_seconds=max((s for s in online if s is not None), default=None),
             wall_seconds=self._clock(),
-            paths=self._paths,
+            paths=tuple(self.paths),
             evidence=self._evidence.name,
         )
         versions = {party.seat.host: party.versions for party in self._parties}

@@ -1,4 +1,4 @@
-"""What a session leaves for a reader: a folder with its manifest, one log a host, and its result."""
+"""What a session leaves for a reader: a folder with manifest, one log a host, and result."""
 
 import json
 import os
@@ -18,13 +18,13 @@ LATEST = "latest"
 class Evidence:
     """The folder of one session, written as things happen."""
 
-    def __init__(self, sessions: Path, id: str) -> None:
-        """Make the folder ``id`` below ``sessions``."""
-        self.folder = sessions / id
+    def __init__(self, sessions: Path, name: str) -> None:
+        """Make the folder ``name`` below ``sessions``."""
+        self.folder = sessions / name
         self.folder.mkdir(parents=True)
         self._manifest: dict[str, object] = {}
-        link = sessions / f".{LATEST}-{id}"
-        link.symlink_to(id)
+        link = sessions / f".{LATEST}-{name}"
+        link.symlink_to(name)
         link.replace(sessions / LATEST)
 
     @property

@@ -156,7 +156,7 @@ class Party:
                 self._note(message)
 
     async def _explain(self, process: Process) -> None:
-        """The runner ended without a word."""
+        """Find out why the runner ended without a word."""
         async with asyncio.timeout(LEAVE_SECONDS):
             status = await process.wait()
         complaint = f": {self._complaint}" if self._complaint else ""
@@ -164,33 +164,44 @@ class Party:
         self._finish(how, detail=f"its runner ended with status {status}{complaint}")
 
     def _note(self, message: dict[str, Any]) -> None:
+        """Take in one event of `e3.party.protocol`."""
         kind = message["e3"]
         self._phase = PHASES.get(kind, self._phase)
-        at = self._begun_seconds + float(message.get("at", 0.0))
-        if kind == "output":
-            self._log.write(message["text"])
-            if message["stream"] == "stdout":
-                self._output.append(message["text"])
-        elif kind == "ready":
-            self.versions["python"] = message["python"]
-        elif kind == "loaded":
-            self.versions["mpyc"] = message["version"]
-        elif kind == "connected" and self.connected_seconds is None:
-            self.connected_seconds = at
-        elif kind == "stopping":
-            self._sent_bytes = sum(message["sent_bytes"])
-            self._online_until(at)
-        elif kind == "lost" and not self._error:  # what is lost later is no cause of it
-            self._lost.append(message["peer"])
-        elif kind == "raised":
-            self._error = self._error or message["error"]
-        elif kind == "refused":
-            self._removed = True
-            self._finish("refused", detail=message["reason"])
-        elif kind == "exited":
-            self._exited(message, at)
+        take = getattr(self, f"_on_{kind}", None)
+        if take is not None:
+            take(message, self._begun_seconds + float(message["at"]))
 
-    def _exited(self, message: dict[str, Any], at: float) -> None:
+    def _on_output(self, message: dict[str, Any], _at: float) -> None:
+        self._log.write(message["text"])
+        if message["stream"] == "stdout":
+            self._output.append(message["text"])
+
+    def _on_ready(self, message: dict[str, Any], _at: float) -> None:
+        self.versions["python"] = message["python"]
+
+    def _on_loaded(self, message: dict[str, Any], _at: float) -> None:
+        self.versions["mpyc"] = message["version"]
+
+    def _on_connected(self, _message: dict[str, Any], at: float) -> None:
+        if self.connected_seconds is None:
+            self.connected_seconds = at
+
+    def _on_stopping(self, message: dict[str, Any], at: float) -> None:
+        self._sent_bytes = sum(message["sent_bytes"]) + (self._sent_bytes or 0)
+        self._online_until(at)
+
+    def _on_lost(self, message: dict[str, Any], _at: float) -> None:
+        if not self._error:  # what is lost after an error is a consequence of it
+            self._lost.append(message["peer"])
+
+    def _on_raised(self, message: dict[str, Any], _at: float) -> None:
+        self._error = self._error or message["error"]
+
+    def _on_refused(self, message: dict[str, Any], _at: float) -> None:
+        self._removed = True
+        self._finish("refused", detail=message["reason"])
+
+    def _on_exited(self, message: dict[str, Any], at: float) -> None:
         self._removed = True
         self._seconds = message["seconds"]
         if self.online_seconds is None:
@@ -203,25 +214,25 @@ class Party:
         elif message["exit"] is None:
             self._finish("stopped")
         else:
-            self._finish("exited", exit=message["exit"], detail=self._error or self._complaint)
+            self._finish("exited", status=message["exit"], detail=self._error)
 
     def _online_until(self, at: float) -> None:
         if self.connected_seconds is not None:
             self.online_seconds = at - self.connected_seconds
 
-    def _finish(self, how: How, *, exit: int | None = None, detail: str = "") -> None:
+    def _finish(self, how: How, *, status: int | None = None, detail: str = "") -> None:
         """Note how the party ended; only the first end counts."""
         if self.end is None:
-            self.end = self._make_end(how, exit=exit, detail=detail)
+            self.end = self._make_end(how, status=status, detail=detail)
             self._log.write(f"[e3: {self.end.reason}]\n")
 
-    def _make_end(self, how: How, *, exit: int | None = None, detail: str = "") -> End:
+    def _make_end(self, how: How, *, status: int | None = None, detail: str = "") -> End:
         return End(
             pid=self.seat.pid,
             host=self.seat.host,
             how=how,
             phase=self._phase,
-            exit=exit,
+            exit=status,
             detail=detail,
             lost=tuple(self._lost),
         )

@@ -61,7 +61,7 @@ def seat(hosts: Sequence[Host], parties: int) -> list[Host]:
     return sorted(hosts[:parties], key=lambda host: host.reachability == "public")
 
 
-def plan(
+def plan(  # noqa: PLR0913 -- what a plan is made of, by keyword
     *,
     hosts: Sequence[Host],
     addresses: Mapping[str, str],
