@@ -67,5 +67,7 @@ if __name__ == "__main__":
         main()
     except SetupError as error:
         sys.exit(f"set-up: {error}")
+    except PermissionError as error:
+        sys.exit(f"set-up: {error}\nIf it once ran as root, type:  sudo chown -R $(id -u) {ROOT}")
     except KeyboardInterrupt:
         sys.exit(f"\nset-up: interrupted. {AGAIN}")

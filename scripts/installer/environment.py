@@ -47,6 +47,7 @@ class Environment:
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
+        previous = self.link.resolve()
         with aside(self.tools) as folder:
             if self.link.is_dir() and not self.link.is_symlink():
                 self.link.rename(folder / "old")
@@ -54,5 +55,6 @@ class Environment:
             new.symlink_to(self.folder.relative_to(self.link.parent))
             new.replace(self.link)
         for other in self.tools.glob("venv-*"):
-            if other != self.folder:
+            # A lab that is up may still run from the one before.
+            if other not in {self.folder, previous}:
                 shutil.rmtree(other)

@@ -42,7 +42,7 @@ def take(steps: Sequence[Step], tools: Path) -> None:
     """Take each step that is not done yet; one set-up at a time works in the folder ``tools``."""
     if all(step.done() for step in steps):
         return
-    with locked(tools / "lock"):
+    with disk_full_explained(tools), locked(tools / "lock"):
         # Left by a set-up that was killed; nobody else works here while we hold the lock.
         shutil.rmtree(tools / "aside", ignore_errors=True)
         for step in steps:
@@ -50,8 +50,7 @@ def take(steps: Sequence[Step], tools: Path) -> None:
                 continue
             say(f"{step.what} ...")
             start = time.monotonic()
-            with disk_full_explained(tools):
-                step.do()
+            step.do()
             say(f"  done in {time.monotonic() - start:.1f} s")
 
 
@@ -151,6 +150,7 @@ def disk_full_explained(tools: Path) -> Iterator[None]:
         free = ", ".join(
             f"{folder} has {shutil.disk_usage(folder).free / 1e6:,.0f} MB free"
             for folder in (tools, Path.home(), Path(tempfile.gettempdir()))
+            if folder.exists()
         )
         raise SetupError(
             f"the disk is full: {free}; set-up takes up to 4 GB, most of it Go's cache.\n"
