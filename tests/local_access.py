@@ -8,7 +8,6 @@ in a folder of its own here.
 import asyncio
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -132,13 +131,3 @@ def local_hosts(folder: Path, count: int, *, first: int = 2) -> list[Host]:
         )
         for i in range(count)
     ]
-
-
-def leftovers(folder: Path) -> list[Path]:
-    """Return what sessions left on the hosts below ``folder``."""
-    return [path for path in folder.glob("*/run/e3/sessions/*") if path.exists()]
-
-
-def forget(folder: Path) -> None:
-    """Remove all hosts below ``folder``."""
-    shutil.rmtree(folder, ignore_errors=True)

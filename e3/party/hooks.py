@@ -4,7 +4,7 @@ Nothing happens in a program that does not import mpyc, and no file of mpyc is
 touched: a finder on `sys.meta_path` lets Python load ``mpyc`` as ever and adds
 
 - the listener at the party's overlay address alone (MPyC binds all addresses);
-- reports of each step: loaded, connecting, connected, stopping, stopped, lost, raised;
+- reports of each step: loaded, connecting, connected, stopping, stopped, lost, failed;
 - a stream of its own for MPyC's log lines, which it writes between the program's results.
 """
 
@@ -43,6 +43,12 @@ def install(report: Report, log: TextIO, listener: socket | None) -> None:
             }
         ),
     )
+
+
+def summary(error: BaseException) -> str:
+    """Return the line that a traceback of this exception ends with, at most 500 characters."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text.strip().splitlines()[0][:500]
 
 
 Load = Callable[[Callable[[], None], Attributes], None]
@@ -90,7 +96,7 @@ def load_connections(report: Report, execute: Callable[[], None], module: Attrib
     """Load ``mpyc.asyncoro``: report lost connections, and exceptions in MPyC's coroutines."""
     execute()
     exchanger = module.MessageExchanger
-    lose = exchanger.connection_lost
+    lose, close = exchanger.connection_lost, exchanger.close_connection
     handle = module.exception_handler
 
     @functools.wraps(lose)
@@ -99,14 +105,19 @@ def load_connections(report: Report, execute: Callable[[], None], module: Attrib
             report("lost", peer=self.peer_pid)
         lose(self, exc)
 
+    @functools.wraps(close)
+    def close_connection(self: Attributes) -> None:
+        self.runtime.e3_stopping = True  # what ends from now on, ends by this party's own will
+        close(self)
+
     @functools.wraps(handle)
     def exception_handler(loop: Attributes, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if error is not None:
-            report("raised", error=f"{type(error).__name__}: {error}"[:500])
+            report("failed", error=summary(error))
         handle(loop, context)
 
-    exchanger.connection_lost = connection_lost
+    exchanger.connection_lost, exchanger.close_connection = connection_lost, close_connection
     module.exception_handler = exception_handler
 
 

@@ -58,10 +58,12 @@ def run(spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str,
             report("raised", error=leaving.code)
         raise
     except BaseException as error:  # noqa: BLE001 -- whatever a program may raise
-        report("raised", error=summary(error))
+        report("raised", error=hooks.summary(error))
         forget_us(error)
         sys.excepthook(type(error), error, error.__traceback__)
         sys.exit(128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1)
+    finally:
+        report("leaving")
 
 
 def become_main(path: Path, argv: list[str]) -> ModuleType:
@@ -78,12 +80,6 @@ def become_main(path: Path, argv: list[str]) -> ModuleType:
         del sys.modules[name]  # the program's own modules may have that name
     sys.modules["__main__"] = main
     return main
-
-
-def summary(error: BaseException) -> str:
-    """Return the last line of an exception's traceback, at most 500 characters of it."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return text.strip().splitlines()[0][:500]
 
 
 def forget_us(error: BaseException) -> None:

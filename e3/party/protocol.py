@@ -14,6 +14,7 @@ seconds since it had read the spec, by its own monotonic clock:
 ``lost``       the connection to party ``peer`` ended before its time
 ``stopping``   the program called ``mpc.shutdown``; ``sent_bytes`` to each peer
 ``stopped``    all connections are closed
+``failed``     a coroutine of MPyC met an exception: ``error``
 ``raised``     the program met an exception that nothing caught: ``error``
 ``output``     the program wrote ``text`` to ``stream``
 ``alive``      the answer to ``beat``

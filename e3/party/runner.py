@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import platform
 import selectors
@@ -36,6 +37,9 @@ from e3.party.protocol import (
     encode,
 )
 
+LEAVING_SECONDS = 1.0
+"""For a program whose end has begun by itself."""
+
 LEAVE = (signal.SIGTERM, signal.SIGHUP)
 """Signals on which the runner ends the program and itself."""
 
@@ -53,6 +57,8 @@ class Channel:
         self.over = False
         """The deployer is gone: its end of a pipe is closed."""
         self.heard = self.born = time.monotonic()
+        self.unread: list[bytes] = []
+        """Lines that came together with one that was wanted."""
         self._incoming = b""
         self._outgoing = bytearray()
         os.set_blocking(self.fd_out, False)
@@ -104,25 +110,30 @@ class Leash:
         self.family = family
         self.why = ""
         self._began = time.monotonic()
+        self._stop: float | None = None
+        self._leaving = False
         self._reported = b""
         self._events = inputs["events"]
         self._captures = [Capture(name, inputs[name], spec.keep_bytes) for name in STREAMS]
         self._selector = selectors.DefaultSelector()
         self._watch(os.pidfd_open(family.pid), self._check)
-        self._watch(channel.fd_in, self._obey)
+        self._watch(channel.fd_in, self._hear)
         self._watch(self._events, self._relay)
         for capture in self._captures:
             self._watch(capture.fd, partial(self._pass_on, capture))
 
     def hold(self) -> None:
         """Return when the program has ended, or must end; `why` says in which way."""
+        self._obey(self.channel.unread)
         while not self.why:
-            for key, _ in self._selector.select(BEAT_SECONDS):
+            for key, _ in self._selector.select(min(BEAT_SECONDS, self._patience())):
                 key.data()
             if not self.channel.flush():
                 self._await_channel()
             if self.channel.over:
                 self.why = "end"
+            elif not self._patience():
+                self.why = self.why or "stop"
             elif time.monotonic() - self.channel.heard > SILENCE_SECONDS:
                 self.why = "silence"
 
@@ -151,13 +162,25 @@ class Leash:
         if self.family.status is not None:
             self.why = "exit"
 
-    def _obey(self) -> None:
-        for line in self.channel.hear():
+    def _hear(self) -> None:
+        self._obey(self.channel.hear())
+
+    def _obey(self, lines: list[bytes]) -> None:
+        for line in lines:
             message = decode(line)
             if message is not None and message["e3"] == "beat":
                 self.channel.say("alive")
             elif message is not None and message["e3"] == "stop":
-                self.why = self.why or "stop"
+                self._stop = time.monotonic()
+
+    def _patience(self) -> float:
+        """Return the seconds until a stop takes effect, infinite where none was asked for.
+
+        A program that is just leaving may end by itself: how it does may be the cause of all.
+        """
+        if self._stop is None:
+            return math.inf
+        return max(self._stop + (LEAVING_SECONDS if self._leaving else 0) - time.monotonic(), 0)
 
     def _relay(self) -> bool:
         data = os.read(self._events, 65536)
@@ -166,7 +189,9 @@ class Leash:
         *lines, self._reported = (self._reported + data).split(b"\n")
         for line in lines:
             message = decode(line + b"\n")
-            if message is not None:
+            if message is not None and message["e3"] == "leaving":
+                self._leaving = True
+            elif message is not None:
                 self.channel.say(str(message.pop("e3")), **message)  # type: ignore[arg-type]
         return bool(data)
 
@@ -198,7 +223,7 @@ class Leash:
             selector.register(self.channel.fd_out, selectors.EVENT_WRITE)
             selector.register(self.channel.fd_in, selectors.EVENT_READ)
             if any(key.fd == self.channel.fd_in for key, _ in selector.select(BEAT_SECONDS)):
-                self._obey()
+                self._hear()
 
 
 def main(folder: str) -> Callable[[], object]:
@@ -230,11 +255,11 @@ def main(folder: str) -> Callable[[], object]:
 def read_spec(channel: Channel) -> Spec:
     """Return what the deployer wants to be run, its first line."""
     while not channel.over:
-        for line in channel.hear():
-            spec = decode_spec(line)
-            if spec is None:
-                raise RefusedError("the runner and the deployer are of different versions of E3")
+        line, *channel.unread = channel.hear() or [b""]
+        if line:
             channel.born = time.monotonic()
+            if (spec := decode_spec(line)) is None:
+                raise RefusedError("the runner and the deployer are of different versions of E3")
             return spec
     raise RefusedError("the deployer went away")
 

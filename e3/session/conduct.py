@@ -127,7 +127,8 @@ class Session:
         return Party(seat, host, spec, self._evidence.log(seat.host), self._clock)
 
     def _ends(self) -> list[End]:
-        return [party.current_end() for party in self._parties]
+        met = all(party.connected_seconds is not None for party in self._parties)
+        return [party.current_end(all_connected=met) for party in self._parties]
 
     async def _beat(self) -> None:
         while True:
@@ -165,9 +166,7 @@ class Session:
 
     def _conclude(self, verdict: Verdict, reason: str) -> SessionResult:
         """Return the result, after it is written to the evidence."""
-        connected = [party.connected_seconds for party in self._parties]
-        online = [party.online_seconds for party in self._parties]
-        setup = [seconds for seconds in connected if seconds is not None]
+        setup, online = self._times()
         result = SessionResult(
             id=self._id,
             program=self.plan.program.name,
@@ -176,8 +175,8 @@ class Session:
             verdict=verdict,
             reason=reason,
             parties=tuple(party.result for party in self._parties),
-            setup_seconds=max(setup) if len(setup) == len(connected) else None,
-            online_seconds=max((s for s in online if s is not None), default=None),
+            setup_seconds=setup,
+            online_seconds=online,
             wall_seconds=self._clock(),
             paths=tuple(self.paths),
             evidence=self._evidence.name,
@@ -185,3 +184,13 @@ class Session:
         versions = {party.seat.host: party.versions for party in self._parties}
         self._evidence.end(result.to_properties(), versions)
         return result
+
+    def _times(self) -> tuple[float | None, float | None]:
+        """Return set-up and online time, as far as the session got."""
+        connected = [party.connected_seconds for party in self._parties]
+        setup = [seconds for seconds in connected if seconds is not None]
+        if len(setup) < len(connected):
+            return None, None
+        served = [party.served_seconds for party in self._parties]
+        online = [seconds for seconds in served if seconds is not None]
+        return max(setup), max(online) - max(setup) if online else None

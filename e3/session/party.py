@@ -20,6 +20,8 @@ LEAVE_SECONDS = 4.0
 RESULT_BYTES = 65_536
 """Of a party's output that becomes part of the result; the log has more."""
 
+LOOP_STOPPED = "RuntimeError: Event loop stopped"
+
 PHASES = {
     "ready": "preparing to start",
     "started": "running, not yet at mpc.start",
@@ -44,8 +46,8 @@ class Party:
         self.versions: dict[str, str] = {}
         self.connected_seconds: float | None = None
         """When all parties were connected to this one, since the session began."""
-        self.online_seconds: float | None = None
-        """From then until its last result: its last shutdown, or its end without one."""
+        self.served_seconds: float | None = None
+        """When it had its last result: its last shutdown, or its end without one; as above."""
         self._host = host
         self._spec = spec
         self._log = log
@@ -54,6 +56,7 @@ class Party:
         self._process: Process | None = None
         self._phase = "shipping the program"
         self._begun_seconds = 0.0
+        """When the runner began to count, as well as that is known here: as its first word came."""
         self._seconds = 0.0
         self._sent_bytes: int | None = None
         self._output: list[str] = []
@@ -114,9 +117,11 @@ class Party:
         """Let the runner know that we are here."""
         self._tell("beat")
 
-    def current_end(self) -> End:
+    def current_end(self, *, all_connected: bool = True) -> End:
         """Return how the party ended, or as what it would end now."""
-        return self.end or self._make_end("stopped")
+        if self._phase == PHASES["connected"] and not all_connected:
+            self._phase = "connected, waiting for other parties"
+        return self.end or self._make_end("stopped", detail=self._error)
 
     def _tell(self, kind: str) -> bool:
         if self._process is None:
@@ -128,10 +133,10 @@ class Party:
     async def _lead(self, process: Process) -> None:
         """Give the runner its spec and follow it; it ends with our interest in it."""
         self._log.write(f"$ python {shlex.join(self._spec.argv)}\n")
-        self._begun_seconds = self._clock()
         try:
-            process.stdin.write(encode_spec(self._spec))
-            await process.stdin.drain()
+            with contextlib.suppress(OSError):  # it has ended: its output says why
+                process.stdin.write(encode_spec(self._spec))
+                await process.stdin.drain()
             self._process = process
             await self._follow(process)
         finally:
@@ -168,13 +173,18 @@ class Party:
         kind = message["e3"]
         self._phase = PHASES.get(kind, self._phase)
         take = getattr(self, f"_on_{kind}", None)
+        at = float(message["at"])
+        if kind == "ready":
+            self._begun_seconds = self._clock() - at
         if take is not None:
-            take(message, self._begun_seconds + float(message["at"]))
+            take(message, self._begun_seconds + at)
 
     def _on_output(self, message: dict[str, Any], _at: float) -> None:
         self._log.write(message["text"])
         if message["stream"] == "stdout":
             self._output.append(message["text"])
+        elif message["stream"] == "stderr":
+            self._complaint = message["text"].strip().rpartition("\n")[2] or self._complaint
 
     def _on_ready(self, message: dict[str, Any], _at: float) -> None:
         self.versions["python"] = message["python"]
@@ -188,14 +198,19 @@ class Party:
 
     def _on_stopping(self, message: dict[str, Any], at: float) -> None:
         self._sent_bytes = sum(message["sent_bytes"]) + (self._sent_bytes or 0)
-        self._online_until(at)
+        self.served_seconds = at
 
     def _on_lost(self, message: dict[str, Any], _at: float) -> None:
         if not self._error:  # what is lost after an error is a consequence of it
             self._lost.append(message["peer"])
 
-    def _on_raised(self, message: dict[str, Any], _at: float) -> None:
+    def _on_failed(self, message: dict[str, Any], _at: float) -> None:
         self._error = self._error or message["error"]
+
+    def _on_raised(self, message: dict[str, Any], _at: float) -> None:
+        # MPyC stops the loop when a coroutine fails; the cause is what that met
+        if not (self._error and message["error"].startswith(LOOP_STOPPED)):
+            self._error = message["error"]
 
     def _on_refused(self, message: dict[str, Any], _at: float) -> None:
         self._removed = True
@@ -204,8 +219,8 @@ class Party:
     def _on_exited(self, message: dict[str, Any], at: float) -> None:
         self._removed = True
         self._seconds = message["seconds"]
-        if self.online_seconds is None:
-            self._online_until(at)
+        if self.served_seconds is None:
+            self.served_seconds = at
         if message["strays"]:
             self._log.write(f"[e3: {message['strays']} processes left behind were killed]\n")
         if message["why"] == "flood":
@@ -214,11 +229,8 @@ class Party:
         elif message["exit"] is None:
             self._finish("stopped")
         else:
-            self._finish("exited", status=message["exit"], detail=self._error)
-
-    def _online_until(self, at: float) -> None:
-        if self.connected_seconds is not None:
-            self.online_seconds = at - self.connected_seconds
+            detail = self._error or self._complaint if message["exit"] else ""
+            self._finish("exited", status=message["exit"], detail=detail)
 
     def _finish(self, how: How, *, status: int | None = None, detail: str = "") -> None:
         """Note how the party ended; only the first end counts."""

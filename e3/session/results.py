@@ -29,8 +29,8 @@ class SessionResult:
     """How a session went.
 
     ``setup_seconds`` last from its begin until all parties are connected, ``online_seconds``
-    from then, at each party, until its last result, the longest counts; both are None
-    if the parties never got there. ``evidence`` is the folder with logs and manifest.
+    from then until the last party has its last result; both are None if the parties never
+    got there. ``evidence`` is the folder with logs and manifest.
     """
 
     id: str

@@ -136,7 +136,10 @@ def timed_out(ends: Iterable[End], seconds: float) -> str:
     """Return the reason of a session that the deadline ended: who was doing what."""
     doing: dict[str, list[str]] = {}
     for end in sorted(ends, key=lambda end: end.pid):
-        doing.setdefault(end.phase, []).append(end.party)
+        notes = [f"it lost party {peer}" for peer in end.lost]
+        notes += [end.detail] if end.detail and end.how == "stopped" else []
+        remark = f" ({', '.join(notes)})" if notes else ""
+        doing.setdefault(end.phase + remark, []).append(end.party)
     phases = "; ".join(f"{', '.join(parties)}: {phase}" for phase, parties in doing.items())
     return f"not done after {seconds:g} s; {phases}"
 

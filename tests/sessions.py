@@ -1,0 +1,94 @@
+"""Sessions for tests: a program's text, hosts of this machine, and what came out."""
+
+import asyncio
+import random
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from e3.interfaces import Host
+from e3.session.conduct import conduct
+from e3.session.plan import Plan, plan
+from e3.session.programs import load
+from e3.session.results import SessionResult
+from tests.local_access import local_hosts
+
+JOINED = """
+    from mpyc.runtime import mpc
+
+    async def main():
+        async with mpc:
+            await mpc.output(mpc.input(mpc.SecInt()(mpc.pid)))
+            {body}
+
+    mpc.run(main())
+"""
+"""A program whose parties are connected and have exchanged messages before ``body``."""
+
+
+def joined(body: str) -> str:
+    """Return the text of a program that does ``body`` in the middle of a computation."""
+    return textwrap.dedent(JOINED).format(
+        body=textwrap.indent(textwrap.dedent(body), " " * 8).strip()
+    )
+
+
+@dataclass
+class Bench:
+    """A folder with hosts and sessions in it."""
+
+    folder: Path
+    hosts: list[Host] = field(default_factory=list)
+    base_port: int = field(default_factory=lambda: random.randrange(12_000, 30_000))
+    """At random: other programs of this machine may listen at MPyC's own ports."""
+
+    def __post_init__(self) -> None:
+        self.hosts = self.hosts or local_hosts(self.folder / "hosts", 3)
+
+    @property
+    def sessions(self) -> Path:
+        return self.folder / "sessions"
+
+    def write(self, text: str, name: str = "program.py") -> Path:
+        path = self.folder / name
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    def plan(self, program: Path, *args: str, parties: int = 3) -> Plan:
+        return plan(
+            hosts=self.hosts,
+            addresses={host.name: host.underlay for host in self.hosts},
+            program=load(program, args),
+            parties=parties,
+            base_port=self.base_port,
+        )
+
+    def run(
+        self,
+        program: Path | str,
+        args: Sequence[str] = (),
+        *,
+        parties: int = 3,
+        deadline_seconds: float = 60,
+    ) -> SessionResult:
+        """Run a program, given by path or text, to its verdict."""
+        path = self.write(program) if isinstance(program, str) else program
+        return asyncio.run(
+            conduct(
+                self.plan(path, *args, parties=parties),
+                self.hosts,
+                overlay="plain",
+                sessions=self.sessions,
+                deadline_seconds=deadline_seconds,
+            )
+        )
+
+    def log(self, result: SessionResult, pid: int) -> str:
+        """Return a party's log as evidence has it."""
+        host = result.parties[pid].host
+        return (self.sessions / result.id / f"{host}.log").read_text()
+
+    def leftovers(self) -> list[Path]:
+        """Return what sessions left on the hosts."""
+        return list(self.folder.glob("hosts/*/run/e3/sessions/*"))

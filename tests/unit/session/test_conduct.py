@@ -1,0 +1,492 @@
+"""Sessions with real processes on hosts of this machine: verdict, reason, nothing left."""
+
+import ast
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from e3.session.conduct import conduct
+from e3.session.results import SessionResult
+from e3.session.verdicts import Verdict
+from tests.sessions import Bench, joined
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[3]
+DEMOS = ROOT / "demos"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process is gone, or dead and not yet collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def wait_until_over(pids: list[int], timeout_seconds: float) -> list[int]:
+    """Return the processes that are still there at the end."""
+    deadline = time.monotonic() + timeout_seconds
+    while (left := [pid for pid in pids if not is_over(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+def outputs(result: SessionResult) -> set[str]:
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    return {party.output for party in result.parties}
+
+
+def test_helloworld_gives_the_sum(bench: Bench) -> None:
+    result = bench.run(DEMOS / "helloworld.py")
+    assert outputs(result) == {"Hello world from 3 parties, whose secret numbers add up to 6!\n"}
+    assert result.reason == "all 3 parties completed"
+    assert [party.pid for party in result.parties] == [0, 1, 2]
+    assert all(party.exit == 0 and party.sent_bytes == 60 for party in result.parties)
+    assert result.setup_seconds is not None
+    assert result.online_seconds is not None
+    assert 0 < result.setup_seconds < result.setup_seconds + result.online_seconds
+    assert result.online_seconds + result.setup_seconds < result.wall_seconds
+    assert bench.leftovers() == []
+
+
+def test_secret_santa_is_a_derangement(bench: Bench) -> None:
+    (output,) = outputs(bench.run(DEMOS / "secret_santa.py", ["--players", "7"]))
+    santa = ast.literal_eval(output.rpartition("santa:")[2].strip())
+    assert sorted(santa) == list(range(7))
+    assert all(receiver != giver for giver, receiver in enumerate(santa))
+
+
+def test_auction_takes_the_second_price(bench: Bench) -> None:
+    (output,) = outputs(bench.run(DEMOS / "auction.py", ["--bids", "20", "--seed", "7"]))
+    assert output == "bidder 18 of 20 wins and pays 722\n"
+
+
+@pytest.mark.parametrize("parties", [1, 2])
+def test_few_parties(bench: Bench, parties: int) -> None:
+    (output,) = outputs(bench.run(DEMOS / "secret_santa.py", parties=parties))
+    assert "santa: [" in output
+
+
+def test_evidence_is_complete(bench: Bench) -> None:
+    result = bench.run(DEMOS / "helloworld.py", ["--number", "4"])
+    folder = bench.sessions / result.id
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["args"] == ["--number", "4"]
+    assert manifest["digest"] == result.digest
+    assert manifest["hosts"]["local-1"]["mpyc"] == manifest["deployer"]["mpyc"]
+    assert json.loads((folder / "result.json").read_text()) == result.to_properties()
+    log = bench.log(result, 1)
+    assert log.startswith(f"$ python helloworld.py -P 127.0.0.2:{bench.base_port} -P ")
+    assert "All 3 parties connected." in log
+    assert "add up to 12!" in log
+    assert (bench.sessions / "latest").resolve() == folder.resolve()
+
+
+def test_the_log_grows_while_the_program_runs(bench: Bench) -> None:
+    program = bench.write(joined("print('here', flush=True); await asyncio.sleep(60)"))
+    program.write_text("import asyncio\n" + program.read_text())
+
+    async def follow() -> str:
+        session = asyncio.create_task(
+            conduct(
+                bench.plan(program),
+                bench.hosts,
+                overlay="plain",
+                sessions=bench.sessions,
+                deadline_seconds=60,
+            )
+        )
+        log = bench.sessions / "latest" / "local-2.log"
+        async with asyncio.timeout(30):
+            while not (log.exists() and "here" in log.read_text()):  # noqa: ASYNC110 -- a file
+                await asyncio.sleep(0.02)
+        session.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await session
+        result: dict[str, str] = json.loads((log.parent / "result.json").read_text())
+        return result["verdict"]
+
+    assert asyncio.run(follow()) == "cancelled"
+    assert bench.leftovers() == []
+
+
+def test_a_party_that_exits_with_1(bench: Bench) -> None:
+    result = bench.run(
+        joined("if mpc.pid == 2: sys.exit(1)").replace("from", "import sys\nfrom", 1)
+    )
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert result.reason == "party 2 (local-2) exited with status 1"
+
+
+def test_a_party_that_says_why_it_exits(bench: Bench) -> None:
+    result = bench.run("import sys\nsys.exit('no input given')")
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert result.reason.endswith(" exited with status 1: no input given")
+
+
+def test_a_party_that_raises_is_the_cause_and_not_its_victims(bench: Bench) -> None:
+    body = """
+        if mpc.pid == 1:
+            raise ValueError('one share too few')
+        await mpc.output(mpc.input(mpc.SecInt()(mpc.pid)))
+    """
+    result = bench.run(joined(body))
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert result.reason == (
+        "party 1 (local-1) exited with status 1: ValueError: one share too few"
+    )
+    assert bench.leftovers() == []
+
+
+def test_an_exception_in_a_coroutine_of_mpyc_is_named(bench: Bench) -> None:
+    program = """
+        from mpyc.runtime import mpc
+
+        @mpc.coroutine
+        async def divide(x):
+            await mpc.returnType(type(x))
+            return 1 // (await mpc.gather(x) - await mpc.gather(x)).value
+
+        async def main():
+            async with mpc:
+                print(await mpc.output(divide(mpc.SecInt()(3))))
+
+        mpc.run(main())
+    """
+    result = bench.run(program)
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert "ZeroDivisionError" in result.reason
+
+
+def test_a_party_killed_by_a_signal_is_the_cause(bench: Bench) -> None:
+    body = """
+        if mpc.pid == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await mpc.output(mpc.input(mpc.SecInt()(mpc.pid)))
+        await asyncio.sleep(60)
+    """
+    result = bench.run("import asyncio, os, signal\n" + joined(body))
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert result.reason == "party 2 (local-2) was killed by SIGKILL"
+    assert [party.exit for party in result.parties][2] == -signal.SIGKILL
+
+
+def test_a_party_that_leaves_early(bench: Bench) -> None:
+    body = """
+        if mpc.pid == 0:
+            os._exit(0)
+        await mpc.output(mpc.input(mpc.SecInt()(mpc.pid)))
+    """
+    result = bench.run("import os\n" + joined(body), deadline_seconds=4)
+    assert result.verdict is Verdict.TIMED_OUT
+    assert result.reason.startswith("not done after 4 s; party 0 (local-0): done; ")
+    assert "computing (it lost party 0" in result.reason
+
+
+def test_a_program_that_prints_nothing_completes_and_is_told_so(bench: Bench) -> None:
+    result = bench.run(
+        "from mpyc.runtime import mpc\nmpc.run(mpc.start())\nmpc.run(mpc.shutdown())"
+    )
+    assert outputs(result) == {""}
+    assert "none printed anything" in result.reason
+
+
+def test_a_program_without_mpyc(bench: Bench) -> None:
+    result = bench.run("print('alone')")
+    assert outputs(result) == {"alone\n"}
+    assert result.setup_seconds is None
+    assert result.online_seconds is None
+
+
+def test_a_program_that_never_ends_times_out_and_says_who_did_what(bench: Bench) -> None:
+    program = """
+        import time
+        from mpyc.runtime import mpc
+        if mpc.pid == 2:
+            time.sleep(1000)
+        mpc.run(mpc.start())
+        time.sleep(1000)
+    """
+    result = bench.run(program, deadline_seconds=4)
+    assert result.verdict is Verdict.TIMED_OUT
+    assert result.reason == (
+        "not done after 4 s; party 0 (local-0), party 1 (local-1): connected, waiting for other "
+        "parties; party 2 (local-2): running, not yet at mpc.start"
+    )
+    assert [party.exit for party in result.parties] == [None, None, None]
+    assert bench.leftovers() == []
+
+
+def test_a_flood_of_output_is_stopped_and_named(bench: Bench) -> None:
+    program = """
+        import sys
+        line = 'x' * 9999 + '\\n'
+        for _ in range(100_000):
+            sys.stdout.write(line)
+    """
+    result = bench.run(program, parties=1)
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert result.reason == (
+        "party 0 (local-0) was stopped: it printed more than 100 MB; have it print less"
+    )
+    log = bench.log(result, 0)
+    assert "bytes of stdout left out]" in log
+    assert len(log) < 1_100_000
+
+
+def test_much_output_is_cut_in_the_middle(bench: Bench) -> None:
+    result = bench.run("for i in range(1_000_000): print(i)", parties=1)
+    (output,) = outputs(result)
+    assert output.startswith("0\n1\n2\n")
+    assert len(output) < 70_000
+    log = bench.log(result, 0)
+    assert "\n999999\n" in log
+    assert "bytes of stdout left out]" in log
+
+
+def test_daemons_of_a_program_are_killed(bench: Bench) -> None:
+    program = """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                print(os.getpid(), flush=True)
+                time.sleep(1000)
+            os._exit(0)
+        os.wait()
+    """
+    result = bench.run(program)
+    pids = [int(output) for output in outputs(result)]
+    assert len(pids) == 3
+    assert wait_until_over(pids, 2) == []
+    assert "1 processes left behind were killed" in bench.log(result, 0)
+
+
+def test_own_options_of_a_program(bench: Bench) -> None:
+    program = """
+        import argparse, sys
+        from mpyc.runtime import mpc
+        parser = argparse.ArgumentParser()
+        parser.add_argument('-i', '--input', type=int, nargs='+')
+        parser.add_argument('rest', nargs='*')
+        args = parser.parse_args()
+        print(mpc.options.sec_param, args.input, args.rest, sys.argv)
+    """
+    (output,) = outputs(bench.run(program, ["-K", "40", "-i", "1", "2", "--", "-x", "y"]))
+    assert output == "40 [1, 2] ['-x', 'y'] ['program.py', '-i', '1', '2', '--', '-x', 'y']\n"
+
+
+def test_a_wrong_option_is_named(bench: Bench) -> None:
+    result = bench.run(DEMOS / "helloworld.py", ["--nummer", "1"])
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert "exited with status 2: " in result.reason
+    assert "unrecognized arguments: --nummer 1" in result.reason
+
+
+def test_a_folder_with_modules_and_data(bench: Bench) -> None:
+    folder = bench.folder / "program"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "numbers.txt").write_text("1 2 3")
+    (folder / "helper.py").write_text(
+        "def total(path): return sum(map(int, open(path).read().split()))"
+    )
+    (folder / "main.py").write_text(
+        "import helper\nfrom mpyc.runtime import mpc\n"
+        "if __name__ == '__main__':\n"
+        "    mpc.run(mpc.start())\n"
+        "    print(helper.total('data/numbers.txt'))\n"
+        "    open('written.txt', 'w').write('private')\n"
+        "    mpc.run(mpc.shutdown())\n"
+    )
+    assert outputs(bench.run(folder)) == {"6\n"}
+    assert not (folder / "written.txt").exists()
+    assert bench.leftovers() == []
+
+
+def test_numpy(bench: Bench) -> None:
+    program = """
+        import numpy as np
+        from mpyc.runtime import mpc
+
+        async def main():
+            async with mpc:
+                secfld = mpc.SecFld(101)
+                a = secfld.array(np.array([[1, 2], [3, 4]]))
+                print((await mpc.output(a @ a)).tolist())
+
+        mpc.run(main())
+    """
+    assert outputs(bench.run(program)) == {"[[7, 10], [15, 22]]\n"}
+
+
+def test_several_starts(bench: Bench) -> None:
+    program = """
+        from mpyc.runtime import mpc
+        for i in range(2):
+            mpc.run(mpc.start())
+            print(mpc.run(mpc.output(mpc.SecInt()(i))))
+            mpc.run(mpc.shutdown())
+    """
+    assert outputs(bench.run(program)) == {"0\n1\n"}
+
+
+def test_mpyc_listens_at_the_partys_address_alone(bench: Bench) -> None:
+    program = """
+        import asyncio
+        from mpyc.runtime import mpc
+
+        def listeners():
+            lines = open('/proc/net/tcp').read().splitlines()[1:]
+            lines += open('/proc/net/tcp6').read().splitlines()[1:]
+            fields = [line.split() for line in lines]
+            port = f'{mpc.parties[mpc.pid].port:04X}'
+            return {f[1][:-5] for f in fields if f[3] == '0A' and f[1].endswith(port)}
+
+        async def main():
+            seen = set()
+            create_server = mpc._loop.create_server
+
+            async def spy(*args, **options):
+                server = await create_server(*args, **options)
+                seen.update(listeners())
+                return server
+
+            for _ in range(2):
+                await mpc.start()
+                await mpc.shutdown()
+            return seen
+
+        mpc.parties[mpc.pid].spied = listeners()
+        mpc.run(main())
+        print(sorted(mpc.parties[mpc.pid].spied))
+    """
+    result = bench.run(program)
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    assert [party.output for party in result.parties] == [
+        "[]\n",
+        "['0300007F']\n",
+        "['0400007F']\n",
+    ]
+
+
+def test_a_port_in_use_is_named(bench: Bench) -> None:
+    port = bench.base_port + 2
+    with socket.create_server(("127.0.0.4", port)):
+        result = bench.run(DEMOS / "helloworld.py")
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert result.reason == (
+        f"party 2 (local-2) did not start: port {port} of 127.0.0.4 is in use; "
+        "end the program that listens there"
+    )
+    assert bench.leftovers() == []
+
+
+def test_an_address_that_the_host_does_not_have(bench: Bench) -> None:
+    program = bench.write("print(1)")
+    plan = bench.plan(program)
+    endpoint = type(plan.seats[1].endpoint)(address="198.51.100.7", port=11366)
+    seats = (plan.seats[0], type(plan.seats[1])(pid=1, host="local-1", endpoint=endpoint))
+    result = asyncio.run(
+        conduct(
+            type(plan)(program=plan.program, seats=seats),
+            bench.hosts,
+            overlay="plain",
+            sessions=bench.sessions,
+            deadline_seconds=30,
+        )
+    )
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert "cannot listen at 198.51.100.7 port 11366" in result.reason
+
+
+def test_a_host_without_python(bench: Bench) -> None:
+    bench.hosts[1] = type(bench.hosts[1])(
+        **{**vars(bench.hosts[1]), "python": "/usr/bin/false"},
+    )
+    result = bench.run("print(1)")
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert result.reason.startswith(
+        "party 1 (local-1) did not start: its runner ended with status 1"
+    )
+    assert bench.leftovers() == []
+
+
+def test_nothing_stays_when_the_deployer_is_killed(bench: Bench) -> None:
+    program = bench.write("""
+        import os, time
+        from mpyc.runtime import mpc
+        if (pid := os.fork()) == 0:
+            os.setsid()
+            time.sleep(1000)
+        mpc.run(mpc.start())
+        print(os.getpid(), pid, os.getppid(), flush=True)
+        time.sleep(1000)
+    """)
+    deployer = f"""
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, {str(ROOT)!r})
+        from tests.sessions import Bench
+        Bench(Path({str(bench.folder)!r})).run(Path({str(program)!r}))
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(deployer)]) as process:
+        logs = [bench.sessions / "latest" / f"local-{i}.log" for i in range(3)]
+        pids: list[int] = []
+        deadline = time.monotonic() + 30
+        while len(pids) < 9 and time.monotonic() < deadline:
+            assert process.poll() is None
+            lines = [line for log in logs if log.exists() for line in log.read_text().splitlines()]
+            pids = [
+                int(word)
+                for line in lines
+                if line[:1].isdigit() and ":" not in line
+                for word in line.split()
+            ]
+            time.sleep(0.05)
+        assert len(pids) == 9
+        os.kill(process.pid, signal.SIGKILL)
+    assert wait_until_over(pids, 4) == []
+    assert bench.leftovers() == []
+
+
+def test_a_program_looks_as_it_does_by_hand(bench: Bench) -> None:
+    text = """
+        import pickle, sys, __main__
+        class Pickled: pass
+        print(__name__, sorted(vars(__main__)), sys.argv, sys.path[1:], sys.modules.get('e3'))
+        print(pickle.dumps(Pickled()), sys.stdout.encoding, sys.stdout.errors, 'é')
+        assert __file__.startswith(sys.path[0])
+        def fail():
+            try:
+                1 / 0
+            except ZeroDivisionError as error:
+                raise ValueError('so it is') from error
+        fail()
+    """
+    program = bench.write(text)
+    result = bench.run(program, parties=1)
+    argv = [sys.executable, program.name, "-P", f"127.0.0.2:{bench.base_port}", "-I", "0"]
+    by_hand = subprocess.run(
+        argv, cwd=program.parent, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert result.parties[0].exit == by_hand.returncode == 1
+    assert result.parties[0].output == by_hand.stdout
+    log = bench.log(result, 0)
+    where = log.partition('File "')[2].partition('"')[0]
+    assert by_hand.stderr.replace(str(program), where) in log
+    assert result.reason.endswith("ValueError: so it is")

@@ -1,0 +1,104 @@
+"""Verdicts from the ends of parties: the first cause, whichever report came first."""
+
+import pytest
+
+from e3.session.verdicts import EXIT_STATUS, End, How, Verdict, decide, timed_out
+
+pytestmark = pytest.mark.unit
+
+
+def end(
+    pid: int,
+    how: How = "exited",
+    exit: int | None = None,  # noqa: A002 -- as the field
+    detail: str = "",
+    lost: tuple[int, ...] = (),
+    phase: str = "computing",
+) -> End:
+    return End(pid=pid, host=f"h{pid}", how=how, exit=exit, detail=detail, lost=lost, phase=phase)
+
+
+STOPPED = [end(pid, "stopped") for pid in range(4)]
+FINE = [end(pid, exit=0) for pid in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict", "reason"),
+    [
+        (FINE[:3], "completed", "all 3 parties completed"),
+        (FINE[:1], "completed", "party 0 (h0) completed"),
+        (
+            [STOPPED[0], end(1, exit=1, detail="ValueError: no"), STOPPED[2]],
+            "party-failed",
+            "party 1 (h1) exited with status 1: ValueError: no",
+        ),
+        (
+            [end(0, exit=1, detail="AttributeError", lost=(2,)), STOPPED[1], end(2, exit=-9)],
+            "party-failed",
+            "party 2 (h2) was killed by SIGKILL",
+        ),
+        (
+            [end(0, exit=1, lost=(1,)), end(1, exit=1, lost=(2,)), end(2, exit=3)],
+            "party-failed",
+            "party 2 (h2) exited with status 3",
+        ),
+        (
+            [end(0, exit=1, lost=(1,)), end(1, "gone", detail="silent")],
+            "unreachable",
+            "party 1 (h1) is gone: silent",
+        ),
+        (
+            [end(0, exit=1, detail="OSError", lost=(1,)), STOPPED[1]],
+            "unreachable",
+            "the connection to party 1 (h1) broke; then party 0 (h0) exited with status 1: OSError",
+        ),
+        (
+            [end(0, exit=1, lost=(1,)), end(1, exit=1, lost=(0,))],
+            "unreachable",
+            "the connection to party 1 (h1) broke; then party 0 (h0) exited with status 1",
+        ),
+        (
+            [FINE[0], end(1, exit=1, lost=(0,)), end(2, exit=1, lost=(0, 1))],
+            "party-failed",
+            "party 0 (h0) ended while others still needed it; "
+            "then party 1 (h1) exited with status 1",
+        ),
+        (
+            [end(0, "refused", detail="port 1 of x is in use"), STOPPED[1]],
+            "party-failed",
+            "party 0 (h0) did not start: port 1 of x is in use",
+        ),
+        (
+            [end(0, "flooded", detail="it printed more than 1 MB"), STOPPED[1]],
+            "party-failed",
+            "party 0 (h0) was stopped: it printed more than 1 MB",
+        ),
+    ],
+)
+def test_the_first_cause(ends: list[End], verdict: str, reason: str) -> None:
+    assert decide(ends, silent=False) == (verdict, reason)
+
+
+def test_silence_is_said() -> None:
+    verdict, reason = decide(FINE, silent=True)
+    assert verdict == "completed"
+    assert "none printed anything" in reason
+
+
+def test_a_deadline_names_who_did_what() -> None:
+    ends = [
+        end(2, "stopped", phase="running"),
+        end(0, "stopped"),
+        end(1, "stopped"),
+        end(3, "stopped", lost=(2,), detail="IndexError: 1"),
+    ]
+    assert timed_out(ends, 30.0) == (
+        "not done after 30 s; party 0 (h0), party 1 (h1): computing; party 2 (h2): running; "
+        "party 3 (h3): computing (it lost party 2, IndexError: 1)"
+    )
+
+
+def test_each_verdict_has_an_exit_status_of_its_own() -> None:
+    assert set(EXIT_STATUS) == set(Verdict)
+    assert len(set(EXIT_STATUS.values())) == len(Verdict)
+    assert [verdict for verdict, status in EXIT_STATUS.items() if status == 0] == ["completed"]
