@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path as FilePath
+from typing import Any
 
 from e3.errors import OverlayError
 from e3.interfaces import File, Host, Network, Overlay, Path, Process
@@ -57,7 +58,7 @@ async def prove(
 
 async def _probe(
     hosts: Sequence[Host], network: Network, timeout_seconds: float
-) -> Mapping[str, Mapping[str, Mapping[str, object]]]:
+) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     script = File(path=PROBE_ON_HOST, content=PROBE.read_bytes())
     async with AsyncExitStack() as stack:
 
@@ -79,14 +80,12 @@ async def _probe(
 
         processes = await asyncio.gather(*map(begin, hosts))
         lines = await asyncio.gather(*(process.stdout.readline() for process in processes))
-    return {
-        host.name: _report(host, line, hosts) for host, line in zip(hosts, lines, strict=True)
-    }
+    return {host.name: _report(host, line, hosts) for host, line in zip(hosts, lines, strict=True)}
 
 
-def _report(host: Host, line: bytes, hosts: Sequence[Host]) -> dict[str, dict[str, object]]:
+def _report(host: Host, line: bytes, hosts: Sequence[Host]) -> dict[str, dict[str, Any]]:
     try:
-        report: dict[str, dict[str, object]] = json.loads(line)
+        report: dict[str, dict[str, Any]] = json.loads(line)
     except ValueError:
         said = line.decode(errors="replace").strip() or "nothing"
         reason = f"the probe on {host.name} ended and said {said}"

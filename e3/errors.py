@@ -31,7 +31,7 @@ class ProgramError(E3Error):
 
 
 class PlatformError(E3Error):
-    """This machine lacks a tool, a kernel feature or a permission."""
+    """The machine lacks a tool, a kernel feature or a permission."""
 
 
 class HostError(E3Error):

@@ -19,7 +19,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """An MPyC program: a Python file, or a folder with an entry point (``__main__.py`` or ``main.py``).
+    """An MPyC program: a Python file, or a folder with ``__main__.py`` or ``main.py``.
 
     ``path`` is the file or folder, ``entry`` the file that is run, relative to the folder
     that is shipped. ``digest`` is the SHA-256 over names, modes and contents of all files shipped.
@@ -61,4 +61,6 @@ class Experiment:
     @property
     def host_names(self) -> tuple[str, ...]:
         """``<region>-<index>`` of every host, in the order of the configuration."""
-        return tuple(f"{region}-{i}" for region, count in self.regions.items() for i in range(count))
+        return tuple(
+            f"{region}-{i}" for region, count in self.regions.items() for i in range(count)
+        )

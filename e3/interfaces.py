@@ -250,4 +250,4 @@ class Overlay(Protocol):
         """Return the class of each ordered pair of host names, as the overlay itself reports it."""
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
-        """Remove from these hosts all that `connect` left there; hosts already gone are no error."""
+        """Remove from these hosts all that `connect` left there; raise `HostError` for one gone."""

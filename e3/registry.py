@@ -25,7 +25,7 @@ def build(blocks: Mapping[str, Callable[..., Block]], choice: Choice, *, key: st
         raise ConfigurationError(
             f"e3:{key}: unknown value {choice.name!r}; choose one of {', '.join(sorted(blocks))}"
         ) from None
-    options = [field.name for field in dataclasses.fields(block) if field.init]  # type: ignore[arg-type]
+    options = [field.name for field in dataclasses.fields(block)]  # type: ignore[arg-type] # a class
     for name in choice.options:
         if name not in options:
             known = ", ".join(_spell(option) for option in options) or "none"
@@ -33,9 +33,10 @@ def build(blocks: Mapping[str, Callable[..., Block]], choice: Choice, *, key: st
                 f"e3:{key}-options: {choice.name} has no option {_spell(name)!r}; it has: {known}"
             )
     try:
-        return msgspec.convert(choice.options, block)  # type: ignore[arg-type]
+        made: Block = msgspec.convert(choice.options, block)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"e3:{key}-options: {_explain(error, choice)}") from error
+    return made
 
 
 def _spell(option: str) -> str:

@@ -6,12 +6,12 @@ and writes it to standard output (nebula v1.11.0, ``cmd/nebula-cert``).
 
 import asyncio
 import json
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from e3.errors import AuthorityError, PlatformError
 from e3.interfaces import SigningRequest
@@ -21,33 +21,26 @@ TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a certificate says: its fingerprint (hex), and its validity as Unix times."""
+    """What a certificate says: its fingerprint (hex), and its end as a Unix time."""
 
     fingerprint: str
-    not_before: float
     not_after: float
 
 
 async def make_authority(name: str, valid_seconds: int) -> tuple[str, str]:
     """Return certificate and private key of a new authority, both in Nebula's PEM form."""
-    made = await _run(
-        "ca", "-name", name, "-duration", f"{valid_seconds}s", "-out-crt", "-", "-out-key", "-"
-    )
-    blocks = re.findall(r"-----BEGIN ([^-]+)-----.*?-----END \1-----\n", made, re.DOTALL)
-    parts = re.split(r"(?<=-----\n)(?=-----BEGIN)", made)
-    by_kind = dict(zip(blocks, parts, strict=True))
-    key = next(text for kind, text in by_kind.items() if "PRIVATE KEY" in kind)
-    certificate = next(text for kind, text in by_kind.items() if "CERTIFICATE" in kind)
-    return certificate, key
+    with tempfile.TemporaryDirectory(prefix="e3-ca-") as folder:
+        certificate = Path(folder, "ca.crt")
+        arguments = ["-name", name, "-duration", f"{valid_seconds}s"]
+        key = await _run("ca", *arguments, "-out-crt", str(certificate), "-out-key", "-")
+        return _read(certificate), key
 
 
 async def sign(certificate: str, key: str, request: SigningRequest) -> str:
     """Return the certificate that vouches for ``request``; its address is in CIDR form."""
     with tempfile.TemporaryDirectory(prefix="e3-sign-") as folder:
-        authority, public = Path(folder, "ca.crt"), Path(folder, "host.pub")
-        authority.write_text(certificate)
-        public.write_text(request.public_key)
-        arguments = ["-ca-crt", str(authority), "-ca-key", "-", "-in-pub", str(public)]
+        arguments = ["-ca-crt", _write(folder, "ca.crt", certificate), "-ca-key", "-"]
+        arguments += ["-in-pub", _write(folder, "host.pub", request.public_key)]
         arguments += ["-name", request.name, "-networks", request.address]
         arguments += ["-groups", ",".join(request.groups)]
         arguments += ["-duration", f"{request.valid_seconds}s", "-out-crt", "-"]
@@ -55,14 +48,29 @@ async def sign(certificate: str, key: str, request: SigningRequest) -> str:
 
 
 async def read(certificate: str) -> Facts:
-    """Return what ``certificate`` says of itself."""
-    (facts,) = json.loads(await _run("print", "-json", "-path", "-", stdin=certificate))
-    details = facts["details"]
+    """Return what matters here of what ``certificate`` says."""
+    shown = await show(certificate)
+    details = shown["details"]
     return Facts(
-        fingerprint=facts["fingerprint"],
-        not_before=datetime.fromisoformat(details["notBefore"]).timestamp(),
+        fingerprint=shown["fingerprint"],
         not_after=datetime.fromisoformat(details["notAfter"]).timestamp(),
     )
+
+
+async def show(certificate: str) -> dict[str, Any]:
+    """Return everything that ``certificate`` says, in the tool's own JSON."""
+    (shown,) = json.loads(await _run("print", "-json", "-path", "-", stdin=certificate))
+    return dict(shown)
+
+
+def _write(folder: str, name: str, text: str) -> str:
+    path = Path(folder, name)
+    path.write_text(text)
+    return str(path)
+
+
+def _read(path: Path) -> str:
+    return path.read_text()
 
 
 async def _run(verb: str, *arguments: str, stdin: str = "") -> str:

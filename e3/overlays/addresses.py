@@ -16,9 +16,7 @@ def network(text: str, *, key: str) -> IPv4Network:
         ) from error
 
 
-def assign(
-    names: Sequence[str], span: IPv4Network, previous: Mapping[str, str]
-) -> dict[str, str]:
+def assign(names: Sequence[str], span: IPv4Network, previous: Mapping[str, str]) -> dict[str, str]:
     """Return an address of ``span`` for each name, in the order of ``names``.
 
     A name keeps the address it had; a new one gets the lowest that nobody had, so that

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -124,7 +124,7 @@ class Nebula:
         keys = dict(
             zip((h.name for h in hosts), await asyncio.gather(*map(_keys, hosts)), strict=True)
         )
-        memory = await self._certify(given, keys, authority, known)
+        memory = await self.certify(given, keys, authority, known)
         await asyncio.gather(
             *(self._serve(host, hosts, memory, keys[host.name], authority) for host in hosts)
         )
@@ -171,10 +171,14 @@ class Nebula:
         """How long before its expiry a certificate is renewed: a third of its life."""
         return self.certificate_days * DAY_SECONDS / 3
 
-    async def _certify(
-        self, given: Mapping[str, str], keys: Mapping[str, Keys], authority: Authority, known: Memory
+    async def certify(
+        self,
+        given: Mapping[str, str],
+        keys: Mapping[str, Keys],
+        authority: Authority,
+        known: Memory,
     ) -> Memory:
-        """Return memory with a valid certificate for each host, and the shut-out ones blocked."""
+        """Return what is to be remembered: a valid certificate a host, the shut-out ones blocked."""
         now = time.time()
         span = addresses.network(self.range, key="range")
         due = [
@@ -206,9 +210,9 @@ class Nebula:
                 fingerprint=fact.fingerprint,
                 not_after=fact.not_after,
             )
-        blocklist = {print_: end for print_, end in known.blocklist.items() if end > now}
+        blocklist = {fp: end for fp, end in known.blocklist.items() if end > now}
         for name, old in known.members.items():
-            # A renewed certificate vouches for the same key, so only another key blocks the old one.
+            # A renewed certificate vouches for the same key; only another key blocks the old.
             if (name not in members or members[name].public_key != old.public_key) and (
                 old.not_after > now
             ):
@@ -345,7 +349,7 @@ async def _keys(host: Host) -> Keys:
     return Keys(public_key=f"{public}-----\n", debug_key=debug.strip())
 
 
-async def _host_map(host: Host) -> list[dict[str, object]]:
+async def _host_map(host: Host) -> list[dict[str, Any]]:
     """Return Nebula's own host map, through the debug console that only the host itself reaches."""
     options = {
         "StrictHostKeyChecking": "no",  # loopback, and the key was made on this very host
@@ -355,12 +359,14 @@ async def _host_map(host: Host) -> list[dict[str, object]]:
     }
     flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     answer = await host.access.run(
-        ["ssh", "-F", "none", *flags, "-i", f"{SECRETS}/debug", "-p", str(DEBUG_PORT)]
-        + ["e3@127.0.0.1", "list-hostmap", "-json"],
+        [
+            *("ssh", "-F", "none", *flags, "-i", f"{SECRETS}/debug", "-p", str(DEBUG_PORT)),
+            *("e3@127.0.0.1", "list-hostmap", "-json"),
+        ],
         timeout_seconds=TIMEOUT_SECONDS,
     )
     try:
-        entries: list[dict[str, object]] = json.loads(answer.stdout)
+        entries: list[dict[str, Any]] = json.loads(answer.stdout)
     except ValueError:
         reason = (answer.stdout + answer.stderr).decode(errors="replace").strip()
         raise OverlayError(f"Nebula on {host.name} does not show its host map: {reason}") from None

@@ -68,6 +68,12 @@ def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> f
             patience = min(2 * patience, max(deadline - time.monotonic(), RETRY_SECONDS))
 
 
+def report(findings: dict[str, object]) -> None:
+    """Write the one line that is awaited."""
+    sys.stdout.write(json.dumps(findings) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Read the task, meet every peer, report, and answer until the input ends."""
     task = json.loads(sys.stdin.readline())
@@ -81,7 +87,7 @@ def main() -> None:
         )
     except OSError as error:
         reason = f"cannot listen on {task['address']} port {task['port']}: {error.strerror}"
-        print(json.dumps({"rtt_ms": {}, "errors": {task["name"]: reason}}), flush=True)
+        report({"rtt_ms": {}, "errors": {task["name"]: reason}})
         return
     threading.Thread(target=listen, args=(server,), daemon=True).start()
 
@@ -98,7 +104,7 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    print(json.dumps({"rtt_ms": rtt_ms, "errors": errors}), flush=True)
+    report({"rtt_ms": rtt_ms, "errors": errors})
     sys.stdin.read()
 
 

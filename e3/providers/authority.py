@@ -43,7 +43,9 @@ class NebulaAuthority(Resource, module="e3", name="NebulaAuthority"):
     certificate: Output[str]
     key: Output[str]
 
-    def __init__(self, name: str, *, title: Input[str], opts: ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, *, title: Input[str], opts: ResourceOptions | None = None
+    ) -> None:
         """Declare the authority; ``title`` is the name in its certificate."""
         super().__init__(
             AuthorityProvider(),

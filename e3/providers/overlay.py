@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -58,7 +59,9 @@ class OverlayProvider(ResourceProvider):
 async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[str, Any]:
     overlay, hosts = _overlay(props), _hosts(props)
     given = props["authority"]
-    authority = LocalAuthority(certificate=given["certificate"], key=given["key"]) if given else None
+    authority = (
+        LocalAuthority(certificate=given["certificate"], key=given["key"]) if given else None
+    )
     start = time.monotonic()
     try:
         network = await overlay.connect(hosts, authority, previous)
@@ -87,10 +90,8 @@ async def _update(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str,
 
 async def _leave(overlay: Overlay, hosts: Sequence[Host], network: Network) -> None:
     async def one(host: Host) -> None:
-        try:
+        with suppress(HostError, TimeoutError):  # what is gone has left
             await overlay.disconnect([host], network)
-        except (HostError, TimeoutError):
-            pass  # what is gone has left
 
     await asyncio.gather(*map(one, hosts))
 

@@ -1,4 +1,4 @@
-"""One run of a program by all its parties, as a resource that is made again when its inputs change."""
+"""One run of a program by all its parties, as a resource; run again when its inputs change."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
