@@ -16,7 +16,9 @@ BASE = (
     "nftables",
     "openssh-client",
     "openssh-server",
+    "procps",
     "s6",
+    "tini",
     "util-linux",
 )
 BENCH = ("iperf3",)
@@ -27,6 +29,7 @@ PROGRAM = {
     "nftables": "nft",
     "openssh-client": "ssh",
     "openssh-server": "sshd",
+    "procps": "kill",
     "s6": "s6-svscan",
     "util-linux": "nsenter",
 }

@@ -88,12 +88,12 @@ class Tool:
     @property
     def what(self) -> str:
         """See `Step`."""
-        return f"{self.source.name}, from PATH or built (usually {self._recipe().usually})"
+        return f"{self.source.name}, from PATH or built (usually {recipe(self.source).usually})"
 
     def done(self) -> bool:
         """See `Step`."""
         return read(self._stamp) == self._key() and all(
-            (self.tools / "bin" / program).exists() for program in self._recipe().programs
+            (self.tools / "bin" / program).exists() for program in recipe(self.source).programs
         )
 
     def do(self) -> None:
@@ -103,7 +103,7 @@ class Tool:
                 self._build(folder)
             self._stamp.unlink(missing_ok=True)
             (self.tools / "bin").mkdir(exist_ok=True)
-            for program in self._recipe().programs:
+            for program in recipe(self.source).programs:
                 (folder / program).replace(self.tools / "bin" / program)
         write(self._stamp, self._key(), self.tools)
 
@@ -111,23 +111,20 @@ class Tool:
     def _stamp(self) -> Path:
         return self.tools / "keys" / self.source.name
 
-    def _recipe(self) -> Recipe:
-        return Recipe(**tomllib.loads((self.source / "recipe.toml").read_text()))
-
     def _key(self) -> str:
         return digest(*(self.source / name for name in ("go.mod", "go.sum", "recipe.toml")))
 
     def _link(self, folder: Path) -> bool:
         """Link to the programs on PATH, if all are there, of one place, and new enough."""
-        recipe = self._recipe()
-        found = [shutil.which(program, path=self.path) for program in recipe.programs]
+        wanted = recipe(self.source)
+        found = [shutil.which(program, path=self.path) for program in wanted.programs]
         places = {Path(program).parent for program in found if program}
         if None in found or len(places) != 1:
             return False
-        if recipe.version:
-            command, *arguments = recipe.version
+        if wanted.version:
+            command, *arguments = wanted.version
             printed = _output([str(places.pop() / command), *arguments])
-            if _version(printed) < _version(recipe.minimum):
+            if _version(printed) < _version(wanted.minimum):
                 return False
         for program in found:
             if program:
@@ -135,19 +132,24 @@ class Tool:
         return True
 
     def _build(self, folder: Path) -> None:
-        recipe = self._recipe()
+        how = recipe(self.source)
         minimum = re.search(r"^go (\S+)$", (self.source / "go.mod").read_text(), re.MULTILINE)
         environment = self.go.environment(minimum[1] if minimum else "0")
-        flags = f"-ldflags=-s -w {recipe.linker_flags}"
+        flags = f"-ldflags=-s -w {how.linker_flags}"
         build = ["go", "build", "-trimpath", flags, "-o", f"{folder}/", "tool"]
         run(build, cwd=self.source, environment=environment)
-        for module, paths in recipe.scripts.items():
+        for module, paths in how.scripts.items():
             run(["go", "mod", "download", module], cwd=self.source, environment=environment)
             where = ["go", "list", "-m", "-f", "{{.Dir}}", module]
             source = Path(run(where, cwd=self.source, environment=environment).strip())
             for path in paths:
                 shutil.copyfile(source / path, folder / Path(path).name)
                 (folder / Path(path).name).chmod(0o755)
+
+
+def recipe(source: Path) -> Recipe:
+    """Return the recipe of a folder under tools/."""
+    return Recipe(**tomllib.loads((source / "recipe.toml").read_text()))
 
 
 def _output(argv: Sequence[str]) -> str:

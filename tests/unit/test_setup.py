@@ -1,5 +1,6 @@
 """The pieces of scripts/setup, each on real files, real processes and a real Go build."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from installer import needs
 from installer.backend import STRIP, Backend
 from installer.environment import Environment
+from installer.needs import overlay
 from installer.packages import Packages
-from installer.programs import Go, Tool
+from installer.programs import Go, Tool, recipe
 from installer.steps import ROOT, SetupError, take
 
 pytestmark = pytest.mark.unit
@@ -302,6 +305,30 @@ class TestBackend:
         git("add", "--all")
         assert git("diff", "--cached", stack.name) == ""
         assert git("config", "--get", STRIP[0]).strip() == STRIP[1]
+
+
+class TestNeeds:
+    @pytest.mark.parametrize(
+        ("configuration", "name"),
+        [("config:\n  e3:overlay: plain\n", "plain"), ("encryptionsalt: x\n", "nebula")],
+    )
+    def test_follow_the_overlay_of_the_stack(
+        self, tmp_path: Path, configuration: str, name: str
+    ) -> None:
+        stack = tmp_path / "Pulumi.x.yaml"
+        assert overlay(stack) == "nebula"
+        stack.write_text(configuration)
+        assert overlay(stack) == name
+
+    def test_of_every_overlay_have_pins_and_a_recipe(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        needs.main([])
+        tools = json.loads(capsys.readouterr().out)["tools"]
+        assert "nebula" in tools
+        for tool in [*tools, "pulumi", "pulumi-language-python"]:
+            assert (ROOT / "tools" / tool / "go.sum").exists()
+            assert recipe(ROOT / "tools" / tool).programs
 
 
 class TestScripts:
