@@ -1,7 +1,7 @@
 """Sessions for tests: a program's text, hosts of this machine, and what came out."""
 
 import asyncio
-import random
+import secrets
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Bench:
 
     folder: Path
     hosts: list[Host] = field(default_factory=list)
-    base_port: int = field(default_factory=lambda: random.randrange(12_000, 30_000))
+    base_port: int = field(default_factory=lambda: 12_000 + secrets.randbelow(18_000))
     """At random: other programs of this machine may listen at MPyC's own ports."""
 
     def __post_init__(self) -> None:

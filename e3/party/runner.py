@@ -94,7 +94,7 @@ class Channel:
         deadline = time.monotonic() + timeout_seconds
         with selectors.DefaultSelector() as selector:
             selector.register(self.fd_out, selectors.EVENT_WRITE)
-            while not self.flush() and (left := deadline - time.monotonic()) > 0:
+            while not self.flush() and not self.over and (left := deadline - time.monotonic()) > 0:
                 selector.select(left)
 
 

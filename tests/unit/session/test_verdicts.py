@@ -1,5 +1,7 @@
 """Verdicts from the ends of parties: the first cause, whichever report came first."""
 
+from typing import Any
+
 import pytest
 
 from e3.session.verdicts import EXIT_STATUS, End, How, Verdict, decide, timed_out
@@ -7,15 +9,8 @@ from e3.session.verdicts import EXIT_STATUS, End, How, Verdict, decide, timed_ou
 pytestmark = pytest.mark.unit
 
 
-def end(
-    pid: int,
-    how: How = "exited",
-    exit: int | None = None,  # noqa: A002 -- as the field
-    detail: str = "",
-    lost: tuple[int, ...] = (),
-    phase: str = "computing",
-) -> End:
-    return End(pid=pid, host=f"h{pid}", how=how, exit=exit, detail=detail, lost=lost, phase=phase)
+def end(pid: int, how: How = "exited", **facts: Any) -> End:  # noqa: ANN401 -- fields of End
+    return End(**{"pid": pid, "host": f"h{pid}", "how": how, "phase": "computing", **facts})
 
 
 STOPPED = [end(pid, "stopped") for pid in range(4)]
@@ -60,8 +55,10 @@ FINE = [end(pid, exit=0) for pid in range(4)]
         (
             [FINE[0], end(1, exit=1, lost=(0,)), end(2, exit=1, lost=(0, 1))],
             "party-failed",
-            "party 0 (h0) ended while others still needed it; "
-            "then party 1 (h1) exited with status 1",
+            (
+                "party 0 (h0) ended while others still needed it; "
+                "then party 1 (h1) exited with status 1"
+            ),
         ),
         (
             [end(0, "refused", detail="port 1 of x is in use"), STOPPED[1]],
