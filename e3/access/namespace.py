@@ -1,0 +1,250 @@
+"""Hosts that are namespaces of this machine: nsenter(1) for commands, plain files for the rest."""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from e3.access import rooted
+from e3.access.identity import ProcessIdentity
+from e3.access.services import Supervisor
+from e3.errors import HostError
+from e3.interfaces import Completed, File, Process, Service
+
+ENVIRONMENT = {
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+"""What every command on a host gets; nothing of the caller's own environment."""
+
+LINE_BYTES = 1_000_000
+GRACE_SECONDS = 2.0
+SIGNALLED = 128  # tini and shells report a signal n as 128 + n
+LAST_SIGNAL = 64
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamespaceAccess:
+    """Access to the host whose first process is ``pid``, started at ``started`` of boot ``boot``.
+
+    ``in_user_namespace`` is said of a lab that an ordinary user runs. There the host knows
+    one user only: files and commands are root's, whatever owner is asked for.
+    """
+
+    host: str
+    pid: int
+    started: int
+    boot: str
+    in_user_namespace: bool = False
+
+    def alive(self) -> bool:
+        """Return whether the host still is the one that this access was made for."""
+        return ProcessIdentity(pid=self.pid, started=self.started, boot=self.boot).alive()
+
+    def nsenter(self) -> list[str]:
+        """Return the start of a command line that runs the rest of it on the host."""
+        user = ["-U", "--preserve-credentials"] if self.in_user_namespace else []
+        return ["nsenter", "-t", str(self.pid), *user, "-m", "-u", "-i", "-n", "-p"]
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float
+    ) -> Completed:
+        """Run a command to its end; past the limit it is killed with its process group."""
+        self._require()
+        process = await self._spawn([*self.nsenter(), "--", *argv], asyncio.subprocess.PIPE)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                stdout, stderr = await process.communicate(stdin)
+        except TimeoutError:
+            raise TimeoutError(
+                f"{argv[0]} on host {self.host} took longer than {timeout_seconds:g} s"
+            ) from None
+        finally:
+            await _kill(process)
+        assert process.returncode is not None  # noqa: S101 - communicate has waited for it
+        if process.returncode:
+            self._require()  # nsenter fails, too, when the host died meanwhile
+        return Completed(exit=process.returncode, stdout=stdout, stderr=stderr)
+
+    async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
+        """Write each file atomically through the host's root folder; return what changed."""
+
+        def write(root: int) -> frozenset[str]:
+            return frozenset(
+                file.path
+                for file in files
+                if rooted.write(
+                    root, file.path, file.content, mode=file.mode, owner=self._owner(file)
+                )
+            )
+
+        return await self._with_root(write, timeout_seconds)
+
+    async def get(self, paths: Sequence[str], *, timeout_seconds: float) -> Mapping[str, bytes]:
+        """Return the content of each path that exists."""
+
+        def read(root: int) -> dict[str, bytes]:
+            found = {}
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    found[path] = rooted.read(root, path)
+            return found
+
+        return await self._with_root(read, timeout_seconds)
+
+    async def start(self, service: Service, *, timeout_seconds: float) -> None:
+        """Have the service supervised by the host's s6, as described, and ready."""
+        with self._root() as root:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await Supervisor(self.host, root, self._check, self._signal).start(service)
+            except TimeoutError:
+                raise TimeoutError(
+                    f"service {service.name} on host {self.host} is not ready after"
+                    f" {timeout_seconds:g} s; its log is /var/log/{service.name}/current there"
+                ) from None
+
+    async def stop(self, name: str, *, timeout_seconds: float) -> None:
+        """Have no service of that name on the host."""
+        with self._root() as root:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await Supervisor(self.host, root, self._check, self._signal).stop(name)
+            except TimeoutError:
+                raise TimeoutError(
+                    f"service {name} on host {self.host} did not stop within {timeout_seconds:g} s"
+                ) from None
+
+    @asynccontextmanager
+    async def attach(self, argv: Sequence[str]) -> AsyncIterator[Process]:
+        """Start a command and hold it; nothing that it started outlives the context.
+
+        The command gets a process namespace of its own on the host, whose first process
+        is tini: with that, also what has left the process group or become a daemon dies.
+        """
+        self._require()
+        cage = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "tini", "--"]
+        command = [*self.nsenter(), "--", *cage, *argv]
+        process = await self._spawn(command, asyncio.subprocess.STDOUT)
+        try:
+            yield _Attached(process)
+        finally:
+            await asyncio.shield(_end(process))
+
+    async def _spawn(self, argv: Sequence[str], stderr: int) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env=ENVIRONMENT,
+            cwd="/",
+            limit=LINE_BYTES,
+            start_new_session=True,  # a group to be killed as one, and no Ctrl-C from our terminal
+        )
+
+    async def _check(self, argv: Sequence[str]) -> bool:
+        return (await self.run(argv, timeout_seconds=60)).exit == 0
+
+    async def _signal(self, group: int) -> None:
+        await self.run(["kill", "-KILL", "--", f"-{group}"], timeout_seconds=10)
+
+    async def _with_root(self, work: Callable[[int], T], timeout_seconds: float) -> T:
+        with self._root() as root:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    return await asyncio.to_thread(work, root)
+            except TimeoutError:
+                raise TimeoutError(
+                    f"files of host {self.host} took longer than {timeout_seconds:g} s"
+                ) from None
+            except OSError as error:
+                self._require()
+                reason = f"{error.filename}: {error.strerror}"
+                raise HostError(f"host {self.host} refuses a file: {reason}") from error
+
+    @contextmanager
+    def _root(self) -> Iterator[int]:
+        """Hold the host's root folder open."""
+        self._require()
+        try:
+            root = os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            self._require()
+            raise HostError(f"host {self.host} shows no files: {error.strerror}") from error
+        try:
+            self._require()  # what was opened is that host's: it lived before and after
+            yield root
+        finally:
+            os.close(root)
+
+    def _owner(self, file: File) -> tuple[int, int] | None:
+        if self.in_user_namespace:
+            return None
+        try:
+            user = pwd.getpwnam(file.owner)  # hosts have this machine's users
+        except KeyError:
+            raise HostError(
+                f"host {self.host} has no user {file.owner!r}, asked for as owner of {file.path}"
+            ) from None
+        return user.pw_uid, user.pw_gid
+
+    def _require(self) -> None:
+        if not self.alive():
+            raise HostError(
+                f"host {self.host} is gone; `pulumi refresh` and `pulumi up` make it anew"
+            )
+
+
+@dataclass(frozen=True)
+class _Attached:
+    """A held command as `e3.interfaces.Process`."""
+
+    inner: asyncio.subprocess.Process
+
+    @property
+    def stdin(self) -> asyncio.StreamWriter:
+        assert self.inner.stdin is not None  # noqa: S101 - it was asked for as a pipe
+        return self.inner.stdin
+
+    @property
+    def stdout(self) -> asyncio.StreamReader:
+        assert self.inner.stdout is not None  # noqa: S101 - it was asked for as a pipe
+        return self.inner.stdout
+
+    async def wait(self) -> int:
+        status = await self.inner.wait()
+        signalled = SIGNALLED < status <= SIGNALLED + LAST_SIGNAL
+        return SIGNALLED - status if signalled else status
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Close the command's input, give it a moment to end by itself, then kill what is left."""
+    if process.stdin is not None:
+        process.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GRACE_SECONDS):
+            # a full pipe would keep the command from ending
+            while process.stdout is not None and await process.stdout.read(LINE_BYTES):
+                pass
+            await process.wait()
+    await _kill(process)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill the command's group and wait for it; the group's id is that of its leader, nsenter."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    transport = getattr(process, "_transport", None)
+    if transport is not None:
+        transport.close()  # else pipes held open by a stray child keep the transport until exit

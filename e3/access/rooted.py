@@ -1,0 +1,117 @@
+"""Files below another root folder, without ever leaving it.
+
+``/proc/PID/root`` leads into a host's own view of the files. A path there may hold symbolic
+links, and the kernel would resolve an absolute one against *our* root; openat2(2) with
+``RESOLVE_IN_ROOT`` (Linux 5.6) resolves it against the host's.
+"""
+
+import contextlib
+import ctypes
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+OPENAT2 = 437  # the same number on every architecture
+RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+@contextlib.contextmanager
+def opened(root: int, path: str, flags: int = os.O_PATH) -> Iterator[int]:
+    """Hold ``path`` below the folder ``root`` open; raises `OSError` as `os.open` does."""
+    descriptor = _open(root, path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read(root: int, path: str) -> bytes:
+    """Return the content of the file ``path`` below ``root``."""
+    # non-blocking: a pipe must not hold us for ever
+    descriptor = _open(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def write(
+    root: int, path: str, content: bytes, *, mode: int, owner: tuple[int, int] | None
+) -> bool:
+    """Have ``path`` hold ``content`` with this mode and owner; return whether anything changed.
+
+    A reader sees the old file or the new one. Missing folders are made. ``owner`` is user
+    and group id, None leaves the file to whoever writes it.
+    """
+    place = PurePosixPath(path)
+    make_folder(root, str(place.parent))
+    with opened(root, str(place.parent), os.O_RDONLY | os.O_DIRECTORY) as folder:
+        if _holds(folder, place.name, content, mode, owner):
+            return False
+        temporary = f".{place.name[:200]}.{secrets.token_hex(4)}"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                if owner is not None:
+                    os.fchown(descriptor, *owner)
+                os.fchmod(descriptor, mode)
+            os.rename(temporary, place.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            _unlink(folder, temporary)
+            raise
+    return True
+
+
+def make_folder(root: int, path: str) -> None:
+    """Have the folder ``path`` below ``root``, made with its parents as needed."""
+    reached = PurePosixPath("/")
+    for part in PurePosixPath(path).parts[1:]:
+        with opened(root, str(reached)) as parent:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o755, dir_fd=parent)
+        reached /= part
+
+
+def _open(root: int, path: str, flags: int) -> int:
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    size = ctypes.c_size_t(ctypes.sizeof(how))
+    descriptor: int = _libc.syscall(OPENAT2, root, os.fsencode(path), ctypes.byref(how), size)
+    if descriptor < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    return descriptor
+
+
+def _holds(
+    folder: int, name: str, content: bytes, mode: int, owner: tuple[int, int] | None
+) -> bool:
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return False  # absent, a link, or not ours to read: written anew
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        return (
+            stat.S_ISREG(status.st_mode)
+            and stat.S_IMODE(status.st_mode) == mode
+            and (owner is None or (status.st_uid, status.st_gid) == owner)
+            and status.st_size == len(content)
+            and file.read() == content
+        )
+
+
+def _unlink(folder: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)

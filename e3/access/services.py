@@ -1,0 +1,215 @@
+"""Services of a host: folders below /run/service that the host's s6-svscan supervises.
+
+Everything is done from outside through the host's root folder: s6's own tools reach a
+supervisor through the pipes in its service folder (s6-supervise(1), "control"), which needs no
+process on the host. A service's output is kept by s6-log in /var/log/NAME, bounded.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+import shlex
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from e3.access import rooted
+from e3.errors import ServiceError
+from e3.interfaces import Completed, Service
+
+SCAN_FOLDER = "/run/service"
+KILL_AFTER_MS = 2000
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.005, 0.2
+LAST_LINES = 20
+RELOADS = {"HUP": "-h", "USR1": "-1", "USR2": "-2"}
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """The services of the host whose root folder is open as ``root``.
+
+    ``check`` runs a command on the host and tells whether it exited 0; ``kill_group`` kills a
+    process group there, by its number there.
+    """
+
+    host: str
+    root: int
+    check: Callable[[Sequence[str]], Awaitable[bool]]
+    kill_group: Callable[[int], Awaitable[None]]
+
+    async def start(self, service: Service) -> None:
+        """Have ``service`` up as described; return once it is ready."""
+        wanted = _Applied.of(service)
+        applied = self._applied(service.name)
+        deaths = 0
+        if applied is None:
+            await self._add(service)
+        elif applied.definition != wanted.definition:
+            self._write(service)
+            await self._restart(service)
+            deaths = await self._deaths(service.name)
+        elif applied.revision != wanted.revision and service.reload_signal is None:
+            await self._restart(service)
+            deaths = await self._deaths(service.name)
+        else:
+            deaths = await self._deaths(service.name)
+            if applied.revision != wanted.revision and service.reload_signal is not None:
+                await self._s6("s6-svc", RELOADS[service.reload_signal], _folder(service.name))
+        if applied != wanted:
+            self._record(service.name, wanted)
+        await self._until_ready(service, deaths)
+
+    async def stop(self, name: str) -> None:
+        """Have no service ``name``: down, with its process group and logger, and its folder gone."""
+        if not self._exists(_folder(name)):
+            return
+        group = await self._field(name, "pid")
+        await self._s6("s6-svc", "-wD", "-T", str(2 * KILL_AFTER_MS), "-d", _folder(name))
+        if group.isdigit() and int(group) > 1:  # s6-supervise makes each service a group leader
+            await self.kill_group(int(group))
+        gone = f"{SCAN_FOLDER}/.{name}.{secrets.token_hex(4)}"  # s6-svscan skips names with a dot
+        self._rename(_folder(name), gone)
+        await self._s6("s6-svscanctl", "-an", SCAN_FOLDER)
+        for folder in (gone, f"{gone}/log"):
+            await self._until_unsupervised(folder)
+        with rooted.opened(self.root, SCAN_FOLDER) as scan:
+            shutil.rmtree(os.path.basename(gone), dir_fd=scan, ignore_errors=True)
+
+    async def _add(self, service: Service) -> None:
+        """Make the folder aside, then show it to s6-svscan as a whole."""
+        aside = f"{SCAN_FOLDER}/.{service.name}.{secrets.token_hex(4)}"
+        self._write(service, aside)
+        self._rename(aside, _folder(service.name))
+        await self._s6("s6-svscanctl", "-a", SCAN_FOLDER)
+
+    def _write(self, service: Service, folder: str | None = None) -> None:
+        folder = folder or _folder(service.name)
+        logger = f"#!/bin/sh\nexec s6-log -b n2 s1000000 {shlex.quote(_log_folder(service.name))}\n"
+        files = {
+            f"{folder}/run": (_run_script(service), 0o700),  # the environment may hold secrets
+            f"{folder}/log/run": (logger, 0o755),
+            f"{folder}/timeout-kill": (f"{KILL_AFTER_MS}\n", 0o644),
+        }
+        rooted.make_folder(self.root, _log_folder(service.name))
+        for path, (content, mode) in files.items():
+            rooted.write(self.root, path, content.encode(), mode=mode, owner=None)
+
+    async def _restart(self, service: Service) -> None:
+        up = await self._field(service.name, "up") == "true"
+        arguments = ["-wr", "-T", str(2 * KILL_AFTER_MS), "-r"] if up else ["-u"]
+        await self._s6("s6-svc", *arguments, _folder(service.name))
+
+    async def _until_ready(self, service: Service, deaths: int) -> None:
+        """Return once the service is up and its check passes; raise as soon as it died."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            up = await self._field(service.name, "up") == "true"
+            if up and await self.check(service.ready):
+                up = await self._field(service.name, "up") == "true"
+                if up and await self._deaths(service.name) == deaths:
+                    return
+            if await self._deaths(service.name) > deaths:
+                raise ServiceError(await self._obituary(service))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE_SECONDS)
+
+    async def _until_unsupervised(self, folder: str) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while (await self._s6("s6-svok", folder)).exit == 0:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE_SECONDS)
+
+    async def _obituary(self, service: Service) -> str:
+        tally = (await self._s6("s6-svdt", _folder(service.name))).stdout.decode().splitlines()
+        end = " ".join(tally[-1].split()[1:]) if tally else "unknown"
+        try:
+            log = rooted.read(self.root, f"{_log_folder(service.name)}/current")
+        except OSError:
+            log = b""
+        lines = log.decode(errors="replace").splitlines()[-LAST_LINES:]
+        said = "; its last lines:\n" + "\n".join(lines) if lines else "; it wrote nothing"
+        return f"service {service.name} on host {self.host} died ({end}){said}"
+
+    async def _deaths(self, name: str) -> int:
+        return len((await self._s6("s6-svdt", _folder(name))).stdout.splitlines())
+
+    async def _field(self, name: str, field: str) -> str:
+        status = await self._s6("s6-svstat", "-o", field, _folder(name))
+        return status.stdout.decode().strip()
+
+    def _applied(self, name: str) -> "_Applied | None":
+        try:
+            values = json.loads(rooted.read(self.root, f"{_folder(name)}/data/applied"))
+        except FileNotFoundError:
+            return _Applied("", "") if self._exists(_folder(name)) else None
+        return _Applied(values["definition"], values["revision"])
+
+    def _record(self, name: str, applied: "_Applied") -> None:
+        content = json.dumps({"definition": applied.definition, "revision": applied.revision})
+        path = f"{_folder(name)}/data/applied"
+        rooted.write(self.root, path, content.encode(), mode=0o644, owner=None)
+
+    def _exists(self, path: str) -> bool:
+        try:
+            with rooted.opened(self.root, path):
+                return True
+        except FileNotFoundError:
+            return False
+
+    def _rename(self, source: str, target: str) -> None:
+        with rooted.opened(self.root, SCAN_FOLDER) as scan:
+            os.rename(
+                os.path.basename(source),
+                os.path.basename(target),
+                src_dir_fd=scan,
+                dst_dir_fd=scan,
+            )
+
+    async def _s6(self, tool: str, *arguments: str) -> Completed:
+        """Run one of s6's tools on a folder of the host, the last of ``arguments``."""
+        *options, folder = arguments
+        try:
+            with rooted.opened(self.root, folder) as descriptor:
+                process = await asyncio.create_subprocess_exec(
+                    tool,
+                    *options,
+                    f"/proc/self/fd/{descriptor}",
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    pass_fds=(descriptor,),
+                )
+                stdout, stderr = await process.communicate()
+        except FileNotFoundError:
+            return Completed(exit=111, stdout=b"", stderr=b"no such folder")  # as s6 says it
+        return Completed(exit=process.returncode or 0, stdout=stdout, stderr=stderr)
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """Which definition and which revision of its files a running service has."""
+
+    definition: str
+    revision: str
+
+    @classmethod
+    def of(cls, service: Service) -> "_Applied":
+        return cls(hashlib.sha256(_run_script(service).encode()).hexdigest(), service.revision)
+
+
+def _run_script(service: Service) -> str:
+    # exported here and not given to env(1), whose command line anyone can read
+    exports = [f"export {name}={shlex.quote(v)}" for name, v in service.environment.items()]
+    return "\n".join(
+        ["#!/bin/sh", "exec 2>&1", "cd /", *exports, f"exec {shlex.join(service.argv)}", ""]
+    )
+
+
+def _folder(name: str) -> str:
+    return f"{SCAN_FOLDER}/{name}"
+
+
+def _log_folder(name: str) -> str:
+    return f"/var/log/{name}"

@@ -1,0 +1,288 @@
+"""A lab from outside: start it, change it, stop it. Synchronous, and safe in several threads.
+
+Every call is a connection of its own to the daemon, which answers them one after another.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e3.access.identity import ProcessIdentity, identify
+from e3.access.namespace import ENVIRONMENT, NamespaceAccess
+from e3.errors import LabError
+from e3.lab import wire
+from e3.lab.links import MOST_DELAY_MS, Link, Pair
+
+PROJECT = Path(__file__).resolve().parents[2]
+START_SECONDS = 30.0
+ANSWER_SECONDS = 300.0
+GRACE_SECONDS = 1.0
+STOP_SECONDS = 60.0
+DISK_MB = 1024
+LEFT_BY_A_LAB = ("lab.sock", "lab.pid", "hosts", "resolv.conf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostHandle:
+    """A host of a lab: its first process, and the address at which its lab knows it."""
+
+    name: str
+    region: str
+    underlay: str
+    identity: ProcessIdentity
+    in_user_namespace: bool
+
+    @property
+    def access(self) -> NamespaceAccess:
+        """How commands and files reach the host."""
+        return NamespaceAccess(
+            host=self.name,
+            pid=self.identity.pid,
+            started=self.identity.started,
+            boot=self.identity.boot,
+            in_user_namespace=self.in_user_namespace,
+        )
+
+    def alive(self) -> bool:
+        """Return whether that very host still runs."""
+        return self.identity.alive()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab that runs, or ran, in ``folder``; each verb raises `LabError` when it does not run."""
+
+    folder: Path
+
+    def add_region(self, name: str) -> None:
+        """Have a region of that name, linked with all others."""
+        self._ask({"verb": "add_region", "name": name})
+
+    def remove_region(self, name: str) -> None:
+        """Have no region of that name, nor hosts in it."""
+        self._ask({"verb": "remove_region", "name": name})
+
+    def add_host(self, name: str, region: str) -> HostHandle:
+        """Make a host; one of that name that exists is replaced."""
+        return self.add_hosts([(name, region)])[0]
+
+    def add_hosts(self, hosts: Sequence[tuple[str, str]]) -> list[HostHandle]:
+        """Make hosts, each given by name and region; those that exist are replaced."""
+        answer = self._ask({"verb": "add_hosts", "hosts": [list(host) for host in hosts]})
+        return [self._handle(values) for values in answer["hosts"]]
+
+    def remove_host(self, name: str) -> None:
+        """Have no host of that name."""
+        self.remove_hosts([name])
+
+    def remove_hosts(self, names: Sequence[str]) -> None:
+        """Have no hosts of these names."""
+        self._ask({"verb": "remove_hosts", "names": list(names)})
+
+    def set_rtt(self, rtt_ms: Mapping[Pair, float]) -> None:
+        """Have these round trips between pairs of regions (or inside of one), half each way."""
+        self._ask({"verb": "set_rtt", "rtt_ms": _rows(rtt_ms)})
+
+    def set_link(self, source: str, target: str, link: Link) -> None:
+        """Have exactly ``link`` from ``source`` to ``target``; the way back stays as it is."""
+        values = link.to_properties()
+        self._ask({"verb": "set_link", "source": source, "target": target, "link": values})
+
+    def status(self) -> dict[str, Any]:
+        """Return the lab's process, regions and living hosts as plain values."""
+        return self._ask({"verb": "status"})
+
+    def hosts(self) -> list[HostHandle]:
+        """Return the hosts that live."""
+        return [self._handle(values) for values in self.status()["hosts"]]
+
+    def measure(self) -> dict[Pair, float]:
+        """Return the round trip of each pair of regions in ms, the least of several echoes.
+
+        Raises `LabError` if one is off by more than 10 % and more than 1 ms.
+        """
+        answer = self._ask({"verb": "measure"})
+        return {(one, other): rtt_ms for one, other, rtt_ms in answer["rtt_ms"]}
+
+    def alive(self) -> bool:
+        """Return whether a lab runs in this folder."""
+        return _daemon(self.folder) is not None
+
+    def _handle(self, values: Mapping[str, Any]) -> HostHandle:
+        identity = identify(values["pid"])
+        if identity is None:
+            raise LabError(f"host {values['name']} died as soon as it was made; see lab.log")
+        return HostHandle(
+            name=values["name"],
+            region=values["region"],
+            underlay=values["underlay"],
+            identity=identity,
+            in_user_namespace=values["in_user_namespace"],
+        )
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            with _connected(self.folder) as connection:
+                wire.send(connection, request)
+                answer = wire.receive(connection)
+        except OSError as error:
+            raise LabError(
+                f"no lab runs in {self.folder} ({error.strerror or error});"
+                " `pulumi refresh` and `pulumi up` make it anew"
+            ) from error
+        if answer is None:
+            raise LabError(f"the lab in {self.folder} ended; see {self.folder / 'lab.log'}")
+        wire.raise_error(answer)
+        return answer
+
+
+def start(
+    folder: Path,
+    rtt_ms: Mapping[Pair, float] | None = None,
+    *,
+    disk_mb: int = DISK_MB,
+    visible: Sequence[Path] = (),
+) -> Lab:
+    """Start a lab in ``folder``; one that runs there is stopped first.
+
+    ``rtt_ms`` are round trips in ms by pair of regions, in either order, that differ from
+    the defaults (`e3.lab.links`); they hold for regions that come later, too. A host writes at
+    most ``disk_mb``. Besides the project and Python, the folders ``visible`` stay visible on
+    hosts where they lie below a folder that each host has for itself, such as /tmp.
+
+    Raises `PlatformError` when this machine cannot run labs, with the remedy.
+    """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    with _starting(folder):
+        stop(folder)
+        (folder / "ssh").mkdir(mode=0o700)
+        request = {
+            "rtt_ms": _rows(rtt_ms or {}),
+            "visible": _seen(visible),
+            "hidden": [str(PROJECT / ".e3")],
+            "environment": ENVIRONMENT,
+            "disk_mb": disk_mb,
+        }
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.settimeout(START_SECONDS)
+            subprocess.run(
+                [sys.executable, "-m", "e3.lab.daemon", str(folder), str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                check=True,
+                timeout=START_SECONDS,
+            )
+            theirs.close()
+            wire.send(ours, request)
+            answer = wire.receive(ours)
+        if answer is None:
+            raise LabError(f"the lab died as it started; see {folder / 'lab.log'}")
+        wire.raise_error(answer)
+    return Lab(folder)
+
+
+def stop(folder: Path) -> None:
+    """Have no lab in ``folder``, whatever is already gone; its log stays.
+
+    Returns once all its processes are gone.
+    """
+    folder = folder.absolute()
+    daemon = _daemon(folder)
+    if daemon is not None:
+        family = [daemon, *_children(daemon.pid)]
+        with contextlib.suppress(OSError), _connected(folder, STOP_SECONDS) as connection:
+            wire.send(connection, {"verb": "stop"})
+            wire.receive(connection)
+        for process in family:
+            _end(process)
+    for name in LEFT_BY_A_LAB:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "ssh", ignore_errors=True)
+
+
+def _daemon(folder: Path) -> ProcessIdentity | None:
+    """Return the process that holds the lab's record, if one does."""
+    try:
+        with (folder / "lab.pid").open() as record:
+            fcntl.flock(record, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return identify(int((folder / "lab.pid").read_text() or 0))
+    return None  # whoever wrote it is gone
+
+
+def _children(pid: int) -> list[ProcessIdentity]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    with contextlib.suppress(OSError):
+        found = [identify(int(child)) for child in listed.read_text().split()]
+        return [child for child in found if child is not None]
+    return []
+
+
+def _end(process: ProcessIdentity) -> None:
+    """Have that process gone: it has a moment to go by itself, then it is killed."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        for moment in (GRACE_SECONDS, STOP_SECONDS):
+            # asked after opening: the descriptor is that process's, and cannot become another's
+            if not process.alive() or select.select([descriptor], [], [], moment)[0]:
+                return
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    finally:
+        os.close(descriptor)
+    raise LabError(f"process {process.pid} of the lab does not die")
+
+
+@contextmanager
+def _connected(folder: Path, seconds: float = ANSWER_SECONDS) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(seconds)
+        with wire.short_path(folder) as path:
+            connection.connect(path)
+        yield connection
+
+
+@contextmanager
+def _starting(folder: Path) -> Iterator[None]:
+    """Be the only one who starts a lab in this folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _seen(visible: Sequence[Path]) -> list[str]:
+    """Return the folders that hosts see: the project, Python, and what else was asked for."""
+    prefixes = {Path(sys.base_prefix), Path(sys.prefix)} - {Path("/usr"), Path("/usr/local")}
+    return sorted({str(path.resolve()) for path in (PROJECT, *prefixes, *visible)})
+
+
+def _rows(rtt_ms: Mapping[Pair, float]) -> list[list[str | float]]:
+    for (one, other), value in rtt_ms.items():
+        if not 0 <= value <= 2 * MOST_DELAY_MS:
+            raise LabError(
+                f"the round trip {one}-{other} is {value} ms;"
+                f" it must be between 0 and {2 * MOST_DELAY_MS:g} ms"
+            )
+    return [[one, other, value] for (one, other), value in rtt_ms.items()]

@@ -1,0 +1,195 @@
+"""The process on which a lab hangs: ``python -m e3.lab.daemon FOLDER DESCRIPTOR``.
+
+Started by `e3.lab.client.start` alone, which says over the socket ``DESCRIPTOR`` what is
+wanted and hears there whether it came to be. The death of this process, however sudden, kills
+every host (PR_SET_PDEATHSIG) and lets the kernel remove all namespaces.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from e3.errors import LabError
+from e3.lab import linux, measurement, wire
+from e3.lab.host import Surroundings
+from e3.lab.links import Link
+from e3.lab.state import LabState
+from e3.lab.userspace import enter_namespaces
+
+LOG = "lab.log"
+RECORD = "lab.pid"
+REQUEST_SECONDS = 10.0
+
+
+class Server:
+    """Answers requests one after another, and watches the hosts between them."""
+
+    def __init__(self, folder: Path, state: LabState) -> None:
+        """Listen in ``folder``."""
+        self._state = state
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with wire.short_path(folder) as path:
+            self._listener.bind(path)
+        self._listener.listen(128)
+        self._verbs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "add_region": self._add_region,
+            "remove_region": self._remove_region,
+            "add_hosts": self._add_hosts,
+            "remove_hosts": self._remove_hosts,
+            "set_rtt": self._set_rtt,
+            "set_link": self._set_link,
+            "status": self._status,
+        }
+
+    def serve(self) -> None:
+        """Answer until a client asks for the end."""
+        woken, wakes = os.pipe()
+        os.set_blocking(wakes, False)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        while True:
+            readable = select.select([self._listener, woken], [], [])[0]
+            if woken in readable:
+                os.read(woken, 4096)
+                self._state.reap()
+            if self._listener in readable:
+                connection, _ = self._listener.accept()
+                with connection:
+                    if not self._answer(connection):
+                        return
+
+    def _answer(self, connection: socket.socket) -> bool:
+        """Answer one request; return False when it was for the end."""
+        connection.settimeout(REQUEST_SECONDS)
+        try:
+            request = wire.receive(connection)
+            if request is None:
+                return True
+            verb = request.get("verb")
+            if verb == "stop":
+                self._state.end()
+                wire.send(connection, {})
+                return False
+            if verb == "measure":  # takes seconds: by a process of its own, which answers
+                measurement.fork(self._state, connection)
+                return True
+            wire.send(connection, self._perform(str(verb), request))
+        except (OSError, ValueError) as error:  # the client left, or speaks something else
+            log(f"a request failed: {error}")
+        return True
+
+    def _perform(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            if verb not in self._verbs:
+                raise LabError(f"the lab does not know {verb!r}; stop it and start it anew")
+            return self._verbs[verb](request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client shall hear of it
+            log(f"{verb}: {error!r}")
+            return wire.from_error(error)
+
+    def _add_region(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.add_region(request["name"])
+        return {}
+
+    def _remove_region(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.remove_region(request["name"])
+        return {}
+
+    def _add_hosts(self, request: dict[str, Any]) -> dict[str, Any]:
+        made = self._state.add_hosts([(name, region) for name, region in request["hosts"]])
+        return {"hosts": [self._state.describe_host(resident) for resident in made]}
+
+    def _remove_hosts(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.remove_hosts(request["names"])
+        return {}
+
+    def _set_rtt(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.set_rtt({(a, b): rtt_ms for a, b, rtt_ms in request["rtt_ms"]})
+        return {}
+
+    def _set_link(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.set_link(request["source"], request["target"], Link(**request["link"]))
+        return {}
+
+    def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return self._state.describe()
+
+
+def main() -> int:
+    """Leave the caller's session, make the lab, say so, and serve it."""
+    folder, parent = Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
+    parent.set_inheritable(False)
+    if os.fork():
+        os._exit(0)  # so that the lab is nobody's child
+    os.setsid()
+    _redirect(folder)
+    request = wire.receive(parent)
+    if request is None:
+        return 1
+    try:
+        lock = _claim(folder)
+        in_user_namespace = enter_namespaces()
+        state = LabState(
+            Surroundings(
+                folder=str(folder),
+                visible=tuple(request["visible"]),
+                hidden=tuple(request["hidden"]),
+                environment=request["environment"],
+                disk_mb=request["disk_mb"],
+                in_user_namespace=in_user_namespace,
+            ),
+            {(a, b): rtt_ms for a, b, rtt_ms in request["rtt_ms"]},
+            os.pidfd_open(os.getpid()),
+        )
+        server = Server(folder, state)
+    except Exception as error:  # noqa: BLE001 - the client reports it
+        log(f"start: {error!r}")
+        wire.send(parent, wire.from_error(error))
+        return 1
+    wire.send(parent, {"pid": os.getpid()})
+    parent.close()
+    try:
+        server.serve()
+    except LabError as error:
+        log(str(error))
+        return 1
+    os.close(lock)
+    return 0
+
+
+def log(line: str) -> None:
+    """Write a line to the lab's log."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - that is the log
+
+
+def _redirect(folder: Path) -> None:
+    os.umask(0o022)
+    null = os.open("/dev/null", os.O_RDONLY)
+    record = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for source, target in ((null, 0), (record, 1), (record, 2)):
+        os.dup2(source, target)
+    os.close(null)
+    os.close(record)
+    linux.set_process_name("e3-lab")
+
+
+def _claim(folder: Path) -> int:
+    """Be the one lab of this folder: hold its record locked, with our process id in it."""
+    record = os.open(folder / RECORD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LabError(f"another lab runs in {folder}; stop it first") from None
+    os.truncate(record, 0)
+    os.write(record, str(os.getpid()).encode())
+    return record
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""How a host is born: a forked process that takes its namespaces, then becomes s6-svscan.
+
+Its mounts: the machine's files, read-only; what a host writes to lies on a memory file
+system of its own, bounded. The lab's folder holds what all hosts share (hosts, resolv.conf).
+"""
+
+import os
+import select
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from e3.errors import LabError
+from e3.lab import linux
+
+NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
+DISK = "/run"
+WRITABLE = ("/tmp", "/var/tmp", "/var/lib", "/var/log", "/root", "/dev/shm")  # noqa: S108 - the host's own
+STICKY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
+SCAN_FOLDER = "/run/service"
+SSH_FOLDER = "/run/lab/ssh"
+SCAN_FOLDER_MB = 4
+TCP_BUFFER_BYTES = 32 << 20  # a round trip of 230 ms at 1 Gbit/s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What every host of a lab has in common.
+
+    ``visible`` are folders that stay as they are, also where they lie below a folder that a
+    host has to itself; ``hidden`` are folders that hosts must not see into.
+    """
+
+    folder: str
+    visible: tuple[str, ...]
+    hidden: tuple[str, ...]
+    environment: Mapping[str, str]
+    disk_mb: int
+    in_user_namespace: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What makes one host itself; ``port`` is the name of its cable's other end at the router."""
+
+    name: str
+    address: str
+    mac: str
+    gateway: str
+    gateway_mac: str
+    port: str
+    router: int
+
+
+@dataclass(frozen=True)
+class Newborn:
+    """A host on its way: its first process, and the pipe that tells how it goes."""
+
+    plan: Plan
+    pid: int
+    status: int
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Return once the host's supervisor serves; raise `LabError` if it never will."""
+        with os.fdopen(self.status, "rb") as pipe:
+            ready = select.select([pipe], [], [], timeout_seconds)[0]
+            said = os.read(pipe.fileno(), 65_536) if ready else b"it takes too long"
+        if said != b"\n":
+            reason = said.decode(errors="replace") or "its first process died"
+            raise LabError(f"host {self.plan.name} could not be made: {reason}")
+
+
+def fork(plan: Plan, surroundings: Surroundings, daemon: int) -> Newborn:
+    """Start to make a host; ``daemon`` is a pidfd of the process whose death it shall not survive."""
+    reading, writing = os.pipe()
+    with linux.children_in_new_pid_namespace():
+        pid = os.fork()
+        if pid == 0:
+            _live(plan, surroundings, daemon, writing)
+    os.close(writing)
+    return Newborn(plan, pid, reading)
+
+
+def _live(plan: Plan, surroundings: Surroundings, daemon: int, status: int) -> None:
+    """Become the host; never returns."""
+    try:
+        linux.die_with_parent(daemon)
+        os.setsid()
+        linux.unshare(NAMESPACES)
+        linux.set_hostname(plan.name)
+        _mount_all(surroundings)
+        _join_network(plan, surroundings)
+        null = os.open("/dev/null", os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        os.set_inheritable(status, True)
+        # -d: it writes a newline there once it serves
+        command = ["s6-svscan", "-d", str(status), SCAN_FOLDER]
+        os.execvpe(command[0], command, dict(surroundings.environment))  # noqa: S606
+    except BaseException as error:  # noqa: BLE001 - nothing may escape into the daemon's code
+        os.write(status, (str(error) or type(error).__name__).encode())
+    finally:
+        os._exit(1)
+
+
+def _mount_all(surroundings: Surroundings) -> None:
+    shared = Path(surroundings.folder)
+    sources = [*surroundings.visible, str(shared / "hosts"), str(shared / "resolv.conf")]
+    linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    linux.make_read_only("/")
+    # held open, as the mounts below may cover them
+    held = {path: os.open(path, os.O_PATH) for path in [*sources, str(shared / "ssh")]}
+    resolv_conf = os.path.realpath("/etc/resolv.conf")
+    _mount_disk(surroundings.disk_mb)
+    for path in surroundings.visible:
+        if not _is_same(path, held[path]):
+            Path(path).mkdir(parents=True, exist_ok=True)
+            linux.bind(f"/proc/self/fd/{held[path]}", path)
+    for path in surroundings.hidden:
+        if Path(path).is_dir():
+            linux.bind(f"{DISK}/.disk/empty", path, read_only=True)
+    Path(SSH_FOLDER).mkdir(parents=True)
+    linux.bind(f"/proc/self/fd/{held[str(shared / 'ssh')]}", SSH_FOLDER)
+    linux.bind(f"/proc/self/fd/{held[str(shared / 'hosts')]}", "/etc/hosts")
+    _mount_resolv_conf(resolv_conf, held[str(shared / "resolv.conf")])
+    flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    linux.mount("proc", "/proc", "proc", flags)
+    if not surroundings.in_user_namespace:  # the kernel may refuse it there, and little needs it
+        linux.mount("sysfs", "/sys", "sysfs", flags | linux.MS_RDONLY)
+    os.chdir("/")
+
+
+def _mount_disk(size_mb: int) -> None:
+    flags = linux.MS_NOSUID | linux.MS_NODEV
+    linux.mount("tmpfs", DISK, "tmpfs", flags, f"mode=755,size={size_mb}m")
+    for folder in (".disk/empty", "service", "sshd", "lock", "lab"):
+        Path(DISK, folder).mkdir(parents=True)
+    # a full disk must not keep the supervisor from doing its work
+    linux.mount("tmpfs", SCAN_FOLDER, "tmpfs", flags, f"mode=700,size={SCAN_FOLDER_MB}m")
+    for target in WRITABLE:
+        if Path(target).is_dir():
+            source = Path(DISK, ".disk", target.strip("/").replace("/", "-"))
+            source.mkdir()
+            source.chmod(0o1777 if target in STICKY else 0o700 if target == "/root" else 0o755)
+            linux.bind(str(source), target)
+
+
+def _mount_resolv_conf(path: str, source: int) -> None:
+    """Cover the machine's file, which may be a link into /run that is gone by now."""
+    if not Path(path).exists():
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).touch()
+        except OSError:
+            return  # the machine has none, and /etc is read-only
+    linux.bind(f"/proc/self/fd/{source}", path)
+
+
+def _join_network(plan: Plan, surroundings: Surroundings) -> None:
+    own_group = surroundings.in_user_namespace  # only group 0 exists there
+    write_sysctls(
+        {
+            "net/ipv6/conf/default/disable_ipv6": "1",  # for eth0; see below
+            "net/ipv4/ping_group_range": "0 0" if own_group else "0 2147483647",
+            "net/ipv4/tcp_rmem": f"4096 131072 {TCP_BUFFER_BYTES}",
+            "net/ipv4/tcp_wmem": f"4096 65536 {TCP_BUFFER_BYTES}",
+        }
+    )
+    run_ip(
+        f"link set lo up\n"
+        f"link add eth0 address {plan.mac} type veth"
+        f" peer name {plan.port} netns /proc/self/fd/{plan.router}\n"
+        f"addr add {plan.address}/32 dev eth0\n"
+        f"link set eth0 up\n"
+        f"route add {plan.gateway} dev eth0 scope link\n"
+        f"neigh add {plan.gateway} lladdr {plan.gateway_mac} dev eth0 nud permanent\n"
+        f"route add default via {plan.gateway} dev eth0\n",
+        plan.router,
+    )
+    # an overlay's own interface may want IPv6
+    write_sysctls({"net/ipv6/conf/default/disable_ipv6": "0"})
+
+
+def run_ip(commands: str, *descriptors: int, force: bool = False) -> None:
+    """Run ip(8) over ``commands``, one a line; ``force`` goes on after one that fails."""
+    batch = ["ip", *(["-force"] if force else []), "-batch", "-"]
+    done = subprocess.run(
+        batch,
+        input=commands.encode(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=descriptors,
+        check=False,
+        timeout=60,
+    )
+    if done.returncode and not force:
+        raise LabError(f"ip: {done.stderr.decode().strip()}")
+
+
+def write_sysctls(values: Mapping[str, str]) -> None:
+    """Set kernel parameters of the present network namespace, by path below /proc/sys."""
+    for name, value in values.items():
+        try:
+            descriptor = os.open(f"/proc/sys/{name}", os.O_WRONLY)
+        except FileNotFoundError:
+            continue  # a kernel without IPv6
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
+
+
+def _is_same(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,131 @@
+"""Round trips between the regions of a lab, measured by ICMP echo from host to host."""
+
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from e3.errors import LabError
+from e3.lab import linux, wire
+from e3.lab.links import Pair
+
+if TYPE_CHECKING:
+    from e3.lab.state import LabState
+
+ECHO_REQUEST, ECHO_REPLY = 8, 0
+PROBES = 5
+SPARE_SECONDS = 2.0
+TOLERANCE, TOLERANCE_MS = 0.1, 1.0
+Probe = tuple[str, str]  # network namespace, address
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A pair of regions and how its echoes travel."""
+
+    pair: Pair
+    source: socket.socket
+    target: str
+
+
+def fork(state: "LabState", connection: socket.socket) -> None:
+    """Measure in a process of its own, which sends the answer over ``connection``."""
+    if os.fork():
+        return
+    status = 1
+    try:
+        connection.settimeout(10)
+        try:
+            answer = {"rtt_ms": [[*pair, rtt_ms] for pair, rtt_ms in _measure(state).items()]}
+        except Exception as error:  # noqa: BLE001 - the client reports it
+            answer = wire.from_error(error)
+        wire.send(connection, answer)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def deviations(measured: Mapping[Pair, float | None], asked: Mapping[Pair, float]) -> list[str]:
+    """Return a phrase for each pair that is off by more than 10 % and more than 1 ms; pure."""
+    wrong = []
+    for pair, rtt_ms in measured.items():
+        where = f"{pair[0]}-{pair[1]}"
+        if rtt_ms is None:
+            wrong.append(f"{where} does not answer")
+        elif abs(rtt_ms - asked[pair]) > max(TOLERANCE * asked[pair], TOLERANCE_MS):
+            wrong.append(f"{where} takes {rtt_ms:.1f} ms instead of {asked[pair]:.1f} ms")
+    return wrong
+
+
+def _measure(state: "LabState") -> dict[Pair, float]:
+    probes = state.probes()
+    asked: dict[Pair, float] = {}
+    flights = []
+    for one, other in _pairs(probes):
+        asked[one, other] = state.asked_rtt_ms(one, other)
+        target = probes[other][-1 if one == other else 0][1]
+        flights.append(_Flight((one, other), _echo_socket(probes[one][0][0]), target))
+    measured = round_trips(flights, max(asked.values(), default=0) / 1000 + SPARE_SECONDS)
+    wrong = deviations(measured, asked)
+    if wrong:
+        raise LabError(
+            f"the lab's round trips are off: {'; '.join(wrong)}; is this machine overloaded?"
+        )
+    return {pair: rtt_ms for pair, rtt_ms in measured.items() if rtt_ms is not None}
+
+
+def _pairs(probes: Mapping[str, Sequence[Probe]]) -> list[Pair]:
+    """Return every pair of regions, and each region with itself that has two hosts."""
+    names = list(probes)
+    pairs = [(one, other) for i, one in enumerate(names) for other in names[i + 1 :]]
+    return pairs + [(name, name) for name in names if len(probes[name]) > 1]
+
+
+def round_trips(flights: Sequence[_Flight], limit_seconds: float) -> dict[Pair, float | None]:
+    """Return the least round trip of several, in ms, of each pair; None where nothing came back."""
+    best: dict[Pair, float | None] = {flight.pair: None for flight in flights}
+    for number in range(PROBES):
+        sent: dict[socket.socket, tuple[_Flight, int, float]] = {}
+        for place, flight in enumerate(flights):
+            # a raw socket hears every echo of its namespace: each has a number of its own
+            own = number * len(flights) + place
+            sent[flight.source] = flight, own, time.monotonic()
+            flight.source.sendto(_echo(own), (flight.target, 0))
+        end = time.monotonic() + limit_seconds
+        while sent and (left := end - time.monotonic()) > 0:
+            for source in select.select(list(sent), [], [], left)[0]:
+                reply = source.recv(2048)
+                now = time.monotonic()
+                flight, own, start = sent[source]
+                if _is_answer(reply, own):
+                    del sent[source]
+                    rtt_ms, known = (now - start) * 1000, best[flight.pair]
+                    best[flight.pair] = rtt_ms if known is None else min(known, rtt_ms)
+    return best
+
+
+def _echo_socket(network: str) -> socket.socket:
+    """Return an ICMP socket in that network namespace; as root of it no permission is missing."""
+    descriptor = os.open(network, os.O_RDONLY)
+    try:
+        with linux.inside_network(descriptor):
+            return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    finally:
+        os.close(descriptor)
+
+
+def _echo(number: int) -> bytes:
+    header = struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, os.getpid() & 0xFFFF, number & 0xFFFF)
+    total = sum(struct.unpack("!4H", header))
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return header[:2] + struct.pack("!H", checksum) + header[4:]
+
+
+def _is_answer(packet: bytes, number: int) -> bool:
+    start = (packet[0] & 0x0F) * 4
+    kind, _, _, own, got = struct.unpack_from("!BBHHH", packet, start)
+    return bool(kind == ECHO_REPLY and own == os.getpid() & 0xFFFF and got == number & 0xFFFF)

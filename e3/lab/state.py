@@ -1,0 +1,238 @@
+"""A lab as the daemon holds it: its regions, hosts and links, and the verbs that change them."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e3.errors import LabError
+from e3.lab.addresses import MOST_REGIONS, RegionAddresses
+from e3.lab.host import Newborn, Plan, Surroundings, fork
+from e3.lab.links import Link, Links, Pair
+from e3.lab.names import Names, check_name
+from e3.lab.router import Router, mac, set_straight
+from e3.lab.wan import Wan
+
+BATCH = 16  # hosts on their way at once; more only queue for the kernel's locks
+BIRTH_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A host of the lab: its plan, region and first process."""
+
+    plan: Plan
+    region: str
+    pid: int
+
+
+class LabState:
+    """Everything that a lab consists of. Every verb may be called again to no effect."""
+
+    def __init__(
+        self, surroundings: Surroundings, rtt_ms: Mapping[Pair, float], daemon: int
+    ) -> None:
+        """Start with no region; ``daemon`` is a pidfd of this process."""
+        self._surroundings = surroundings
+        self._daemon = daemon
+        self._links = Links(rtt_ms)
+        self._routers: dict[str, Router] = {}
+        self._remembered: dict[str, RegionAddresses] = {}
+        self._hosts: dict[str, Resident] = {}
+        self._names = Names(Path(surroundings.folder))
+        self._ports = 0
+        self.wan = Wan(daemon)
+
+    def add_region(self, name: str) -> None:
+        """Have a region of that name, linked with all others."""
+        check_name("region", name)
+        if name in self._routers:
+            return
+        router = Router.make(name, self._addresses(name))
+        self._routers[name] = router
+        self.wan.add(router.addresses.index, router.tun)
+        self._link((name, other) for other in self._routers)
+
+    def remove_region(self, name: str) -> None:
+        """Have no region of that name, nor hosts in it."""
+        if name not in self._routers:
+            return
+        self.remove_hosts([host for host, r in self._hosts.items() if r.region == name])
+        router = self._routers[name]
+        for other in list(router.straight):
+            set_straight(router, self._routers[other], straight=False)
+        self.wan.remove(router.addresses.index)
+        del self._routers[name]
+        router.close()
+
+    def set_rtt(self, rtt_ms: Mapping[Pair, float]) -> None:
+        """Have these round trips between pairs of regions, half of it each way."""
+        for (one, other), value in rtt_ms.items():
+            self._links.set_rtt(one, other, value)
+        self._link(rtt_ms)
+
+    def set_link(self, source: str, target: str, link: Link) -> None:
+        """Have exactly ``link`` from one region to another."""
+        self._links.set(source, target, link)
+        self._link([(source, target)])
+
+    def add_hosts(self, wanted: Sequence[tuple[str, str]]) -> list[Resident]:
+        """Make hosts, each a name and its region; one of that name that exists is replaced."""
+        for name, region in wanted:
+            check_name("host", name)
+            if region not in self._routers:
+                known = ", ".join(sorted(self._routers)) or "none"
+                raise LabError(f"host {name}: the lab has no region {region!r}; it has: {known}")
+        self.remove_hosts([name for name, _ in wanted])
+        made: list[Resident] = []
+        for start in range(0, len(wanted), BATCH):
+            made += self._bear(wanted[start : start + BATCH])
+        return made
+
+    def remove_hosts(self, names: Iterable[str]) -> None:
+        """Have no hosts of these names."""
+        leaving = [self._hosts.pop(name) for name in names if name in self._hosts]
+        for resident in leaving:
+            _kill(resident.pid)
+        for resident in leaving:
+            _bury(resident.pid)
+            self._routers[resident.region].addresses.release(resident.plan.name)
+        self._names.remove(resident.plan.name for resident in leaving)
+
+    def reap(self) -> None:
+        """Take note of hosts that died by themselves; raise `LabError` if the WAN did."""
+        for resident in [r for r in self._hosts.values() if not _is_running(r.pid)]:
+            del self._hosts[resident.plan.name]
+            _log(f"host {resident.plan.name} died")
+        if not _is_running(self.wan.pid):
+            raise LabError("the lab's WAN died")
+
+    def end(self) -> None:
+        """Remove all hosts and regions."""
+        self.remove_hosts(list(self._hosts))
+        for router in self._routers.values():
+            router.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the state as JSON values."""
+        return {
+            "pid": os.getpid(),
+            "wan_pid": self.wan.pid,
+            "regions": {
+                name: str(router.addresses.network) for name, router in self._routers.items()
+            },
+            "hosts": [self.describe_host(resident) for resident in self._hosts.values()],
+        }
+
+    def describe_host(self, resident: Resident) -> dict[str, Any]:
+        """Return a host as JSON values."""
+        return {
+            "name": resident.plan.name,
+            "region": resident.region,
+            "pid": resident.pid,
+            "underlay": resident.plan.address,
+            "in_user_namespace": self._surroundings.in_user_namespace,
+        }
+
+    def probes(self) -> dict[str, list[tuple[str, str]]]:
+        """Return where a round trip can be measured: by region, network namespace and address."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for name, router in self._routers.items():
+            hosts = [r for r in self._hosts.values() if r.region == name][:2]
+            found[name] = [(f"/proc/{r.pid}/ns/net", r.plan.address) for r in hosts] or [
+                (f"/proc/self/fd/{router.network}", str(router.addresses.gateway))
+            ]
+        return found
+
+    def asked_rtt_ms(self, one: str, other: str) -> float:
+        """Return the round trip that was asked for."""
+        return self._links.asked_rtt_ms(one, other)
+
+    def _addresses(self, region: str) -> RegionAddresses:
+        """Return the region's addresses, the old ones if it was there before."""
+        if region not in self._remembered:
+            taken = {addresses.index for addresses in self._remembered.values()}
+            free = [index for index in range(MOST_REGIONS) if index not in taken]
+            if not free:
+                raise LabError(f"a lab holds at most {MOST_REGIONS} regions")
+            self._remembered[region] = RegionAddresses(free[0])
+        return self._remembered[region]
+
+    def _link(self, pairs: Iterable[Pair]) -> None:
+        """Bring links between present regions to what is asked, in both directions."""
+        routers = self._routers
+        both = {(a, b) for pair in pairs for a, b in (pair, pair[::-1])}
+        present = [(a, b) for a, b in sorted(both) if a in routers and b in routers]
+        self.wan.set_links(
+            [
+                (routers[a].addresses.index, routers[b].addresses.index, self._links.link(a, b))
+                for a, b in present
+            ]
+        )
+        for a, b in present:
+            if a <= b:
+                plain = self._links.link(a, b).is_plain and self._links.link(b, a).is_plain
+                set_straight(routers[a], routers[b], straight=plain)
+
+    def _bear(self, wanted: Sequence[tuple[str, str]]) -> list[Resident]:
+        newborns: list[tuple[str, Newborn]] = []
+        try:
+            for name, region in wanted:
+                newborn = fork(self._plan(name, region), self._surroundings, self._daemon)
+                newborns.append((region, newborn))
+            for _, newborn in newborns:
+                newborn.wait(BIRTH_SECONDS)
+            for region in {region for region, _ in newborns}:
+                self._routers[region].plug_in(n.plan for r, n in newborns if r == region)
+        except BaseException:
+            for _, newborn in newborns:
+                _kill(newborn.pid)
+                _bury(newborn.pid)
+            raise
+        made = [Resident(newborn.plan, region, newborn.pid) for region, newborn in newborns]
+        self._hosts |= {resident.plan.name: resident for resident in made}
+        self._names.add((resident.plan.name, resident.plan.address) for resident in made)
+        return made
+
+    def _plan(self, name: str, region: str) -> Plan:
+        router = self._routers[region]
+        address = router.addresses.take(name)
+        self._ports += 1  # never the name of a cable that the kernel is still removing
+        return Plan(
+            name=name,
+            address=str(address),
+            mac=mac(address),
+            gateway=str(router.addresses.gateway),
+            gateway_mac=mac(router.addresses.gateway),
+            port=f"h{self._ports}",
+            router=router.network,
+        )
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _bury(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether a child runs; one that died is buried, and so its number is free again."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        return False
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the daemon's log

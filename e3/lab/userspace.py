@@ -1,0 +1,53 @@
+"""Namespaces of the lab as a whole, and what to do where the kernel refuses them."""
+
+import os
+from pathlib import Path
+
+from e3.errors import PlatformError
+from e3.lab import linux
+
+REMEDIES = {
+    # Ubuntu 24.04: the namespace is made, but has no rights in it
+    "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
+    # Debian 10 and its derivatives
+    "kernel/unprivileged_userns_clone": ("0", "1"),
+    "user/max_user_namespaces": ("0", "10000"),
+}
+
+
+def enter_namespaces() -> bool:
+    """Leave the machine's network and mounts; return whether that took a user namespace.
+
+    An ordinary user becomes root of a user namespace. Raises `PlatformError` with the command
+    that helps where the kernel forbids it.
+    """
+    user, group = os.geteuid(), os.getegid()
+    apart = linux.CLONE_NEWNET | linux.CLONE_NEWNS
+    try:
+        if user == 0:
+            linux.unshare(apart)
+        else:
+            linux.unshare(linux.CLONE_NEWUSER)
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+            Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+            linux.unshare(apart)
+        linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    except OSError as error:
+        raise PlatformError(
+            f"this machine refuses the lab its namespaces ({error.strerror}); {_remedy(user)}"
+        ) from error
+    return user != 0
+
+
+def _remedy(user: int) -> str:
+    if user == 0:
+        return "a container needs all capabilities for it (`docker run --privileged`)"
+    for name, (bad, good) in REMEDIES.items():
+        try:
+            value = Path("/proc/sys", name).read_text().strip()
+        except OSError:
+            continue
+        if value == bad:
+            return f"run `sudo sysctl {name.replace('/', '.')}={good}`, or run as root"
+    return "run as root"

@@ -1,0 +1,189 @@
+"""The WAN: a process that holds a TUN device of each region and delivers packets when they are due.
+
+Kernels without sch_netem exist, hence this. Every packet comes with a struct virtio_net_hdr
+and may be a segment of up to 64 KiB (TUNSETOFFLOAD; linux/if_tun.h, linux/virtio_net.h), so that
+the loop is paid per segment. A link that loses packets or has a rate sees them singly.
+"""
+
+import contextlib
+import fcntl
+import gc
+import heapq
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from e3.errors import LabError
+from e3.lab import linux
+from e3.lab.links import Link
+from e3.lab.schedule import Line
+
+TUNSETOFFLOAD = 0x400454D0
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_USO4, TUN_F_USO6 = 0x1, 0x2, 0x4, 0x20, 0x40
+TCP_SEGMENTS = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6
+ALL_SEGMENTS = TCP_SEGMENTS | TUN_F_USO4 | TUN_F_USO6  # USO: Linux 6.2
+
+HEADER_BYTES = 10  # struct virtio_net_hdr
+IPV4 = 4
+DESTINATION = HEADER_BYTES + 16  # where the destination address stands
+PACKET_BYTES = 70_000
+BURST = 32  # packets read from one device before others have their turn
+MOST_WAITING_PACKETS = 200_000
+MOST_WAITING_BYTES = 512 << 20
+CONTROL_BYTES = 1 << 20
+
+
+class Wan:
+    """The daemon's side of the delay line."""
+
+    def __init__(self, daemon: int) -> None:
+        """Fork the process; it dies with this one, of which ``daemon`` is a pidfd."""
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CONTROL_BYTES)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                linux.die_with_parent(daemon)
+                self._control.close()
+                linux.set_process_name("e3-wan")
+                _Loop(theirs).run()
+            finally:
+                os._exit(1)
+        theirs.close()
+
+    def add(self, index: int, tun: int) -> None:
+        """Hand over the device of region ``index``; ours is closed."""
+        self._ask({"add": index}, [tun])
+        os.close(tun)
+
+    def remove(self, index: int) -> None:
+        """Let the device of a region go, and all links from and to it."""
+        self._ask({"remove": index})
+
+    def set_links(self, links: Sequence[tuple[int, int, Link]]) -> None:
+        """Have these links from region to region, by index; packets on their way keep their time."""
+        self._ask({"links": [[s, t, link.to_properties()] for s, t, link in links]})
+
+    def _ask(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        try:
+            socket.send_fds(self._control, [json.dumps(message).encode()], descriptors)
+            answer = self._control.recv(CONTROL_BYTES)
+        except OSError as error:
+            raise LabError(f"the lab's WAN is gone: {error.strerror}") from error
+        if answer != b"ok":
+            raise LabError(f"the lab's WAN refuses {message}: {answer.decode() or 'it died'}")
+
+
+class _Loop:
+    """What runs in the process of the WAN."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._tuns: dict[int, int] = {}
+        # by device, then by index of the target region
+        self._lines: dict[int, dict[int, Line]] = {}
+        self._waiting: list[tuple[float, int, int, bytes]] = []  # due, number, target, packet
+        self._waiting_bytes = 0
+        self._number = 0
+
+    def run(self) -> None:
+        """Forward packets until the daemon is gone."""
+        linux.set_timer_slack(1)
+        gc.disable()  # nothing here makes cycles, and a collection would delay packets
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, -15)  # packets are late when others come first
+        waiting, control = self._waiting, self._control.fileno()
+        while True:
+            timeout = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
+            # select(2) counts microseconds where epoll(7) counts milliseconds
+            readable = select.select([control, *self._lines], [], [], timeout)[0]
+            for device in readable:
+                if device == control:
+                    if not self._obey():
+                        return
+                    break  # what is readable may be closed now
+                self._collect(device)
+                self._deliver()
+            self._deliver()
+
+    def _collect(self, device: int) -> None:
+        """Take packets from a device and note when they are due."""
+        lines, waiting, read, clock = self._lines[device], self._waiting, os.read, time.monotonic
+        for _ in range(BURST):
+            try:
+                packet = read(device, PACKET_BYTES)
+            except OSError:  # nothing more to read
+                return
+            # 198.18.0.0/15 in networks of /22: the region is the middle seven bits
+            index = (packet[DESTINATION + 1] & 1) << 6 | packet[DESTINATION + 2] >> 2
+            line, target = lines.get(index), self._tuns.get(index)
+            if line is None or target is None or packet[HEADER_BYTES] >> 4 != IPV4:
+                continue
+            size = len(packet)
+            due = clock() + line.delay if line.is_constant else line.arrival(clock(), size)
+            full = self._waiting_bytes > MOST_WAITING_BYTES or len(waiting) > MOST_WAITING_PACKETS
+            if due is None or full:
+                continue
+            self._number += 1
+            self._waiting_bytes += size
+            heapq.heappush(waiting, (due, self._number, target, packet))
+
+    def _deliver(self) -> None:
+        """Hand over every packet that is due."""
+        waiting, write, clock = self._waiting, os.write, time.monotonic
+        while waiting and waiting[0][0] <= clock():
+            _, _, target, packet = heapq.heappop(waiting)
+            self._waiting_bytes -= len(packet)
+            with contextlib.suppress(OSError):  # the device is down or gone: a WAN drops, too
+                write(target, packet)
+
+    def _obey(self) -> bool:
+        """Do what the daemon asks; return False when it is gone."""
+        data, descriptors, _, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
+        if not data:
+            return False
+        message = json.loads(data)
+        if "add" in message:
+            self._tuns[message["add"]] = descriptors[0]
+            self._lines[descriptors[0]] = {}
+            _set_segments(descriptors[0], whole=True)
+        elif "remove" in message:
+            self._remove(message["remove"])
+        else:
+            self._set_links(message["links"])
+        self._control.send(b"ok")
+        return True
+
+    def _remove(self, index: int) -> None:
+        device = self._tuns.pop(index)
+        del self._lines[device]
+        for lines in self._lines.values():
+            lines.pop(index, None)
+        # the number of a closed device may soon be another's
+        kept = [entry for entry in self._waiting if entry[2] != device]
+        self._waiting[:] = kept
+        heapq.heapify(self._waiting)
+        self._waiting_bytes = sum(len(entry[3]) for entry in kept)
+        os.close(device)
+
+    def _set_links(self, links: Sequence[tuple[int, int, dict[str, Any]]]) -> None:
+        changed = set()
+        for source, target, values in links:
+            device = self._tuns[source]
+            self._lines[device][target] = Line(Link(**values))
+            changed.add(device)
+        for device in changed:
+            lines = self._lines[device].values()
+            _set_segments(device, whole=not any(line.link.counts_packets for line in lines))
+
+
+def _set_segments(device: int, *, whole: bool) -> None:
+    """Have the kernel hand over whole segments, or single packets; always without checksums."""
+    for wanted in (ALL_SEGMENTS, TCP_SEGMENTS) if whole else (TUN_F_CSUM,):
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(device, TUNSETOFFLOAD, wanted)
+            return
