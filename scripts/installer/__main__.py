@@ -45,6 +45,7 @@ def main() -> None:
         [
             Packages(needs["packages"], TOOLS),
             *(Tool(ROOT / "tools" / name, go, TOOLS, path) for name in names),
+            go,
         ],
         TOOLS,
     )

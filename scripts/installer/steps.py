@@ -148,11 +148,11 @@ def disk_full_explained(tools: Path) -> Iterator[None]:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         free = ", ".join(
-            f"{folder} has {shutil.disk_usage(folder).free / 1e6:,.0f} MB free"
+            f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB in {folder}"
             for folder in (tools, Path.home(), Path(tempfile.gettempdir()))
             if folder.exists()
         )
         raise SetupError(
-            f"the disk is full: {free}; set-up takes up to 4 GB, most of it Go's cache.\n"
-            f"Make room. {AGAIN}"
+            "the disk is full. Set-up takes up to 5 GB, all but 1 GB for as long as it builds "
+            f"with Go; free are now: {free}.\nMake room. {AGAIN}"
         ) from error

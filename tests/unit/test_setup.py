@@ -213,7 +213,7 @@ class TestTool:
         done = subprocess.run(
             [*namespace, "sh", "-c", inside], capture_output=True, text=True, check=True
         )
-        assert "the disk is full: " in done.stderr
+        assert "the disk is full. " in done.stderr
         assert "Make room." in done.stderr
         assert done.stdout.splitlines() == ["exit 1", f"{tool.tools}/lock"]
 
