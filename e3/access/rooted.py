@@ -78,9 +78,8 @@ def make_folder(root: int, path: str) -> None:
     """Have the folder ``path`` below ``root``, made with its parents as needed."""
     reached = PurePosixPath("/")
     for part in PurePosixPath(path).parts[1:]:
-        with opened(root, str(reached)) as parent:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o755, dir_fd=parent)
+        with opened(root, str(reached)) as parent, contextlib.suppress(FileExistsError):
+            os.mkdir(part, 0o755, dir_fd=parent)
         reached /= part
 
 

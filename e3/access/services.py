@@ -14,6 +14,7 @@ import shlex
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from e3.access import rooted
 from e3.errors import ServiceError
@@ -62,7 +63,7 @@ class Supervisor:
         await self._until_ready(service, deaths)
 
     async def stop(self, name: str) -> None:
-        """Have no service ``name``: down, with its process group and logger, and its folder gone."""
+        """Have no service ``name``, nor its process group, logger and folder."""
         if not self._exists(_folder(name)):
             return
         group = await self._field(name, "pid")
@@ -75,7 +76,7 @@ class Supervisor:
         for folder in (gone, f"{gone}/log"):
             await self._until_unsupervised(folder)
         with rooted.opened(self.root, SCAN_FOLDER) as scan:
-            shutil.rmtree(os.path.basename(gone), dir_fd=scan, ignore_errors=True)
+            shutil.rmtree(PurePosixPath(gone).name, dir_fd=scan, ignore_errors=True)
 
     async def _add(self, service: Service) -> None:
         """Make the folder aside, then show it to s6-svscan as a whole."""
@@ -161,8 +162,8 @@ class Supervisor:
     def _rename(self, source: str, target: str) -> None:
         with rooted.opened(self.root, SCAN_FOLDER) as scan:
             os.rename(
-                os.path.basename(source),
-                os.path.basename(target),
+                PurePosixPath(source).name,
+                PurePosixPath(target).name,
                 src_dir_fd=scan,
                 dst_dir_fd=scan,
             )

@@ -42,12 +42,12 @@ class RegionAddresses:
         return self.network.network_address + 1
 
     def take(self, name: str) -> IPv4Address:
-        """Return the address of host ``name``; the same until it is released, and if possible after.
+        """Return the address of host ``name``, the same as before if it ever had one that is free.
 
         Raises `LabError` when the region is full.
         """
         if name not in self._used:
-            self._used[name] = self._left.pop(name, None) or self._next()
+            self._used[name] = self._left.pop(name) if name in self._left else self._next()
         return self._used[name]
 
     def release(self, name: str) -> None:

@@ -54,11 +54,11 @@ class Server:
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while True:
-            readable = select.select([self._listener, woken], [], [])[0]
+            readable = select.select([self._listener.fileno(), woken], [], [])[0]
             if woken in readable:
                 os.read(woken, 4096)
                 self._state.reap()
-            if self._listener in readable:
+            if self._listener.fileno() in readable:
                 connection, _ = self._listener.accept()
                 with connection:
                     if not self._answer(connection):
@@ -86,9 +86,7 @@ class Server:
 
     def _perform(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            if verb not in self._verbs:
-                raise LabError(f"the lab does not know {verb!r}; stop it and start it anew")
-            return self._verbs[verb](request)
+            return self._verbs.get(verb, _refuse)(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client shall hear of it
             log(f"{verb}: {error!r}")
             return wire.from_error(error)
@@ -119,6 +117,10 @@ class Server:
 
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
         return self._state.describe()
+
+
+def _refuse(request: dict[str, Any]) -> dict[str, Any]:
+    raise LabError(f"the lab does not know {request.get('verb')!r}; stop it and start it anew")
 
 
 def main() -> int:

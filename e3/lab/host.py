@@ -72,7 +72,7 @@ class Newborn:
 
 
 def fork(plan: Plan, surroundings: Surroundings, daemon: int) -> Newborn:
-    """Start to make a host; ``daemon`` is a pidfd of the process whose death it shall not survive."""
+    """Start to make a host; ``daemon`` is a pidfd of the process with which it shall die."""
     reading, writing = os.pipe()
     with linux.children_in_new_pid_namespace():
         pid = os.fork()
@@ -94,7 +94,7 @@ def _live(plan: Plan, surroundings: Surroundings, daemon: int, status: int) -> N
         null = os.open("/dev/null", os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
-        os.set_inheritable(status, True)
+        os.set_inheritable(status, True)  # noqa: FBT003 - takes no keyword
         # -d: it writes a newline there once it serves
         command = ["s6-svscan", "-d", str(status), SCAN_FOLDER]
         os.execvpe(command[0], command, dict(surroundings.environment))  # noqa: S606
@@ -213,6 +213,6 @@ def write_sysctls(values: Mapping[str, str]) -> None:
 
 def _is_same(path: str, descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        return os.path.samestat(Path(path).stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False

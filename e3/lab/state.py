@@ -1,5 +1,6 @@
 """A lab as the daemon holds it: its regions, hosts and links, and the verbs that change them."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -213,17 +214,13 @@ class LabState:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _bury(pid: int) -> None:
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass
 
 
 def _is_running(pid: int) -> bool:

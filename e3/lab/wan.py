@@ -65,7 +65,7 @@ class Wan:
         self._ask({"remove": index})
 
     def set_links(self, links: Sequence[tuple[int, int, Link]]) -> None:
-        """Have these links from region to region, by index; packets on their way keep their time."""
+        """Have these links, each from region to region by index; what is on its way stays so."""
         self._ask({"links": [[s, t, link.to_properties()] for s, t, link in links]})
 
     def _ask(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
