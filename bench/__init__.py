@@ -1,0 +1,1 @@
+"""Measurements: each module prints its results for a person, and as JSON."""
