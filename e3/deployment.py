@@ -36,6 +36,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         choice=experiment.overlay,
         hosts=made.hosts,
         authority=_authority(experiment, overlay.needs.authority),
+        opts=ResourceOptions(depends_on=made.proof),
     )
     session = Session("session", experiment=experiment, hosts=made.hosts, overlay=joined)
     outputs = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pulumi import Output, ResourceOptions
+from pulumi import Output, Resource, ResourceOptions
 
 from e3.experiment import Experiment
 
@@ -15,11 +15,13 @@ class Made:
 
     Each is the properties of an `e3.interfaces.Host` (`e3.access.host_to_properties`);
     ``ssh_blocks`` are the hosts' entries of an OpenSSH client configuration, empty where
-    the hosts cannot be reached that way.
+    the hosts cannot be reached that way. ``proof`` are resources that must exist before the
+    hosts are used, such as a measurement of their network.
     """
 
     hosts: Sequence[Output[Mapping[str, Any]]]
     ssh_blocks: Sequence[Output[str]] = ()
+    proof: Sequence[Resource] = ()
 
 
 class Fleet(Protocol):

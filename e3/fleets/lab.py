@@ -1,0 +1,83 @@
+"""The lab: hosts are Linux namespaces of this machine, in emulated regions."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pulumi import Output, ResourceOptions
+
+from e3.access import NamespaceAccess, host_from_properties
+from e3.experiment import Experiment
+from e3.fleets.fleet import Made
+from e3.lab import ssh
+from e3.lab.links import default_rtt_ms
+from e3.providers.lab import Lab
+from e3.providers.lab_host import LabHost
+from e3.providers.lab_region import Region
+from e3.providers.lab_round_trips import RoundTrips
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabFleet:
+    """Hosts without any account: namespaces, regions with routers, a WAN between them."""
+
+    def check(self, experiment: Experiment) -> None:
+        """Accept: the lab itself says what this machine lacks."""
+
+    def hosts(self, experiment: Experiment, opts: ResourceOptions) -> Made:
+        """Declare the lab, its regions and its hosts."""
+        folder = experiment.folder / "lab"
+        lab = Lab("lab", folder=str(folder), opts=opts)
+        hosts = []
+        for name, count in experiment.regions.items():
+            region = Region(
+                name,
+                lab=lab.id,
+                folder=lab.folder,
+                rtt_ms=_row(experiment, name),
+                opts=ResourceOptions(parent=lab),
+            )
+            hosts += [
+                LabHost(
+                    f"{name}-{index}",
+                    lab=lab.id,
+                    folder=lab.folder,
+                    region=name,
+                    opts=ResourceOptions(parent=region),
+                )
+                for index in range(count)
+            ]
+        trips = RoundTrips(
+            "round-trips",
+            folder=lab.folder,
+            hosts=[host.id for host in hosts],
+            asked_ms={name: _row(experiment, name) for name in experiment.regions},
+            opts=ResourceOptions(parent=lab),
+        )
+        return Made(
+            hosts=[host.made for host in hosts],
+            ssh_blocks=_ssh_blocks(folder, hosts) if os.geteuid() == 0 else (),
+            proof=(trips,),
+        )
+
+
+def _ssh_blocks(folder: Path, hosts: Sequence[LabHost]) -> list[Output[str]]:
+    place = folder.absolute() / "ssh"
+    files = ssh.SshFiles(client_key=place / ssh.CLIENT_KEY, known_hosts=place / ssh.KNOWN_HOSTS)
+
+    def block(made: Mapping[str, Any]) -> str:
+        access = host_from_properties(made).access
+        return ssh.client_config(files, [access] if isinstance(access, NamespaceAccess) else [])
+
+    return [host.made.apply(block) for host in hosts]
+
+
+def _row(experiment: Experiment, region: str) -> Mapping[str, float]:
+    """Return the round-trip times of a region to itself and to those after it, in ms."""
+    return {
+        other: experiment.latency_ms.get((region, other), default_rtt_ms(region, other))
+        for other in sorted(experiment.regions)
+        if other >= region
+    }

@@ -1,0 +1,84 @@
+"""A host of a lab as a resource."""
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider
+
+from e3.access import host_from_properties, host_to_properties
+from e3.access.namespace import NamespaceAccess
+from e3.interfaces import Host
+from e3.lab import client
+
+TOOLS = client.PROJECT / ".tools" / "bin"
+
+
+class HostProvider(ResourceProvider):
+    """Adds hosts to the lab."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Make the host; one of that name that nobody recorded is replaced."""
+        lab = client.Lab(Path(props["folder"]))
+        made = lab.add_host(props["host"], props["region"])
+        host = Host(
+            name=made.name,
+            region=made.region,
+            system=f"{platform.machine()}-linux",
+            underlay=made.underlay,
+            reachability="public",
+            python=str(client.PROJECT / ".venv" / "bin" / "python"),
+            tools=str(TOOLS),
+            access=made.access,
+        )
+        return CreateResult(
+            f"{props['lab']}/{props['host']}", {**props, "made": host_to_properties(host)}
+        )
+
+    def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
+        """Make the host anew when it has died since, or in another lab."""
+        del id
+        replaces = [key for key in ("lab", "host", "region") if olds[key] != news[key]]
+        if not _alive(olds):
+            replaces.append("made")
+        return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Notice that the host has died."""
+        return ReadResult(id_ if _alive(props) else None, props)
+
+    def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name
+        """Remove the host, if it still lives."""
+        del id
+        if _alive(props):
+            client.Lab(Path(props["folder"])).remove_host(props["host"])
+
+
+def _alive(props: Mapping[str, Any]) -> bool:
+    access = host_from_properties(props["made"]).access
+    return isinstance(access, NamespaceAccess) and access.alive()
+
+
+class LabHost(Resource, module="e3", name="Host"):
+    """A host of a lab; ``made`` has the properties of an `e3.interfaces.Host`."""
+
+    made: Output[Mapping[str, Any]]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        lab: Input[str],
+        folder: Input[str],
+        region: str,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Declare host ``name`` in ``region``."""
+        super().__init__(
+            HostProvider(),
+            name,
+            {"lab": lab, "folder": folder, "host": name, "region": region, "made": None},
+            opts,
+        )
