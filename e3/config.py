@@ -67,9 +67,7 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
     """
     unknown = sorted(set(values) - set(KEYS))
     if unknown:
-        raise ConfigurationError(
-            f"e3:{unknown[0]}: unknown key; choose one of {', '.join(KEYS)}"
-        )
+        raise ConfigurationError(f"e3:{unknown[0]}: unknown key; choose one of {', '.join(KEYS)}")
     regions = _regions(_object(values, "regions", {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}))
     hosts = sum(regions.values())
     parties = int(_number(values, "parties", 0, least=0, whole=True)) or hosts
@@ -90,9 +88,7 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
                 for key, value in _object(values, "overlay-options", {}).items()
             },
         ),
-        program=load(
-            Path(values.get("program", "demos/secret_santa.py")), args=_arguments(values)
-        ),
+        program=load(Path(values.get("program", "demos/secret_santa.py")), args=_arguments(values)),
         parties=parties,
         trigger=values.get("trigger", ""),
         deadline_seconds=_number(values, "deadline-seconds", 600, least=1),

@@ -42,7 +42,7 @@ MISTAKES = {
     ),
     "latency value": ({"latency-ms": '{"ams3-nyc3": -1}'}, "e3:latency-ms: ams3-nyc3 is -1"),
     "latency text": ({"latency-ms": '{"all": "0"}'}, "e3:latency-ms: all is '0'"),
-    "quotes": ({"args": "--bids '5"}, "e3:args: \"--bids '5\" cannot be split"),
+    "quotes": ({"args": "--bids '5"}, 'e3:args: "--bids \'5" cannot be split'),
     "no program": ({"program": "demos/nosuch.py"}, "demos/nosuch.py"),
 }
 
