@@ -153,10 +153,9 @@ class Session:
         return False
 
     async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """End what still runs: by word to the runner, which then reports; else by its leash."""
-        for party, task in zip(self._parties, tasks, strict=True):
-            if not task.done() and not party.stop():
-                task.cancel()
+        """End what still runs: by word to the runners, which then report; else by their leashes."""
+        for party in self._parties:
+            party.stop()
         running = [task for task in tasks if not task.done()]
         if running:
             _, stuck = await asyncio.wait(running, timeout=LEAVE_SECONDS)

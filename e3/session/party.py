@@ -64,6 +64,7 @@ class Party:
         self._complaint = ""
         self._lost: list[int] = []
         self._removed = False
+        self._stopping = False
 
     @property
     def result(self) -> PartyResult:
@@ -95,8 +96,9 @@ class Party:
         try:
             await self._host.access.put(files, timeout_seconds=SHIP_SECONDS)
             self._phase = "starting the runner"
-            async with self._host.access.attach(argv) as process:
-                await self._lead(process)
+            if not self._stopping:
+                async with self._host.access.attach(argv) as process:
+                    await self._lead(process)
         except HostError as error:
             self._finish("gone", detail=str(error))
         except TimeoutError:
@@ -109,9 +111,10 @@ class Party:
             await self._clean()
             self._log.close()
 
-    def stop(self) -> bool:
-        """Ask the runner to end all at once; return whether there is a runner to ask."""
-        return self._tell("stop")
+    def stop(self) -> None:
+        """Have all of it end at once, and `attend` return soon."""
+        self._stopping = True
+        self._tell("stop")
 
     def beat(self) -> None:
         """Let the runner know that we are here."""
@@ -123,21 +126,21 @@ class Party:
             self._phase = "connected, waiting for other parties"
         return self.end or self._make_end("stopped", detail=self._error)
 
-    def _tell(self, kind: str) -> bool:
-        if self._process is None:
-            return False
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(encode(kind))
-        return True
+    def _tell(self, kind: str) -> None:
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(encode(kind))
 
     async def _lead(self, process: Process) -> None:
         """Give the runner its spec and follow it; it ends with our interest in it."""
         self._log.write(f"$ python {shlex.join(self._spec.argv)}\n")
+        if self._stopping:
+            return  # the runner ends with its input, before it starts anything
+        self._process = process
         try:
             with contextlib.suppress(OSError):  # it has ended: its output says why
                 process.stdin.write(encode_spec(self._spec))
                 await process.stdin.drain()
-            self._process = process
             await self._follow(process)
         finally:
             with contextlib.suppress(OSError):
