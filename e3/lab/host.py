@@ -74,10 +74,9 @@ class Newborn:
 def fork(plan: Plan, surroundings: Surroundings, daemon: int) -> Newborn:
     """Start to make a host; ``daemon`` is a pidfd of the process with which it shall die."""
     reading, writing = os.pipe()
-    with linux.children_in_new_pid_namespace():
-        pid = os.fork()
-        if pid == 0:
-            _live(plan, surroundings, daemon, writing)
+    pid = linux.fork_into_pid_namespace()
+    if pid == 0:
+        _live(plan, surroundings, daemon, writing)
     os.close(writing)
     return Newborn(plan, pid, reading)
 

@@ -6,6 +6,7 @@ Numbers and structures are those of the Linux UAPI headers (sched.h, mount.h, pr
 import ctypes
 import os
 import select
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,8 +21,8 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_TIMERSLACK = 1, 15, 29
-SIGKILL = 9
 
+CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "armv7l": 120, "armv6l": 120}
 MOUNT_SETATTR = 442  # the same number on every architecture; Linux 5.12
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 MOUNT_ATTR_RDONLY = 0x1
@@ -79,7 +80,7 @@ def die_with_parent(parent: int) -> None:
     ``parent`` is a pidfd of the process that forked this one: its number does not exist in
     a new PID namespace.
     """
-    _check(_libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "prctl")
+    _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
     if select.select([parent], [], [], 0)[0]:  # it died before the call above
         os._exit(1)
 
@@ -120,16 +121,22 @@ def _home() -> Iterator[None]:
         os.close(home)
 
 
-@contextmanager
-def children_in_new_pid_namespace() -> Iterator[None]:
-    """Have the one child that is forked inside become the first process of a new namespace."""
-    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        unshare(CLONE_NEWPID)
-        yield
-    finally:
-        setns(home, CLONE_NEWPID)
-        os.close(home)
+def fork_into_pid_namespace() -> int:
+    """Fork as `os.fork` does, the child being the first process of a new PID namespace.
+
+    clone(2) and not unshare(2), after which a process could not go back to its own namespace
+    without rights there. The interpreter's own steps of a fork are those of its C API
+    ("PyOS_BeforeFork" and its kin). Raises `OSError`.
+    """
+    python, libc = ctypes.pythonapi, ctypes.PyDLL(None, use_errno=True)
+    python.PyOS_BeforeFork()
+    pid: int = libc.syscall(CLONE[os.uname().machine], CLONE_NEWPID | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+    else:
+        python.PyOS_AfterFork_Parent()
+        _check(pid, "clone")
+    return pid
 
 
 def _check(status: int, what: str) -> None:
