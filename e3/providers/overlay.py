@@ -58,7 +58,7 @@ class OverlayProvider(ResourceProvider):
 
 async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[str, Any]:
     overlay, hosts = _overlay(props), _hosts(props)
-    given = props["authority"]
+    given = props.get("authority")  # Pulumi drops what is None
     authority = (
         LocalAuthority(certificate=given["certificate"], key=given["key"]) if given else None
     )
@@ -98,7 +98,7 @@ async def _leave(overlay: Overlay, hosts: Sequence[Host], network: Network) -> N
 
 def _public(props: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs that may stand in the outputs: the authority without its key."""
-    authority = props["authority"]
+    authority = props.get("authority")
     return {
         "kind": props["kind"],
         "options": props["options"],
@@ -119,8 +119,8 @@ def _network(props: Mapping[str, Any]) -> Network:
     return msgspec.convert(
         {
             "addresses": props["addresses"],
-            "memory": props["memory"],
-            "renew_after": props["renewAfter"],
+            "memory": props.get("memory") or {},
+            "renew_after": props.get("renewAfter"),
         },
         Network,
     )

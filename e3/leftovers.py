@@ -1,0 +1,53 @@
+"""What a stack may have left on this machine, looked for where it would be.
+
+Everything of a lab hangs on processes, and every host of a lab has a file of the lab's folder
+mounted, so processes tell it all: those of the daemon, and those in any of its namespaces.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+STATES = Path(".e3/state/.pulumi/stacks/e3")
+
+
+def find(folder: Path) -> list[str]:
+    """Return one line for each thing that is left of the stack whose files are in ``folder``."""
+    lab = folder.absolute() / "lab"
+    return [*_processes(lab), *_files(lab), *_state(folder.name)]
+
+
+def stacks(root: Path) -> list[Path]:
+    """Return the folders of all stacks that have files below ``root``, which is ``.e3``."""
+    own = {"state", "pulumi"}
+    folders = root.iterdir() if root.is_dir() else ()
+    return sorted(path for path in folders if path.is_dir() and path.name not in own)
+
+
+def _processes(lab: Path) -> Iterator[str]:
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # it ended, or is another user's
+            command = (
+                (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
+            mounts = (process / "mountinfo").read_text(errors="replace")
+            if str(lab) in command or f"{lab}/" in mounts:
+                yield f"process {process.name}: {command.strip() or '(no command line)'}"
+
+
+def _files(lab: Path) -> Iterator[str]:
+    for name in ("lab.sock", "lab.pid", "hosts", "ssh"):
+        if (lab / name).exists():
+            yield f"file {lab / name}"
+
+
+def _state(stack: str) -> Iterator[str]:
+    path = STATES / f"{stack}.json"
+    if path.exists():
+        deployment = json.loads(path.read_text())["checkpoint"].get("latest") or {}
+        for resource in deployment.get("resources") or []:
+            yield f"state entry {resource['urn']}"
