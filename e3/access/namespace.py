@@ -11,17 +11,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from e3.access import rooted
+from e3.access.environment import ENVIRONMENT
 from e3.access.identity import ProcessIdentity
 from e3.access.services import Supervisor
 from e3.errors import HostError
 from e3.interfaces import Completed, File, Process, Service
-
-ENVIRONMENT = {
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-}
-"""What every command on a host gets; nothing of the caller's own environment."""
 
 LINE_BYTES = 1_000_000
 GRACE_SECONDS = 2.0

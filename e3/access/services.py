@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from e3.access import rooted
+from e3.access.environment import ENVIRONMENT
 from e3.errors import ServiceError
 from e3.interfaces import Completed, Service
 
@@ -180,6 +181,7 @@ class Supervisor:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
+                    env=ENVIRONMENT,
                     pass_fds=(descriptor,),
                 )
                 stdout, stderr = await process.communicate()

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from e3.access.environment import ENVIRONMENT
 from e3.access.identity import ProcessIdentity, identify
-from e3.access.namespace import ENVIRONMENT, NamespaceAccess
+from e3.access.namespace import NamespaceAccess
 from e3.errors import LabError
 from e3.lab import wire
 from e3.lab.links import MOST_DELAY_MS, Link, Pair
+from e3.lab.userspace import require_tools
 
 PROJECT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
@@ -117,7 +119,11 @@ class Lab:
 
     def alive(self) -> bool:
         """Return whether a lab runs in this folder."""
-        return _daemon(self.folder) is not None
+        try:
+            with _connected(self.folder):
+                return True
+        except OSError:
+            return False
 
     def _handle(self, values: Mapping[str, Any]) -> HostHandle:
         identity = identify(values["pid"])
@@ -161,13 +167,14 @@ def start(
     most ``disk_mb``. Besides the project and Python, the folders ``visible`` stay visible on
     hosts where they lie below a folder that each host has for itself, such as /tmp.
 
-    Raises `PlatformError` when this machine cannot run labs, with the remedy.
+    Raises `PlatformError` when this machine cannot run labs, with what helps.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    with _starting(folder):
-        stop(folder)
+    require_tools()
+    with _alone(folder):
+        _stop(folder)
         (folder / "ssh").mkdir(mode=0o700)
         request = {
             "rtt_ms": _rows(rtt_ms or {}),
@@ -202,6 +209,12 @@ def stop(folder: Path) -> None:
     Returns once all its processes are gone.
     """
     folder = folder.absolute()
+    if folder.is_dir():
+        with _alone(folder):
+            _stop(folder)
+
+
+def _stop(folder: Path) -> None:
     daemon = _daemon(folder)
     if daemon is not None:
         family = [daemon, *_children(daemon.pid)]
@@ -262,8 +275,8 @@ def _connected(folder: Path, seconds: float = ANSWER_SECONDS) -> Iterator[socket
 
 
 @contextmanager
-def _starting(folder: Path) -> Iterator[None]:
-    """Be the only one who starts a lab in this folder."""
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only one who starts or stops a lab in this folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -19,7 +19,7 @@ from e3.errors import LabError
 from e3.lab import linux, measurement, wire
 from e3.lab.host import Surroundings
 from e3.lab.links import Link
-from e3.lab.state import LabState
+from e3.lab.state import LabState, is_running
 from e3.lab.userspace import enter_namespaces
 
 LOG = "lab.log"
@@ -33,6 +33,7 @@ class Server:
     def __init__(self, folder: Path, state: LabState) -> None:
         """Listen in ``folder``."""
         self._state = state
+        self._helpers: set[int] = set()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with wire.short_path(folder) as path:
             self._listener.bind(path)
@@ -58,6 +59,7 @@ class Server:
             if woken in readable:
                 os.read(woken, 4096)
                 self._state.reap()
+                self._helpers = {pid for pid in self._helpers if is_running(pid)}
             if self._listener.fileno() in readable:
                 connection, _ = self._listener.accept()
                 with connection:
@@ -77,7 +79,7 @@ class Server:
                 wire.send(connection, {})
                 return False
             if verb == "measure":  # takes seconds: by a process of its own, which answers
-                measurement.fork(self._state, connection)
+                self._helpers.add(measurement.fork(self._state, connection))
                 return True
             wire.send(connection, self._perform(str(verb), request))
         except (OSError, ValueError) as error:  # the client left, or speaks something else
@@ -134,6 +136,7 @@ def main() -> int:
     request = wire.receive(parent)
     if request is None:
         return 1
+    os.environ["PATH"] = request["environment"]["PATH"]  # a user's own may lack ip(8)
     try:
         lock = _claim(folder)
         in_user_namespace = enter_namespaces()

@@ -141,7 +141,8 @@ def _mount_disk(size_mb: int) -> None:
         if Path(target).is_dir():
             source = Path(DISK, ".disk", target.strip("/").replace("/", "-"))
             source.mkdir()
-            source.chmod(0o1777 if target in STICKY else 0o700 if target == "/root" else 0o755)
+            # /root, too, is open to all: Python may lie below it
+            source.chmod(0o1777 if target in STICKY else 0o755)
             linux.bind(str(source), target)
 
 

@@ -32,12 +32,14 @@ class _Flight:
     target: str
 
 
-def fork(state: "LabState", connection: socket.socket) -> None:
-    """Measure in a process of its own, which sends the answer over ``connection``."""
-    if os.fork():
-        return
+def fork(state: "LabState", connection: socket.socket) -> int:
+    """Measure in a process of its own, which answers over ``connection``; return its id."""
+    pid = os.fork()
+    if pid:
+        return pid
     status = 1
     try:
+        state.tie()
         connection.settimeout(10)
         try:
             answer = {"rtt_ms": [[*pair, rtt_ms] for pair, rtt_ms in _measure(state).items()]}

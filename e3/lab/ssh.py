@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from e3.access.namespace import ENVIRONMENT, NamespaceAccess
+from e3.access.environment import ENVIRONMENT
+from e3.access.namespace import NamespaceAccess
 from e3.errors import PlatformError
 from e3.lab.host import SSH_FOLDER
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from e3.errors import LabError
+from e3.lab import linux
 from e3.lab.addresses import MOST_REGIONS, RegionAddresses
 from e3.lab.host import Newborn, Plan, Surroundings, fork
 from e3.lab.links import Link, Links, Pair
@@ -105,10 +106,10 @@ class LabState:
 
     def reap(self) -> None:
         """Take note of hosts that died by themselves; raise `LabError` if the WAN did."""
-        for resident in [r for r in self._hosts.values() if not _is_running(r.pid)]:
+        for resident in [r for r in self._hosts.values() if not is_running(r.pid)]:
             del self._hosts[resident.plan.name]
             _log(f"host {resident.plan.name} died")
-        if not _is_running(self.wan.pid):
+        if not is_running(self.wan.pid):
             raise LabError("the lab's WAN died")
 
     def end(self) -> None:
@@ -116,6 +117,10 @@ class LabState:
         self.remove_hosts(list(self._hosts))
         for router in self._routers.values():
             router.close()
+
+    def tie(self) -> None:
+        """Have the calling process, a child of the daemon, die with it."""
+        linux.die_with_parent(self._daemon)
 
     def describe(self) -> dict[str, Any]:
         """Return the state as JSON values."""
@@ -223,7 +228,7 @@ def _bury(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Return whether a child runs; one that died is buried, and so its number is free again."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == 0

@@ -1,10 +1,20 @@
 """Namespaces of the lab as a whole, and what to do where the kernel refuses them."""
 
 import os
+import shutil
 from pathlib import Path
 
 from e3.errors import PlatformError
 from e3.lab import linux
+
+PACKAGES = {
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "tini": "tini",
+    "s6-svscan": "s6",
+}
+"""The programs that make and keep a host, and the Debian package of each."""
 
 REMEDIES = {
     # Ubuntu 24.04: the namespace is made, but has no rights in it
@@ -38,6 +48,15 @@ def enter_namespaces() -> bool:
             f"this machine refuses the lab its namespaces ({error.strerror}); {_remedy(user)}"
         ) from error
     return user != 0
+
+
+def require_tools() -> None:
+    """Raise `PlatformError` with the command that installs what is missing."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    missing = sorted({p for tool, p in PACKAGES.items() if shutil.which(tool, path=path) is None})
+    if missing:
+        packages = " ".join(missing)
+        raise PlatformError(f"the lab needs more programs; run `sudo apt-get install {packages}`")
 
 
 def _remedy(user: int) -> str:

@@ -1,0 +1,8 @@
+"""What every command on a host gets, whatever the access."""
+
+ENVIRONMENT = {
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+"""What every command on a host gets; nothing of the caller's own environment."""
