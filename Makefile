@@ -12,7 +12,7 @@ up:  ## set-up, then bring up STACK (default: dev) and print its outputs
 
 down:  ## destroy STACK and prove that nothing is left
 	$(E3) if pulumi stack select $(STACK); then pulumi destroy --yes --skip-preview && \
-		pulumi stack rm --yes --preserve-config --remove-backups; fi && python -m e3.cli verify-gone $(STACK) $(STACK)
+		pulumi stack rm --yes --preserve-config --remove-backups; fi && python -m e3.cli verify-gone $(STACK)
 
 test:  ## set-up, then every check and test
 	scripts/setup --all
