@@ -22,8 +22,6 @@ from installer.packages import Packages
 from installer.programs import Go, Tool, recipe
 from installer.steps import ROOT, SetupError, take
 
-pytestmark = pytest.mark.unit
-
 MODULE = {
     "go.mod": "module e3/tools/hello\n\ngo 1.24\n\ntool e3/tools/hello\n",
     "go.sum": "",
