@@ -175,4 +175,4 @@ def listening(runtime: Attributes, sockets: list[socket]) -> Iterator[None]:
     try:
         yield
     finally:
-        del loop.create_server
+        loop.create_server = create_server

@@ -1,6 +1,6 @@
 """The runner: starts one party, reports on it, and takes it along when it ends.
 
-One process a party, ``python -I -c START <runner> <session>`` (`e3.party.protocol`).
+One process a party, ``python -I -c START <folder of the session>`` (`e3.party.protocol`).
 It forks the program's process from itself, so a party costs one start of the
 interpreter. Its own life hangs on its standard input: when that ends (the
 deployer is done, was interrupted, killed or cut off), the program and all its
@@ -139,6 +139,7 @@ class Leash:
 
     def end(self) -> None:
         """Kill what is left of the program, and report all that is known about it."""
+        self.why = self.why or "end"
         seconds = round(time.monotonic() - self._began, 6)
         self.family.reap()
         natural = self.family.status

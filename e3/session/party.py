@@ -11,7 +11,7 @@ from e3.interfaces import File, Host, Process
 from e3.party.protocol import SILENCE_SECONDS, START, Spec, decode, encode, encode_spec
 from e3.session.plan import Seat
 from e3.session.results import PartyResult
-from e3.session.verdicts import End, How
+from e3.session.verdicts import End, How, describe
 
 SHIP_SECONDS = 60.0
 LEAVE_SECONDS = 4.0
@@ -167,9 +167,12 @@ class Party:
         """Find out why the runner ended without a word."""
         async with asyncio.timeout(LEAVE_SECONDS):
             status = await process.wait()
-        complaint = f": {self._complaint}" if self._complaint else ""
+        alive = await self._host.access.run(["true"], timeout_seconds=LEAVE_SECONDS)
+        if alive.exit:
+            raise HostError(f"host {self._host.name} runs no commands any more")
         how: How = "gone" if self.versions else "refused"
-        self._finish(how, detail=f"its runner ended with status {status}{complaint}")
+        complaint = f": {self._complaint}" if self._complaint else ""
+        self._finish(how, detail=f"its runner {describe(status)}{complaint}")
 
     def _note(self, message: dict[str, Any]) -> None:
         """Take in one event of `e3.party.protocol`."""

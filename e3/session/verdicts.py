@@ -70,6 +70,11 @@ class End:
         return self.how != "stopped" and self.exit != 0
 
     @property
+    def killed(self) -> bool:
+        """Whether a signal ended the program."""
+        return self.exit is not None and self.exit < 0
+
+    @property
     def party(self) -> str:
         """The party as messages name it."""
         return f"party {self.pid} ({self.host})"
@@ -82,11 +87,9 @@ class End:
             return f"{self.party} did not start{detail}"
         if self.how == "gone":
             return f"{self.party} is gone{detail}"
-        if self.how == "flooded":
+        if self.how in {"flooded", "stopped"}:
             return f"{self.party} was stopped{detail}"
-        if self.exit is not None and self.exit < 0:
-            return f"{self.party} was killed by {signal_name(-self.exit)}"
-        return f"{self.party} exited with status {self.exit}{detail}"
+        return f"{self.party} {describe(self.exit or 0)}{'' if self.killed else detail}"
 
 
 def decide(ends: Sequence[End], *, silent: bool) -> tuple[Verdict, str]:
@@ -144,9 +147,11 @@ def timed_out(ends: Iterable[End], seconds: float) -> str:
     return f"not done after {seconds:g} s; {phases}"
 
 
-def signal_name(number: int) -> str:
-    """Return a signal's name, such as SIGKILL."""
+def describe(status: int) -> str:
+    """Return an exit status, negative for a signal, in words."""
+    if status >= 0:
+        return f"exited with status {status}"
     try:
-        return signal.Signals(number).name
+        return f"was killed by {signal.Signals(-status).name}"
     except ValueError:
-        return f"signal {number}"
+        return f"was killed by signal {-status}"
