@@ -1,0 +1,33 @@
+"""Measure E3 itself: `make bench`. Prints each figure and keeps all as JSON in bench/results."""
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import lab, session, stack
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Run every benchmark, one after another."""
+    began = datetime.now(UTC)
+    results: dict[str, object] = {
+        "time": began.isoformat(timespec="seconds"),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }
+    for part in (lab, session, stack):
+        print(f"\n== {part.__name__.rpartition('.')[2]}")
+        results.update(part.main([]))
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{began:%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(results, indent=2))
+    print(f"\nKept as {path.relative_to(Path.cwd())}")
+
+
+if __name__ == "__main__":
+    main()
