@@ -1,0 +1,62 @@
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from e3.errors import LabError
+from e3.lab.addresses import LAB_NETWORK, MOST_HOSTS, MOST_REGIONS, RegionAddresses, region_network
+
+pytestmark = pytest.mark.unit
+
+
+def test_regions_share_the_lab_network_without_overlap() -> None:
+    networks = [region_network(index) for index in range(MOST_REGIONS)]
+    assert networks == list(LAB_NETWORK.subnets(new_prefix=22))
+
+
+def test_the_gateway_comes_first_and_hosts_follow() -> None:
+    region = RegionAddresses(1)
+    assert str(region.gateway) == "198.18.4.1"
+    assert [str(region.take(name)) for name in ("a", "b", "a")] == [
+        "198.18.4.2",
+        "198.18.4.3",
+        "198.18.4.2",
+    ]
+
+
+def test_a_host_that_comes_back_gets_its_address_back() -> None:
+    region = RegionAddresses(0)
+    first = region.take("a")
+    region.release("a")
+    assert region.take("b") != first
+    assert region.take("a") == first
+
+
+def test_a_full_region_reuses_what_was_left_first_then_refuses() -> None:
+    region = RegionAddresses(0)
+    names = [f"h{i}" for i in range(MOST_HOSTS)]
+    taken = [region.take(name) for name in names]
+    assert taken[-1] == region.network.broadcast_address - 1
+    with pytest.raises(LabError, match=f"at most {MOST_HOSTS} hosts"):
+        region.take("one-more")
+    region.release("h7")
+    region.release("h3")
+    assert region.take("one-more") == taken[7]
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([f"h{i}" for i in range(8)])), max_size=60)
+)
+def test_no_address_is_ever_shared_or_moves(steps: list[tuple[bool, str]]) -> None:
+    region = RegionAddresses(5)
+    held: dict[str, IPv4Address] = {}
+    for take, name in steps:
+        if take:
+            address = region.take(name)
+            assert held.setdefault(name, address) == address
+        else:
+            region.release(name)
+            held.pop(name, None)
+        assert len(set(held.values())) == len(held)
+        assert all(a in region.network and a != region.gateway for a in held.values())
