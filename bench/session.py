@@ -45,7 +45,7 @@ class Case:
 
 CASES = [
     Case(program=name, args=args, parties=parties)
-    for name, args in (("helloworld", ()), ("auction", ("--bids", "50", "--seed", "1")))
+    for name, args in (("helloworld", ()), ("auction", ("--bids", "20", "--seed", "1")))
     for parties in (3, 10)
 ]
 

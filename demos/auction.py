@@ -71,12 +71,19 @@ def seal(secint: type, options: argparse.Namespace) -> list:
 
 
 def sell(bids: list) -> tuple:
-    """Return the winner's index and the price, both secret."""
-    winner, _ = mpc.argmax(bids)
-    is_winner = mpc.unit_vector(winner, len(bids))
-    # without the highest bid, whose owner bids nothing now, the price is the highest
-    others = mpc.vector_sub(bids, mpc.schur_prod(is_winner, bids))
-    return winner, mpc.max(others)
+    """Return the winner's index and the price, both secret.
+
+    All pairs are compared at once: over long distances rounds cost more than comparisons.
+    """
+    bidders = range(len(bids))
+    beats = {(i, j): bids[i] >= bids[j] for i in bidders for j in bidders if i < j}
+    beats |= {(j, i): 1 - beaten for (i, j), beaten in beats.items()}
+    wins = [mpc.all([beats[i, j] for j in bidders if j != i]) for i in bidders]
+    # the second beats all but the winner; either-or is a sum here, since nobody beats the winner
+    second = [mpc.all([beats[i, j] + wins[j] for j in bidders if j != i]) for i in bidders]
+    winner = mpc.sum([i * wins[i] for i in bidders])
+    price = mpc.in_prod([second[i] - wins[i] for i in bidders], bids)
+    return winner, price
 
 
 async def main() -> None:

@@ -7,11 +7,12 @@ fewer than half of the parties can choose or foresee it. At the end all learn th
 (To tell each player only whom they give to, open to party i its own entry alone:
 `mpc.output(santa[i], receivers=i)`.)
 
-Permutations are drawn with Fisher and Yates' shuffle, whose swaps are secret: step i
-swaps entry i with an entry that a secret random unit vector selects. One permutation in
-e = 2.718... has no fixed point, so several are drawn at a time: over long distances
-rounds cost more than multiplications. To test one, the product of all s[i] - i is
-opened after multiplication by a random number: zero, or nothing but "not zero".
+Each of t+1 parties shuffles in secret, one after the other, where t is the largest
+number of parties that may put together what they see (fewer than half). One of the t+1
+stays outside of any such coalition, and its shuffle alone makes the result uniformly random.
+One permutation in e = 2.718... has no fixed point, so several are drawn at a time: over
+long distances rounds cost more than multiplications. To test one, the product of all
+s[i] - i is opened after multiplication by a random number: zero, or nothing but "not zero".
 
 Run it by hand with three parties on this machine:
 
@@ -20,6 +21,7 @@ Run it by hand with three parties on this machine:
 """
 
 import argparse
+import random
 
 from mpyc.runtime import mpc
 
@@ -48,17 +50,23 @@ def arguments() -> argparse.Namespace:
     return options
 
 
+def secret_shuffles(sectype: type, n: int) -> list:
+    """Return t+1 permutations of range(n), one of each of as many parties, as secret matrices.
+
+    A permutation is a list of rows, each a unit vector: row i selects the entry that moves to i.
+    """
+    order = list(range(n))
+    random.SystemRandom().shuffle(order)
+    mine = [sectype(int(j == chosen)) for chosen in order for j in range(n)]
+    shuffles = mpc.input(mine, senders=list(range(mpc.threshold + 1)))
+    return [[entries[i : i + n] for i in range(0, n * n, n)] for entries in shuffles]
+
+
 def random_permutation(sectype: type, n: int) -> list:
     """Return a uniformly random permutation of range(n), secret for all parties."""
     permutation = [sectype(i) for i in range(n)]
-    for i in range(n - 1):
-        rest = permutation[i:]
-        select = mpc.random.random_unit_vector(sectype, n - i)
-        chosen = mpc.in_prod(rest, select)
-        # the chosen entry goes to the front, and the front to where that was
-        moved = mpc.scalar_mul(rest[0] - chosen, select)
-        rest = mpc.vector_add(rest, moved)
-        permutation[i:] = [chosen, *rest[1:]]
+    for shuffle in secret_shuffles(sectype, n):
+        permutation = [mpc.in_prod(row, permutation) for row in shuffle]
     return permutation
 
 
