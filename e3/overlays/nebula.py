@@ -178,7 +178,7 @@ class Nebula:
         authority: Authority,
         known: Memory,
     ) -> Memory:
-        """Return what is to be remembered: a valid certificate a host, the shut-out ones blocked."""
+        """Return what to remember: a valid certificate a host, the shut-out ones blocked."""
         now = time.time()
         span = addresses.network(self.range, key="range")
         due = [

@@ -13,7 +13,6 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from e3.errors import LabError
 from e3.lab import client
 
 
