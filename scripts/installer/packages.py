@@ -31,7 +31,9 @@ PROGRAM = {
     "openssh-server": "sshd",
     "procps": "kill",
     "s6": "s6-svscan",
+    "tinc": "tincd",
     "util-linux": "nsenter",
+    "wireguard-tools": "wg",
 }
 """The program that tells that a package is there; the others are called like their package."""
 

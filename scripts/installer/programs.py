@@ -27,7 +27,8 @@ class Recipe:
 
     ``programs`` are all that it gives. ``version`` prints the version of the one on PATH,
     which must be at least ``minimum``; without it any will do. ``scripts`` are programs that
-    lie in a module as they are: module -> paths. ``usually`` is for a build with empty caches.
+    lie in a module as they are: module -> paths. ``built_as`` gives the name that Go gives a
+    program where it is another. ``usually`` is for a build with empty caches.
     """
 
     programs: Sequence[str]
@@ -36,6 +37,7 @@ class Recipe:
     minimum: str = "0"
     linker_flags: str = ""
     scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    built_as: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,8 @@ class Tool:
         flags = f"-ldflags=-s -w {how.linker_flags}"
         build = ["go", "build", "-trimpath", flags, "-o", f"{folder}/", "tool"]
         run(build, cwd=self.source, environment=environment)
+        for program, name in how.built_as.items():
+            (folder / name).rename(folder / program)
         for module, paths in how.scripts.items():
             run(["go", "mod", "download", module], cwd=self.source, environment=environment)
             where = ["go", "list", "-m", "-f", "{{.Dir}}", module]
