@@ -16,7 +16,10 @@ from e3.session import programs
 from e3.session.evidence import Evidence
 from e3.session.party import LEAVE_SECONDS, Party
 from e3.session.plan import Plan, Seat
+from e3.session.progress import Nobody, Observer
 from e3.session.results import SessionResult
+from e3.session.runs import KEEP, prune
+from e3.session.turns import turn
 from e3.session.verdicts import End, Verdict, decide, timed_out
 
 RUNNER = ("__init__", "capture", "hooks", "processes", "program", "protocol", "runner")
@@ -31,24 +34,30 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     sessions: Path,
     deadline_seconds: float,
     paths: Sequence[NetworkPath] = (),
+    observer: Observer | None = None,
 ) -> SessionResult:
     """Run a session and return how it went; leaves no process and no file on the hosts.
 
     ``hosts`` are at least those of the plan; ``overlay`` is the name of what joins them,
     and ``paths`` how. Evidence goes to a new folder below ``sessions``, each party's
-    output as it comes. Raises `ProgramError` before anything is shipped if the program
-    changed since it was planned. When the task is cancelled, the session ends within
+    output as it comes; sessions of the same folder take turns, and the deadline counts from
+    this one's. ``observer`` follows. Raises `ProgramError` before anything is shipped if the
+    program changed since it was planned. When the task is cancelled, the session ends within
     seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
     """
-    session = Session(
-        plan=plan,
-        hosts=hosts,
-        overlay=overlay,
-        sessions=sessions,
-        deadline_seconds=deadline_seconds,
-        paths=paths,
-    )
-    return await session.run()
+    observer = observer or Nobody()
+    async with turn(sessions, observer.waiting) as note:
+        prune(sessions, KEEP - 1)
+        session = Session(
+            plan=plan,
+            hosts=hosts,
+            overlay=overlay,
+            sessions=sessions,
+            deadline_seconds=deadline_seconds,
+            paths=paths,
+        )
+        note(session.id, deadline_seconds)
+        return await session.run(observer)
 
 
 def new_id() -> str:
@@ -92,8 +101,16 @@ class Session:
         by_name = {host.name: host for host in self.hosts}
         self._parties = [self._party(seat, by_name[seat.host]) for seat in self.plan.seats]
 
-    async def run(self) -> SessionResult:
+    @property
+    def id(self) -> str:
+        """The session's name."""
+        return self._id
+
+    async def run(self, observer: Observer) -> SessionResult:
         """Run the session to its verdict."""
+        observer.began(
+            self._id, self._evidence.folder, lambda: [party.progress for party in self._parties]
+        )
         tasks = [asyncio.create_task(party.attend(*self._files)) for party in self._parties]
         beat = asyncio.create_task(self._beat())
         try:

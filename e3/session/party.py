@@ -10,6 +10,7 @@ from e3.errors import HostError
 from e3.interfaces import File, Host, Process
 from e3.party.protocol import SILENCE_SECONDS, START, Spec, decode, encode, encode_spec
 from e3.session.plan import Seat
+from e3.session.progress import Progress, State
 from e3.session.results import PartyResult
 from e3.session.verdicts import End, How, describe
 
@@ -58,6 +59,8 @@ class Party:
         self._begun_seconds = 0.0
         """When the runner began to count, as well as that is known here: as its first word came."""
         self._seconds = 0.0
+        self._ended_seconds: float | None = None
+        """When it ended, since the session began."""
         self._sent_bytes: int | None = None
         self._output: list[str] = []
         self._error = ""
@@ -80,6 +83,22 @@ class Party:
             seconds=self._seconds,
             sent_bytes=self._sent_bytes,
             output=output,
+        )
+
+    @property
+    def progress(self) -> Progress:
+        """What can be seen of this party now."""
+        state, phase = self._describe_state()
+        printed = "".join(self._output[-3:]).rstrip()
+        ended = self._ended_seconds
+        return Progress(
+            pid=self.seat.pid,
+            host=self.seat.host,
+            state=state,
+            phase=phase,
+            seconds=self._clock() if ended is None else ended,
+            sent_bytes=self._sent_bytes,
+            line=printed.rpartition("\n")[2],
         )
 
     async def attend(self, runner: Sequence[File], program: Sequence[File]) -> None:
@@ -242,7 +261,15 @@ class Party:
         """Note how the party ended; only the first end counts."""
         if self.end is None:
             self.end = self._make_end(how, status=status, detail=detail)
+            self._ended_seconds = self._clock()
             self._log.write(f"[e3: {self.end.reason}]\n")
+
+    def _describe_state(self) -> tuple[State, str]:
+        if self.end is None:
+            return "going", self._phase
+        if self.end.how == "stopped":
+            return "stopped", "stopped"
+        return ("failed", self.end.reason) if self.end.failed else ("done", "done")
 
     def _make_end(self, how: How, *, status: int | None = None, detail: str = "") -> End:
         return End(

@@ -1,0 +1,46 @@
+"""What can be seen of a session while it goes on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+State = Literal["going", "done", "failed", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One party at this moment.
+
+    ``phase`` says in words what it is doing, or how it ended; ``seconds`` are those since the
+    session began, up to the party's end. ``sent_bytes`` is known once it has shut MPyC down;
+    ``line`` is the last one that it printed on standard output.
+    """
+
+    pid: int
+    host: str
+    state: State
+    phase: str
+    seconds: float
+    sent_bytes: int | None
+    line: str
+
+
+class Observer(Protocol):
+    """Who follows a session; called in its event loop, so each call returns at once."""
+
+    def waiting(self, session: str) -> None:
+        """Hear that ``session`` has the hosts, and that this one waits for its end."""
+
+    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+        """Hear that the session of that name goes on; ``look`` gives its parties by pid."""
+
+
+class Nobody:
+    """The observer of a session that nobody follows."""
+
+    def waiting(self, session: str) -> None:
+        """See `Observer`."""
+
+    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+        """See `Observer`."""

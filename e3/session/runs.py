@@ -1,0 +1,103 @@
+"""The runs of a stack, read from the evidence that they left."""
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from e3.session.evidence import LATEST
+from e3.session.turns import holder
+
+KEEP = 50
+"""How many runs of a stack keep their evidence: the newest."""
+
+NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+"""What `e3.session.conduct.new_id` gives, so that names are in the order of time."""
+
+RUNNING = "running"
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run as its folder tells it.
+
+    ``verdict`` is that of its result; without one it is ``running``, or ``interrupted`` if
+    whoever conducted it was killed. ``hosts`` are those of the parties by pid.
+    """
+
+    id: str
+    folder: Path
+    program: str
+    args: tuple[str, ...]
+    overlay: str
+    hosts: tuple[str, ...]
+    started: datetime | None
+    verdict: str
+    reason: str
+    seconds: float | None
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return self.verdict == RUNNING
+
+
+def runs(sessions: Path) -> list[Run]:
+    """Return the runs below ``sessions``, the newest last."""
+    now = holder(sessions)
+    return [
+        _read(folder, running=now is not None and now.session == folder.name)
+        for folder in _folders(sessions)
+    ]
+
+
+def resolve(sessions: Path, name: str) -> list[Run]:
+    """Return the runs that ``name`` may mean: the latest, or those that begin or end with it."""
+    known = runs(sessions)
+    if name == LATEST:
+        return known[-1:]
+    return [run for run in known if run.id.startswith(name) or run.id.endswith(f"-{name}")]
+
+
+def prune(sessions: Path, keep: int = KEEP) -> None:
+    """Remove the evidence of all but the newest runs; whoever calls has the turn."""
+    folders = _folders(sessions)
+    for folder in folders[: max(len(folders) - keep, 0)]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(sessions: Path) -> Sequence[Path]:
+    found = sessions.iterdir() if sessions.is_dir() else ()
+    return sorted(path for path in found if NAME.fullmatch(path.name) and not path.is_symlink())
+
+
+def _read(folder: Path, *, running: bool) -> Run:
+    manifest, result = _load(folder / "manifest.json"), _load(folder / "result.json")
+    started = manifest.get("started")
+    return Run(
+        id=folder.name,
+        folder=folder,
+        program=manifest.get("program", ""),
+        args=tuple(manifest.get("args", ())),
+        overlay=manifest.get("overlay", ""),
+        hosts=tuple(party["host"] for party in manifest.get("parties", ())),
+        started=datetime.fromisoformat(started) if started else None,
+        verdict=result.get("verdict", RUNNING if running else INTERRUPTED),
+        reason=result.get("reason", ""),
+        seconds=result.get("wall_seconds"),
+    )
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    """Return what a file of the evidence says; nothing where it is not there, or not whole."""
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(path.read_text())
+        if isinstance(content, dict):
+            return content
+    return {}

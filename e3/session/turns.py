@@ -1,0 +1,114 @@
+"""Sessions on the same hosts take turns: one at a time, each with the ports to itself."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from e3.errors import SessionError
+
+LOCK = "run.lock"
+"""In the folder of all sessions; the kernel lets go of it however its holder ends."""
+
+GRACE_SECONDS = 30.0
+"""How long a session may stay beyond its deadline: it stops its parties and cleans up."""
+
+LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Whose turn it is: the session, the process that conducts it, and when it is to be over.
+
+    ``ends_by`` is a time of the machine's monotonic clock, in seconds.
+    """
+
+    session: str
+    pid: int
+    ends_by: float
+
+
+@asynccontextmanager
+async def turn(
+    sessions: Path, waiting: Callable[[str], None], *, grace_seconds: float = GRACE_SECONDS
+) -> AsyncIterator[Callable[[str, float], None]]:
+    """Have the turn among the sessions of a folder; others wait meanwhile.
+
+    Yields what notes the session that has it and the seconds that it may take. ``waiting`` is
+    called with the session ahead, again for each one. Sessions have deadlines, so the wait has
+    an end as well; raises `SessionError` when the one ahead stays ``grace_seconds``
+    beyond its own.
+    """
+    lock = _open(sessions)
+    try:
+        await _take(lock, waiting, grace_seconds)
+        os.ftruncate(lock, 0)
+        try:
+            yield lambda session, seconds: _note(lock, session, seconds)
+        finally:
+            os.ftruncate(lock, 0)
+    finally:
+        os.close(lock)
+
+
+def holder(sessions: Path) -> Holder | None:
+    """Return whose turn it is now, None if nobody's."""
+    try:
+        lock = os.open(sessions / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(lock)
+    finally:
+        os.close(lock)
+    return None  # what it says is of one that was killed
+
+
+def _open(sessions: Path) -> int:
+    sessions.mkdir(parents=True, exist_ok=True)
+    return os.open(sessions / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+async def _take(lock: int, waiting: Callable[[str], None], grace_seconds: float) -> None:
+    ahead: Holder | None = None
+    since = time.monotonic()
+    while not _try(lock):
+        now = _read(lock)
+        if now is not None and now != ahead:
+            ahead, since = now, max(now.ends_by, time.monotonic())
+            waiting(now.session)
+        if time.monotonic() > since + grace_seconds:
+            who = f"run {ahead.session} (process {ahead.pid})" if ahead else "another run"
+            raise SessionError(
+                f"{who} still has the hosts, long after its deadline; end that process, "
+                "then run again"
+            )
+        # flock(2) cannot be awaited, and a thread that sits in it cannot be called back
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _try(lock: int) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _note(lock: int, session: str, seconds: float) -> None:
+    who = Holder(session=session, pid=os.getpid(), ends_by=time.monotonic() + seconds)
+    os.pwrite(lock, msgspec.json.encode(who), 0)
+
+
+def _read(lock: int) -> Holder | None:
+    with contextlib.suppress(msgspec.DecodeError):  # it has just changed
+        return msgspec.json.decode(os.pread(lock, 4096, 0), type=Holder)
+    return None
