@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from e3.access import rooted
@@ -230,7 +231,28 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             while process.stdout is not None and await process.stdout.read(LINE_BYTES):
                 pass
             await process.wait()
+    if process.returncode is None and (first := _first_in_cage(process.pid)) is not None:
+        # the first process of a PID namespace is gone only after all others there are; nsenter
+        # and unshare, which wait for it, end then
+        with contextlib.suppress(ProcessLookupError, TimeoutError):
+            os.kill(first, signal.SIGKILL)
+            async with asyncio.timeout(GRACE_SECONDS):
+                await process.wait()
     await _kill(process)
+
+
+def _first_in_cage(nsenter: int) -> int | None:
+    """Return the process that nsenter's child, unshare, has forked; None if there is none yet."""
+    pid = nsenter
+    for _ in range(2):
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:  # it ended, or a kernel without this file
+            return None
+        if not children:
+            return None
+        pid = int(children[0])
+    return pid
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
@@ -239,6 +261,10 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):  # until the last of the group lets go
+                while process.stdout is not None and await process.stdout.read(LINE_BYTES):
+                    pass
     transport = getattr(process, "_transport", None)
     if transport is not None:
         transport.close()  # else pipes held open by a stray child keep the transport until exit

@@ -6,6 +6,7 @@ process on the host. A service's output is kept by s6-log in /var/log/NAME, boun
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ SCAN_FOLDER = "/run/service"
 KILL_AFTER_MS = 2000
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.005, 0.2
 LAST_LINES = 20
+LOG_MOMENT_SECONDS, LOG_MOMENTS, LOG_STILL = 0.02, 50, 3
 RELOADS = {"HUP": "-h", "USR1": "-1", "USR2": "-2"}
 
 
@@ -126,13 +128,22 @@ class Supervisor:
     async def _obituary(self, service: Service) -> str:
         tally = (await self._s6("s6-svdt", _folder(service.name))).stdout.decode().splitlines()
         end = " ".join(tally[-1].split()[1:]) if tally else "unknown"
-        try:
-            log = rooted.read(self.root, f"{_log_folder(service.name)}/current")
-        except OSError:
-            log = b""
+        log = await self._settled_log(service.name)
         lines = log.decode(errors="replace").splitlines()[-LAST_LINES:]
         said = "; its last lines:\n" + "\n".join(lines) if lines else "; it wrote nothing"
         return f"service {service.name} on host {self.host} died ({end}){said}"
+
+    async def _settled_log(self, name: str) -> bytes:
+        """Return the log once its writer, which reads a pipe, has kept still for a moment."""
+        log, same = b"", 0
+        for _ in range(LOG_MOMENTS):
+            await asyncio.sleep(LOG_MOMENT_SECONDS)
+            with contextlib.suppress(OSError):
+                before, log = log, rooted.read(self.root, f"{_log_folder(name)}/current")
+                same = same + 1 if log and log == before else 0
+            if same == LOG_STILL:
+                break
+        return log
 
     async def _deaths(self, name: str) -> int:
         return len((await self._s6("s6-svdt", _folder(name))).stdout.splitlines())

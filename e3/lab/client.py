@@ -107,7 +107,8 @@ class Lab:
 
     def hosts(self) -> list[HostHandle]:
         """Return the hosts that live."""
-        return [self._handle(values) for values in self.status()["hosts"]]
+        listed = self.status()["hosts"]
+        return [self._handle(values) for values in listed if identify(values["pid"])]
 
     def measure(self) -> dict[Pair, float]:
         """Return the round trip of each pair of regions in ms, the least of several echoes.

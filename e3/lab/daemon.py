@@ -118,6 +118,7 @@ class Server:
         return {}
 
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        self._state.reap()
         return self._state.describe()
 
 

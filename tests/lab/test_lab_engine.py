@@ -1,0 +1,307 @@
+"""The lab itself: hosts, regions, the WAN between them, and that nothing is left."""
+
+import asyncio
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from e3.errors import HostError, LabError
+from e3.interfaces import Completed
+from e3.lab import client, ssh
+from e3.lab.client import HostHandle, Lab
+from e3.lab.links import Link
+from tests.labs import Traces, running
+
+pytestmark = pytest.mark.lab
+
+RECEIVE = """
+import socket, sys, time
+listener = socket.create_server(("0.0.0.0", 5000))
+print("listening", flush=True)
+connection, peer = listener.accept()
+start, total = time.monotonic(), 0
+while part := connection.recv(1 << 16):
+    total += len(part)
+print(peer[0], total, time.monotonic() - start, flush=True)
+"""
+SEND = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], 5000), timeout=10)
+connection.sendall(b"x" * int(sys.argv[2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("engine")
+    with running(folder, {("a", "b"): 30.0, ("a", "c"): 0.0}, ["a", "b", "c"]) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def hosts(lab: Lab) -> dict[str, HostHandle]:
+    wanted = [("a-0", "a"), ("a-1", "a"), ("b-0", "b"), ("c-0", "c"), ("c-1", "c")]
+    return {host.name: host for host in lab.add_hosts(wanted)}
+
+
+def run(host: HostHandle, *argv: str) -> Completed:
+    return asyncio.run(host.access.run(argv, timeout_seconds=20))
+
+
+def said(host: HostHandle, *argv: str) -> str:
+    completed = run(host, *argv)
+    assert completed.exit == 0, completed.stderr.decode()
+    return completed.stdout.decode().strip()
+
+
+def wait_for_end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            assert select.select([descriptor], [], [], 10)[0]
+        finally:
+            os.close(descriptor)
+
+
+async def transfer(source: HostHandle, target: HostHandle, size: int) -> tuple[str, int, float]:
+    """Send ``size`` bytes over TCP; return the peer's address, the bytes and the seconds."""
+    async with target.access.attach([sys.executable, "-c", RECEIVE]) as receiver:
+        assert await receiver.stdout.readline() == b"listening\n"
+        command = [sys.executable, "-c", SEND, target.name, str(size)]
+        sent = await source.access.run(command, timeout_seconds=20)
+        assert sent.exit == 0, sent.stderr.decode()
+        peer, total, seconds = (await receiver.stdout.readline()).split()
+    return peer.decode(), int(total), float(seconds)
+
+
+def test_a_host_has_its_own_name_files_and_processes(hosts: dict[str, HostHandle]) -> None:
+    a, b = hosts["a-0"], hosts["a-1"]
+    assert said(a, "hostname") == "a-0"
+    said(a, "touch", "/tmp/x", "/run/x", "/var/lib/x", "/root/x", "/dev/shm/x")  # noqa: S108
+    assert run(b, "ls", "/tmp/x").exit != 0  # noqa: S108
+    assert said(a, "cat", "/proc/1/comm") == "s6-svscan"
+    assert b"Read-only" in run(a, "touch", "/etc/x").stderr
+    assert said(a, "ls", "-A", str(client.PROJECT / ".e3")) == ""
+    assert said(a, sys.executable, "-c", "import mpyc; print(1)") == "1"
+
+
+def test_hosts_know_one_another_by_name_and_as_they_come_and_go(
+    lab: Lab, hosts: dict[str, HostHandle]
+) -> None:
+    for name, host in hosts.items():
+        assert said(hosts["b-0"], "getent", "ahostsv4", name).split()[0] == host.underlay
+    extra = lab.add_host("a-9", "a")
+    assert said(hosts["c-0"], "getent", "hosts", "a-9").split()[0] == extra.underlay
+    lab.remove_host("a-9")
+    assert run(hosts["c-0"], "getent", "hosts", "a-9").exit != 0
+    lab.remove_host("a-9")
+
+
+def test_round_trips_are_those_asked_for_and_can_be_changed(
+    lab: Lab, hosts: dict[str, HostHandle]
+) -> None:
+    assert hosts
+    measured = lab.measure()
+    assert measured["a", "b"] == pytest.approx(30, abs=3)
+    assert measured["a", "c"] < 1
+    assert measured["b", "c"] == pytest.approx(100, abs=10)
+    assert measured["a", "a"] == pytest.approx(0.5, abs=1)
+    lab.set_rtt({("b", "a"): 0.0, ("c", "a"): 12.0, ("a", "a"): 0.0})
+    changed = lab.measure()
+    assert changed["a", "b"] < 1
+    assert changed["a", "c"] == pytest.approx(12, abs=1.2)
+    lab.set_rtt({("b", "a"): 30.0, ("c", "a"): 0.0, ("a", "a"): 0.5})
+    assert lab.measure()["a", "b"] == pytest.approx(30, abs=3)
+
+
+def test_every_pair_of_hosts_can_talk(hosts: dict[str, HostHandle]) -> None:
+    for source, target in (("a-0", "a-1"), ("a-0", "b-0"), ("c-0", "a-0"), ("c-1", "b-0")):
+        moved = asyncio.run(transfer(hosts[source], hosts[target], 2_000_000))
+        assert moved[:2] == (hosts[source].underlay, 2_000_000)
+
+
+def test_a_link_can_be_slow_or_lossy_one_way(lab: Lab, hosts: dict[str, HostHandle]) -> None:
+    a, b = hosts["a-0"], hosts["b-0"]
+    try:
+        lab.set_link("a", "b", Link(delay_ms=1.0, rate_mbit=8.0))
+        slow = asyncio.run(transfer(a, b, 1_000_000))[2]
+        fast = asyncio.run(transfer(b, a, 1_000_000))[2]
+        assert slow > 0.8 > fast
+        lab.set_link("a", "b", Link(delay_ms=1.0, loss=1.0))
+        with pytest.raises(LabError, match="a-b does not answer"):
+            lab.measure()
+    finally:
+        lab.set_link("a", "b", Link(delay_ms=15.0))
+
+
+def test_a_host_that_dies_is_noticed_and_made_anew_at_its_address(
+    lab: Lab, hosts: dict[str, HostHandle]
+) -> None:
+    assert hosts
+    mortal = lab.add_host("a-7", "a")
+    with subprocess.Popen([*mortal.access.nsenter(), "--", "sleep", "100"]) as inside:
+        os.kill(mortal.identity.pid, signal.SIGKILL)
+        inside.wait(timeout=10)
+    wait_for_end(mortal.identity.pid)
+    assert not mortal.alive()
+    with pytest.raises(HostError, match="host a-7 is gone"):
+        run(mortal, "true")
+    assert "a-7" not in [host.name for host in lab.hosts()]
+    again = lab.add_host("a-7", "a")
+    assert again.underlay == mortal.underlay
+    assert again.identity != mortal.identity
+    replaced = lab.add_host("a-7", "a")
+    assert not again.alive()
+    assert said(replaced, "hostname") == "a-7"
+    lab.remove_host("a-7")
+    assert not replaced.alive()
+
+
+def test_what_cannot_be_made_is_refused_with_a_reason(lab: Lab) -> None:
+    with pytest.raises(LabError, match="no region 'mars'; it has: a, b, c"):
+        lab.add_host("mars-0", "mars")
+    with pytest.raises(LabError, match="'UPPER': use 1 to 63"):
+        lab.add_host("UPPER", "a")
+    with pytest.raises(LabError, match=r"region '\.\./x'"):
+        lab.add_region("../x")
+
+
+def test_a_region_goes_with_its_hosts_and_comes_back(
+    lab: Lab, hosts: dict[str, HostHandle]
+) -> None:
+    lab.add_region("d")
+    first = lab.add_host("d-0", "d")
+    assert run(hosts["a-0"], "ls").exit == 0
+    lab.remove_region("d")
+    assert not first.alive()
+    lab.remove_region("d")
+    lab.add_region("d")
+    lab.add_region("d")
+    assert lab.add_host("d-0", "d").underlay == first.underlay
+    assert lab.measure()["a", "d"] == pytest.approx(100, abs=10)
+    lab.remove_region("d")
+
+
+def test_several_threads_may_ask_at_once(lab: Lab) -> None:
+    names = [f"b-{i}" for i in range(20, 36)]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda name: lab.add_host(name, "b"), names))
+    assert len({host.underlay for host in made}) == len(names)
+    assert all(said(host, "hostname") == host.name for host in made[:3])
+    lab.remove_hosts(names)
+
+
+def test_a_full_disk_stays_on_its_host(tmp_path: Path) -> None:
+    try:
+        lab = client.start(tmp_path, disk_mb=8)
+        lab.add_region("a")
+        full, other = lab.add_hosts([("a-0", "a"), ("a-1", "a")])
+        filled = run(full, "dd", "if=/dev/zero", "of=/var/lib/x", "bs=1M", "count=64")
+        assert b"No space left" in filled.stderr
+        assert run(full, "touch", "/run/service/.still-works").exit == 0
+        assert run(other, "dd", "if=/dev/zero", "of=/var/lib/x", "bs=1M", "count=4").exit == 0
+    finally:
+        client.stop(tmp_path)
+
+
+def test_ssh_scp_and_rsync_reach_a_host(
+    lab: Lab, hosts: dict[str, HostHandle], tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("sshd logs nobody in where there is one user only")
+    files = ssh.prepare(lab.folder)
+    config = tmp_path / "config"
+    config.write_text(ssh.client_config(files, [hosts["b-0"].access]))
+
+    def call(*argv: str | Path) -> str:
+        command = [str(argument) for argument in argv]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=30)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    assert call("ssh", "-F", config, "b-0", "hostname").strip() == "b-0"
+    call("scp", "-q", "-F", config, config, "b-0:/tmp/copied")
+    assert call("ssh", "-F", config, "b-0", "cat", "/tmp/copied") == config.read_text()  # noqa: S108
+    if shutil.which("rsync"):
+        call("rsync", "-e", f"ssh -F {config}", config, "b-0:/tmp/synced")
+
+
+def test_two_labs_with_the_same_addresses(lab: Lab, hosts: dict[str, HostHandle]) -> None:
+    folder = lab.folder / "second"  # no lab hides another one's folder
+    with running(folder, {("a", "b"): 5.0}, ["a", "b"]) as other:
+        twins = {h.name: h for h in other.add_hosts([("a-0", "a"), ("b-0", "b")])}
+        assert twins["a-0"].underlay == hosts["a-0"].underlay
+        assert other.measure()["a", "b"] == pytest.approx(5, abs=1)
+        said(twins["a-0"], "touch", "/tmp/only-here")  # noqa: S108
+        assert run(hosts["a-0"], "ls", "/tmp/only-here").exit != 0  # noqa: S108
+    assert hosts["a-0"].alive()
+    assert not twins["a-0"].alive()
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_nothing_is_left(tmp_path: Path, how: str) -> None:
+    # longer than a socket's address may be
+    folder = tmp_path / ("long-" * 20) / ("path-" * 20)
+    with running(folder, regions=["a", "b"]) as lab:
+        hosts = lab.add_hosts([(f"{region}-{i}", region) for region in "ab" for i in range(4)])
+        traces = Traces.of(lab, hosts)
+        daemon = lab.status()["pid"]
+        with subprocess.Popen([*hosts[0].access.nsenter(), "--", "sleep", "100"]) as inside:
+            if how == "kill":
+                os.kill(daemon, signal.SIGKILL)
+            else:
+                client.stop(folder)
+            inside.wait(timeout=10)
+        for pid in traces.pids:
+            wait_for_end(pid)
+        assert traces.left() == []
+        assert traces.machine_is_as_before()
+        assert not lab.alive()
+        assert not any(host.alive() for host in hosts)
+        with pytest.raises(LabError, match="no lab runs in"):
+            lab.status()
+    client.stop(folder)
+    assert [path.name for path in folder.iterdir()] == ["lab.log"]
+
+
+def test_stopping_what_never_was() -> None:
+    client.stop(Path("/nonexistent/lab"))
+
+
+def test_starting_where_a_lab_runs_replaces_it(tmp_path: Path) -> None:
+    with running(tmp_path, regions=["a"]) as first:
+        old = first.add_host("a-0", "a")
+        second = client.start(tmp_path)
+        assert not old.alive()
+        assert second.status()["regions"] == {}
+        assert second.alive()
+
+
+def test_a_lab_outlives_who_started_it_and_answers_nonsense_with_an_error(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from e3.lab import client;"
+    code += "client.start(Path(sys.argv[1])).add_region('a')"
+    try:
+        start = time.monotonic()
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        # capture_output waits for the end of the pipes: the lab must not hold them
+        subprocess.run(command, cwd=client.PROJECT, check=True, capture_output=True, timeout=20)
+        assert time.monotonic() - start < 15
+        lab = Lab(tmp_path)
+        assert list(lab.status()["regions"]) == ["a"]
+        with pytest.raises(LabError, match="does not know 'dance'"):
+            lab._ask({"verb": "dance"})  # noqa: SLF001
+        with pytest.raises(LabError):
+            lab._ask({"verb": "add_region"})  # noqa: SLF001
+        assert lab.status()["hosts"] == []
+    finally:
+        client.stop(tmp_path)
