@@ -132,7 +132,10 @@ class NamespaceAccess:
         try:
             yield _Attached(process)
         finally:
-            await asyncio.shield(_end(process))
+            try:
+                await _end(process)
+            finally:
+                _strike(process)  # also when we are cancelled once more while it ends
 
     async def _spawn(self, argv: Sequence[str], stderr: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -255,11 +258,17 @@ def _first_in_cage(nsenter: int) -> int | None:
     return pid
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill the command's group and wait for it; the group's id is that of its leader, nsenter."""
+def _strike(process: asyncio.subprocess.Process) -> None:
+    """Kill the command's group; its id is that of its leader, nsenter."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Have the command's group gone."""
+    if process.returncode is None:
+        _strike(process)
         await process.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):  # until the last of the group lets go

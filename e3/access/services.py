@@ -101,9 +101,12 @@ class Supervisor:
             rooted.write(self.root, path, content.encode(), mode=mode, owner=None)
 
     async def _restart(self, service: Service) -> None:
-        up = await self._field(service.name, "up") == "true"
-        arguments = ["-wr", "-T", str(2 * KILL_AFTER_MS), "-r"] if up else ["-u"]
-        await self._s6("s6-svc", *arguments, _folder(service.name))
+        if await self._field(service.name, "up") == "true":
+            wait = ["-wr", "-T", str(2 * KILL_AFTER_MS)]
+            await self._s6("s6-svc", *wait, "-r", _folder(service.name))
+        else:  # it died, or a start was interrupted before s6-svscan saw it
+            await self._s6("s6-svscanctl", "-a", SCAN_FOLDER)
+            await self._s6("s6-svc", "-u", _folder(service.name))
 
     async def _until_ready(self, service: Service, deaths: int) -> None:
         """Return once the service is up and its check passes; raise as soon as it died."""

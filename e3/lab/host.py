@@ -42,7 +42,12 @@ class Surroundings:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What makes one host itself; ``port`` is the name of its cable's other end at the router."""
+    """What makes one host itself.
+
+    ``router`` is the descriptor of the network namespace at which the host's cable ends, as an
+    interface named ``port``; ``gateway`` is who answers there. It is the region's router, or
+    may be one of the host's own.
+    """
 
     name: str
     address: str

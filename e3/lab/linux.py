@@ -10,6 +10,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from e3.errors import PlatformError
+
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -128,9 +130,13 @@ def fork_into_pid_namespace() -> int:
     without rights there. The interpreter's own steps of a fork are those of its C API
     ("PyOS_BeforeFork" and its kin). Raises `OSError`.
     """
+    machine = os.uname().machine
+    if machine not in CLONE:
+        known = ", ".join(sorted(CLONE))
+        raise PlatformError(f"the lab does not know this machine's {machine}; it knows: {known}")
     python, libc = ctypes.pythonapi, ctypes.PyDLL(None, use_errno=True)
     python.PyOS_BeforeFork()
-    pid: int = libc.syscall(CLONE[os.uname().machine], CLONE_NEWPID | signal.SIGCHLD, 0, 0, 0, 0)
+    pid: int = libc.syscall(CLONE[machine], CLONE_NEWPID | signal.SIGCHLD, 0, 0, 0, 0)
     if pid == 0:
         python.PyOS_AfterFork_Child()
     else:

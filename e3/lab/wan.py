@@ -35,6 +35,7 @@ BURST = 32  # packets read from one device before others have their turn
 MOST_WAITING_PACKETS = 200_000
 MOST_WAITING_BYTES = 512 << 20
 CONTROL_BYTES = 1 << 20
+MOST_DESCRIPTORS = 1 << 16
 
 
 class Wan:
@@ -48,8 +49,9 @@ class Wan:
         if self.pid == 0:
             try:
                 linux.die_with_parent(daemon)
-                self._control.close()
                 linux.set_process_name("e3-wan")
+                os.closerange(3, theirs.fileno())  # what is the daemon's ends with the daemon
+                os.closerange(theirs.fileno() + 1, MOST_DESCRIPTORS)
                 _Loop(theirs).run()
             finally:
                 os._exit(1)

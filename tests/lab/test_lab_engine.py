@@ -274,6 +274,16 @@ def test_nothing_is_left(tmp_path: Path, how: str) -> None:
     assert [path.name for path in folder.iterdir()] == ["lab.log"]
 
 
+def test_a_lab_without_its_wan_ends_as_a_whole(tmp_path: Path) -> None:
+    with running(tmp_path, regions=["a"]) as lab:
+        host = lab.add_host("a-0", "a")
+        os.kill(lab.status()["wan_pid"], signal.SIGKILL)
+        wait_for_end(host.identity.pid)
+        with pytest.raises(LabError, match="`pulumi refresh` and `pulumi up` make it anew"):
+            lab.add_host("a-1", "a")
+        assert "WAN died" in (tmp_path / "lab.log").read_text()
+
+
 def test_stopping_what_never_was() -> None:
     client.stop(Path("/nonexistent/lab"))
 
