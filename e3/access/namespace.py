@@ -230,9 +230,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         process.stdin.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE_SECONDS):
-            # a full pipe would keep the command from ending
-            while process.stdout is not None and await process.stdout.read(LINE_BYTES):
-                pass
+            await _drain(process)  # a full pipe would keep the command from ending
             await process.wait()
     if process.returncode is None and (first := _first_in_cage(process.pid)) is not None:
         # the first process of a PID namespace is gone only after all others there are; nsenter
@@ -242,6 +240,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             async with asyncio.timeout(GRACE_SECONDS):
                 await process.wait()
     await _kill(process)
+
+
+async def _drain(process: asyncio.subprocess.Process) -> None:
+    """Read what the command still writes, unless another task of the caller does so."""
+    with contextlib.suppress(RuntimeError):
+        while process.stdout is not None and await process.stdout.read(LINE_BYTES):
+            pass
 
 
 def _first_in_cage(nsenter: int) -> int | None:
@@ -271,9 +276,8 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
         _strike(process)
         await process.wait()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_SECONDS):  # until the last of the group lets go
-                while process.stdout is not None and await process.stdout.read(LINE_BYTES):
-                    pass
+            async with asyncio.timeout(GRACE_SECONDS):
+                await _drain(process)  # until the last of the group lets go of the pipe
     transport = getattr(process, "_transport", None)
     if transport is not None:
         transport.close()  # else pipes held open by a stray child keep the transport until exit

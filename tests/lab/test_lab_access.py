@@ -272,6 +272,20 @@ def test_nothing_of_an_attached_command_survives(access: NamespaceAccess) -> Non
     asyncio.run(go())
 
 
+def test_a_command_may_be_left_while_another_task_reads_its_output(
+    access: NamespaceAccess,
+) -> None:
+    async def go() -> None:
+        before = await processes(access)
+        async with access.attach(["sh", "-c", "trap '' HUP; sleep 1000 < /dev/null"]) as process:
+            reader = asyncio.create_task(process.stdout.readline())
+            await asyncio.sleep(0)
+        assert await reader == b""
+        assert await processes(access) == before
+
+    asyncio.run(asyncio.wait_for(go(), 30))
+
+
 def test_a_cancelled_command_leaves_nothing(access: NamespaceAccess) -> None:
     async def go() -> None:
         before = await processes(access)
