@@ -47,19 +47,35 @@ cat host.pub debug.pub
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A host of the overlay, in public values; ``not_after`` is a Unix time."""
+    """A host of the overlay, in public values; ``not_after`` is a Unix time.
+
+    ``earlier`` are certificates for the same key that are still valid, by fingerprint with
+    their expiry: they admit the host as well, and are blocked with the current one.
+    """
 
     address: str
     public_key: str
     certificate: str
     fingerprint: str
     not_after: float
+    earlier: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> dict[str, float]:
+        """The fingerprint of each certificate that admits this host, with its expiry."""
+        known = {**self.earlier, self.fingerprint: self.not_after}
+        return {fingerprint: end for fingerprint, end in known.items() if end > time.time()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What is kept between deployments. ``blocklist`` maps fingerprints to their expiry."""
+    """What is kept between deployments.
 
+    ``authority`` is the certificate of whoever signed the members', ``blocklist`` maps
+    fingerprints to their expiry.
+    """
+
+    authority: str = ""
     members: dict[str, Member] = field(default_factory=dict)
     blocklist: dict[str, float] = field(default_factory=dict)
 
@@ -184,7 +200,8 @@ class Nebula:
         due = [
             name
             for name, address in given.items()
-            if (member := known.members.get(name)) is None
+            if known.authority != authority.certificate
+            or (member := known.members.get(name)) is None
             or member.public_key != keys[name].public_key
             or member.address != f"{address}/{span.prefixlen}"
             or member.not_after - self._margin_seconds < now
@@ -203,21 +220,26 @@ class Nebula:
         facts = await asyncio.gather(*map(nebula_cert.read, certificates))
         members = {name: known.members[name] for name in given if name not in due}
         for request, certificate, fact in zip(requests, certificates, facts, strict=True):
+            last = known.members.get(request.name)
+            renews = last is not None and last.public_key == request.public_key
             members[request.name] = Member(
                 address=request.address,
                 public_key=request.public_key,
                 certificate=certificate,
                 fingerprint=fact.fingerprint,
                 not_after=fact.not_after,
+                earlier=last.valid if last is not None and renews else {},
             )
         blocklist = {fp: end for fp, end in known.blocklist.items() if end > now}
         for name, old in known.members.items():
             # A renewed certificate vouches for the same key; only another key blocks the old.
-            if (name not in members or members[name].public_key != old.public_key) and (
-                old.not_after > now
-            ):
-                blocklist[old.fingerprint] = old.not_after
-        return Memory(members={name: members[name] for name in given}, blocklist=blocklist)
+            if name not in members or members[name].public_key != old.public_key:
+                blocklist.update(old.valid)
+        return Memory(
+            authority=authority.certificate,
+            members={name: members[name] for name in given},
+            blocklist=blocklist,
+        )
 
     async def _serve(
         self,

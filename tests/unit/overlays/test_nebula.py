@@ -146,6 +146,26 @@ def test_a_third_of_its_life_before_its_end_a_certificate_is_renewed(authority: 
     assert renewed.blocklist == {}
 
 
+def test_a_host_that_leaves_is_blocked_with_its_earlier_certificates(authority: Noting) -> None:
+    held = keys("ams3-0", "nyc3-0")
+    first = certify(Nebula(certificate_days=1), held, authority)
+    second = certify(Nebula(certificate_days=30), held, authority, first)
+    smaller = certify(Nebula(), {"ams3-0": held["ams3-0"]}, authority, second)
+    both = {memory.members["nyc3-0"].fingerprint for memory in (first, second)}
+    assert set(smaller.blocklist) == both
+    assert len(both) == 2
+
+
+def test_another_authority_signs_everybody_anew(authority: Noting) -> None:
+    held = keys("ams3-0", "nyc3-0")
+    memory = certify(Nebula(), held, authority)
+    certificate, key = asyncio.run(nebula_cert.make_authority("other", 3600 * 24 * 365))
+    other = Noting(certificate=certificate, key=key)
+    anew = certify(Nebula(), held, other, memory)
+    assert other.signed == ["ams3-0", "nyc3-0"]
+    assert anew.blocklist == {}
+
+
 def test_an_authority_refuses_what_is_no_key(authority: Noting) -> None:
     request = SigningRequest(
         name="x", address="10.77.0.1/16", public_key="nonsense", groups=(), valid_seconds=60
