@@ -4,13 +4,17 @@ Pulumi's state refers to a provider by module and class name, so a file here is 
 (pulumi 3.272, ``dynamic/dynamic.py``: the provider is pickled by reference).
 
 The process that runs them (pulumi 3.272, ``dynamic/__main__.py``) answers an exception with
-``traceback.format_exc()`` and ignores the engine's Cancel. This module mends both: what E3
-raises on purpose is a sentence for a person, and Ctrl-C ends what `run` runs.
+``traceback.format_exc()``, ignores the engine's Cancel, and outlives an engine that was killed.
+This module mends all three: what E3 raises on purpose is a sentence for a person, Ctrl-C ends
+what `run` runs, and so does the engine's death.
 """
 
 import asyncio
+import os
+import select
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -18,6 +22,9 @@ from typing import Any, TypeVar
 from e3.errors import E3Error
 
 Result = TypeVar("Result")
+
+LAST_SECONDS = 15.0
+"""For what `run` runs to end once the engine is gone."""
 
 _running: set[Callable[[], object]] = set()
 _lock = threading.Lock()
@@ -75,8 +82,21 @@ def _cancel_call(self: object, request: object, context: object) -> object:
     return empty_pb2.Empty()
 
 
+def _outlive_no_engine() -> None:
+    """End this process once the engine is gone: it alone reads our standard output."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # a pipe without a reader is an error, always reported
+    poll.poll()
+    cancel()
+    deadline = time.monotonic() + LAST_SECONDS
+    while _running and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os._exit(1)
+
+
 traceback.format_exc = _plainly
 _servicer = getattr(sys.modules["__main__"], "DynamicResourceProviderServicer", None)
 if _servicer is not None:
     # gRPC holds the method itself since the server was made, so its code is what can change.
     _servicer.Cancel.__code__ = _cancel_call.__code__
+    threading.Thread(target=_outlive_no_engine, daemon=True).start()
