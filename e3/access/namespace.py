@@ -127,8 +127,10 @@ class NamespaceAccess:
         """
         self._require()
         cage = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "tini", "--"]
-        command = [*self.nsenter(), "--", *cage, *argv]
-        process = await self._spawn(command, asyncio.subprocess.STDOUT)
+        # merged in there: the cage's own complaint about being killed is not the command's
+        merged = ["sh", "-c", 'exec "$@" 2>&1', "sh", *argv]
+        command = [*self.nsenter(), "--", *cage, *merged]
+        process = await self._spawn(command, asyncio.subprocess.DEVNULL)
         try:
             yield _Attached(process)
         finally:

@@ -254,6 +254,9 @@ def test_an_attached_command_talks_and_ends_with_its_input(access: NamespaceAcce
             assert await process.wait() == 4
         async with access.attach(["sh", "-c", "kill -9 $$"]) as process:
             assert await process.wait() == -signal.SIGKILL
+        async with access.attach(["no-such-program"]) as process:
+            assert b"no-such-program" in await process.stdout.readline()
+            assert await process.wait() == 127
 
     asyncio.run(go())
 
