@@ -182,9 +182,10 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What an overlay asks of its surroundings, as data.
+    """What an overlay asks of its surroundings, and what it cannot do, as data.
 
-    ``tools`` are programs built by scripts/setup, ``packages`` come from the
+    ``open_to_all`` says that it keeps nobody out: who reaches the underlay reaches the
+    parties. ``tools`` are programs built by scripts/setup, ``packages`` come from the
     distribution, ``authority`` is the certificate encoding to be signed, if any.
     """
 
@@ -194,6 +195,7 @@ class Needs:
     udp: bool = False
     public_host: bool = False
     tun: bool = False
+    open_to_all: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
