@@ -26,17 +26,26 @@ def stacks(root: Path) -> list[Path]:
     return sorted(path for path in folders if path.is_dir() and path.name not in own)
 
 
+def inside(lab: Path) -> list[str]:
+    """Return one line for each process in a mount namespace of the lab whose files are there."""
+    return [f"process {pid}: {command}" for pid, command, mounts in _all() if f"{lab}/" in mounts]
+
+
 def _processes(lab: Path) -> Iterator[str]:
+    for pid, command, mounts in _all():
+        if str(lab) in command or f"{lab}/" in mounts:
+            yield f"process {pid}: {command}"
+
+
+def _all() -> Iterator[tuple[int, str, str]]:
+    """Yield each other process of this machine with its command line and its mounts."""
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):  # it ended, or is another user's
-            command = (
-                (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            )
-            mounts = (process / "mountinfo").read_text(errors="replace")
-            if str(lab) in command or f"{lab}/" in mounts:
-                yield f"process {process.name}: {command.strip() or '(no command line)'}"
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+            command = words.decode(errors="replace").strip() or "(no command line)"
+            yield int(process.name), command, (process / "mountinfo").read_text(errors="replace")
 
 
 def _files(lab: Path) -> Iterator[str]:

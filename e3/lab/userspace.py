@@ -45,7 +45,7 @@ def enter_namespaces() -> bool:
         linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     except OSError as error:
         raise PlatformError(
-            f"this machine refuses the lab its namespaces ({error.strerror}); {_remedy(user)}"
+            f"this machine refuses the lab its namespaces ({error.strerror}); {remedy(user)}"
         ) from error
     return user != 0
 
@@ -59,7 +59,7 @@ def require_tools() -> None:
         raise PlatformError(f"the lab needs more programs; run `sudo apt-get install {packages}`")
 
 
-def _remedy(user: int) -> str:
+def remedy(user: int) -> str:
     if user == 0:
         return "a container needs all capabilities for it (`docker run --privileged`)"
     for name, (bad, good) in REMEDIES.items():

@@ -1,0 +1,52 @@
+"""The command line: ``e3 VERB ...``, or ``python -m e3.cli VERB ...``.
+
+Exit status 2 stands for an error of the command itself, 1 for a finding (of `doctor` and
+`verify-gone`); `e3 run` ends with that of its verdict.
+"""
+
+import argparse
+import os
+import sys
+
+from e3.cli import doctor, gone, logs, project, run, runs
+from e3.cli.terminal import complain
+from e3.errors import E3Error
+
+VERBS = (run, runs, logs, doctor, gone)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    # what follows is the program's own, also where it looks like an option of ours
+    ours, theirs = words, []
+    if "--" in words and words[:1] == ["run"]:
+        cut = words.index("--")
+        ours, theirs = words[:cut], words[cut + 1 :]
+    parser = argparse.ArgumentParser(prog="e3", description="What helps beside Pulumi.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in VERBS:
+        verb.declare(verbs)
+    arguments, unknown = parser.parse_known_args(ours)
+    if unknown:
+        hint = "; options of the program stand after --" if arguments.verb == "run" else ""
+        parser.error(f"unknown arguments: {' '.join(unknown)}{hint}")
+    arguments.args = theirs
+    arguments.cwd = os.getcwd()  # noqa: PTH109 - as text: it may be gone
+    # the paths in a stack's state are relative to the project, as `pulumi up` made them
+    os.chdir(project.ROOT)
+    try:
+        status: int = arguments.do(arguments)
+    except E3Error as error:
+        complain(str(error))
+        return 2
+    except BrokenPipeError:  # whoever reads has enough: `e3 logs latest | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

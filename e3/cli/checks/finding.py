@@ -1,0 +1,43 @@
+"""One line of `e3 doctor`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["OK", "WARN", "FAIL"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was found about ``subject``, and what to do where it is not OK.
+
+    WARN is what limits, or only clutters; FAIL is what keeps stacks from working. ``fix``
+    removes what is safe to remove.
+    """
+
+    level: Level
+    subject: str
+    detail: str
+    remedy: str = ""
+    fix: Callable[[], None] | None = None
+
+    @property
+    def text(self) -> str:
+        """Detail and remedy as one sentence."""
+        return f"{self.detail}; {self.remedy}" if self.remedy else self.detail
+
+    def fixed(self) -> "Finding":
+        """Remove it; return what is to be said then."""
+        if self.fix is not None:
+            self.fix()
+        return Finding(level="OK", subject=self.subject, detail=f"removed: {self.detail}")
+
+    def to_properties(self) -> dict[str, object]:
+        """Return the finding as values of JSON."""
+        return {
+            "level": self.level,
+            "subject": self.subject,
+            "detail": self.detail,
+            "remedy": self.remedy,
+            "fixable": self.fix is not None,
+        }

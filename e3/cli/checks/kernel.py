@@ -1,0 +1,110 @@
+"""What the lab and the overlays ask of the kernel, tried rather than looked up."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+
+from e3.cli.checks.finding import Finding
+from e3.lab.userspace import remedy
+
+PROBE = "e3.cli.checks.probe"
+PROBE_SECONDS = 30.0
+NOBODY = 65_534
+"""An ordinary user, if there is one on this machine."""
+
+NEEDED = {
+    "veth": ("virtual cables", "`sudo modprobe veth`"),
+    "bridge": ("bridges", "`sudo modprobe bridge`"),
+    "nat": ("nftables NAT", "`sudo modprobe nf_tables nft_chain_nat`"),
+}
+
+
+def check() -> Iterator[Finding]:
+    """Yield one finding a feature."""
+    facts = _facts()
+    refused = facts.get("refused")
+    if refused is not None:
+        yield Finding(level="FAIL", subject="namespaces", detail=str(refused))
+        return
+    release = platform.release()
+    yield Finding(level="OK", subject="namespaces", detail=f"permitted (Linux {release})")
+    yield _ordinary_user()
+    for name, (what, remedy_) in NEEDED.items():
+        yield (
+            Finding(level="OK", subject=name, detail=f"{what} work")
+            if facts[name]
+            else Finding(level="FAIL", subject=name, detail=f"no {what}", remedy=remedy_)
+        )
+    yield from _tun(facts)
+    wireguard = "in the kernel" if facts["wireguard"] else "not in the kernel"
+    yield Finding(level="OK", subject="wireguard", detail=wireguard)
+    netem = "there, not used" if facts["netem"] else "not there, not needed"
+    yield Finding(level="OK", subject="sch_netem", detail=f"{netem}: the lab delays by itself")
+
+
+def _facts() -> Mapping[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-m", PROBE],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PROBE_SECONDS,
+    )
+    try:
+        facts: Mapping[str, object] = json.loads(done.stdout)
+    except ValueError:
+        return {"refused": f"the probe ended: {done.stderr.strip().rpartition(chr(10))[2]}"}
+    return facts
+
+
+def _ordinary_user() -> Finding:
+    """Tell whether somebody other than root could run a lab; what is tried is theirs."""
+    subject = "user namespaces"
+    if os.geteuid() != 0:
+        return Finding(level="OK", subject=subject, detail="permitted: this user runs labs")
+    argv = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"]
+    done = subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=PROBE_SECONDS,
+        cwd="/",
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+    )
+    if done.returncode:
+        return Finding(
+            level="WARN",
+            subject=subject,
+            detail="refused to ordinary users, whose labs would not start",
+            remedy=f"use E3 as root, or for them {remedy(NOBODY)}",
+        )
+    return Finding(level="OK", subject=subject, detail="permitted to ordinary users")
+
+
+def _tun(facts: Mapping[str, object]) -> Iterator[Finding]:
+    if facts["tun"]:
+        yield Finding(
+            level="FAIL",
+            subject="/dev/net/tun",
+            detail=str(facts["tun"]),
+            remedy="`sudo modprobe tun`; in a container, `--device /dev/net/tun`",
+        )
+        return
+    segments = facts["segments"]
+    if segments:
+        detail = f"opens, with whole segments of {segments} (IFF_VNET_HDR)"
+        yield Finding(level="OK", subject="/dev/net/tun", detail=detail)
+    else:
+        yield Finding(
+            level="WARN",
+            subject="/dev/net/tun",
+            detail="opens, but takes no segments: links of a lab are slower",
+            remedy="a newer kernel is faster",
+        )

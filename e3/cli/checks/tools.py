@@ -1,0 +1,130 @@
+"""Programs: are they there, and which version."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from e3.cli.checks.finding import Finding
+from e3.cli.project import ROOT
+
+TOO_OLD = (3, 11)
+ANSWER_SECONDS = 10.0
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+LIBRARIES = ("mpyc", "gmpy2", "numpy", "pulumi")
+ESSENTIAL = frozenset({"pulumi", "pulumi-language-python"})
+"""Folders under tools/ without which no stack works; the others serve one overlay each."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of the distribution; ``ask`` prints its version, where it can say one."""
+
+    name: str
+    package: str
+    ask: Sequence[str] = ()
+
+
+PROGRAMS = (
+    Program("ip", "iproute2", ["-V"]),
+    Program("nft", "nftables", ["--version"]),
+    Program("ping", "iputils-ping", ["-V"]),
+    Program("nsenter", "util-linux", ["--version"]),
+    Program("unshare", "util-linux", ["--version"]),
+    Program("s6-svscan", "s6"),
+    Program("tini", "tini", ["--version"]),
+    Program("pkill", "procps", ["--version"]),
+    Program("ssh", "openssh-client", ["-V"]),
+    Program("sshd", "openssh-server", ["-V"]),
+)
+
+
+def check() -> Iterator[Finding]:
+    """Yield one finding a program."""
+    yield _python()
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(_built, sorted((ROOT / "tools").glob("*/recipe.toml")))
+        yield from pool.map(_packaged, PROGRAMS)
+
+
+def _python() -> Finding:
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    detail = f"{platform.python_version()} with {libraries}"
+    if sys.version_info < TOO_OLD:
+        remedy = "install 3.11 or newer, then scripts/setup"
+        return Finding(level="FAIL", subject="python", detail=detail, remedy=remedy)
+    return Finding(level="OK", subject="python", detail=detail)
+
+
+def _built(path: Path) -> Finding:
+    """Look for what a recipe of tools/ gives; scripts/setup finds it or builds it."""
+    recipe, name = tomllib.loads(path.read_text()), path.parent.name
+    missing = [program for program in recipe["programs"] if shutil.which(program) is None]
+    if missing:
+        needed = name in ESSENTIAL
+        activated = str(ROOT / ".tools" / "bin") in os.environ["PATH"].split(os.pathsep)
+        remedy = "scripts/setup brings it" if needed else "`make tools` brings it"
+        return Finding(
+            level="FAIL" if needed else "WARN",
+            subject=name,
+            detail=f"{', '.join(missing)} not on PATH",
+            remedy=remedy if activated else "`. scripts/activate` first",
+        )
+    said = _number(_output(recipe["version"])) if "version" in recipe else ""
+    found = shutil.which(recipe["programs"][0])
+    if said and _parts(said) < _parts(recipe["minimum"]):
+        return Finding(
+            level="FAIL",
+            subject=name,
+            detail=f"{said} ({found}), but at least {recipe['minimum']} is needed",
+            remedy="scripts/setup brings it",
+        )
+    return Finding(level="OK", subject=name, detail=f"{said} ({found})" if said else f"{found}")
+
+
+def _packaged(program: Program) -> Finding:
+    found = shutil.which(program.name, path=PATH)
+    if found is None:
+        return Finding(
+            level="FAIL",
+            subject=program.name,
+            detail="not on PATH",
+            remedy=f"`sudo apt-get install {program.package}`",
+        )
+    said = _number(_output([found, *program.ask])) if program.ask else ""
+    return Finding(level="OK", subject=program.name, detail=f"{said} ({found})" if said else found)
+
+
+def _output(argv: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=ANSWER_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
+def _number(text: str) -> str:
+    """Return the first version number in a text; nothing without one."""
+    match = re.search(r"\d+\.\d+(?:\.\d+)*(?:p\d+)?|\b\d{8}\b", text)
+    return match[0] if match else ""
+
+
+def _parts(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text))

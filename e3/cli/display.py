@@ -1,0 +1,181 @@
+"""A session as a person sees it: a table that moves on a terminal, else a line for each change."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.filesize import decimal
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from e3.cli import terminal
+from e3.session.plan import Plan
+from e3.session.progress import Progress
+from e3.session.verdicts import Verdict
+
+REFRESH_SECONDS = 0.1
+MOST_LINES = 40
+"""Of a party's output; its log has more."""
+
+
+class Display:
+    """Follows one session as its `e3.session.progress.Observer`; this one says nothing."""
+
+    def __init__(self, console: Console) -> None:
+        """Write to ``console``."""
+        self.console = console
+        self._look: Callable[[], Sequence[Progress]] = tuple
+        self._evidence: Path | None = None
+
+    def waiting(self, session: str) -> None:
+        """See `Observer`."""
+        self.console.print(f"waiting for run {session} to end", style="yellow")
+
+    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+        """See `Observer`."""
+        self._look, self._evidence = look, evidence
+        self.console.print(f"run {session}", style="bold")
+
+    def ending(self) -> None:
+        """Say that the session is being cancelled."""
+        self.console.print("stopping all parties", style="yellow")
+
+    def refresh(self) -> None:
+        """Show what is now."""
+
+    async def follow(self) -> None:
+        """Refresh until cancelled."""
+        while True:
+            self.refresh()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    def evidence(self) -> Mapping[str, Any] | None:
+        """Return the result that a cancelled session left; None if it had not begun."""
+        if self._evidence is None:
+            return None
+        result: Mapping[str, Any] = json.loads((self._evidence / "result.json").read_text())
+        return result
+
+    def conclude(self, result: Mapping[str, Any]) -> None:
+        """Show a result: what the parties printed, and the verdict."""
+        for parties, output in _outputs(result["parties"]):
+            self.console.print(f"{parties}:", style="bold")
+            self.console.print(Padding(Text(_shortened(output)), (0, 0, 0, 2)))
+        setup, online = result["setup_seconds"], result["online_seconds"]
+        times = f"{result['wall_seconds']:.1f} s"
+        if setup is not None and online is not None:
+            times += f": {setup:.1f} s set-up, {online:.1f} s online"
+        reason = terminal.printable(result["reason"])
+        self.console.print(Text.assemble(terminal.word(result["verdict"]), f": {reason} ({times})"))
+        if result["verdict"] not in {Verdict.COMPLETED, Verdict.CANCELLED}:
+            self.console.print(f"evidence: {result['evidence']} (`e3 logs {result['id']}`)")
+
+
+class Lines(Display):
+    """One line for each change of a party."""
+
+    def __init__(self, console: Console) -> None:
+        """Write to ``console``."""
+        super().__init__(console)
+        self._shown: dict[int, str] = {}
+
+    def refresh(self) -> None:
+        """See `Display`."""
+        for party in self._look():
+            if self._shown.get(party.pid) != party.phase:
+                self._shown[party.pid] = party.phase
+                phase = terminal.printable(party.phase)
+                # not terminal lines of a program: `e3 logs` has them, and the end shows results
+                self.console.print(
+                    f"{party.seconds:6.1f} s  party {party.pid} ({party.host}): {phase}"
+                )
+
+
+class Moving(Display):
+    """A line a party that moves."""
+
+    def __init__(self, live: Live) -> None:
+        """Show all in ``live``."""
+        super().__init__(live.console)
+        self._live = live
+
+    def refresh(self) -> None:
+        """See `Display`."""
+        parties = self._look()
+        if parties:
+            self._live.update(Group(_table(parties), Text()), refresh=True)
+
+
+@contextmanager
+def display(stack: str, seats: Plan, overlay: str, *, quietly: bool) -> Iterator[Display]:
+    """Hold a display for a session; ``quietly`` leaves standard output to the caller."""
+    console = terminal.console(stderr=quietly)
+    count = len(seats.seats)
+    if console.is_terminal or not quietly:
+        console.print(
+            f"{seats.program.path} on stack {stack}: {count} "
+            f"part{'y' if count == 1 else 'ies'} over {overlay}"
+        )
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False, redirect_stdout=False) as live:
+            yield Moving(live)
+    else:
+        yield Silent(console) if quietly else Lines(console)
+
+
+class Silent(Display):
+    """Says nothing but that it waits: nobody reads along."""
+
+    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+        """See `Observer`."""
+        del session, look
+        self._evidence = evidence
+
+
+def _table(parties: Sequence[Progress]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("pid", justify="right")
+    for name in ("host", "phase"):
+        table.add_column(name, no_wrap=True)
+    for name in ("seconds", "sent"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("last line", no_wrap=True, overflow="ellipsis", ratio=1)
+    for party in parties:
+        going = party.state == "going"
+        table.add_row(
+            str(party.pid),
+            party.host,
+            Text(party.phase, terminal.COLOURS["going"]) if going else terminal.word(party.state),
+            f"{party.seconds:.1f}",
+            "" if party.sent_bytes is None else decimal(party.sent_bytes),
+            Text(terminal.printable(party.phase if party.state == "failed" else party.line)),
+        )
+    return table
+
+
+def _outputs(parties: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return what was printed, by whom: parties that printed the same stand together."""
+    by_output: dict[str, list[str]] = {}
+    for party in parties:
+        if party["output"].strip():
+            by_output.setdefault(party["output"], []).append(f"{party['pid']} ({party['host']})")
+    if len(parties) > 1 and [len(names) for names in by_output.values()] == [len(parties)]:
+        return [(f"all {len(parties)} parties", parties[0]["output"])]
+    return [
+        (f"{'party' if len(names) == 1 else 'parties'} {', '.join(names)}", output)
+        for output, names in by_output.items()
+    ]
+
+
+def _shortened(output: str) -> str:
+    lines = terminal.printable(output.rstrip()).splitlines()
+    left_out = len(lines) - MOST_LINES
+    return "\n".join(
+        [f"[{left_out} lines before, see `e3 logs`]", *lines[left_out:]] if left_out > 0 else lines
+    )

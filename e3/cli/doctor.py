@@ -1,0 +1,60 @@
+"""``e3 doctor``: whether this machine is fit for E3, and what of it is in a bad way."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from itertools import chain
+
+from e3.cli import terminal
+from e3.cli.checks import hosts, kernel, labs, machine, tools
+from e3.cli.checks.finding import Finding
+from e3.cli.project import Verbs
+from e3.errors import E3Error
+
+CHECKS: tuple[Callable[[], Iterable[Finding]], ...] = (
+    tools.check,
+    kernel.check,
+    machine.check,
+    labs.check,
+    hosts.check,
+)
+
+
+def declare(verbs: Verbs) -> None:
+    """Declare the verb's command line."""
+    verb = verbs.add_parser(
+        "doctor",
+        help="check tools, kernel, disk, clock, leftovers and hosts",
+        epilog="exit status: 1 if any line says FAIL",
+    )
+    verb.add_argument("--fix", action="store_true", help="remove what crashed labs left")
+    verb.add_argument("--json", action="store_true", help="one JSON object")
+    verb.set_defaults(do=examine)
+
+
+def examine(arguments: argparse.Namespace) -> int:
+    """Print one line for each finding; exit with 1 if any is a FAIL."""
+    fixed = [_fix(finding) for finding in labs.check() if finding.fix] if arguments.fix else []
+    findings = [*fixed, *chain.from_iterable(check() for check in CHECKS)]
+    failed = any(finding.level == "FAIL" for finding in findings)
+    if arguments.json:
+        report = {"ok": not failed, "findings": [finding.to_properties() for finding in findings]}
+        print(json.dumps(report, indent=2))
+    else:
+        terminal.show(
+            [(terminal.word(finding.level), finding.subject, finding.text) for finding in findings]
+        )
+    return 1 if failed else 0
+
+
+def _fix(finding: Finding) -> Finding:
+    """Do what a finding offers; return what came of it."""
+    try:
+        return finding.fixed()
+    except (E3Error, OSError) as error:
+        return Finding(
+            level="FAIL",
+            subject=finding.subject,
+            detail=f"{finding.detail}: cannot be removed: {error}",
+            remedy=finding.remedy,
+        )

@@ -1,0 +1,28 @@
+"""``e3 verify-gone``: proof that nothing is left of destroyed stacks."""
+
+import argparse
+
+from e3 import leftovers
+from e3.cli.project import FILES, Verbs
+
+
+def declare(verbs: Verbs) -> None:
+    """Declare the verb's command line."""
+    verb = verbs.add_parser("verify-gone", help="prove that nothing is left of destroyed stacks")
+    verb.add_argument("stacks", nargs="*", metavar="STACK", help="default: every stack")
+    verb.set_defaults(do=verify_gone)
+
+
+def verify_gone(arguments: argparse.Namespace) -> int:
+    """Say what is left of stacks that were destroyed; exit with 1 if anything is."""
+    folders = [FILES / name for name in arguments.stacks] or leftovers.stacks(FILES)
+    left = {folder.name: leftovers.find(folder) for folder in folders}
+    for stack, found in left.items():
+        for line in found:
+            print(f"{stack}: {line}")
+    if any(left.values()):
+        print("Left behind; `make down STACK=...` of these stacks removes it.")
+        return 1
+    names = ", ".join(left) or "any stack"
+    print(f"Nothing is left of {names}: no process, namespace, mount, socket or state entry.")
+    return 0

@@ -1,0 +1,80 @@
+"""``e3 logs``: what the parties of a run wrote."""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from e3.cli.project import Verbs
+from e3.cli.runs import find
+from e3.cli.terminal import printable
+from e3.errors import E3Error
+from e3.session.runs import Run, resolve
+
+LOOK_SECONDS = 0.2
+
+
+def declare(verbs: Verbs) -> None:
+    """Declare the verb's command line."""
+    verb = verbs.add_parser("logs", help="show what the parties of a run wrote")
+    verb.add_argument("run", metavar="RUN", help="latest, or a unique begin or the end of a name")
+    verb.add_argument("host", metavar="HOST", nargs="?", help="default: every host")
+    verb.add_argument("--stack", metavar="STACK", help="default: every stack")
+    verb.add_argument("--follow", "-f", action="store_true", help="go on until the run ends")
+    verb.set_defaults(do=show_logs)
+
+
+def show_logs(arguments: argparse.Namespace) -> int:
+    """Print the logs, each line with its host where there are several."""
+    run = find(arguments.run, arguments.stack)
+    hosts = _hosts(run, arguments.host)
+    width = max(map(len, hosts))
+    tails = [
+        _Tail(run.folder / f"{host}.log", "" if arguments.host else f"{host:<{width}} | ")
+        for host in hosts
+    ]
+    while True:
+        going = arguments.follow and resolve(run.folder.parent, run.id)[0].running
+        for tail in tails:
+            tail.print(whole=not going)
+        if not going:
+            return 0
+        sys.stdout.flush()
+        time.sleep(LOOK_SECONDS)  # nothing else tells that a file has grown
+
+
+def _hosts(run: Run, asked: str | None) -> tuple[str, ...]:
+    # a run that was killed at its very begin has no manifest, and one of another version more
+    hosts = run.hosts or tuple(sorted(path.stem for path in run.folder.glob("*.log")))
+    if asked is not None and asked not in hosts:
+        raise E3Error(
+            f"no party of run {run.id} was on {asked!r}; choose one of {', '.join(hosts)}"
+        )
+    if not hosts:
+        raise E3Error(f"run {run.id} has no logs: it ended before any party began")
+    return hosts if asked is None else (asked,)
+
+
+@dataclass
+class _Tail:
+    """A log that may still grow."""
+
+    path: Path
+    prefix: str
+    offset: int = 0
+    raw: bool = field(default_factory=lambda: not sys.stdout.isatty())
+
+    def print(self, *, whole: bool) -> None:
+        """Print the lines that came since, also a last one without end if ``whole``."""
+        try:
+            with self.path.open("rb") as log:
+                log.seek(self.offset)
+                content = log.read()
+        except FileNotFoundError:  # the party has not begun
+            return
+        if not whole:
+            content = content[: content.rfind(b"\n") + 1]
+        self.offset += len(content)
+        for line in content.decode(errors="replace").splitlines():
+            sys.stdout.write(f"{self.prefix}{line if self.raw else printable(line)}\n")

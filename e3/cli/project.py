@@ -1,0 +1,111 @@
+"""Where things are, and what Pulumi's state says of a stack."""
+
+import argparse
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from e3.access import host_from_properties
+from e3.errors import E3Error, PlatformError
+from e3.interfaces import Host
+from e3.interfaces import Path as NetworkPath
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project; every verb works in it, wherever it was called."""
+
+FILES = Path(".e3")
+"""What stacks keep on this machine, relative to the project."""
+
+DEADLINE_SECONDS = 600.0
+"""The default of e3:deadline-seconds."""
+
+PULUMI_SECONDS = 60.0
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - has no other name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack whose hosts are joined, as its state has it.
+
+    ``parties`` and ``deadline_seconds`` are those of its own session, where that has completed.
+    """
+
+    name: str
+    hosts: tuple[Host, ...]
+    overlay: str
+    addresses: Mapping[str, str]
+    paths: tuple[NetworkPath, ...]
+    parties: int
+    deadline_seconds: float
+
+    @property
+    def sessions(self) -> Path:
+        """Where the evidence of its sessions is."""
+        return FILES / self.name / "sessions"
+
+
+def up(name: str | None) -> Stack:
+    """Return the stack of that name, or the selected one; raises `E3Error` if it is not up."""
+    state = export(name)
+    resources = (state.get("deployment") or {}).get("resources") or []
+    stack = joined(resources)
+    if stack is None:
+        which, option = (f"stack {name}", f" --stack {name}") if name else ("the stack", "")
+        raise E3Error(f"{which} is not up: it has no joined hosts; run `pulumi up{option}` first")
+    return stack
+
+
+def export(name: str | None) -> Mapping[str, Any]:
+    """Return the state of a stack; it needs no secret."""
+    if shutil.which("pulumi") is None:
+        raise PlatformError("pulumi is not on PATH; run `. scripts/activate` in this project first")
+    done = subprocess.run(
+        ["pulumi", "stack", "export", *(["--stack", name] if name else [])],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PULUMI_SECONDS,
+    )
+    if done.returncode:
+        reason = done.stderr.strip().rpartition("error: ")[2]
+        raise E3Error(
+            f"pulumi: {reason}; `pulumi stack ls` lists stacks, `e3 run --stack` takes one"
+        )
+    state: Mapping[str, Any] = json.loads(done.stdout)
+    return state
+
+
+def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
+    """Return the stack that these resources of a state make, if its hosts are joined."""
+    overlay = outputs(resources, "Overlay")
+    if overlay is None:
+        return None
+    session = outputs(resources, "Session") or {}
+    hosts = tuple(host_from_properties(host) for host in overlay["hosts"])
+    return Stack(
+        name=resources[0]["urn"].split(":")[2],
+        hosts=hosts,
+        overlay=overlay["kind"],
+        addresses=overlay["addresses"],
+        paths=tuple(msgspec.convert(overlay["paths"], list[NetworkPath])),
+        parties=int(session.get("parties", len(hosts))),
+        deadline_seconds=float(session.get("deadline", DEADLINE_SECONDS)),
+    )
+
+
+def outputs(resources: list[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
+    """Return the outputs of the one resource of a kind of ours, if it was made."""
+    for resource in resources:
+        ours = resource["type"] == f"pulumi-python:dynamic/e3:{kind}"
+        if ours and not resource.get("delete"):  # else it is one that awaits its removal
+            values: Mapping[str, Any] = resource.get("outputs") or {}
+            return values
+    return None

@@ -1,0 +1,132 @@
+"""``e3 run``: a session on a stack that is up, without the engine."""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from e3.cli import terminal
+from e3.cli.display import Display, display
+from e3.cli.project import ROOT, Stack, Verbs, up
+from e3.errors import ConfigurationError, HostError
+from e3.interfaces import Host
+from e3.session import programs
+from e3.session.conduct import conduct
+from e3.session.plan import Plan, plan
+from e3.session.verdicts import EXIT_STATUS, Verdict
+
+ANSWER_SECONDS = 5.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def declare(verbs: Verbs) -> None:
+    """Declare the verb's command line."""
+    verb = verbs.add_parser(
+        "run",
+        help="run a program on a stack that is up",
+        usage="e3 run PROGRAM [--stack STACK] [--parties N] [--deadline SECONDS] [--json] "
+        "[-- ARGS...]",
+        description="Run a session on a stack that is up. Ctrl-C ends it everywhere.",
+        epilog="exit status: "
+        + ", ".join(f"{status} {verdict}" for verdict, status in EXIT_STATUS.items())
+        + "; 2 if no session could be run",
+    )
+    verb.add_argument("program", metavar="PROGRAM", help="a Python file, or a folder")
+    verb.add_argument("--stack", metavar="STACK", help="default: the selected one")
+    verb.add_argument("--parties", metavar="N", type=int, help="default: as the stack's session")
+    verb.add_argument(
+        "--deadline", metavar="SECONDS", type=float, help="default: as the stack's session"
+    )
+    verb.add_argument(
+        "--json", action="store_true", help="print the result as the stack output `session` has it"
+    )
+    verb.set_defaults(do=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the session; return the exit status of its verdict."""
+    if arguments.deadline is not None and not 1 <= arguments.deadline < float("inf"):
+        raise ConfigurationError(f"--deadline: {arguments.deadline:g} is not 1 second or more")
+    path = Path(os.path.normpath(Path(arguments.cwd, arguments.program)))
+    if path.is_relative_to(ROOT):
+        path = path.relative_to(ROOT)
+    program = programs.load(path, arguments.args)
+    stack = up(arguments.stack)
+    seats = plan(
+        hosts=stack.hosts,
+        addresses=stack.addresses,
+        program=program,
+        parties=stack.parties if arguments.parties is None else arguments.parties,
+    )
+    deadline_seconds = arguments.deadline or stack.deadline_seconds
+    with display(stack.name, seats, stack.overlay, quietly=arguments.json) as shown:
+        result = asyncio.run(_run(stack, seats, deadline_seconds, shown))
+    if result is None:
+        terminal.complain("cancelled before it began")
+        return EXIT_STATUS[Verdict.CANCELLED]
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+    else:
+        shown.conclude(result)
+    return EXIT_STATUS[Verdict(result["verdict"])]
+
+
+async def _run(
+    stack: Stack, seats: Plan, deadline_seconds: float, shown: Display
+) -> Mapping[str, Any] | None:
+    """Return the result, also of a session that was cancelled; None if it had not begun."""
+    seated = {seat.host for seat in seats.seats}
+    await _require(stack.name, [host for host in stack.hosts if host.name in seated])
+    session = asyncio.ensure_future(
+        conduct(
+            seats,
+            stack.hosts,
+            overlay=stack.overlay,
+            sessions=stack.sessions,
+            deadline_seconds=deadline_seconds,
+            paths=stack.paths,
+            observer=shown,
+        )
+    )
+
+    def end() -> None:
+        # once: a second one would end the end
+        if not session.cancelling():
+            session.cancel()
+            shown.ending()
+
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, end)
+    follower = asyncio.create_task(shown.follow())
+    try:
+        return (await session).to_properties()
+    except asyncio.CancelledError:
+        return shown.evidence()
+    finally:
+        follower.cancel()
+        shown.refresh()
+
+
+async def _require(stack: str, hosts: Sequence[Host]) -> None:
+    """Raise `HostError` unless every host answers."""
+
+    async def ask(host: Host) -> str | None:
+        try:
+            done = await host.access.run(["true"], timeout_seconds=ANSWER_SECONDS)
+        except HostError:
+            return f"{host.name} is gone"
+        except TimeoutError:
+            return f"{host.name} does not answer"
+        return f"{host.name} runs no commands" if done.exit else None
+
+    wrong = [answer for answer in await asyncio.gather(*map(ask, hosts)) if answer]
+    if wrong:
+        raise HostError(
+            f"stack {stack}: {len(wrong)} of {len(hosts)} hosts cannot be used "
+            f"({', '.join(wrong)}); run `pulumi refresh --stack {stack}`, then "
+            f"`pulumi up --stack {stack}`"
+        )
