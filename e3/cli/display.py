@@ -5,12 +5,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from rich.console import Console, Group
 from rich.filesize import decimal
 from rich.live import Live
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -66,7 +66,7 @@ class Display:
         """Show a result: what the parties printed, and the verdict."""
         for parties, output in _outputs(result["parties"]):
             self.console.print(f"{parties}:", style="bold")
-            self.console.print(Padding(Text(_shortened(output)), (0, 0, 0, 2)))
+            self.console.print(Text(indent(_shortened(output), "  ")))
         setup, online = result["setup_seconds"], result["online_seconds"]
         times = f"{result['wall_seconds']:.1f} s"
         if setup is not None and online is not None:

@@ -76,9 +76,7 @@ def export(name: str | None) -> Mapping[str, Any]:
     )
     if done.returncode:
         reason = done.stderr.strip().rpartition("error: ")[2]
-        raise E3Error(
-            f"pulumi: {reason}; `pulumi stack ls` lists stacks, `e3 run --stack` takes one"
-        )
+        raise E3Error(f"pulumi: {reason}; `pulumi stack ls` lists the stacks")
     state: Mapping[str, Any] = json.loads(done.stdout)
     return state
 

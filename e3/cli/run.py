@@ -56,13 +56,21 @@ def run(arguments: argparse.Namespace) -> int:
         path = path.relative_to(ROOT)
     program = programs.load(path, arguments.args)
     stack = up(arguments.stack)
+    parties = stack.parties if arguments.parties is None else arguments.parties
+    if not 1 <= parties <= len(stack.hosts):
+        raise ConfigurationError(
+            f"--parties: {parties} parties on the {len(stack.hosts)} hosts of stack {stack.name}; "
+            f"choose 1 to {len(stack.hosts)}, at most one a host"
+        )
     seats = plan(
         hosts=stack.hosts,
         addresses=stack.addresses,
         program=program,
-        parties=stack.parties if arguments.parties is None else arguments.parties,
+        parties=parties,
     )
     deadline_seconds = arguments.deadline or stack.deadline_seconds
+    seated = {seat.host for seat in seats.seats}
+    asyncio.run(_require(stack.name, [host for host in stack.hosts if host.name in seated]))
     with display(stack.name, seats, stack.overlay, quietly=arguments.json) as shown:
         result = asyncio.run(_run(stack, seats, deadline_seconds, shown))
     if result is None:
@@ -79,8 +87,6 @@ async def _run(
     stack: Stack, seats: Plan, deadline_seconds: float, shown: Display
 ) -> Mapping[str, Any] | None:
     """Return the result, also of a session that was cancelled; None if it had not begun."""
-    seated = {seat.host for seat in seats.seats}
-    await _require(stack.name, [host for host in stack.hosts if host.name in seated])
     session = asyncio.ensure_future(
         conduct(
             seats,

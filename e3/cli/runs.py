@@ -11,6 +11,7 @@ from e3.errors import E3Error
 from e3.session.evidence import LATEST
 from e3.session.runs import KEEP, Run, resolve
 from e3.session.runs import runs as runs_of
+from e3.session.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,13 @@ def list_runs(arguments: argparse.Namespace) -> int:
             found.run.id,
             found.stack,
             Path(found.run.program).stem,
-            found.run.overlay,
-            str(len(found.run.hosts)),
             "-" if found.run.seconds is None else f"{found.run.seconds:.1f} s",
             terminal.word(found.run.verdict),
-            found.run.reason,
+            "" if found.run.verdict == Verdict.COMPLETED else found.run.reason,
         )
         for found in listed
     ]
-    header = ("run", "stack", "program", "overlay", "parties", "took", "verdict", "reason")
+    header = ("run", "stack", "program", "took", "verdict", "reason")
     terminal.show(rows, header=header)
     return 0
 
@@ -81,8 +80,9 @@ def folders(stack: str | None) -> list[tuple[str, Path]]:
 def find(name: str, stack: str | None) -> Run:
     """Return the run that ``name`` means; raises `E3Error` if that is none, or several."""
     matching = [run for _, folder in folders(stack) for run in resolve(folder, name)]
+    matching.sort(key=lambda run: run.id)
     if name == LATEST:
-        matching = sorted(matching, key=lambda run: run.id)[-1:]
+        matching = matching[-1:]
     if not matching:
         raise E3Error(f"no run {name!r}; `e3 runs` lists them")
     if len(matching) > 1:

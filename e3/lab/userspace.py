@@ -60,6 +60,7 @@ def require_tools() -> None:
 
 
 def remedy(user: int) -> str:
+    """Return what lets ``user`` make namespaces, on this machine, as it is set up now."""
     if user == 0:
         return "a container needs all capabilities for it (`docker run --privileged`)"
     for name, (bad, good) in REMEDIES.items():

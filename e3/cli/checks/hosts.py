@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from e3.cli.checks import state
+from e3.cli.checks import labs, state
 from e3.cli.checks.finding import Finding
 from e3.cli.project import Stack, joined
 from e3.errors import E3Error, HostError
@@ -18,7 +18,7 @@ SKEW_SECONDS = 5.0
 def check() -> Iterator[Finding]:
     """Yield one finding a stack that is up."""
     stacks = []
-    for name in state.names():
+    for name in sorted({*state.names()} - labs.lost()):
         try:
             stack = joined(state.resources(name))
         except (E3Error, KeyError, ValueError) as error:

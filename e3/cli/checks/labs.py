@@ -46,6 +46,13 @@ def check() -> Iterator[Finding]:
     yield from found or [Finding(level="OK", subject="leftovers", detail="none")]
 
 
+def lost() -> set[str]:
+    """Return the stacks whose lab does not run any more: `check` tells it."""
+    running = {daemon.id for daemon in daemons()}
+    recorded = {name: _recorded(name) for name in state.names()}
+    return {name for name, lab in recorded.items() if lab is not None and lab not in running}
+
+
 def daemons() -> list[Daemon]:
     """Return the labs of this project's stacks that run, whether or not anybody knows them."""
     found = {}
@@ -78,26 +85,26 @@ def _stack(name: str, daemon: Daemon | None) -> Iterator[Finding]:
                 fix=functools.partial(lock.path.unlink, missing_ok=True),
             )
         else:
-            detail = f"an update is at work (process {lock.pid})"
+            detail = f"an update is at work (process {lock.pid} of {lock.machine})"
             yield Finding(level="OK", subject=subject, detail=detail)
             return
-    recorded = [r["id"] for r in state.resources(name) if r["type"].endswith("/e3:Lab")]
-    if recorded:
-        yield from _recorded(name, daemon, recorded[0])
-    else:
+    recorded = _recorded(name)
+    if recorded is None:
         yield from _forgotten(name, daemon)
+    elif daemon is None or daemon.id != recorded:
+        yield Finding(
+            level="FAIL",
+            subject=subject,
+            detail="its lab died, and all hosts with it"
+            if daemon is None
+            else f"an update that was lost started another lab (process {daemon.process.pid})",
+            remedy=f"`pulumi refresh --stack {name}`, then `pulumi up --stack {name}`",
+        )
 
 
-def _recorded(name: str, daemon: Daemon | None, recorded: str) -> Iterator[Finding]:
-    if daemon is not None and daemon.id == recorded:
-        return
-    detail = "its lab died" if daemon is None else "its lab was started by an update that was lost"
-    yield Finding(
-        level="FAIL",
-        subject=f"stack {name}",
-        detail=detail,
-        remedy=f"`pulumi refresh --stack {name}`, then `pulumi up --stack {name}`",
-    )
+def _recorded(name: str) -> str | None:
+    """Return the lab that the state of a stack has."""
+    return next((r["id"] for r in state.resources(name) if r["type"].endswith("/e3:Lab")), None)
 
 
 def _forgotten(name: str, daemon: Daemon | None) -> Iterator[Finding]:

@@ -26,10 +26,11 @@ OWN = frozenset({"state", "pulumi"})
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """A lock of an update; `stale` if the process that took it is gone."""
+    """A lock of an update, taken by a process of ``machine``; ``stale`` if that is gone."""
 
     path: Path
     pid: int
+    machine: str
     stale: bool
 
 
@@ -62,6 +63,7 @@ def locks(stack: str) -> list[Lock]:
                 Lock(
                     path=path,
                     pid=content["pid"],
+                    machine=content["hostname"],
                     stale=content["hostname"] == socket.gethostname()
                     and not _holds(content["pid"], content["timestamp"]),
                 )
