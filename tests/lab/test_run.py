@@ -1,0 +1,247 @@
+"""`e3 run` on a stack that is up: verdicts, queue, Ctrl-C, and a doctor for what is broken."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e3.access import host_from_properties
+from e3.access.identity import identify
+from e3.lab import client
+from e3.session.runs import runs
+from tests.commands import Command
+from tests.sessions import joined
+from tests.stack import Stack, project, until
+
+SLOW = joined("""
+    import time
+    for i in range(int(__import__('sys').argv[-1])):
+        print('round', i, flush=True)
+        time.sleep(0.5)
+""")
+"""A program that computes for as many half seconds as it is told."""
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of three hosts that is up."""
+    with project(tmp_path_factory.mktemp("project")) as stack:
+        stack.write(SLOW, "slow.py")
+        stack.brought_up(overlay="plain", program="demos/helloworld.py")
+        yield stack
+
+
+@pytest.fixture
+def e3(up: Stack) -> Command:
+    return Command(folder=up.folder, environment=up.environment)
+
+
+def said(process: subprocess.Popen[str], seconds: float = 60.0) -> tuple[str, str]:
+    """Return what a command wrote until its end."""
+    with process:
+        return process.communicate(timeout=seconds)
+
+
+def is_running(up: Stack) -> bool:
+    """Whether the parties of the run that began last have printed something."""
+    logs = (up.sessions / "latest").glob("*.log")
+    return sum("round" in log.read_text() for log in logs) == 3
+
+
+def left_on_hosts(up: Stack) -> list[str]:
+    """Return the processes of Python on all hosts."""
+    hosts = [h for kind, h in up.resources.items() if kind.startswith("e3:Host ")]
+    nsenters = [host_from_properties(host["outputs"]["made"]).access for host in hosts]
+    return [
+        line
+        for access in nsenters
+        for line in subprocess.run(
+            [*access.nsenter(), "ps", "-eo", "args"],  # type: ignore[attr-defined] # a lab's
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        if "python" in line
+    ]
+
+
+def about(e3: Command, stack: str, *options: str) -> list[Mapping[str, Any]]:
+    """Return what the doctor finds about a stack."""
+    report = json.loads(e3("doctor", "--json", *options).stdout)
+    return [found for found in report["findings"] if found["subject"] == f"stack {stack}"]
+
+
+def test_a_program_runs_from_any_folder_and_its_result_is_shown(up: Stack, e3: Command) -> None:
+    answer = e3(
+        "run", "auction.py", "--stack", "trial", "--", "--bids", "5", cwd=up.folder / "demos"
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("demos/auction.py on stack trial: 3 parties over plain\n")
+    for host in ("ams3-0", "ams3-1", "sgp1-0"):
+        assert f"({host}): done\n" in answer.stdout
+    assert "all 3 parties:\n  bidder " in answer.stdout
+    assert "\ncompleted: all 3 parties completed (" in answer.stdout
+
+
+def test_json_is_the_stack_output_of_such_a_session(up: Stack, e3: Command) -> None:
+    answer = e3("run", "demos/helloworld.py", "--stack", "trial", "--json")
+    result, output = json.loads(answer.stdout), up.outputs["session"]
+    assert set(result) == set(output)
+    assert result["id"] != output["id"]
+    for key in ("digest", "overlay", "paths", "program", "verdict"):
+        assert result[key] == output[key]
+    assert answer.stderr == ""
+    assert [run.id for run in runs(up.sessions)][-1] == result["id"]
+
+
+def test_the_exit_status_tells_the_verdict(up: Stack, e3: Command) -> None:
+    up.write("import sys; sys.exit('no money')", "bad.py")
+    answer = e3("run", "bad.py", "--stack", "trial", "--parties", "2")
+    assert answer.returncode == 12
+    assert "party-failed: party " in answer.stdout
+    slow = e3("run", "slow.py", "--stack", "trial", "--deadline", "2", "--", "60")
+    assert slow.returncode == 13
+    assert "timed-out: not done after 2 s" in slow.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_end_by_signal_stops_all_parties(up: Stack, e3: Command, number: int) -> None:
+    before = len(runs(up.sessions))
+    process = e3.begin("run", "slow.py", "--stack", "trial", "--json", "--", "60")
+    until(lambda: len(runs(up.sessions)) > before and is_running(up), "the parties run")
+    began = time.monotonic()
+    os.killpg(process.pid, number)
+    out, _ = said(process)
+    assert time.monotonic() - began < 2
+    assert process.returncode == 130
+    assert json.loads(out)["verdict"] == "cancelled"
+    assert left_on_hosts(up) == []
+    assert runs(up.sessions)[-1].verdict == "cancelled"
+
+
+def test_runs_of_a_stack_queue_also_with_the_engine(up: Stack, e3: Command) -> None:
+    before = len(runs(up.sessions))
+    first = e3.begin("run", "slow.py", "--stack", "trial", "--", "6")
+    until(lambda: len(runs(up.sessions)) > before and is_running(up), "the first one runs")
+    ahead = runs(up.sessions)[-1]
+    assert (ahead.verdict, ahead.running) == ("running", True)
+    assert "running" in e3("runs").stdout.splitlines()[-1]
+    second = e3.begin("run", "demos/helloworld.py", "--stack", "trial")
+    ended = up.up(overlay="plain", program="demos/helloworld.py", trigger="again")
+    assert ended.exit == 0, ended.said
+    assert f"waiting for run {ahead.id} to end" in said(second)[0]
+    said(first)
+    assert (first.returncode, second.returncode) == (0, 0)
+    three = [run for run in runs(up.sessions) if run.id >= ahead.id]
+    assert [run.verdict for run in three] == ["completed"] * 3
+    for one, other in pairwise(three):
+        assert one.started is not None
+        assert other.started is not None
+        assert one.seconds is not None
+        assert (other.started - one.started).total_seconds() >= one.seconds - 0.1
+
+
+def test_a_wait_ends_with_ctrl_c(up: Stack, e3: Command) -> None:
+    before = len(runs(up.sessions))
+    first = e3.begin("run", "slow.py", "--stack", "trial", "--", "60")
+    until(lambda: len(runs(up.sessions)) > before and is_running(up), "the first one runs")
+    second = e3.begin("run", "demos/helloworld.py", "--stack", "trial")
+    assert second.stdout is not None
+    until(lambda: "waiting" in second.stdout.readline(), "the second one waits")  # type: ignore[union-attr]
+    os.killpg(second.pid, signal.SIGINT)
+    assert said(second, 2)[1] == "e3: cancelled before it began\n"
+    assert second.returncode == 130
+    os.killpg(first.pid, signal.SIGINT)
+    said(first)
+    assert len(runs(up.sessions)) == before + 1
+
+
+def test_the_death_of_the_command_leaves_no_party(up: Stack, e3: Command) -> None:
+    before = len(runs(up.sessions))
+    process = e3.begin("run", "slow.py", "--stack", "trial", "--", "60")
+    until(lambda: len(runs(up.sessions)) > before and is_running(up), "the parties run")
+    process.kill()
+    said(process)
+    until(lambda: left_on_hosts(up) == [], "no party is left", 10)
+    assert runs(up.sessions)[-1].verdict == "interrupted"
+    assert e3("run", "demos/helloworld.py", "--stack", "trial").returncode == 0
+
+
+def test_a_stack_that_is_not_up_is_an_error_with_its_remedy(up: Stack, e3: Command) -> None:
+    assert replace(up, name="empty").pulumi("stack init").exit == 0
+    for name, reason in (
+        ("empty", "stack empty is not up: it has no joined hosts; run `pulumi up --stack empty`"),
+        ("nope", "no stack named 'nope' found; `pulumi stack ls` lists the stacks"),
+    ):
+        answer = e3("run", "demos/helloworld.py", "--stack", name)
+        assert (answer.returncode, answer.stdout) == (2, "")
+        assert reason in answer.stderr
+
+
+def test_doctor_says_that_all_hosts_answer(e3: Command) -> None:
+    (found,) = about(e3, "trial")
+    assert (found["level"], found["detail"]) == ("OK", "all 3 hosts answer")
+
+
+def test_doctor_ends_a_lab_that_no_state_knows_and_nothing_else(
+    up: Stack, e3: Command, tmp_path: Path
+) -> None:
+    script = (
+        "import pathlib, sys; from e3.lab.client import start; start(pathlib.Path(sys.argv[1]))"
+    )
+    elsewhere, lost = tmp_path / "lab", up.folder / ".e3" / "lost" / "lab"
+    for folder in (elsewhere, lost):
+        argv = [str(up.folder / ".venv/bin/python"), "-c", script, str(folder)]
+        subprocess.run(argv, cwd=up.folder, check=True, timeout=60)
+    reader = subprocess.Popen(["tail", "-f", lost / "lab.log"])
+    try:
+        (found,) = about(e3, "lost")
+        assert (found["level"], found["fixable"]) == ("WARN", True)
+        about(e3, "lost", "--fix")
+        assert about(e3, "lost") == []
+        assert not client.Lab(lost).alive()
+        assert client.Lab(elsewhere).alive()
+        assert up.lab.alive()
+        assert reader.poll() is None
+    finally:
+        reader.kill()
+        reader.wait()
+        client.stop(elsewhere)
+        client.stop(lost)
+
+
+def test_dead_hosts_are_named_with_their_remedy(up: Stack, e3: Command) -> None:
+    access = up.resources["e3:Host ams3-1"]["outputs"]["made"]["access"]
+    os.kill(int(access["pid"]), signal.SIGKILL)
+    until(lambda: identify(int(access["pid"])) is None, "the host is dead")
+    answer = e3("run", "demos/helloworld.py", "--stack", "trial")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "1 of 3 hosts cannot be used (ams3-1 is gone)" in answer.stderr
+    assert "`pulumi refresh --stack trial`, then `pulumi up --stack trial`" in answer.stderr
+    (found,) = about(e3, "trial")
+    assert found["level"] == "FAIL"
+    assert "ams3-1 is gone" in found["detail"]
+
+
+def test_a_killed_lab_is_named_and_removed_once_its_stack_is_gone(up: Stack, e3: Command) -> None:
+    pid = up.lab.status()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: identify(pid) is None, "the lab is dead")
+    (found,) = about(e3, "trial", "--fix")
+    assert (found["level"], found["fixable"]) == ("FAIL", False)
+    assert found["detail"] == "its lab died, and all hosts with it"
+    assert up.pulumi("stack rm", "--force", "--yes", "--remove-backups").exit == 0
+    (found,) = about(e3, "trial")
+    assert (found["level"], found["fixable"]) == ("WARN", True)
+    assert e3("verify-gone", "trial").returncode == 1
+    (found,) = about(e3, "trial", "--fix")
+    assert (found["level"], found["detail"][:8]) == ("OK", "removed:")
+    assert e3("verify-gone", "trial").returncode == 0
