@@ -4,6 +4,9 @@ Reads one JSON line: ``{"name", "address", "port", "peers": {name: address}, "se
 Answers every peer that dials it, dials every peer itself until ``seconds`` have passed,
 and writes one JSON line: ``{"rtt_ms": {name: number}, "errors": {name: text}}``. It goes on
 answering until its standard input ends. Standard library only.
+
+Of two hosts the first by name dials first. Two ends of a WireGuard tunnel that begin at once
+refuse each other's handshake, and try again 5 s later, at about the same time.
 """
 
 import json
@@ -11,11 +14,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 
 ROUNDS = 2
 FIRST_TRY_SECONDS = 0.6
 RETRY_SECONDS = 0.05
 GREETING_BYTES = 256
+TURN_SECONDS = 1.5
 
 
 def answer(connection: socket.socket) -> None:
@@ -26,10 +31,12 @@ def answer(connection: socket.socket) -> None:
             connection.sendall(data)
 
 
-def listen(server: socket.socket) -> None:
-    """Answer each connection in a thread of its own."""
+def listen(server: socket.socket, met: Mapping[str, threading.Event]) -> None:
+    """Answer each connection in a thread of its own, and note from which address it came."""
     while True:
-        connection, _ = server.accept()
+        connection, source = server.accept()
+        if source[0] in met:
+            met[source[0]].set()
         threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
 
@@ -89,9 +96,12 @@ def main() -> None:
         reason = f"cannot listen on {task['address']} port {task['port']}: {error.strerror}"
         report({"rtt_ms": {}, "errors": {task["name"]: reason}})
         return
-    threading.Thread(target=listen, args=(server,), daemon=True).start()
+    met = {address: threading.Event() for address in task["peers"].values()}
+    threading.Thread(target=listen, args=(server, met), daemon=True).start()
 
     def one(name: str, address: str) -> None:
+        if name < task["name"]:
+            met[address].wait(TURN_SECONDS)
         try:
             rtt_ms[name] = meet(task["name"], task["address"], (address, task["port"]), deadline)
         except OSError as error:
