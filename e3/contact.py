@@ -12,11 +12,11 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from e3.errors import OverlayError
-from e3.interfaces import File, Host, Network, Overlay, Path, Process
+from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, Path, Process
 
 PROBE = FilePath(__file__).parent / "party" / "probe.py"
 PROBE_ON_HOST = "/run/e3/probe.py"
-PORT = 11_299
+PORT = PROBE_PORT
 GRACE_SECONDS = 10.0
 SHOWN_PAIRS = 5
 

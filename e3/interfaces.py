@@ -13,6 +13,12 @@ from typing import ClassVar, Literal, Protocol
 PathClass = Literal["direct", "relayed", "none"]
 """How two hosts reach each other."""
 
+PROBE_PORT = 11_299
+"""Where each host answers e3/party/probe.py, at its overlay address."""
+
+PARTY_PORT = 11_365
+"""MPyC's own: party i listens at PARTY_PORT + i, at its host's overlay address."""
+
 Reachability = Literal["public"]
 """Who can open a connection to a host from outside of its own network."""
 
@@ -186,7 +192,10 @@ class Needs:
 
     ``open_to_all`` says that it keeps nobody out: who reaches the underlay reaches the
     parties. ``tools`` are programs built by scripts/setup, ``packages`` come from the
-    distribution, ``authority`` is the certificate encoding to be signed, if any.
+    distribution, ``authority`` is the certificate encoding to be signed, if any. ``account``
+    says what only the user can bring, such as an account with somebody. ``control_server``
+    says that a server gives the addresses, in the order in which identities come to it: a host
+    made anew gets another one. When that server's host leaves, all others join anew.
     """
 
     tools: tuple[str, ...] = ()
@@ -196,6 +205,8 @@ class Needs:
     public_host: bool = False
     tun: bool = False
     open_to_all: bool = False
+    account: str | None = None
+    control_server: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from e3.errors import ConfigurationError
 from e3.experiment import Program
-from e3.interfaces import Endpoint, Host
+from e3.interfaces import PARTY_PORT, Endpoint, Host
 
-BASE_PORT = 11365
-"""MPyC's own; party i listens at BASE_PORT + i."""
+BASE_PORT = PARTY_PORT
 
 
 @dataclass(frozen=True, kw_only=True)
