@@ -42,7 +42,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
             for stack, folder in folders(arguments.stack)
             for run in runs_of(folder)
         ),
-        key=lambda found: found.run.id,
+        key=lambda found: found.run.started,
     )
     if arguments.json:
         print(json.dumps([describe(found) for found in listed], indent=2))
@@ -80,7 +80,7 @@ def folders(stack: str | None) -> list[tuple[str, Path]]:
 def find(name: str, stack: str | None) -> Run:
     """Return the run that ``name`` means; raises `E3Error` if that is none, or several."""
     matching = [run for _, folder in folders(stack) for run in resolve(folder, name)]
-    matching.sort(key=lambda run: run.id)
+    matching.sort(key=lambda run: run.started)
     if name == LATEST:
         matching = matching[-1:]
     if not matching:
@@ -101,7 +101,7 @@ def describe(found: Found) -> dict[str, object]:
         "args": list(run.args),
         "overlay": run.overlay,
         "hosts": list(run.hosts),
-        "started": run.started.isoformat() if run.started else None,
+        "started": run.started.isoformat(),
         "verdict": run.verdict,
         "reason": run.reason,
         "wall_seconds": run.seconds,

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ KEEP = 50
 """How many runs of a stack keep their evidence: the newest."""
 
 NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
-"""What `e3.session.conduct.new_id` gives, so that names are in the order of time."""
+"""What `e3.session.conduct.new_id` gives; to a second, names are in the order of time."""
 
 RUNNING = "running"
 INTERRUPTED = "interrupted"
@@ -37,7 +37,7 @@ class Run:
     args: tuple[str, ...]
     overlay: str
     hosts: tuple[str, ...]
-    started: datetime | None
+    started: datetime
     verdict: str
     reason: str
     seconds: float | None
@@ -51,10 +51,11 @@ class Run:
 def runs(sessions: Path) -> list[Run]:
     """Return the runs below ``sessions``, the newest last."""
     now = holder(sessions)
-    return [
+    found = [
         _read(folder, running=now is not None and now.session == folder.name)
         for folder in _folders(sessions)
     ]
+    return sorted(found, key=lambda run: run.started)
 
 
 def resolve(sessions: Path, name: str) -> list[Run]:
@@ -87,11 +88,16 @@ def _read(folder: Path, *, running: bool) -> Run:
         args=tuple(manifest.get("args", ())),
         overlay=manifest.get("overlay", ""),
         hosts=tuple(party["host"] for party in manifest.get("parties", ())),
-        started=datetime.fromisoformat(started) if started else None,
+        started=datetime.fromisoformat(started) if started else _second(folder.name),
         verdict=result.get("verdict", RUNNING if running else INTERRUPTED),
         reason=result.get("reason", ""),
         seconds=result.get("wall_seconds"),
     )
+
+
+def _second(name: str) -> datetime:
+    """Return when a run of that name began, as far as the name tells."""
+    return datetime.strptime(name.rpartition("-")[0], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
