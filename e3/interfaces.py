@@ -13,6 +13,10 @@ from typing import ClassVar, Literal, Protocol
 PathClass = Literal["direct", "relayed", "none"]
 """How two hosts reach each other."""
 
+Sources = Literal["proven", "claimed", "hidden"]
+"""What the address that a connection comes from proves about who speaks: that it is this
+member of the overlay; nothing, though peers are seen under it; nothing, for nobody is."""
+
 PROBE_PORT = 11_299
 """Where each host answers e3/party/probe.py, at its overlay address."""
 
@@ -191,7 +195,8 @@ class Needs:
     """What an overlay asks of its surroundings, and what it cannot do, as data.
 
     ``open_to_all`` says that it keeps nobody out: who reaches the underlay reaches the
-    parties. ``tools`` are programs built by scripts/setup, ``packages`` come from the
+    parties. ``sources`` says what an address of it proves about who speaks.
+    ``tools`` are programs built by scripts/setup, ``packages`` come from the
     distribution, ``authority`` is the certificate encoding to be signed, if any. ``account``
     says what only the user can bring, such as an account with somebody. ``control_server``
     says that a server gives the addresses, in the order in which identities come to it: a host
@@ -205,6 +210,7 @@ class Needs:
     public_host: bool = False
     tun: bool = False
     open_to_all: bool = False
+    sources: Sources = "claimed"
     account: str | None = None
     control_server: bool = False
 

@@ -100,7 +100,12 @@ class Nebula:
     """
 
     needs: ClassVar[Needs] = Needs(
-        tools=("nebula",), authority="nebula", udp=True, public_host=True, tun=True
+        sources="proven",
+        tools=("nebula",),
+        authority="nebula",
+        udp=True,
+        public_host=True,
+        tun=True,
     )
 
     range: str = "10.77.0.0/16"

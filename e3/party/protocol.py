@@ -7,11 +7,18 @@ seconds since it had read the spec, by its own monotonic clock:
 =============  ===============================================================
 ``ready``      the runner has its spec; ``python`` is its version
 ``refused``    the program cannot be started: ``reason``
+``agreeing``   it compares with the other parties, see `e3.party.agreement`
+``agreed``     all are about to run the same: ``noted`` is what may differ and does,
+               ``strangers`` are connections turned away, by address
+``disagreed``  they are not, or one is not there: ``result`` is incompatible or unreachable,
+               ``found`` are the differences, ``peer`` and ``detail`` say who did what
 ``started``    the program's process runs
+``confined``   it has given up what it does not need; ``notes`` say what it could not
 ``loaded``     the program has imported mpyc; ``version``
 ``connecting`` the program called ``mpc.start``
 ``connected``  all parties are connected
 ``lost``       the connection to party ``peer`` ended before its time
+``offended``   party ``peer`` sent ``what`` in a pickle, which is not allowed
 ``stopping``   the program called ``mpc.shutdown``; ``sent_bytes`` to each peer
 ``stopped``    all connections are closed
 ``failed``     a coroutine of MPyC met an exception: ``error``
@@ -28,9 +35,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import cast
 
 VERSION = 1
 """Of this protocol; deployer and runner are shipped together, parties may not be."""
+
+AGREE_SECONDS = 25.0
+"""A party may start 20 s after the others; every failure has its verdict within 30."""
 
 BEAT_SECONDS = 4.0
 SILENCE_SECONDS = 20.0
@@ -55,7 +66,11 @@ class Spec:
 
     ``parties`` are (address, port) by pid. ``keep_bytes`` of each stream are passed
     on as they come, and the last few of the rest; a party that writes more
-    than ``flood_bytes`` is stopped.
+    than ``flood_bytes`` is stopped. ``private`` are arguments that no other party learns.
+    ``sources`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit
+    the agreement. Each process of the program has ``memory_bytes``, each of its files
+    ``file_bytes``, all of it ``processes``. ``unpickle`` are types, as ``module.name``, that
+    peers may send besides MPyC's own.
     """
 
     session: str
@@ -63,8 +78,16 @@ class Spec:
     parties: tuple[tuple[str, int], ...]
     entry: str
     args: tuple[str, ...]
+    private: tuple[str, ...] = ()
+    overlay: str = ""
+    sources: str = "claimed"
+    agree_seconds: float = AGREE_SECONDS
     keep_bytes: int = 1_000_000
     flood_bytes: int = 100_000_000
+    memory_bytes: int = 4_096_000_000
+    file_bytes: int = 256_000_000
+    processes: int = 512
+    unpickle: tuple[str, ...] = ()
     version: int = VERSION
 
     @property
@@ -75,7 +98,9 @@ class Spec:
         """
         endpoints = (f"{address}:{port}" for address, port in self.parties)
         options = [word for endpoint in endpoints for word in ("-P", endpoint)]
-        return [self.entry, *options, "-I", str(self.pid), *self.args]
+        last = self.args.index("--") if "--" in self.args else len(self.args)
+        args = [*self.args[:last], *self.private, *self.args[last:]]
+        return [self.entry, *options, "-I", str(self.pid), *args]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +148,11 @@ def decode_spec(line: bytes) -> Spec | None:
         return None
     fields: dict[str, object] = {name: message[name] for name in Spec.__dataclass_fields__}
     parties = message["parties"]
-    args = message["args"]
-    if not isinstance(parties, list) or not isinstance(args, list):
+    args, private = message["args"], message["private"]
+    if not (isinstance(parties, list) and isinstance(args, list) and isinstance(private, list)):
         return None
     fields["parties"] = tuple((str(address), int(port)) for address, port in parties)
     fields["args"] = tuple(map(str, args))
+    fields["private"] = tuple(map(str, private))
+    fields["unpickle"] = tuple(map(str, cast("list[str]", message["unpickle"])))
     return Spec(**fields)  # type: ignore[arg-type]  # the fields came from encode_spec

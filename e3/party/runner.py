@@ -25,6 +25,7 @@ from functools import partial
 
 from e3.party import program
 from e3.party.capture import Capture
+from e3.party.meeting import meet
 from e3.party.processes import Family, adopt_orphans, die_with_parent
 from e3.party.protocol import (
     BEAT_SECONDS,
@@ -239,6 +240,8 @@ def main(folder: str) -> Callable[[], object]:
         spec = read_spec(channel)
         channel.say("ready", python=platform.python_version())
         listener = listen(spec)
+        if not meet(spec, folder, channel, listener):
+            return partial(os._exit, 0)
         pipes = {name: os.pipe() for name in (*STREAMS, "events")}
         if (pid := os.fork()) == 0:
             die_with_parent(runner)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.resources import files as resources
 from pathlib import Path
 
-from e3.interfaces import File, Host
+from e3.interfaces import File, Host, Sources
 from e3.interfaces import Path as NetworkPath
 from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.session import programs
@@ -22,8 +22,8 @@ from e3.session.runs import KEEP, prune
 from e3.session.turns import turn
 from e3.session.verdicts import End, Verdict, decide, timed_out
 
-RUNNER = ("__init__", "capture", "hooks", "processes", "program", "protocol", "runner")
-"""The modules of `e3.party` that a party needs."""
+NOT_RUNNER = frozenset({"probe.py"})
+"""Modules of `e3.party` that a party does not need."""
 
 
 async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
@@ -33,17 +33,19 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     overlay: str,
     sessions: Path,
     deadline_seconds: float,
+    sources: Sources = "claimed",
     paths: Sequence[NetworkPath] = (),
     observer: Observer | None = None,
 ) -> SessionResult:
     """Run a session and return how it went; leaves no process and no file on the hosts.
 
     ``hosts`` are at least those of the plan; ``overlay`` is the name of what joins them,
-    and ``paths`` how. Evidence goes to a new folder below ``sessions``, each party's
-    output as it comes; sessions of the same folder take turns, and the deadline counts from
-    this one's. ``observer`` follows. Raises `ProgramError` before anything is shipped if the
-    program changed since it was planned. When the task is cancelled, the session ends within
-    seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
+    ``sources`` what its addresses prove, and ``paths`` how. Evidence goes to a new folder
+    below ``sessions``, each party's output as it comes; sessions of the same folder take
+    turns, and the deadline counts from this one's. ``observer`` follows. Raises `ProgramError`
+    before anything is shipped if the program changed since it was planned. When the task is
+    cancelled, the session ends within seconds, its evidence has the verdict ``cancelled``, and
+    `CancelledError` goes on.
     """
     observer = observer or Nobody()
     async with turn(sessions, observer.waiting) as note:
@@ -54,6 +56,7 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
             overlay=overlay,
             sessions=sessions,
             deadline_seconds=deadline_seconds,
+            sources=sources,
             paths=paths,
         )
         note(session.id, deadline_seconds)
@@ -67,13 +70,10 @@ def new_id() -> str:
 
 def runner_files() -> list[File]:
     """Return the party runner as files below a session's folder: the package and its name alone."""
-    package = resources("e3.party")
     own = [
-        File(
-            path=f"runner/e3/party/{name}.py",
-            content=package.joinpath(f"{name}.py").read_bytes(),
-        )
-        for name in RUNNER
+        File(path=f"runner/e3/party/{module.name}", content=module.read_bytes())
+        for module in resources("e3.party").iterdir()
+        if module.name.endswith(".py") and module.name not in NOT_RUNNER
     ]
     return [File(path="runner/e3/__init__.py", content=b""), *own]
 
@@ -87,6 +87,7 @@ class Session:
     overlay: str
     sessions: Path
     deadline_seconds: float
+    sources: Sources
     paths: Sequence[NetworkPath]
 
     def __post_init__(self) -> None:
@@ -140,8 +141,12 @@ class Session:
             parties=tuple((s.endpoint.address, s.endpoint.port) for s in self.plan.seats),
             entry=self.plan.program.entry,
             args=self.plan.program.args,
+            private=seat.private,
+            overlay=self.overlay,
+            sources=self.sources,
         )
-        return Party(seat, host, spec, self._evidence.log(seat.host), self._clock)
+        names = {seat.pid: seat.host for seat in self.plan.seats}
+        return Party(seat, host, spec, self._evidence.log(seat.host), self._clock, names)
 
     def _ends(self) -> list[End]:
         met = all(party.connected_seconds is not None for party in self._parties)

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from e3.errors import HostError
 from e3.interfaces import File, Host, Process
 from e3.party.protocol import SILENCE_SECONDS, START, Spec, decode, encode, encode_spec
+from e3.session import agreement
 from e3.session.plan import Seat
 from e3.session.progress import Progress, State
 from e3.session.results import PartyResult
@@ -25,6 +26,8 @@ LOOP_STOPPED = "RuntimeError: Event loop stopped"
 
 PHASES = {
     "ready": "preparing to start",
+    "agreeing": "comparing with the other parties what is to be run",
+    "agreed": "starting the program",
     "started": "running, not yet at mpc.start",
     "connecting": "waiting for other parties to connect",
     "connected": "computing",
@@ -38,11 +41,18 @@ PHASES = {
 class Party:
     """Ships, starts, follows and ends one party; what it learns is in its attributes."""
 
-    def __init__(
-        self, seat: Seat, host: Host, spec: Spec, log: TextIO, clock: Callable[[], float]
+    def __init__(  # noqa: PLR0913, PLR0917 -- what a party is made of
+        self,
+        seat: Seat,
+        host: Host,
+        spec: Spec,
+        log: TextIO,
+        clock: Callable[[], float],
+        names: Mapping[int, str],
     ) -> None:
-        """``clock`` gives the seconds since the session began."""
+        """``clock`` gives the seconds since the session began, ``names`` the hosts by pid."""
         self.seat = seat
+        self._names = names
         self.end: End | None = None
         self.versions: dict[str, str] = {}
         self.connected_seconds: float | None = None
@@ -240,6 +250,23 @@ class Party:
     def _on_refused(self, message: dict[str, Any], _at: float) -> None:
         self._removed = True
         self._finish("refused", detail=message["reason"])
+
+    def _on_agreed(self, message: dict[str, Any], _at: float) -> None:
+        self._note_agreement(message)
+        if message["noted"]:
+            noted = agreement.sentence(message["noted"], self._names)
+            self._log.write(f"[e3: that may differ: {noted}]\n")
+
+    def _on_disagreed(self, message: dict[str, Any], _at: float) -> None:
+        self._removed = True
+        self._note_agreement(message)
+        how, reason = agreement.explain(message, self.seat.pid, self._names)
+        self._finish(how, detail=reason)
+
+    def _note_agreement(self, message: dict[str, Any]) -> None:
+        for address, count in message["strangers"].items():
+            times = "once" if count == 1 else f"{count} times"
+            self._log.write(f"[e3: {address}, no party's address, was turned away {times}]\n")
 
     def _on_exited(self, message: dict[str, Any], at: float) -> None:
         self._removed = True

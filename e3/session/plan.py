@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from e3.errors import ConfigurationError
 from e3.experiment import Program
@@ -14,11 +14,15 @@ BASE_PORT = PARTY_PORT
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:
-    """One party: its index, the name of its host, and where it listens on the overlay."""
+    """One party: its index, the name of its host, and where it listens on the overlay.
+
+    ``private`` are arguments of this party's program alone, which no other party learns.
+    """
 
     pid: int
     host: str
     endpoint: Endpoint
+    private: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

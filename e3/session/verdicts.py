@@ -43,8 +43,20 @@ EXIT_STATUS: dict[Verdict, int] = {
 }
 """For commands that run a session; 1 and 2 stay free for errors of the command itself."""
 
-How = Literal["exited", "refused", "gone", "flooded", "stopped"]
-"""An end: the program's own, not begun, host lost, output flooded, or ours to all others."""
+How = Literal["exited", "refused", "incompatible", "unreachable", "gone", "flooded", "stopped"]
+"""An end: the program's own, not begun, not agreed on (two), host lost, output flooded, or ours
+to all others."""
+
+
+NOT_AGREED = frozenset({"incompatible", "unreachable"})
+"""Ends before any program began; what they say is about all parties."""
+
+VERDICTS: dict[How, Verdict] = {
+    "incompatible": Verdict.INCOMPATIBLE,
+    "unreachable": Verdict.UNREACHABLE,
+    "gone": Verdict.UNREACHABLE,
+}
+"""What an end that no other explains makes of the session; `PARTY_FAILED` where not listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +94,8 @@ class End:
     @property
     def reason(self) -> str:
         """One sentence that names the party and what happened to it."""
+        if self.how in NOT_AGREED:
+            return self.detail
         detail = f": {self.detail}" if self.detail else ""
         if self.how == "refused":
             return f"{self.party} did not start{detail}"
@@ -125,7 +139,7 @@ def first_cause(ends: Sequence[End]) -> tuple[Verdict, str] | None:
     # where each blames another, the network between them is to blame: take the first
     end = min(causes or failures, key=lambda end: bool(end.lost))
     if not end.lost:
-        return (Verdict.UNREACHABLE if end.how == "gone" else Verdict.PARTY_FAILED), end.reason
+        return VERDICTS.get(end.how, Verdict.PARTY_FAILED), end.reason
     peers = [peer for peer in ends if peer.pid in end.lost]
     early = next((peer for peer in peers if peer.exit == 0), None)
     if early is not None:

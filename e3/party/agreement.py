@@ -1,0 +1,363 @@
+"""The agreement: before any program starts, the parties find out whether they run the same.
+
+The lower pid dials the higher one, at the very endpoint where MPyC will; both send their
+statement (`e3.party.statement`). A party that has those of all others compares; when all
+is equal it stops to accept, sends `AGREED` to everyone, and is done when it has that from
+everyone. So whoever starts MPyC then finds listeners that the agreement has left: its
+connections wait there for the MPyC of their party.
+
+Who speaks is decided by address, see `e3.party.identity`. Strangers are turned away unread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+
+from e3.party import frames
+from e3.party.fields import Statement, differences
+from e3.party.frames import AGREED, DIFFERS, STATEMENT, ForeignError
+from e3.party.identity import Addresses
+from e3.party.links import (
+    ATTEMPT_SECONDS,
+    CLOSED,
+    CLOSINGS,
+    GRACE_SECONDS,
+    HALF,
+    MESSAGE_SECONDS,
+    NO_ANSWER,
+    RETRY_SECONDS,
+    SPARE_LINKS,
+    STRANGERS,
+    BrokenOffError,
+    Kind,
+    Link,
+    Outcome,
+)
+from e3.party.protocol import Spec
+
+
+class Agreement:
+    """One party's part of it."""
+
+    def __init__(
+        self, spec: Spec, statement: Statement, listener: socket.socket | None, fd: int
+    ) -> None:
+        """Agree for party ``spec.pid``; ``fd`` is watched for words of the deployer."""
+        self._spec = spec
+        self._own = statement
+        self._listener = listener
+        self._peers = [pid for pid in range(len(spec.parties)) if pid != spec.pid]
+        self._addresses = Addresses(
+            spec.pid, [address for address, _ in spec.parties], spec.sources
+        )
+        self._statements: dict[int, Statement] = {spec.pid: statement}
+        self._links: dict[int, Link] = {}
+        """The connection over which each peer has stated, or is being dialled."""
+        self._nameless: list[Link] = []
+        """Accepted, and nothing stated yet."""
+        self._redial: dict[int, float] = dict.fromkeys(self._peers[spec.pid :], 0.0)
+        self._troubles: dict[int, tuple[Kind, str]] = {}
+        """What happened with a peer that has not stated."""
+        self._closed: dict[int, int] = {}
+        """How often in a row a peer that was dialled has closed without a word."""
+        self._called_off: int | None = None
+        self._strangers: dict[str, int] = {}
+        self._agreed: set[int] = set()
+        self._compared = False
+        self._until = time.monotonic() + spec.agree_seconds
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(fd, selectors.EVENT_READ)
+        self._fd = fd
+        if listener is not None:
+            listener.settimeout(0)
+            self._selector.register(listener, selectors.EVENT_READ, self._accept)
+
+    def run(self, hear: Callable[[], bool]) -> Outcome:
+        """Return the outcome; ``hear`` takes a word of the deployer, and returns whether to go on.
+
+        Every connection is closed then; the listener stays.
+        """
+        try:
+            while not self._is_over():
+                for key, _ in self._selector.select(self._pause()):
+                    if key.fd == self._fd:
+                        if not hear():
+                            return Outcome("stopped")
+                    elif key.fd in self._selector.get_map():  # not closed by an event before
+                        key.data()
+        except BrokenOffError as broken:
+            self._call_off()
+            found = differences(self._statements, must=True)
+            outcome = broken.outcome
+            return Outcome(
+                outcome.kind, outcome.peer, outcome.detail, found, strangers=self._strangers
+            )
+        finally:
+            self._close()
+        noted = differences(self._statements, must=False)
+        return Outcome("agreed", noted=noted, strangers=self._strangers)
+
+    def _is_over(self) -> bool:
+        """Do what is due now; return whether all parties agree."""
+        now = time.monotonic()
+        if now > self._until:
+            raise self._failure()
+        for link in [*self._links.values(), *self._nameless]:
+            if now > link.until:
+                self._expire(link)
+        for pid in [pid for pid, due in self._redial.items() if now >= due]:
+            del self._redial[pid]
+            self._dial(pid)
+        if not self._compared and len(self._statements) == len(self._spec.parties):
+            self._compare()
+        if not self._compared or len(self._agreed) < len(self._peers):
+            return False
+        return not any(link.outgoing for link in self._links.values())
+
+    def _pause(self) -> float:
+        """Return the seconds until something is due."""
+        links = [*self._links.values(), *self._nameless]
+        due = min([self._until, *self._redial.values(), *(link.until for link in links)])
+        return max(due - time.monotonic(), 0.0)
+
+    def _failure(self) -> BrokenOffError:
+        """Return why it failed when time is up."""
+        if differences(self._statements, must=True):
+            return BrokenOffError("incompatible")
+        if self._called_off is not None:
+            return BrokenOffError("incompatible", self._called_off, "found a difference")
+        for pid in self._peers:
+            if pid not in self._statements:
+                return BrokenOffError(*self._describe(pid))
+        missing = [pid for pid in self._peers if pid not in self._agreed]
+        return BrokenOffError("unreachable", missing[0], "never said whether it agrees")
+
+    def _describe(self, pid: int) -> tuple[Kind, int, str]:
+        """Return what is known about a peer that never stated."""
+        if pid in self._troubles:
+            kind, detail = self._troubles[pid]
+            return kind, pid, detail
+        link = self._links.get(pid)
+        if link is None:
+            return "unreachable", pid, "did not call"
+        if link.connecting:
+            return "unreachable", pid, NO_ANSWER
+        return "incompatible", pid, HALF if link.incoming else "accepts connections, says nothing"
+
+    def _compare(self) -> None:
+        """Compare with all others; from now on nobody is expected to dial this party but MPyC."""
+        self._compared = True
+        if differences(self._statements, must=True):
+            raise BrokenOffError("incompatible")
+        if self._listener is not None:
+            self._selector.unregister(self._listener)
+        for link in self._nameless[:]:
+            self._drop(link)
+        for link in [*self._links.values()]:
+            self._send(link, frames.pack(AGREED))
+
+    def _call_off(self) -> None:
+        """Tell everybody at once; who is not there any more need not know."""
+        for link in self._links.values():
+            if not link.connecting:
+                with contextlib.suppress(OSError):
+                    link.socket.send(link.outgoing + frames.pack(DIFFERS))
+
+    # Connections
+
+    def _dial(self, pid: int) -> None:
+        address, port = self._spec.parties[pid]
+        own, _ = self._spec.parties[self._spec.pid]
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        until = time.monotonic() + ATTEMPT_SECONDS
+        link = Link(connection, address, pid, until, connecting=True)
+        self._links[pid] = link
+        try:
+            if not self._addresses.hidden:
+                connection.bind((own, 0))  # peers decide by it who calls
+            connection.connect_ex((address, port))
+        except OSError as error:
+            self._lose(link, f"cannot be dialled: {error.strerror}")
+            return
+        self._selector.register(connection, selectors.EVENT_WRITE, partial(self._connected, link))
+
+    def _connected(self, link: Link) -> None:
+        code = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._lose(link, f"{NO_ANSWER} ({os.strerror(code)})")
+            return
+        link.connecting = False
+        link.until = self._until
+        self._selector.modify(link.socket, selectors.EVENT_READ, partial(self._act, link))
+        self._state(link)
+
+    def _accept(self) -> None:
+        try:
+            connection, source = self._listener.accept()  # type: ignore[union-attr]  # it called
+        except OSError:
+            return  # gone again
+        address = str(source[0])
+        if not self._addresses.admits(address):
+            connection.close()
+            if address in self._strangers or len(self._strangers) < STRANGERS:
+                self._strangers[address] = self._strangers.get(address, 0) + 1
+            return
+        connection.settimeout(0)
+        link = Link(connection, address, None, time.monotonic() + MESSAGE_SECONDS)
+        self._nameless.append(link)
+        self._selector.register(connection, selectors.EVENT_READ, partial(self._act, link))
+        if len(self._nameless) > len(self._peers) + SPARE_LINKS:
+            self._drop(self._nameless[0])
+
+    def _state(self, link: Link) -> None:
+        """Send this party's statement."""
+        link.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        claim = {"pid": self._spec.pid, "to": link.peer, "facts": dict(self._own)}
+        self._send(link, frames.pack(STATEMENT, json.dumps(claim).encode()))
+
+    def _send(self, link: Link, data: bytes = b"") -> None:
+        link.outgoing += data
+        try:
+            while link.outgoing:
+                del link.outgoing[: link.socket.send(link.outgoing)]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._lose(link, f"broke the connection ({error.strerror})")
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.outgoing else 0)
+        self._selector.modify(link.socket, events, partial(self._act, link))
+
+    def _act(self, link: Link) -> None:
+        """Write what is left to write, and read what has come."""
+        if link.outgoing:
+            self._send(link)
+        try:
+            data = link.socket.recv(frames.LIMIT_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(link, f"broke the connection ({error.strerror})")
+            return
+        if not data:
+            self._lose(link, HALF if link.incoming else CLOSED)
+            return
+        if not link.incoming and link.peer in self._statements:
+            link.until = time.monotonic() + MESSAGE_SECONDS
+        link.incoming += data
+        try:
+            while message := frames.unpack(link.incoming, len(self._spec.parties)):
+                link.until = self._until
+                self._take(link, *message)
+        except ForeignError as error:
+            self._blame(link, str(error))
+
+    # Messages
+
+    def _take(self, link: Link, kind: int, body: bytes) -> None:
+        if kind == STATEMENT:
+            self._take_statement(link, frames.decode(body))
+        elif link.peer is None or link.peer not in self._statements:
+            raise ForeignError("answered before it was asked")
+        elif kind == AGREED:
+            self._agreed.add(link.peer)
+        else:
+            self._called_off = link.peer
+            self._hurry()
+
+    def _take_statement(self, link: Link, claim: dict[str, object]) -> None:
+        pid, to, facts = claim.get("pid"), claim.get("to"), claim.get("facts")
+        if not isinstance(pid, int) or not isinstance(facts, dict) or not facts:
+            raise ForeignError("stated nothing")
+        if any(not isinstance(value, str | int | None) for value in facts.values()):
+            raise ForeignError("stated what nobody can compare")
+        if pid in self._statements and self._links.get(pid) is link:
+            raise ForeignError("stated twice")
+        wrong = self._addresses.fault(link.address, pid, link.peer)
+        if not wrong and to != self._spec.pid:
+            wrong = f"takes party {self._spec.pid} for party {to}"
+        if wrong:
+            raise ForeignError(wrong)
+        if link.peer is None:
+            link.peer = pid
+            self._nameless.remove(link)
+            if pid in self._links:  # it dials again: the connection before was broken for it
+                self._drop(self._links.pop(pid))
+            self._links[pid] = link
+            self._state(link)
+        self._statements[pid] = facts
+        self._troubles.pop(pid, None)
+        if differences(self._statements, must=True):
+            self._hurry()
+
+    def _hurry(self) -> None:
+        self._until = min(self._until, time.monotonic() + GRACE_SECONDS)
+
+    # Troubles
+
+    def _blame(self, link: Link, what: str) -> None:
+        """End it all because of what a party's address sent; a stranger's words are nothing."""
+        pid = self._who(link)
+        self._drop(link)
+        if pid is not None:
+            raise BrokenOffError("incompatible", pid, what)
+
+    def _expire(self, link: Link) -> None:
+        if link.connecting:
+            self._lose(link, NO_ANSWER)
+        elif link.incoming:
+            self._lose(link, HALF)
+        else:
+            self._lose(link, "connected and said nothing")
+
+    def _lose(self, link: Link, how: str) -> None:
+        """Note that a connection ended; the dialler tries again, within the limit."""
+        pid, called = self._who(link), link.peer is not None and not link.connecting
+        self._drop(link)
+        if pid is None or self._links.get(pid) not in {None, link}:
+            return
+        if self._compared and pid not in self._agreed:
+            raise BrokenOffError("unreachable", pid, f"{how} before it agreed")
+        if pid in self._agreed:
+            return
+        self._closed[pid] = self._closed.get(pid, 0) + 1 if how == CLOSED and called else 0
+        if self._closed[pid] == CLOSINGS and not self._addresses.hidden:
+            raise BrokenOffError("incompatible", pid, "hangs up on E3's agreement, as MPyC does")
+        if how == HALF:
+            self._troubles[pid] = ("incompatible", how)
+        elif self._troubles.get(pid, ("unreachable", ""))[0] == "unreachable":
+            self._troubles[pid] = ("unreachable", how)
+        if self._links.get(pid) is link:
+            del self._links[pid]
+            self._statements.pop(pid, None)
+        if pid > self._spec.pid:
+            self._redial[pid] = time.monotonic() + RETRY_SECONDS
+
+    def _who(self, link: Link) -> int | None:
+        """Return the party that has a link's address, None where that is not known."""
+        if link.peer is not None:
+            return link.peer
+        pids = self._addresses.parties_at(link.address)
+        return pids[0] if len(pids) == 1 else None
+
+    def _drop(self, link: Link) -> None:
+        if link.socket.fileno() >= 0:
+            if link.socket in self._selector.get_map():
+                self._selector.unregister(link.socket)
+            link.socket.close()
+        link.outgoing.clear()
+        if link in self._nameless:
+            self._nameless.remove(link)
+
+    def _close(self) -> None:
+        for link in [*self._links.values(), *self._nameless]:
+            self._drop(link)
+        self._selector.close()

@@ -1,0 +1,56 @@
+"""Who may speak for which party: decided by the address that a connection comes from.
+
+What an address proves is the overlay's to say (`e3.interfaces.Needs.addresses`): ``proven``
+where it authenticates members, ``claimed`` where anybody may use any address (there the
+same is checked, and keeps out mistakes, no forger), ``hidden`` where connections
+arrive from somewhere else, so that nothing can be checked.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+
+class Addresses:
+    """The parties' addresses, by pid."""
+
+    def __init__(self, pid: int, addresses: Sequence[str], sources: str) -> None:
+        """Decide for party ``pid``; ``sources`` is proven, claimed or hidden."""
+        self.pid = pid
+        self.hidden = sources == "hidden"
+        self._packed = [packed(address) for address in addresses]
+
+    def parties_at(self, address: str) -> list[int]:
+        """Return the other parties that have an address; none where it says nothing."""
+        if self.hidden:
+            return []
+        wanted = packed(address)
+        return [pid for pid, own in enumerate(self._packed) if own == wanted and pid != self.pid]
+
+    def admits(self, address: str) -> bool:
+        """Return whether a connection from there may come from a party at all."""
+        return self.hidden or bool(self.parties_at(address))
+
+    def fault(self, address: str, claimed: int, called: int | None = None) -> str:
+        """Return what is wrong with a claim to be a party, as words that follow a name; or nothing.
+
+        ``called`` is the party that was dialled, None for one that dialled this party.
+        """
+        if called is not None and claimed != called:
+            return f"claims to be party {claimed}, and has the address of party {called}"
+        if called is None and not 0 <= claimed < self.pid:
+            return f"claims to be party {claimed}, which does not call party {self.pid}"
+        if not self.hidden and packed(address) != self._packed[claimed]:
+            owners = " and ".join(f"party {pid}" for pid in self.parties_at(address)) or "no party"
+            return f"claims to be party {claimed} from {address}, the address of {owners}"
+        return ""
+
+
+def packed(address: str) -> bytes:
+    """Return an address in one form, however it is written; what is no address stays as it is."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.inet_pton(family, address.partition("%")[0])
+    except OSError:
+        return address.encode()

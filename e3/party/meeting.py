@@ -1,0 +1,85 @@
+"""The agreement as a step of the runner: the deployer is obeyed and told meanwhile."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Protocol
+
+from e3.party.agreement import Agreement
+from e3.party.fields import Groups, Value
+from e3.party.protocol import Exit, Spec, decode
+from e3.party.statement import make
+
+REPORTED_FIELDS = 8
+REPORTED_GROUPS = 8
+REPORTED_LENGTH = 200
+"""Of a report's differences: it must stay one line of moderate length, whatever peers state."""
+
+
+class Channel(Protocol):
+    """What is needed of the runner's line to the deployer."""
+
+    fd_in: int
+    over: bool
+    unread: list[bytes]
+
+    def say(self, kind: str, *, at: float | None = None, **fields: object) -> None:
+        """Send one event."""
+
+    def hear(self) -> list[bytes]:
+        """Return the lines that have come."""
+
+
+def meet(spec: Spec, folder: str, channel: Channel, listener: socket.socket | None) -> bool:
+    """Agree with the other parties; return whether the program is to start, and report."""
+    if len(spec.parties) == 1:
+        return True
+    channel.say("agreeing")
+    agreement = Agreement(spec, make(spec, folder), listener, channel.fd_in)
+
+    def hear() -> bool:
+        return obey(channel, channel.hear())
+
+    outcome = agreement.run(hear) if obey(channel, channel.unread) else None
+    channel.unread = []
+    if outcome is None or outcome.kind == "stopped":
+        never = Exit(exit=None, why="stop", seconds=0.0, written={}, strays=0)
+        channel.say("exited", **vars(never))
+        return False
+    if outcome.kind == "agreed":
+        channel.say("agreed", noted=reported(outcome.noted), strangers=outcome.strangers)
+        return True
+    channel.say(
+        "disagreed",
+        result=outcome.kind,
+        peer=outcome.peer,
+        detail=outcome.detail,
+        found=reported(outcome.found),
+        strangers=outcome.strangers,
+    )
+    return False
+
+
+def obey(channel: Channel, lines: list[bytes]) -> bool:
+    """Do what the deployer says; return whether to go on."""
+    for line in lines:
+        message = decode(line)
+        if message is not None and message["e3"] == "beat":
+            channel.say("alive")
+        elif message is not None and message["e3"] == "stop":
+            return False
+    return not channel.over
+
+
+def reported(found: Mapping[str, Groups]) -> dict[str, Groups]:
+    """Return differences as they are reported."""
+
+    def cut(value: Value) -> Value:
+        long = isinstance(value, str) and len(value) > REPORTED_LENGTH
+        return f"{str(value)[:REPORTED_LENGTH]}..." if long else value
+
+    return {
+        name[:REPORTED_LENGTH]: [(cut(value), pids) for value, pids in groups[:REPORTED_GROUPS]]
+        for name, groups in list(found.items())[:REPORTED_FIELDS]
+    }

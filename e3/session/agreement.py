@@ -1,0 +1,29 @@
+"""How an agreement went, in words: from what a party reports to one sentence."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from e3.party import fields
+from e3.session.verdicts import How
+
+
+def sentence(found: Mapping[str, Any], names: Mapping[int, str]) -> str:
+    """Say who differs in what, of a party's report; ``names`` are the hosts by pid."""
+    groups = {
+        str(name): [(value, [int(pid) for pid in pids]) for value, pids in values]
+        for name, values in found.items()
+    }
+    return fields.sentence(groups, names)
+
+
+def explain(report: Mapping[str, Any], reporter: int, names: Mapping[int, str]) -> tuple[How, str]:
+    """Return how an agreement ended that did not come about, and the sentence that says why."""
+    how: How = "unreachable" if report["result"] == "unreachable" else "incompatible"
+    found = sentence(report["found"], names)
+    peer = report["peer"]
+    if peer is None:
+        return how, found
+    host = names.get(peer, "no host")
+    seen = f"party {peer} ({host}) {report['detail']}"
+    reason = f"{seen}, as party {reporter} ({names[reporter]}) saw"
+    return how, f"{reason}; {found}" if found else reason
