@@ -1,0 +1,325 @@
+"""Headscale: Tailscale's clients with control server and relay on a host of our own."""
+
+import asyncio
+import hashlib
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import yaml
+
+from e3.errors import ConfigurationError, OverlayError
+from e3.interfaces import (
+    PARTY_PORT,
+    PROBE_PORT,
+    Authority,
+    File,
+    Host,
+    Needs,
+    Network,
+    PathClass,
+    Service,
+)
+from e3.overlays import tailscale
+from e3.overlays.tailscale import TIMEOUT_SECONDS
+
+SERVICE = "headscale"
+RELAY = "derper"
+CONFIGURATION = "/run/e3/headscale"
+SECRETS = "/var/lib/e3/headscale"
+SOCKET = f"{CONFIGURATION}/headscale.sock"
+USER = "e3"
+REGION = 900  # Tailscale leaves 900 to 999 to relays of one's own
+LAST_PARTY_PORT = PARTY_PORT + 9999
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headscale:
+    """WireGuard tunnels that our own control server arranges, with our own relay beside it.
+
+    Both run on the first public host; whoever controls that host decides who belongs. The relay
+    carries what it cannot read, and serves nobody whom the control server does not know. No
+    program talks to any server outside of the fleet. Configuration as documented in
+    github.com/juanfont/headscale, config-example.yaml.
+    """
+
+    needs: ClassVar[Needs] = Needs(
+        tools=("headscale", "tailscale"), public_host=True, tun=True, control_server=True
+    )
+
+    control_port: int = 8443
+    relay_port: int = 443
+    stun_port: int = 3478
+    port: int = 41_641
+    key_minutes: int = 5
+
+    def __post_init__(self) -> None:
+        """Reject values that the hosts would refuse."""
+        tailscale.check_ports({"control-port": self.control_port, "relay-port": self.relay_port})
+        tailscale.check_ports({"stun-port": self.stun_port, "port": self.port})
+        if not 1 <= self.key_minutes <= 60:  # noqa: PLR2004 - an hour
+            raise ConfigurationError(
+                f"e3:overlay-options: key-minutes is {self.key_minutes}; write a number from 1 "
+                "to 60"
+            )
+
+    def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
+        """Return nothing: Headscale gives addresses out of 100.64.0.0/10 as hosts log in."""
+        del names, previous
+        return {}
+
+    async def connect(
+        self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
+    ) -> Network:
+        """Serve from a public host, have each host log in there, and delete all other nodes.
+
+        When the server's host has left, another one takes over: then every host logs in anew
+        and gets a new address.
+        """
+        del authority
+        server = choose_server(hosts, previous)
+        certificate = await self._serve_relay(server)
+        digest = _fingerprint(certificate)
+        if previous and previous.memory.get("certificate") != digest:
+            # Another server, or the same one built anew: to it, all the identities are unknown.
+            await asyncio.gather(*map(tailscale.remove_client, hosts))
+        await asyncio.gather(
+            self._serve_control(server, certificate),
+            *(tailscale.run_client(h, port=self.port, certificate=certificate) for h in hosts),
+        )
+        nodes, *said = await asyncio.gather(_nodes(server), *map(tailscale.status, hosts))
+        known = {node["node_key"] for node in nodes}
+        joining = [
+            host
+            for host, each in zip(hosts, said, strict=True)
+            if not tailscale.logged_in(each) or _key(each) not in known
+        ]
+        if joining:
+            user = await _user(server)
+            await asyncio.gather(*(self._admit(host, server, user) for host in joining))
+            nodes, *said = await asyncio.gather(_nodes(server), *map(tailscale.status, hosts))
+        members = {_key(each) for each in said}
+        for node in nodes:
+            if node["node_key"] not in members:
+                await _headscale(
+                    server, "nodes", "delete", "--force", "--identifier", str(node["id"])
+                )
+        given = {h.name: tailscale.address(s) for h, s in zip(hosts, said, strict=True)}
+        if joining:
+            await tailscale.introduced(hosts, given)
+        return Network(addresses=given, memory={"server": server.name, "certificate": digest})
+
+    async def paths(
+        self, hosts: Sequence[Host], network: Network
+    ) -> Mapping[tuple[str, str], PathClass]:
+        """Ask each client for the present path to each other host."""
+        return await tailscale.paths(hosts, network)
+
+    async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
+        """Remove client, server and relay with all keys; what leaves alone is deleted by id.
+
+        The deletion is a part of the next `connect`, as the server need not be among ``hosts``;
+        the keys of a host are gone here and now.
+        """
+        del network
+
+        async def one(host: Host) -> None:
+            access = host.access
+            await tailscale.remove_client(host)
+            await access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
+            await access.stop(RELAY, timeout_seconds=TIMEOUT_SECONDS)
+            await access.run(["rm", "-rf", CONFIGURATION, SECRETS], timeout_seconds=TIMEOUT_SECONDS)
+
+        await asyncio.gather(*map(one, hosts))
+
+    async def _serve_relay(self, server: Host) -> str:
+        """Have the relay running; return the certificate that it made for its address."""
+        place = f"{SECRETS}/relay/{_file_name(server)}"
+        service = Service(
+            name=RELAY,
+            argv=(
+                f"{server.tools}/derper",
+                f"-a=:{self.relay_port}",
+                "-http-port=-1",
+                f"-stun-port={self.stun_port}",
+                "-home=blank",
+                "-certmode=manual",
+                f"-certdir={SECRETS}/relay",
+                f"-hostname={server.underlay}",
+                f"-c={SECRETS}/relay/derper.json",
+                f"-verify-client-url={self._url(server)}/verify",
+                "-verify-client-url-fail-open=false",
+            ),
+            environment={"SSL_CERT_FILE": f"{place}.crt"},
+            ready=("test", "-s", f"{place}.key"),
+        )
+        await server.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
+        files = await server.access.get([f"{place}.crt"], timeout_seconds=TIMEOUT_SECONDS)
+        return files[f"{place}.crt"].decode()
+
+    async def _serve_control(self, server: Host, certificate: str) -> None:
+        contents = {
+            "config.json": json.dumps(self.render(server), indent=1),
+            "policy.json": json.dumps(render_policy(), indent=1),
+            # JSON cannot hold the numbers that are keys here.
+            "relay.yaml": yaml.safe_dump(self.render_relay(server, certificate)),
+        }
+        files = [
+            File(path=f"{CONFIGURATION}/{name}", content=text.encode())
+            for name, text in contents.items()
+        ]
+        await server.access.put(files, timeout_seconds=TIMEOUT_SECONDS)
+        service = Service(
+            name=SERVICE,
+            argv=(*_program(server), "serve"),
+            ready=("test", "-S", SOCKET),
+            revision=hashlib.sha256(b"".join(file.content for file in files)).hexdigest(),
+        )
+        await server.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
+
+    async def _admit(self, host: Host, server: Host, user: str) -> None:
+        """Have a host log in with a key that serves once and soon expires."""
+        made = await _headscale(
+            server,
+            *("preauthkeys", "create", "--user", user),
+            *("--expiration", f"{self.key_minutes}m"),
+        )
+        await tailscale.log_in(host, control_url=self._url(server), auth_key=made["key"])
+
+    def _url(self, server: Host) -> str:
+        # https, as the client asks for the key of the server's Noise handshake in the clear:
+        # over http, whoever sits in between could answer with one of his own.
+        return f"https://{_bracketed(server)}:{self.control_port}"
+
+    def render(self, server: Host) -> dict[str, object]:
+        """Return the configuration of Headscale on ``server``; pure."""
+        place = f"{SECRETS}/relay/{_file_name(server)}"
+        return {
+            "server_url": self._url(server),
+            "listen_addr": f"[::]:{self.control_port}",
+            # Neither is used; names that cannot be resolved would keep Headscale from starting.
+            "metrics_listen_addr": "127.0.0.1:0",
+            "grpc_listen_addr": "127.0.0.1:0",
+            "grpc_allow_insecure": False,
+            "noise": {"private_key_path": f"{SECRETS}/noise.key"},
+            "tls_cert_path": f"{place}.crt",
+            "tls_key_path": f"{place}.key",
+            "prefixes": {"v4": "100.64.0.0/10", "allocation": "sequential"},
+            "derp": {
+                "server": {"enabled": False},
+                "urls": [],
+                "paths": [f"{CONFIGURATION}/relay.yaml"],
+                "auto_update_enabled": False,
+            },
+            "disable_check_updates": True,
+            "ephemeral_node_inactivity_timeout": "30m",
+            "database": {
+                "type": "sqlite",
+                "sqlite": {"path": f"{SECRETS}/db.sqlite", "write_ahead_log": True},
+            },
+            "log": {"format": "text", "level": "info"},
+            "policy": {"mode": "file", "path": f"{CONFIGURATION}/policy.json"},
+            "dns": {
+                "magic_dns": False,
+                "base_domain": "e3.internal",
+                "override_local_dns": False,
+                "nameservers": {"global": []},
+            },
+            "unix_socket": SOCKET,
+            "unix_socket_permission": "0700",
+            "logtail": {"enabled": False},
+            # Changes reach clients after this delay; its default, 800 ms, is made for thousands.
+            "tuning": {"batch_change_delay": "50ms"},
+        }
+
+    def render_relay(self, server: Host, certificate: str) -> dict[str, object]:
+        """Return the map of relays, which names the certificate of ours; pure."""
+        node = {
+            "name": f"{REGION}a",
+            "regionid": REGION,
+            "hostname": server.underlay,
+            "certname": f"sha256-raw:{_fingerprint(certificate)}",
+            "ipv4": "none" if ":" in server.underlay else server.underlay,
+            "ipv6": server.underlay if ":" in server.underlay else "none",
+            "stunport": self.stun_port,
+            "stunonly": False,
+            "derpport": self.relay_port,
+            "canport80": False,
+        }
+        return {
+            "regions": {
+                REGION: {
+                    "regionid": REGION,
+                    "regioncode": "e3",
+                    "regionname": f"Relay on {server.name}",
+                    "nodes": [node],
+                }
+            }
+        }
+
+
+def render_policy() -> dict[str, object]:
+    """Return who may reach whom: the stack's hosts each other, at the ports of sessions alone."""
+    ports = f"{PROBE_PORT},{PARTY_PORT}-{LAST_PARTY_PORT}"
+    return {
+        "acls": [
+            {"action": "accept", "proto": "tcp", "src": [f"{USER}@"], "dst": [f"{USER}@:{ports}"]}
+        ]
+    }
+
+
+def choose_server(hosts: Sequence[Host], previous: Network | None) -> Host:
+    """Return the host that serves: the one that did, else the first public one."""
+    public = [host for host in hosts if host.reachability == "public"]
+    if not public:
+        raise OverlayError(
+            "Headscale needs a host that the others can reach from outside, for its control server "
+            "and relay, and this fleet has none; make one host public, or choose tor or tailscale"
+        )
+    before = previous.memory.get("server") if previous else None
+    return next((host for host in public if host.name == before), public[0])
+
+
+def _fingerprint(certificate: str) -> str:
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+
+
+def _key(said: Mapping[str, Any]) -> str:
+    return str(said["Self"]["PublicKey"])
+
+
+def _file_name(server: Host) -> str:
+    """Return what derper makes of an address in the name of a file."""
+    return server.underlay.replace(":", "")
+
+
+def _bracketed(server: Host) -> str:
+    return f"[{server.underlay}]" if ":" in server.underlay else server.underlay
+
+
+def _program(server: Host) -> tuple[str, ...]:
+    return f"{server.tools}/headscale", "--config", f"{CONFIGURATION}/config.json"
+
+
+async def _user(server: Host) -> str:
+    """Return the number of the stack's one user, made if it is not there."""
+    users = await _headscale(server, "users", "list") or []
+    if not users:
+        users = [await _headscale(server, "users", "create", USER)]
+    return str(users[0]["id"])
+
+
+async def _nodes(server: Host) -> list[dict[str, Any]]:
+    return await _headscale(server, "nodes", "list") or []
+
+
+async def _headscale(server: Host, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the answer of Headscale's own command line, which reaches it by a socket of root's."""
+    argv = [*_program(server), "--output", "json", *arguments]
+    done = await server.access.run(argv, timeout_seconds=TIMEOUT_SECONDS)
+    if done.exit:
+        reason = (done.stderr + done.stdout).decode(errors="replace").strip()
+        raise OverlayError(f"headscale {arguments[0]} {arguments[1]} on {server.name}: {reason}")
+    return json.loads(done.stdout)

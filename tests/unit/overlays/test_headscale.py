@@ -1,0 +1,96 @@
+"""Headscale's configuration as data, and what both kinds of control server refuse."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from e3.errors import ConfigurationError, OverlayError
+from e3.experiment import Choice
+from e3.interfaces import Network
+from e3.overlays import OVERLAYS
+from e3.overlays.headscale import Headscale, choose_server, render_policy
+from e3.overlays.tailscale import Tailscale
+from e3.registry import build
+from tests.hosts import host
+
+CASES = sorted(Path("tests/cases/headscale").glob("*.json"))
+NOTHING = (
+    f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(b'').decode()}\n-----END CERTIFICATE-----\n"
+)
+
+
+def look_up(rendered: object, path: str) -> object:
+    value: Any = rendered
+    for part in path.split("."):
+        value = value[int(part)] if part.isdigit() else value[part]
+    return value
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_configuration(path: Path) -> None:
+    case = json.loads(path.read_text())
+    hosts = [host(name, underlay) for name, underlay in case["hosts"].items()]
+    overlay = msgspec.convert(case["options"], Headscale)
+    server = choose_server(hosts, None)
+    assert server.name == case["server"]
+    rendered = {"config": overlay.render(server), "relay": overlay.render_relay(server, NOTHING)}
+    for file, expected in case["expected"].items():
+        for place, value in expected.items():
+            assert look_up(rendered[file], place) == value, f"{file}: {place}"
+
+
+def test_the_policy_admits_the_stacks_hosts_to_session_ports_alone() -> None:
+    (rule,) = msgspec.convert(render_policy(), dict[str, list[dict[str, object]]])["acls"]
+    assert rule == {
+        "action": "accept",
+        "proto": "tcp",
+        "src": ["e3@"],
+        "dst": ["e3@:11299,11365-21364"],
+    }
+
+
+def test_the_server_stays_where_it_is() -> None:
+    hosts = [host("ams3-0", "198.18.0.2"), host("nyc3-0", "198.18.4.2")]
+    before = Network(addresses={}, memory={"server": "nyc3-0"})
+    assert choose_server(hosts, before).name == "nyc3-0"
+    assert choose_server(hosts[:1], before).name == "ams3-0"
+
+
+def test_a_fleet_without_a_public_host_is_refused() -> None:
+    with pytest.raises(OverlayError, match="control server and relay, and this fleet has none"):
+        choose_server([], None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"port": 0}, "port is 0; write a number from 1 to 65535"),
+        ({"control_port": 443}, "control-port, relay-port must differ; they are 443, 443"),
+        ({"stun_port": 41_641}, "stun-port, port must differ"),
+        ({"key_minutes": 61}, "key-minutes is 61; write a number from 1 to 60"),
+        ({"derp": 1}, "headscale has no option 'derp'; it has: control-port, relay-port"),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        build(OVERLAYS, Choice(name="headscale", options=options), key="overlay")
+
+
+def test_tailscale_without_a_key_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    overlay = Tailscale(auth_key_file=str(tmp_path / "key"))
+    with pytest.raises(ConfigurationError, match=r"auth-key-file is .*: No such file.* headscale"):
+        overlay.assign(["ams3-0"], None)
+    (tmp_path / "key").write_text("\n")
+    with pytest.raises(ConfigurationError, match="which is empty"):
+        overlay.assign(["ams3-0"], None)
+    (tmp_path / "key").write_text("tskey-auth-x\n")
+    assert overlay.assign(["ams3-0"], None) == {}
+
+
+def test_tailscale_asks_its_control_server_over_tls() -> None:
+    with pytest.raises(ConfigurationError, match="control-url is 'http://x'; write an https://"):
+        Tailscale(control_url="http://x")
