@@ -3,10 +3,14 @@
 from collections.abc import Callable, Mapping
 
 from e3.interfaces import Overlay
+from e3.overlays.headscale import Headscale
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
+from e3.overlays.tailscale import Tailscale
 
 OVERLAYS: Mapping[str, Callable[..., Overlay]] = {
+    "headscale": Headscale,
     "nebula": Nebula,
     "plain": Plain,
+    "tailscale": Tailscale,
 }
