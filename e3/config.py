@@ -12,11 +12,12 @@ import shlex
 from collections.abc import Mapping
 from itertools import combinations_with_replacement
 from pathlib import Path
+from typing import get_args
 
 import pulumi
 
 from e3.errors import ConfigurationError
-from e3.experiment import Choice, Experiment
+from e3.experiment import Choice, Experiment, Reachability
 from e3.session.programs import load
 
 KEYS = (
@@ -24,6 +25,7 @@ KEYS = (
     "deadline-seconds",
     "fleet",
     "latency-ms",
+    "nats",
     "overlay",
     "overlay-options",
     "parties",
@@ -42,6 +44,8 @@ REGIONS = 100
 """The lab's range, 198.18.0.0/15, has room for 128 regions."""
 
 LATENCY_MS = 10_000.0
+
+NATS: Mapping[str, Reachability] = {kind: kind for kind in get_args(Reachability)}
 
 
 def read() -> Experiment:
@@ -81,6 +85,7 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
         fleet=Choice(name=values.get("fleet", "lab")),
         regions=regions,
         latency_ms=_latency(_object(values, "latency-ms", {}), regions),
+        nats=_nats(_object(values, "nats", {}), regions),
         overlay=Choice(
             name=values.get("overlay", "nebula"),
             options={
@@ -178,6 +183,29 @@ def _latency(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[tupl
                 )
         latency[min(first, second), max(first, second)] = _milliseconds(pair, value)
     return latency
+
+
+def _nats(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str, Reachability]:
+    """Return the class of each host that is not public; a host's own goes before its region's."""
+    region_of = {f"{name}-{i}": name for name, count in regions.items() for i in range(count)}
+    for name, value in raw.items():
+        if name not in regions and name not in region_of:
+            raise ConfigurationError(
+                f"e3:nats: {name!r} is neither a region nor a host of e3:regions; write one of "
+                f"{', '.join(regions)}, or a host such as {min(region_of)}"
+            )
+        if value == "ipv6-only":
+            raise ConfigurationError(
+                f"e3:nats: {name} is 'ipv6-only', but the lab's underlay has IPv4 alone; "
+                f"choose one of {', '.join(NATS)}"
+            )
+        if not isinstance(value, str) or value not in NATS:
+            raise ConfigurationError(
+                f"e3:nats: {name} is {value!r}; choose one of {', '.join(NATS)}"
+            )
+    asked = {host: raw.get(host, raw.get(region)) for host, region in region_of.items()}
+    found = {host: NATS[str(kind)] for host, kind in asked.items() if kind is not None}
+    return {host: kind for host, kind in found.items() if kind != "public"}
 
 
 def _milliseconds(pair: str, value: object) -> float:

@@ -7,6 +7,24 @@ only place that makes an `Experiment`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+Reachability = Literal[
+    "public",
+    "full-cone",
+    "port-restricted",
+    "symmetric",
+    "cgnat",
+    "udp-blocked",
+    "tcp-443-only",
+]
+"""What stands between a host and the others; e3/lab/nat.py has each class in terms of RFC 4787.
+
+Anybody can open a connection to a ``public`` host. All others can be answered only:
+``full-cone`` from anywhere, at a UDP port from which they sent; ``port-restricted``, the usual home
+router, by whom they sent to; ``symmetric`` the same, with a port for each destination; ``cgnat``
+is a home router behind the carrier's; two firewalls let TCP pass only, or port 443 only.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +59,16 @@ class Experiment:
     """One stack: its hosts, how they are joined, and what they compute.
 
     ``regions`` maps a region to its number of hosts; ``latency_ms`` overrides round-trip
-    times in milliseconds by pair of regions, each pair in alphabetical order. ``parties`` is
-    the number of parties, at most one a host; ``trigger`` any text, a new one runs
-    the session again.
+    times in milliseconds by pair of regions, each pair in alphabetical order. ``nats`` is
+    the class of each host that is not public. ``parties`` is the number of parties, at most one
+    a host; ``trigger`` any text, a new one runs the session again.
     """
 
     stack: str
     fleet: Choice
     regions: Mapping[str, int]
     latency_ms: Mapping[tuple[str, str], float]
+    nats: Mapping[str, Reachability] = field(default_factory=dict)
     overlay: Choice
     program: Program
     parties: int
@@ -64,3 +83,8 @@ class Experiment:
         return tuple(
             f"{region}-{i}" for region, count in self.regions.items() for i in range(count)
         )
+
+    @property
+    def reachability(self) -> Mapping[str, Reachability]:
+        """What stands between each host and the others, in the order of `host_names`."""
+        return {name: self.nats.get(name, "public") for name in self.host_names}

@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
+from e3.experiment import Reachability
+
 PathClass = Literal["direct", "relayed", "none"]
 """How two hosts reach each other."""
 
@@ -22,9 +24,6 @@ PROBE_PORT = 11_299
 
 PARTY_PORT = 11_365
 """MPyC's own: party i listens at PARTY_PORT + i, at its host's overlay address."""
-
-Reachability = Literal["public"]
-"""Who can open a connection to a host from outside of its own network."""
 
 
 @dataclass(frozen=True, kw_only=True)

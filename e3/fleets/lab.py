@@ -45,6 +45,7 @@ class LabFleet:
                     lab=lab.id,
                     folder=lab.folder,
                     region=name,
+                    nat=experiment.reachability[f"{name}-{index}"],
                     opts=ResourceOptions(parent=region),
                 )
                 for index in range(count)

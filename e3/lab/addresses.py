@@ -1,7 +1,8 @@
 """Who has which underlay address: 198.18.0.0/15 (RFC 2544), one /22 a region.
 
 Pure. An address is remembered by the host's name, so that a host that is made anew gets
-its old one, and no host's address moves when others come and go.
+its old one, and no host's address moves when others come and go. Behind a NAT the address is
+the NAT's, and from it follow the private ones: no two networks of a lab have the same.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from ipaddress import IPv4Address, IPv4Network
 from e3.errors import LabError
 
 LAB_NETWORK = IPv4Network("198.18.0.0/15")
+HOMES = IPv4Network("172.16.0.0/12")  # RFC 1918; overlays take their ranges from 10.0.0.0/8
+CARRIERS = IPv4Network("100.64.0.0/10")  # RFC 6598: between a carrier's NAT and its customers'
 REGION_PREFIX = 22
 HOST_BITS = 32 - REGION_PREFIX
 MOST_REGIONS = 1 << (REGION_PREFIX - LAB_NETWORK.prefixlen)
@@ -20,6 +23,30 @@ def region_network(index: int) -> IPv4Network:
     """Return the network of the region with that index."""
     base = int(LAB_NETWORK.network_address) + (index << HOST_BITS)
     return IPv4Network((base, REGION_PREFIX))
+
+
+def home_network(outside: IPv4Address) -> IPv4Network:
+    """Return the network, a /29, behind the home router that has this address outside.
+
+    Behind a carrier's NAT it is the one that the carrier's own address would have.
+    """
+    if outside in CARRIERS:
+        step = 1 << (LAB_NETWORK.prefixlen - CARRIERS.prefixlen)
+        carrier = (int(outside) - int(CARRIERS.network_address)) // step
+        outside = LAB_NETWORK.network_address + carrier
+    return _behind(outside, HOMES)
+
+
+def carrier_network(outside: IPv4Address) -> IPv4Network:
+    """Return the network, a /27, behind the carrier's NAT that has this address outside."""
+    return _behind(outside, CARRIERS)
+
+
+def _behind(outside: IPv4Address, span: IPv4Network) -> IPv4Network:
+    """Return the part of ``span`` that belongs to an address of the lab, to no other one."""
+    bits = LAB_NETWORK.prefixlen - span.prefixlen
+    index = int(outside) - int(LAB_NETWORK.network_address)
+    return IPv4Network((int(span.network_address) + (index << bits), 32 - bits))
 
 
 @dataclass

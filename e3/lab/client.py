@@ -22,6 +22,7 @@ from e3.access.environment import ENVIRONMENT
 from e3.access.identity import ProcessIdentity, identify
 from e3.access.namespace import NamespaceAccess
 from e3.errors import LabError
+from e3.experiment import Reachability
 from e3.lab import wire
 from e3.lab.links import MOST_DELAY_MS, Link, Pair
 from e3.lab.userspace import require_tools
@@ -37,11 +38,12 @@ LEFT_BY_A_LAB = ("lab.sock", "lab.pid", "hosts", "resolv.conf")
 
 @dataclass(frozen=True, kw_only=True)
 class HostHandle:
-    """A host of a lab: its first process, and the address at which its lab knows it."""
+    """A host of a lab: its first process, its own address, and what stands before it."""
 
     name: str
     region: str
     underlay: str
+    reachability: Reachability
     identity: ProcessIdentity
     in_user_namespace: bool
 
@@ -75,13 +77,21 @@ class Lab:
         """Have no region of that name, nor hosts in it."""
         self._ask({"verb": "remove_region", "name": name})
 
-    def add_host(self, name: str, region: str) -> HostHandle:
+    def add_host(self, name: str, region: str, reachability: Reachability = "public") -> HostHandle:
         """Make a host; one of that name that exists is replaced."""
-        return self.add_hosts([(name, region)])[0]
+        return self.add_hosts([(name, region)], {name: reachability})[0]
 
-    def add_hosts(self, hosts: Sequence[tuple[str, str]]) -> list[HostHandle]:
-        """Make hosts, each given by name and region; those that exist are replaced."""
-        answer = self._ask({"verb": "add_hosts", "hosts": [list(host) for host in hosts]})
+    def add_hosts(
+        self,
+        hosts: Sequence[tuple[str, str]],
+        nats: Mapping[str, Reachability] | None = None,
+    ) -> list[HostHandle]:
+        """Make hosts, each given by name and region; those that exist are replaced.
+
+        ``nats`` is the class of each host that is not public, which gets a NAT of its own.
+        """
+        rows = [[name, region, (nats or {}).get(name, "public")] for name, region in hosts]
+        answer = self._ask({"verb": "add_hosts", "hosts": rows})
         return [self._handle(values) for values in answer["hosts"]]
 
     def remove_host(self, name: str) -> None:
@@ -134,6 +144,7 @@ class Lab:
             name=values["name"],
             region=values["region"],
             underlay=values["underlay"],
+            reachability=values["reachability"],
             identity=identity,
             in_user_namespace=values["in_user_namespace"],
         )

@@ -19,7 +19,7 @@ from e3.errors import LabError
 from e3.lab import linux, measurement, wire
 from e3.lab.host import Surroundings
 from e3.lab.links import Link
-from e3.lab.state import LabState, is_running
+from e3.lab.state import LabState, Wanted, is_running
 from e3.lab.userspace import enter_namespaces
 
 LOG = "lab.log"
@@ -102,7 +102,7 @@ class Server:
         return {}
 
     def _add_hosts(self, request: dict[str, Any]) -> dict[str, Any]:
-        made = self._state.add_hosts([(name, region) for name, region in request["hosts"]])
+        made = self._state.add_hosts([Wanted(*host) for host in request["hosts"]])
         return {"hosts": [self._state.describe_host(resident) for resident in made]}
 
     def _remove_hosts(self, request: dict[str, Any]) -> dict[str, Any]:

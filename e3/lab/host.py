@@ -7,7 +7,7 @@ system of its own, bounded. The lab's folder holds what all hosts share (hosts, 
 import os
 import select
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,21 +41,42 @@ class Surroundings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What makes one host itself.
+class Cable:
+    """The one cable by which a host, or a NAT, hangs on a router.
 
-    ``router`` is the descriptor of the network namespace at which the host's cable ends, as an
+    ``router`` is the descriptor of the network namespace at which the cable ends, as an
     interface named ``port``; ``gateway`` is who answers there. It is the region's router, or
-    may be one of the host's own.
+    a NAT (`e3.lab.nat`).
     """
 
-    name: str
     address: str
     mac: str
     gateway: str
     gateway_mac: str
     port: str
     router: int
+
+    def lay(self, device: str) -> None:
+        """Connect the present network namespace, by an interface named ``device``."""
+        run_ip(
+            f"link set lo up\n"
+            f"link add {device} address {self.mac} type veth"
+            f" peer name {self.port} netns /proc/self/fd/{self.router}\n"
+            f"addr add {self.address}/32 dev {device}\n"
+            f"link set {device} up\n"
+            f"route add {self.gateway} dev {device} scope link\n"
+            f"neigh add {self.gateway} lladdr {self.gateway_mac} dev {device} nud permanent\n"
+            f"route add default via {self.gateway} dev {device}\n",
+            self.router,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What makes one host itself: its name, and where it hangs."""
+
+    name: str
+    cable: Cable
 
 
 @dataclass(frozen=True)
@@ -172,27 +193,25 @@ def _join_network(plan: Plan, surroundings: Surroundings) -> None:
             "net/ipv4/tcp_wmem": f"4096 65536 {TCP_BUFFER_BYTES}",
         }
     )
-    run_ip(
-        f"link set lo up\n"
-        f"link add eth0 address {plan.mac} type veth"
-        f" peer name {plan.port} netns /proc/self/fd/{plan.router}\n"
-        f"addr add {plan.address}/32 dev eth0\n"
-        f"link set eth0 up\n"
-        f"route add {plan.gateway} dev eth0 scope link\n"
-        f"neigh add {plan.gateway} lladdr {plan.gateway_mac} dev eth0 nud permanent\n"
-        f"route add default via {plan.gateway} dev eth0\n",
-        plan.router,
-    )
+    plan.cable.lay("eth0")
     # an overlay's own interface may want IPv6
     write_sysctls({"net/ipv6/conf/default/disable_ipv6": "0"})
 
 
 def run_ip(commands: str, *descriptors: int, force: bool = False) -> None:
     """Run ip(8) over ``commands``, one a line; ``force`` goes on after one that fails."""
-    batch = ["ip", *(["-force"] if force else []), "-batch", "-"]
+    _run(["ip", *(["-force"] if force else []), "-batch", "-"], commands, *descriptors, force=force)
+
+
+def run_nft(ruleset: str) -> None:
+    """Load ``ruleset`` by nft(8), all of it or nothing."""
+    _run(["nft", "-f", "-"], ruleset)
+
+
+def _run(argv: Sequence[str], text: str, *descriptors: int, force: bool = False) -> None:
     done = subprocess.run(
-        batch,
-        input=commands.encode(),
+        argv,
+        input=text.encode(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         pass_fds=descriptors,
@@ -200,7 +219,7 @@ def run_ip(commands: str, *descriptors: int, force: bool = False) -> None:
         timeout=60,
     )
     if done.returncode and not force:
-        raise LabError(f"ip: {done.stderr.decode().strip()}")
+        raise LabError(f"{argv[0]}: {done.stderr.decode().strip()}")
 
 
 def write_sysctls(values: Mapping[str, str]) -> None:

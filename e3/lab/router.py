@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from e3.errors import PlatformError
 from e3.lab import linux
 from e3.lab.addresses import LAB_NETWORK, REGION_PREFIX, RegionAddresses
-from e3.lab.host import Plan, run_ip, write_sysctls
+from e3.lab.host import Cable, run_ip, write_sysctls
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x1, 0x1000, 0x4000
@@ -64,13 +64,13 @@ class Router:
             )
         return cls(region, addresses, network, tun)
 
-    def plug_in(self, plans: Iterable[Plan]) -> None:
-        """Connect the cables of new hosts to the bridge."""
+    def plug_in(self, cables: Iterable[Cable]) -> None:
+        """Connect the cables of new hosts and NATs to the bridge."""
         commands = [
-            f"link set {plan.port} master br0 up\n"
-            f"link set {plan.port} type bridge_slave isolated on\n"
-            f"neigh replace {plan.address} lladdr {plan.mac} dev br0 nud permanent\n"
-            for plan in plans
+            f"link set {cable.port} master br0 up\n"
+            f"link set {cable.port} type bridge_slave isolated on\n"
+            f"neigh replace {cable.address} lladdr {cable.mac} dev br0 nud permanent\n"
+            for cable in cables
         ]
         with linux.inside_network(self.network):
             run_ip("".join(commands))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e3.errors import LabError
-from e3.lab import linux
+from e3.errors import LabError, PlatformError
+from e3.experiment import Reachability
+from e3.lab import linux, nat
 from e3.lab.addresses import MOST_REGIONS, RegionAddresses
-from e3.lab.host import Newborn, Plan, Surroundings, fork
+from e3.lab.host import Cable, Newborn, Plan, Surroundings, fork
 from e3.lab.links import Link, Links, Pair
 from e3.lab.names import Names, check_name
 from e3.lab.router import Router, mac, set_straight
@@ -23,12 +25,57 @@ BIRTH_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Resident:
-    """A host of the lab: its plan, region and first process."""
+class Wanted:
+    """A host to be made."""
 
-    plan: Plan
+    name: str
     region: str
+    reachability: Reachability
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a host is to stand: its cable to the region's router, and the NATs between."""
+
+    wanted: Wanted
+    cable: Cable
+    nats: Sequence[nat.Nat]
+
+    @property
+    def plan(self) -> Plan:
+        """The host, on the innermost of the NATs."""
+        cable = self.nats[-1].client if self.nats else self.cable
+        return Plan(name=self.wanted.name, cable=cable)
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A host of the lab: its site, and its first process."""
+
+    site: Site
     pid: int
+
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return self.site.wanted.name
+
+    @property
+    def region(self) -> str:
+        """The host's region."""
+        return self.site.wanted.region
+
+    @property
+    def address(self) -> str:
+        """The host's own address, a private one behind a NAT."""
+        return self.site.plan.cable.address
+
+    @property
+    def outpost(self) -> tuple[str, str]:
+        """Network namespace and address of what stands on the region's network."""
+        nats = self.site.nats
+        place = f"/proc/self/fd/{nats[0].network}" if nats else f"/proc/{self.pid}/ns/net"
+        return place, self.site.cable.address
 
 
 class LabState:
@@ -81,14 +128,11 @@ class LabState:
         self._links.set(source, target, link)
         self._link([(source, target)])
 
-    def add_hosts(self, wanted: Sequence[tuple[str, str]]) -> list[Resident]:
-        """Make hosts, each a name and its region; one of that name that exists is replaced."""
-        for name, region in wanted:
-            check_name("host", name)
-            if region not in self._routers:
-                known = ", ".join(sorted(self._routers)) or "none"
-                raise LabError(f"host {name}: the lab has no region {region!r}; it has: {known}")
-        self.remove_hosts([name for name, _ in wanted])
+    def add_hosts(self, wanted: Sequence[Wanted]) -> list[Resident]:
+        """Make hosts; one of that name that exists is replaced."""
+        for host in wanted:
+            self._check(host)
+        self.remove_hosts([host.name for host in wanted])
         made: list[Resident] = []
         for start in range(0, len(wanted), BATCH):
             made += self._bear(wanted[start : start + BATCH])
@@ -101,14 +145,16 @@ class LabState:
             _kill(resident.pid)
         for resident in leaving:
             _bury(resident.pid)
-            self._routers[resident.region].addresses.release(resident.plan.name)
-        self._names.remove(resident.plan.name for resident in leaving)
+            nat.close(resident.site.nats)
+            self._routers[resident.region].addresses.release(resident.name)
+        self._names.remove(resident.name for resident in leaving)
 
     def reap(self) -> None:
         """Take note of hosts that died by themselves; raise `LabError` if the WAN did."""
         for resident in [r for r in self._hosts.values() if not is_running(r.pid)]:
-            del self._hosts[resident.plan.name]
-            _log(f"host {resident.plan.name} died")
+            del self._hosts[resident.name]
+            nat.close(resident.site.nats)
+            _log(f"host {resident.name} died")
         if not is_running(self.wan.pid):
             raise LabError("the lab's WAN died")
 
@@ -136,10 +182,11 @@ class LabState:
     def describe_host(self, resident: Resident) -> dict[str, Any]:
         """Return a host as JSON values."""
         return {
-            "name": resident.plan.name,
+            "name": resident.name,
             "region": resident.region,
             "pid": resident.pid,
-            "underlay": resident.plan.address,
+            "underlay": resident.address,
+            "reachability": resident.site.wanted.reachability,
             "in_user_namespace": self._surroundings.in_user_namespace,
         }
 
@@ -148,7 +195,7 @@ class LabState:
         found: dict[str, list[tuple[str, str]]] = {}
         for name, router in self._routers.items():
             hosts = [r for r in self._hosts.values() if r.region == name][:2]
-            found[name] = [(f"/proc/{r.pid}/ns/net", r.plan.address) for r in hosts] or [
+            found[name] = [resident.outpost for resident in hosts] or [
                 (f"/proc/self/fd/{router.network}", str(router.addresses.gateway))
             ]
         return found
@@ -183,32 +230,55 @@ class LabState:
                 plain = self._links.link(a, b).is_plain and self._links.link(b, a).is_plain
                 set_straight(routers[a], routers[b], straight=plain)
 
-    def _bear(self, wanted: Sequence[tuple[str, str]]) -> list[Resident]:
-        newborns: list[tuple[str, Newborn]] = []
+    def _check(self, host: Wanted) -> None:
+        check_name("host", host.name)
+        if host.region not in self._routers:
+            known = ", ".join(sorted(self._routers)) or "none"
+            raise LabError(
+                f"host {host.name}: the lab has no region {host.region!r}; it has: {known}"
+            )
+        if host.reachability not in nat.BOXES:
+            known = ", ".join(nat.BOXES)
+            raise LabError(
+                f"host {host.name}: the lab has no NAT {host.reachability!r}; it has: {known}"
+            )
+        if nat.BOXES[host.reachability] and shutil.which("nft") is None:
+            raise PlatformError(
+                f"host {host.name}: a NAT needs nft; run `sudo apt-get install nftables`"
+            )
+
+    def _bear(self, wanted: Sequence[Wanted]) -> list[Resident]:
+        sites: list[Site] = []
+        newborns: list[Newborn] = []
         try:
-            for name, region in wanted:
-                newborn = fork(self._plan(name, region), self._surroundings, self._daemon)
-                newborns.append((region, newborn))
-            for _, newborn in newborns:
+            for host in wanted:
+                sites.append(self._site(host))
+                newborns.append(fork(sites[-1].plan, self._surroundings, self._daemon))
+            for newborn in newborns:
                 newborn.wait(BIRTH_SECONDS)
-            for region in {region for region, _ in newborns}:
-                self._routers[region].plug_in(n.plan for r, n in newborns if r == region)
+            for region in {host.region for host in wanted}:
+                cables = [site.cable for site in sites if site.wanted.region == region]
+                self._routers[region].plug_in(cables)
+            for site in sites:
+                if site.nats:
+                    site.nats[-1].plug_in()
         except BaseException:
-            for _, newborn in newborns:
+            for newborn in newborns:
                 _kill(newborn.pid)
                 _bury(newborn.pid)
+            for site in sites:
+                nat.close(site.nats)
             raise
-        made = [Resident(newborn.plan, region, newborn.pid) for region, newborn in newborns]
-        self._hosts |= {resident.plan.name: resident for resident in made}
-        self._names.add((resident.plan.name, resident.plan.address) for resident in made)
+        made = [Resident(site, n.pid) for site, n in zip(sites, newborns, strict=True)]
+        self._hosts |= {resident.name: resident for resident in made}
+        self._names.add((resident.name, resident.address) for resident in made)
         return made
 
-    def _plan(self, name: str, region: str) -> Plan:
-        router = self._routers[region]
-        address = router.addresses.take(name)
+    def _site(self, host: Wanted) -> Site:
+        router = self._routers[host.region]
+        address = router.addresses.take(host.name)
         self._ports += 1  # never the name of a cable that the kernel is still removing
-        return Plan(
-            name=name,
+        cable = Cable(
             address=str(address),
             mac=mac(address),
             gateway=str(router.addresses.gateway),
@@ -216,6 +286,7 @@ class LabState:
             port=f"h{self._ports}",
             router=router.network,
         )
+        return Site(host, cable, nat.stand_between(host.reachability, cable))
 
 
 def _kill(pid: int) -> None:

@@ -10,6 +10,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 
 from e3.access import host_from_properties, host_to_properties
 from e3.access.namespace import NamespaceAccess
+from e3.experiment import Reachability
 from e3.interfaces import Host
 from e3.lab import client
 
@@ -22,13 +23,13 @@ class HostProvider(ResourceProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make the host; one of that name that nobody recorded is replaced."""
         lab = client.Lab(Path(props["folder"]))
-        made = lab.add_host(props["host"], props["region"])
+        made = lab.add_host(props["host"], props["region"], props["nat"])
         host = Host(
             name=made.name,
             region=made.region,
             system=f"{platform.machine()}-linux",
             underlay=made.underlay,
-            reachability="public",
+            reachability=made.reachability,
             python=str(client.PROJECT / ".venv" / "bin" / "python"),
             tools=str(TOOLS),
             access=made.access,
@@ -40,7 +41,8 @@ class HostProvider(ResourceProvider):
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
         """Make the host anew when it has died since, or in another lab."""
         del id
-        replaces = [key for key in ("lab", "host", "region") if olds[key] != news[key]]
+        inputs = ("lab", "host", "region", "nat")
+        replaces = [key for key in inputs if olds.get(key) != news[key]]
         if not _alive(olds):
             replaces.append("made")
         return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
@@ -66,19 +68,27 @@ class LabHost(Resource, module="e3", name="Host"):
 
     made: Output[Mapping[str, Any]]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a host is made of, by keyword
         self,
         name: str,
         *,
         lab: Input[str],
         folder: Input[str],
         region: str,
+        nat: Reachability,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare host ``name`` in ``region``."""
+        """Declare host ``name`` in ``region``; ``nat`` is what stands between."""
         super().__init__(
             HostProvider(),
             name,
-            {"lab": lab, "folder": folder, "host": name, "region": region, "made": None},
+            {
+                "lab": lab,
+                "folder": folder,
+                "host": name,
+                "region": region,
+                "nat": nat,
+                "made": None,
+            },
             opts,
         )

@@ -68,7 +68,7 @@ async def use(host):
 try:
     for region in "ab":
         lab.add_region(region)
-    hosts = lab.add_hosts([("a-0", "a"), ("a-1", "a"), ("b-0", "b")])
+    hosts = lab.add_hosts([("a-0", "a"), ("a-1", "a"), ("b-0", "b")], {"b-0": "cgnat"})
     assert 18 < lab.measure()["a", "b"] < 22
     asyncio.run(use(hosts[0]))
     traces = Traces.of(lab, hosts)

@@ -42,6 +42,19 @@ MISTAKES = {
     ),
     "latency value": ({"latency-ms": '{"ams3-nyc3": -1}'}, "e3:latency-ms: ams3-nyc3 is -1"),
     "latency text": ({"latency-ms": '{"all": "0"}'}, "e3:latency-ms: all is '0'"),
+    "nat of nobody": (
+        {"regions": '{"ams3": 2}', "nats": '{"ams3-2": "symmetric"}'},
+        "e3:nats: 'ams3-2' is neither a region nor a host of e3:regions; write one of ams3, or",
+    ),
+    "nat class": (
+        {"nats": '{"ams3": "double"}'},
+        "e3:nats: ams3 is 'double'; choose one of public, full-cone, port-restricted, symmetric,",
+    ),
+    "nat list": ({"nats": '{"ams3": ["cgnat"]}'}, "e3:nats: ams3 is ['cgnat']; choose one of"),
+    "nat without IPv4": (
+        {"nats": '{"sgp1": "ipv6-only"}'},
+        "e3:nats: sgp1 is 'ipv6-only', but the lab's underlay has IPv4 alone; choose one of public",
+    ),
     "quotes": ({"args": "--bids '5"}, 'e3:args: "--bids \'5" cannot be split'),
     "no program": ({"program": "demos/nosuch.py"}, "demos/nosuch.py"),
 }
@@ -80,6 +93,19 @@ def test_latency_of_all_pairs_yields_to_a_pair() -> None:
         ("ams3", "ams3"): 0.0,
         ("ams3", "nyc3"): 90.0,
         ("nyc3", "nyc3"): 0.0,
+    }
+
+
+def test_the_nat_of_a_host_goes_before_that_of_its_region() -> None:
+    regions = json.dumps({"ams3": 3, "sgp1": 1})
+    nats = json.dumps({"ams3": "port-restricted", "ams3-1": "public", "ams3-2": "cgnat"})
+    experiment = parse("dev", {"program": PROGRAM, "regions": regions, "nats": nats})
+    assert experiment.nats == {"ams3-0": "port-restricted", "ams3-2": "cgnat"}
+    assert experiment.reachability == {
+        "ams3-0": "port-restricted",
+        "ams3-1": "public",
+        "ams3-2": "cgnat",
+        "sgp1-0": "public",
     }
 
 

@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.errors import LabError
-from e3.lab.addresses import LAB_NETWORK, MOST_HOSTS, MOST_REGIONS, RegionAddresses, region_network
+from e3.lab.addresses import (
+    CARRIERS,
+    HOMES,
+    LAB_NETWORK,
+    MOST_HOSTS,
+    MOST_REGIONS,
+    RegionAddresses,
+    carrier_network,
+    home_network,
+    region_network,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -60,3 +70,18 @@ def test_no_address_is_ever_shared_or_moves(steps: list[tuple[bool, str]]) -> No
             held.pop(name, None)
         assert len(set(held.values())) == len(held)
         assert all(a in region.network and a != region.gateway for a in held.values())
+
+
+def test_no_two_networks_behind_nats_overlap() -> None:
+    outside = [LAB_NETWORK.network_address + i for i in (0, 1, 2, 1023, 1024, (1 << 17) - 1)]
+    homes = [home_network(address) for address in outside]
+    carriers = [carrier_network(address) for address in outside]
+    found = [*homes, *carriers, LAB_NETWORK]
+    assert not any(a.overlaps(b) for i, a in enumerate(found) for b in found[:i])
+    assert all(network.subnet_of(HOMES) for network in homes)
+    assert all(network.subnet_of(CARRIERS) for network in carriers)
+
+
+def test_a_home_behind_a_carrier_has_the_network_of_the_carriers_own_address() -> None:
+    outside = LAB_NETWORK.network_address + 1029
+    assert home_network(carrier_network(outside)[2]) == home_network(outside)

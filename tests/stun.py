@@ -1,0 +1,113 @@
+"""Runs on a host: sockets that answer STUN, ask by STUN, send, dial and tell what they heard.
+
+STUN's Binding method (RFC 5389, sections 6, 7 and 15.2) says to whoever asks which address and
+port it was seen from. The arguments are UDP ports; each line of input is an order in JSON, each
+line of output its answer:
+
+- ``{"ask": [address, port], "from": port}``: the address and port as seen there, or null
+- ``{"send": text, "from": port, "to": [address, port]}``: null
+- ``{"await": text, "at": port}``: what the port heard until then, or null if that never came
+- ``{"listen": port}``: null, after which that TCP port accepts connections
+- ``{"dial": [address, port]}``: whether a TCP connection was made
+"""
+
+import json
+import os
+import queue
+import socket
+import struct
+import sys
+import threading
+
+BINDING_REQUEST, BINDING_RESPONSE = 0x0001, 0x0101
+XOR_MAPPED_ADDRESS, IPV4 = 0x0020, 0x01
+COOKIE = 0x2112A442
+TRIES, PATIENCE_SECONDS = 2, 0.7
+DIAL_SECONDS = 1.5  # the first SYN may be lost to a busy machine, the second not
+
+
+def request() -> bytes:
+    return struct.pack("!HHI", BINDING_REQUEST, 0, COOKIE) + os.urandom(12)
+
+
+def response(asked: bytes, source: tuple[str, int]) -> bytes:
+    address = struct.unpack("!I", socket.inet_aton(source[0]))[0]
+    value = struct.pack("!xBHI", IPV4, source[1] ^ COOKIE >> 16, address ^ COOKIE)
+    attribute = struct.pack("!HH", XOR_MAPPED_ADDRESS, len(value)) + value
+    return struct.pack("!HH", BINDING_RESPONSE, len(attribute)) + asked[4:20] + attribute
+
+
+def mapped(answer: bytes) -> tuple[str, int]:
+    _, _, _, port, address = struct.unpack("!HHxBHI", answer[20:32])
+    number = struct.pack("!I", address ^ COOKIE)
+    return socket.inet_ntoa(number), port ^ COOKIE >> 16
+
+
+class Port:
+    """A socket that answers whoever asks, and keeps everything else that comes."""
+
+    def __init__(self, number: int) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("0.0.0.0", number))  # noqa: S104 - on a host of the lab
+        self.heard: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self) -> None:
+        while True:
+            data, source = self.socket.recvfrom(2048)
+            if data[:2] == struct.pack("!H", BINDING_REQUEST):
+                self.socket.sendto(response(data, source), source)
+            else:
+                self.heard.put(data)
+
+    def ask(self, server: tuple[str, int]) -> tuple[str, int] | None:
+        for _ in range(TRIES):
+            asked = request()
+            self.socket.sendto(asked, server)
+            try:
+                while (answer := self.heard.get(timeout=PATIENCE_SECONDS))[4:20] != asked[4:20]:
+                    pass
+            except queue.Empty:
+                continue
+            return mapped(answer)
+        return None
+
+    def until(self, text: str) -> list[str] | None:
+        found: list[str] = []
+        try:
+            while text not in found:
+                found.append(self.heard.get(timeout=PATIENCE_SECONDS).decode())
+        except queue.Empty:
+            return None
+        return found
+
+
+def dials(server: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(server, DIAL_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def main() -> None:
+    ports = {int(number): Port(int(number)) for number in sys.argv[1:]}
+    listening = []
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer: object = None
+        if "ask" in order:
+            answer = ports[order["from"]].ask(tuple(order["ask"]))
+        elif "send" in order:
+            ports[order["from"]].socket.sendto(order["send"].encode(), tuple(order["to"]))
+        elif "await" in order:
+            answer = ports[order["at"]].until(order["await"])
+        elif "listen" in order:
+            listening.append(socket.create_server(("0.0.0.0", order["listen"])))  # noqa: S104
+        elif "dial" in order:
+            answer = dials(tuple(order["dial"]))
+        print(json.dumps(answer), flush=True)  # noqa: T201 - that is the protocol
+
+
+if __name__ == "__main__":
+    main()
