@@ -140,16 +140,25 @@ class NamespaceAccess:
                 _strike(process)  # also when we are cancelled once more while it ends
 
     async def _spawn(self, argv: Sequence[str], stderr: int) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=stderr,
-            env=ENVIRONMENT,
-            cwd="/",
-            limit=LINE_BYTES,
-            start_new_session=True,  # a group to be killed as one, and no Ctrl-C from our terminal
+        start = asyncio.create_task(
+            asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=stderr,
+                env=ENVIRONMENT,
+                cwd="/",
+                limit=LINE_BYTES,
+                start_new_session=True,  # a group to be killed as one; no Ctrl-C from our terminal
+            )
         )
+        try:
+            return await asyncio.shield(start)
+        except asyncio.CancelledError:
+            # asyncio itself would kill nsenter alone, and wait for ever for the pipes that its
+            # child holds (CPython 3.11, base_subprocess.py)
+            await _kill(await start)
+            raise
 
     async def _check(self, argv: Sequence[str]) -> bool:
         return (await self.run(argv, timeout_seconds=60)).exit == 0
