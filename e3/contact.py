@@ -7,16 +7,16 @@ ordered pair exchanges application data once.
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any
 
+from e3.access.together import together
 from e3.errors import OverlayError
-from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, Path, Process
+from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, Path
 
 PROBE = FilePath(__file__).parent / "party" / "probe.py"
 PROBE_ON_HOST = "/run/e3/probe.py"
-PORT = PROBE_PORT
 GRACE_SECONDS = 10.0
 SHOWN_PAIRS = 5
 
@@ -28,9 +28,12 @@ async def prove(
 
     Raises `OverlayError` with the pairs that exchanged nothing within the limit.
     """
-    reports = await asyncio.wait_for(
-        _probe(hosts, network, timeout_seconds), timeout_seconds + GRACE_SECONDS
-    )
+    limit = timeout_seconds + GRACE_SECONDS
+    try:
+        reports = await asyncio.wait_for(_probe(hosts, network, timeout_seconds), limit)
+    except TimeoutError as error:
+        reason = str(error) or "a host goes on without an answer"
+        raise OverlayError(f"the hosts could not be probed within {limit:g} s: {reason}") from error
     silent = [
         f"{source} -> {target}: {reason}"
         for source, report in reports.items()
@@ -60,26 +63,30 @@ async def _probe(
     hosts: Sequence[Host], network: Network, timeout_seconds: float
 ) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     script = File(path=PROBE_ON_HOST, content=PROBE.read_bytes())
-    async with AsyncExitStack() as stack:
+    waiting = {host.name for host in hosts}
+    all_done = asyncio.Event()
 
-        async def begin(host: Host) -> Process:
-            await host.access.put([script], timeout_seconds=GRACE_SECONDS)
-            process = await stack.enter_async_context(
-                host.access.attach([host.python, "-I", "-S", PROBE_ON_HOST])
-            )
+    async def probe(host: Host) -> bytes:
+        await host.access.put([script], timeout_seconds=GRACE_SECONDS)
+        async with host.access.attach([host.python, "-I", "-S", PROBE_ON_HOST]) as process:
             task = {
                 "name": host.name,
                 "address": network.addresses[host.name],
-                "port": PORT,
+                "port": PROBE_PORT,
                 "peers": {h.name: network.addresses[h.name] for h in hosts if h != host},
                 "seconds": timeout_seconds,
             }
-            process.stdin.write(json.dumps(task).encode() + b"\n")
-            await process.stdin.drain()
-            return process
+            with suppress(OSError):  # it has ended: what it said tells why
+                process.stdin.write(json.dumps(task).encode() + b"\n")
+                await process.stdin.drain()
+            line = await process.stdout.readline()
+            waiting.discard(host.name)
+            if not waiting:
+                all_done.set()
+            await all_done.wait()  # until then it goes on answering others
+        return line
 
-        processes = await asyncio.gather(*map(begin, hosts))
-        lines = await asyncio.gather(*(process.stdout.readline() for process in processes))
+    lines = await together(map(probe, hosts))
     return {host.name: _report(host, line, hosts) for host, line in zip(hosts, lines, strict=True)}
 
 

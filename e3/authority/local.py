@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from e3.access.together import together
 from e3.authority import nebula_cert
 from e3.interfaces import SigningRequest
 
@@ -29,4 +30,4 @@ class LocalAuthority:
             async with limit:
                 return await nebula_cert.sign(self.certificate, self.key, request)
 
-        return await asyncio.gather(*map(one, requests))
+        return await together(map(one, requests))

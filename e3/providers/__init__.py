@@ -68,7 +68,9 @@ def cancel() -> None:
 
 def _plainly(limit: int | None = None, chain: bool = True) -> str:  # noqa: FBT001, FBT002 - as upstream
     error = sys.exc_info()[1]
-    return str(error) if isinstance(error, E3Error) else _format_exc(limit, chain)
+    # an access says in a TimeoutError which host did not do what in time
+    meant = isinstance(error, (E3Error, TimeoutError)) and str(error)
+    return meant or _format_exc(limit, chain)
 
 
 def _cancel_call(self: object, request: object, context: object) -> object:

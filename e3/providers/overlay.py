@@ -1,6 +1,5 @@
 """An overlay as one resource: it joins all hosts of a stack, with concurrency of its own."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 
 from e3 import contact
 from e3.access import host_from_properties
+from e3.access.together import together
 from e3.authority.local import LocalAuthority
 from e3.errors import HostError
 from e3.experiment import Choice
@@ -93,7 +93,7 @@ async def _leave(overlay: Overlay, hosts: Sequence[Host], network: Network) -> N
         with suppress(HostError, TimeoutError):  # what is gone has left
             await overlay.disconnect([host], network)
 
-    await asyncio.gather(*map(one, hosts))
+    await together(map(one, hosts))
 
 
 def _public(props: Mapping[str, Any]) -> dict[str, Any]:
