@@ -1,15 +1,15 @@
 """Nebula: certificates decide who belongs, hosts find each other through lighthouses."""
 
-import asyncio
 import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 import msgspec
 
+from e3.access.together import together
 from e3.authority import nebula_cert
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import (
@@ -72,12 +72,13 @@ class Memory:
     """What is kept between deployments.
 
     ``authority`` is the certificate of whoever signed the members', ``blocklist`` maps
-    fingerprints to their expiry.
+    fingerprints to their expiry, ``lighthouses`` are names of hosts.
     """
 
     authority: str = ""
     members: dict[str, Member] = field(default_factory=dict)
     blocklist: dict[str, float] = field(default_factory=dict)
+    lighthouses: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +143,11 @@ class Nebula:
             raise OverlayError("Nebula needs an authority to sign its certificates")
         given = self.assign([host.name for host in hosts], previous)
         known = msgspec.convert(previous.memory, Memory) if previous else Memory()
-        keys = dict(
-            zip((h.name for h in hosts), await asyncio.gather(*map(_keys, hosts)), strict=True)
-        )
+        keys = dict(zip((h.name for h in hosts), await together(map(_keys, hosts)), strict=True))
         memory = await self.certify(given, keys, authority, known)
-        await asyncio.gather(
-            *(self._serve(host, hosts, memory, keys[host.name], authority) for host in hosts)
+        memory = replace(memory, lighthouses=self.choose_lighthouses(hosts, known.lighthouses))
+        await together(
+            self._serve(host, hosts, memory, keys[host.name], authority) for host in hosts
         )
         return Network(
             addresses=given,
@@ -160,7 +160,7 @@ class Nebula:
     ) -> Mapping[tuple[str, str], PathClass]:
         """Ask each Nebula for its host map: a current remote is direct, a relay to us relayed."""
         names = {address: name for name, address in network.addresses.items()}
-        maps = await asyncio.gather(*map(_host_map, hosts))
+        maps = await together(map(_host_map, hosts))
         found: dict[tuple[str, str], PathClass] = {
             (a.name, b.name): "none" for a in hosts for b in hosts if a != b
         }
@@ -185,7 +185,7 @@ class Nebula:
                 ["rm", "-rf", CONFIGURATION, SECRETS], timeout_seconds=TIMEOUT_SECONDS
             )
 
-        await asyncio.gather(*map(one, hosts))
+        await together(map(one, hosts))
 
     @property
     def _margin_seconds(self) -> float:
@@ -222,7 +222,7 @@ class Nebula:
             for name in due
         ]
         certificates = await authority.sign(requests)
-        facts = await asyncio.gather(*map(nebula_cert.read, certificates))
+        facts = await together(map(nebula_cert.read, certificates))
         members = {name: known.members[name] for name in given if name not in due}
         for request, certificate, fact in zip(requests, certificates, facts, strict=True):
             last = known.members.get(request.name)
@@ -272,7 +272,7 @@ class Nebula:
         fixed = {
             "listen": configuration["listen"],
             "tun": configuration["tun"],
-            "lighthouse": host.name in self._lighthouses(hosts),
+            "lighthouse": host.name in memory.lighthouses,
             "authority": authority.certificate,
         }
         service = Service(
@@ -285,8 +285,11 @@ class Nebula:
         )
         await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
 
-    def _lighthouses(self, hosts: Sequence[Host]) -> list[str]:
-        """Return the names of the lighthouses: the first public host of each region, in order."""
+    def choose_lighthouses(self, hosts: Sequence[Host], known: Sequence[str]) -> list[str]:
+        """Return the names of the lighthouses: those known, then the first public ones by region.
+
+        Only a start makes a Nebula a lighthouse, so none changes while it can go on.
+        """
         public = [host for host in hosts if host.reachability == "public"]
         if not public:
             raise OverlayError(
@@ -294,15 +297,14 @@ class Nebula:
                 "relay, and this fleet has none; make one host public or choose another overlay"
             )
         first = {host.region: host for host in reversed(public)}
-        leading = [host for host in public if first[host.region] is host]
-        rest = [host for host in public if first[host.region] is not host]
-        return [host.name for host in (leading + rest)[: self.lighthouses]]
+        public.sort(key=lambda host: (host.name not in known, first[host.region] is not host))
+        return [host.name for host in public[: self.lighthouses]]
 
     def render(
         self, host: Host, hosts: Sequence[Host], memory: Memory, debug_key: str
     ) -> dict[str, object]:
         """Return the configuration of Nebula on ``host``; pure."""
-        lighthouses = [h for h in hosts if h.name in self._lighthouses(hosts)]
+        lighthouses = [h for h in hosts if h.name in memory.lighthouses]
         overlay = {name: m.address.partition("/")[0] for name, m in memory.members.items()}
         others = [overlay[h.name] for h in lighthouses if h.name != host.name]
         serving = host in lighthouses

@@ -33,7 +33,8 @@ def test_configuration(path: Path) -> None:
         name: replace(nobody, address=f"{address}/16")
         for name, address in overlay.assign(list(case["hosts"]), None).items()
     }
-    memory = Memory(members=members, blocklist=case["blocklist"])
+    lighthouses = overlay.choose_lighthouses(hosts, case.get("lighthouses_before", ()))
+    memory = Memory(members=members, blocklist=case["blocklist"], lighthouses=lighthouses)
     for each in hosts:
         configuration: Any = overlay.render(each, hosts, memory, "ssh-ed25519 KEY e3")
         for key, expected in case["expected"][each.name].items():
