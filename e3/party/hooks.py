@@ -4,6 +4,7 @@ Nothing happens in a program that does not import mpyc, and no file of mpyc is
 touched: a finder on `sys.meta_path` lets Python load ``mpyc`` as ever and adds
 
 - the listener at the party's overlay address alone (MPyC binds all addresses);
+- a look at who calls (`e3.party.doorman`);
 - reports of each step: loaded, connecting, connected, stopping, stopped, lost, failed;
 - a stream of its own for MPyC's log lines, which it writes between the program's results.
 """
@@ -20,6 +21,8 @@ from socket import socket
 from types import ModuleType
 from typing import Any, Protocol, TextIO
 
+from e3.party import doorman
+
 Attributes = Any
 """MPyC has no types; its modules, runtime and loop are used by attribute."""
 
@@ -31,15 +34,19 @@ class Report(Protocol):
         """Report one event."""
 
 
-def install(report: Report, log: TextIO, listener: socket | None) -> None:
-    """Have MPyC report, log to ``log`` and listen at ``listener``, as soon as it is imported."""
+def install(report: Report, log: TextIO, listener: socket | None, sources: str) -> None:
+    """Have MPyC report, log to ``log`` and listen at ``listener``, as soon as it is imported.
+
+    ``sources`` is what an address proves about who calls, see `e3.party.identity`.
+    """
+    place = functools.partial(at_own_address, [listener] if listener else [], sources)
     sys.meta_path.insert(
         0,
         Finder(
             {
                 "mpyc": functools.partial(load_package, log),
-                "mpyc.asyncoro": functools.partial(load_connections, report),
-                "mpyc.runtime": functools.partial(load_runtime, report, listener),
+                "mpyc.asyncoro": functools.partial(load_connections, report, sources),
+                "mpyc.runtime": functools.partial(load_runtime, report, place),
             }
         ),
     )
@@ -50,6 +57,9 @@ def summary(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return text.strip().splitlines()[0][:500]
 
+
+Place = Callable[[Attributes], contextlib.AbstractContextManager[None]]
+"""Sees that a runtime starts where it is asked to."""
 
 Load = Callable[[Callable[[], None], Attributes], None]
 """Executes a module by calling its first argument, and changes the module around that."""
@@ -92,10 +102,13 @@ def load_package(log: TextIO, execute: Callable[[], None], _package: Attributes)
         execute()
 
 
-def load_connections(report: Report, execute: Callable[[], None], module: Attributes) -> None:
+def load_connections(
+    report: Report, sources: str, execute: Callable[[], None], module: Attributes
+) -> None:
     """Load ``mpyc.asyncoro``: report lost connections, and exceptions in MPyC's coroutines."""
     execute()
     exchanger = module.MessageExchanger
+    doorman.guard(exchanger, report, sources)
     lose, close = exchanger.connection_lost, exchanger.close_connection
     handle = module.exception_handler
 
@@ -122,20 +135,22 @@ def load_connections(report: Report, execute: Callable[[], None], module: Attrib
 
 
 def load_runtime(
-    report: Report, listener: socket | None, execute: Callable[[], None], module: Attributes
+    report: Report,
+    place: Place,
+    execute: Callable[[], None],
+    module: Attributes,
 ) -> None:
     """Load ``mpyc.runtime``: report each start and shutdown, and listen where we are asked to."""
     execute()
     runtime = module.Runtime
     report("loaded", version=runtime.version)
     start, shutdown = runtime.start, runtime.shutdown
-    sockets = [] if listener is None else [listener]
 
     @functools.wraps(start)
     async def reported_start(self: Attributes) -> None:
         report("connecting")
         self.e3_stopping = False
-        with listening(self, sockets):
+        with place(self):
             await start(self)
         report("connected")
 
@@ -154,15 +169,24 @@ def load_runtime(
 
 
 @contextlib.contextmanager
-def listening(runtime: Attributes, sockets: list[socket]) -> Iterator[None]:
-    """Have MPyC's listener, which names a port alone, at this party's own address."""
+def at_own_address(sockets: list[socket], sources: str, runtime: Attributes) -> Iterator[None]:
+    """Have MPyC listen at, and call from, this party's own address; it names a port alone."""
     own = runtime.parties[runtime.pid]
     loop = runtime._loop  # noqa: SLF001 -- MPyC has no other name for it
-    create_server = loop.create_server
+    create_server, create_connection = loop.create_server, loop.create_connection
+
+    def create_own_connection(
+        factory: Attributes, host: object = None, port: object = None, **options: Attributes
+    ) -> Attributes:
+        if sources != "hidden":
+            options["local_addr"] = (own.host, 0)  # peers decide by it who calls
+        doorman.harden(options.get("ssl"))
+        return create_connection(factory, host, port, **options)
 
     def create_own_server(
-        factory: Attributes, host: object = None, **options: object
+        factory: Attributes, host: object = None, **options: Attributes
     ) -> Attributes:
+        doorman.harden(options.get("ssl"))
         if host is None and options.get("port") == own.port:
             if sockets:  # made before the program began; gone once the first start is over
                 del options["port"]
@@ -171,8 +195,8 @@ def listening(runtime: Attributes, sockets: list[socket]) -> Iterator[None]:
                 host = own.host
         return create_server(factory, host, **options)
 
-    loop.create_server = create_own_server
+    loop.create_server, loop.create_connection = create_own_server, create_own_connection
     try:
         yield
     finally:
-        loop.create_server = create_server
+        loop.create_server, loop.create_connection = create_server, create_connection

@@ -47,7 +47,8 @@ def run(spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str,
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal
     report = Reporter(ends["events"])
-    hooks.install(report, os.fdopen(ends["log"], "w", buffering=1), listener)
+    log = os.fdopen(ends["log"], "w", buffering=1)
+    hooks.install(report, log, listener, spec.sources)
     path = Path(folder, "program", spec.entry)
     main = become_main(path, spec.argv)
     try:

@@ -17,6 +17,8 @@ seconds since it had read the spec, by its own monotonic clock:
 ``loaded``     the program has imported mpyc; ``version``
 ``connecting`` the program called ``mpc.start``
 ``connected``  all parties are connected
+``stranger``   a caller from ``address``, which is no party's, was turned away
+``impostor``   party ``peer``, None if its address does not tell, was turned away: ``detail``
 ``lost``       the connection to party ``peer`` ended before its time
 ``offended``   party ``peer`` sent ``what`` in a pickle, which is not allowed
 ``stopping``   the program called ``mpc.shutdown``; ``sent_bytes`` to each peer

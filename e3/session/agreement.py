@@ -23,7 +23,11 @@ def explain(report: Mapping[str, Any], reporter: int, names: Mapping[int, str]) 
     peer = report["peer"]
     if peer is None:
         return how, found
-    host = names.get(peer, "no host")
-    seen = f"party {peer} ({host}) {report['detail']}"
-    reason = f"{seen}, as party {reporter} ({names[reporter]}) saw"
+    reason = accuse(peer, report["detail"], reporter, names)
     return how, f"{reason}; {found}" if found else reason
+
+
+def accuse(peer: int | None, detail: str, reporter: int, names: Mapping[int, str]) -> str:
+    """Say what a party did, as another one saw it."""
+    who = "somebody" if peer is None else f"party {peer} ({names[peer]})"
+    return f"{who} {detail}, as party {reporter} ({names[reporter]}) saw"

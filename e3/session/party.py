@@ -235,6 +235,13 @@ class Party:
         self._sent_bytes = sum(message["sent_bytes"]) + (self._sent_bytes or 0)
         self.served_seconds = at
 
+    def _on_stranger(self, message: dict[str, Any], _at: float) -> None:
+        self._note_agreement({"strangers": {message["address"]: 1}})
+
+    def _on_impostor(self, message: dict[str, Any], _at: float) -> None:
+        reason = agreement.accuse(message["peer"], message["detail"], self.seat.pid, self._names)
+        self._finish("incompatible", detail=reason)
+
     def _on_lost(self, message: dict[str, Any], _at: float) -> None:
         if not self._error:  # what is lost after an error is a consequence of it
             self._lost.append(message["peer"])

@@ -1,6 +1,5 @@
 """MPyC programs: read from a file or a folder, checked, digested, made ready to be shipped."""
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -9,9 +8,9 @@ from pathlib import Path
 from e3.errors import ProgramError
 from e3.experiment import Program
 from e3.interfaces import File
+from e3.party.statement import LEFT_OUT, digest
 
 ENTRIES = ("__main__.py", "main.py")
-LEFT_OUT = frozenset({"__pycache__", ".git"})
 LIMIT_BYTES = 100_000_000
 
 OURS = {
@@ -130,14 +129,3 @@ def check_link(folder: Path, root: Path, link: Path) -> None:
         raise ProgramError(f"program {folder}: {name} is a link that leads outside; copy the file")
     if link.is_dir():
         raise ProgramError(f"program {folder}: {name} is a link to a folder; copy the folder")
-
-
-def digest(contents: Sequence[tuple[str, int, bytes]]) -> str:
-    """Return the SHA-256, in hexadecimal, over names, modes and contents of all files."""
-    total = hashlib.sha256()
-    for name, mode, content in contents:
-        # lengths first: no two sets of files read the same
-        head = f"{len(name.encode())}:{name}:{mode:o}:{len(content)}:"
-        total.update(head.encode())
-        total.update(content)
-    return total.hexdigest()

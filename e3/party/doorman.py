@@ -1,0 +1,104 @@
+"""Who is let in by MPyC's listener, which itself believes any pid that a caller names.
+
+A caller is turned away unless its address belongs to a party, the pid that it claims is
+that party's, no such party is connected yet and, with TLS, its certificate names that pid.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from e3.party.identity import Addresses
+
+Attributes = Any
+"""MPyC has no types."""
+
+Report = Callable[..., None]
+"""See `e3.party.protocol`."""
+
+TLS_1_3 = 0x0304
+"""`ssl.TLSVersion.TLSv1_3`, without importing ssl where it is not used."""
+
+PID_BYTES = 2
+"""What a caller sends first."""
+
+
+def guard(exchanger: Attributes, report: Report, sources: str) -> None:
+    """Have MPyC's connections checked; ``sources`` is what an address proves."""
+    made, received, lost = (
+        exchanger.connection_made,
+        exchanger.data_received,
+        exchanger.connection_lost,
+    )
+
+    @functools.cache
+    def addresses(runtime: Attributes) -> Addresses:
+        return Addresses(runtime.pid, [party.host for party in runtime.parties], sources)
+
+    @functools.wraps(made)
+    def connection_made(self: Attributes, transport: Attributes) -> None:
+        address = caller(transport)
+        if self.peer_pid is None and not addresses(self.runtime).admits(address):
+            report("stranger", address=address)
+            transport.abort()
+        else:
+            made(self, transport)
+
+    @functools.wraps(received)
+    def data_received(self: Attributes, data: bytes) -> None:
+        if self.peer_pid is None:
+            start = bytes(self.bytes[:PID_BYTES]) + data[:PID_BYTES]
+            if len(start) >= PID_BYTES:
+                claimed = int.from_bytes(start[:PID_BYTES], "little")
+                if what := fault(self, addresses(self.runtime), claimed):
+                    owners = addresses(self.runtime).parties_at(caller(self.transport))
+                    report("impostor", peer=owners[0] if len(owners) == 1 else None, detail=what)
+                    self.transport.abort()
+                    return
+        received(self, data)
+
+    @functools.wraps(lost)
+    def connection_lost(self: Attributes, exc: Exception | None) -> None:
+        if self.peer_pid is not None:  # nobody is missed who never said who it is
+            lost(self, exc)
+
+    exchanger.connection_made = connection_made
+    exchanger.data_received = data_received
+    exchanger.connection_lost = connection_lost
+
+
+def fault(exchange: Attributes, addresses: Addresses, claimed: int) -> str:
+    """Return what is wrong with a caller's claim, as words that follow its name; or nothing."""
+    if what := addresses.fault(caller(exchange.transport), claimed):
+        return what
+    if exchange.runtime.options.ssl:
+        named = common_name(exchange.transport.get_extra_info("peercert"))
+        if named != certified(claimed):
+            return f"claims to be party {claimed}, and its certificate is for {named!r}"
+    if exchange.runtime.parties[claimed].protocol is not None:
+        return f"claims to be party {claimed}, which is connected already"
+    return ""
+
+
+def caller(transport: Attributes) -> str:
+    """Return the address at the other end of a connection."""
+    return str((transport.get_extra_info("peername") or ("",))[0])
+
+
+def certified(pid: int) -> str:
+    """Return the name in a party's certificate: the one that MPyC asks of whom it dials."""
+    return f"MPyC party {pid}"
+
+
+def common_name(certificate: Mapping[str, Sequence[Any]] | None) -> str:
+    """Return the subject of a certificate in Python's form, empty without one."""
+    subject = (certificate or {}).get("subject", ())
+    return next((str(value) for part in subject for key, value in part if key == "commonName"), "")
+
+
+def harden(context: Attributes) -> None:
+    """Have a TLS context of MPyC speak TLS 1.3 alone; None is no TLS."""
+    if context is not None:
+        context.minimum_version = TLS_1_3

@@ -1,0 +1,208 @@
+"""Stacks for tests: the real program and the real engine, in a private copy of the project."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from e3.lab import client
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("Pulumi.yaml", "__main__.py", "e3", "demos", "scripts")
+UP_SECONDS = 180.0
+END_SECONDS = 60.0
+FLEET: Mapping[str, object] = {
+    "e3:regions": {"ams3": 2, "sgp1": 1},
+    "e3:latency-ms": {"all": 2},
+}
+"""A fleet that is quick to make: its session has three parties."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A command that ended: its exit status, and what it wrote to either stream."""
+
+    exit: int
+    said: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack of a private project; ``prefix`` precedes every command, such as nsenter's."""
+
+    folder: Path
+    name: str = "trial"
+    environment: Mapping[str, str]
+    prefix: tuple[str, ...] = ()
+    base: Mapping[str, object] = field(default_factory=lambda: FLEET)
+
+    def configure(self, values: Mapping[str, object]) -> None:
+        """Have exactly these values in the stack's configuration, besides those of `base`."""
+        lines = [f"  {key}: {json.dumps(value)}" for key, value in {**self.base, **values}.items()]
+        # what Pulumi keeps there itself, the salt of its passphrase, has to stay
+        path = self.folder / f"Pulumi.{self.name}.yaml"
+        known = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in known if line.startswith("encryptionsalt")]
+        path.write_text("\n".join(["config:", *lines, *kept, ""]))
+
+    def begin(self, verb: str, *options: str) -> subprocess.Popen[bytes]:
+        """Start a verb of Pulumi in a process group of its own, as a shell would."""
+        log = self.log.open("wb")
+        with log:
+            return subprocess.Popen(
+                [*self.prefix, "pulumi", *verb.split(), "--stack", self.name, *options],
+                cwd=self.folder,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+
+    @property
+    def log(self) -> Path:
+        """What the last verb wrote."""
+        return self.folder / f"{self.name}.log"
+
+    def end(self, process: subprocess.Popen[bytes], seconds: float = END_SECONDS) -> Ended:
+        """Await the end of a verb; whatever of its group outlives ``seconds`` is killed."""
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise AssertionError(f"pulumi goes on:\n{self.log.read_text()}") from None
+        return Ended(exit=status, said=self.log.read_text(errors="replace"))
+
+    def pulumi(self, verb: str, *options: str) -> Ended:
+        """Run a verb of Pulumi to its end."""
+        return self.end(self.begin(verb, *options), UP_SECONDS)
+
+    def up(self, **values: object) -> Ended:
+        """Run ``pulumi up`` with these values of the configuration, named without ``e3:``."""
+        self.configure({f"e3:{key.replace('_', '-')}": value for key, value in values.items()})
+        return self.pulumi("up", "--yes", "--skip-preview")
+
+    def brought_up(self, **values: object) -> dict[str, Any]:
+        """Run `up`, which must succeed, and return the outputs."""
+        ended = self.up(**values)
+        assert ended.exit == 0, ended.said
+        return self.outputs
+
+    @property
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """The resources in the state, by type and name such as ``e3:Host ams3-0``."""
+        path = self.folder / f".e3/state/.pulumi/stacks/e3/{self.name}.json"
+        if not path.exists():
+            return {}
+        latest = json.loads(path.read_text())["checkpoint"].get("latest") or {}
+        found = {}
+        for resource in latest.get("resources") or []:
+            kind, name = resource["urn"].split("::")[2:4]
+            short = kind.rpartition("$")[2].removeprefix("pulumi-python:").replace("dynamic/", "")
+            found[f"{short} {name}"] = resource
+        return found
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs as the state has them."""
+        stack = next(r for k, r in self.resources.items() if k.startswith("pulumi:pulumi:Stack "))
+        outputs: dict[str, Any] = stack.get("outputs", {})
+        return outputs
+
+    @property
+    def lab(self) -> client.Lab:
+        """The stack's lab."""
+        return client.Lab(self.folder / ".e3" / self.name / "lab")
+
+    @property
+    def sessions(self) -> Path:
+        """Where evidence is."""
+        return self.folder / ".e3" / self.name / "sessions"
+
+    def write(self, text: str, name: str = "program.py") -> str:
+        """Write a program; return its name as the configuration has it."""
+        (self.folder / name).write_text(text)
+        return name
+
+
+@contextmanager
+def project(folder: Path) -> Iterator[Stack]:
+    """Yield a stack in a private copy of the project; whatever it made is gone afterwards."""
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name)
+        else:
+            shutil.copy2(source, folder / name)
+    (folder / ".venv").symlink_to((ROOT / ".venv").resolve())
+    tools = folder / ".tools" / "bin"
+    tools.mkdir(parents=True)
+    for tool in (ROOT / ".tools" / "bin").iterdir():
+        if tool.name.startswith("pulumi"):
+            (tools / tool.name).symlink_to(tool)
+        else:
+            shutil.copy2(tool, tools)  # hosts would not see what a link leads to
+    (folder / ".e3" / "state").mkdir(parents=True)
+    (folder / ".e3" / "passphrase").write_text("trial")
+    stack = Stack(folder=folder, environment=activated(folder))
+    try:
+        initialised = stack.pulumi("stack init")
+        assert initialised.exit == 0, initialised.said
+        yield stack
+    finally:
+        for lab in folder.glob(".e3/*/lab"):
+            client.stop(lab)
+        for line in processes_below(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def activated(folder: Path) -> dict[str, str]:
+    """Return the environment that scripts/activate makes of this one."""
+    shell = subprocess.run(
+        ["sh", "-c", ". scripts/activate && exec env -0"],
+        cwd=folder,
+        env={key: os.environ[key] for key in ("HOME", "PATH", "LANG") if key in os.environ},
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+    entries = shell.stdout.decode().rstrip("\0").split("\0")
+    return dict(entry.split("=", 1) for entry in entries)
+
+
+def until(
+    holds: Callable[[], bool], what: str | Callable[[], str], seconds: float = 60.0
+) -> None:
+    """Return once ``holds``; fail, and say what it is, if that takes longer than ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {seconds:g} s: {said}")
+        time.sleep(0.02)
+
+
+def processes_below(folder: Path) -> list[str]:
+    """Return the processes that know ``folder``: by command, working directory or mounts."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            place = str((process / "cwd").readlink())
+            mounts = (process / "mountinfo").read_text()
+            if str(folder) in f"{command} {place} {mounts}":
+                found.append(f"{process.name}: {command}")
+    return found
