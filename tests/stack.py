@@ -181,9 +181,7 @@ def activated(folder: Path) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries)
 
 
-def until(
-    holds: Callable[[], bool], what: str | Callable[[], str], seconds: float = 60.0
-) -> None:
+def until(holds: Callable[[], bool], what: str | Callable[[], str], seconds: float = 60.0) -> None:
     """Return once ``holds``; fail, and say what it is, if that takes longer than ``seconds``."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -115,7 +115,7 @@ def test_arguments_are_split_as_a_shell_would() -> None:
 
 
 WRONG_CHOICES = {
-    "name": (Choice(name="nebulla"), "e3:overlay: unknown value 'nebulla'; choose one of nebula"),
+    "name": (Choice(name="nebulla"), "e3:overlay: unknown value 'nebulla'; choose one of "),
     "option": (
         Choice(name="nebula", options={"rang": "10.0.0.0/8"}),
         "e3:overlay-options: nebula has no option 'rang'; it has: range, port, mtu",

@@ -1,0 +1,186 @@
+"""`pulumi up` that is interrupted, at any moment and in any way, then run again."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.stack import Ended, Stack, processes_below, until
+
+HELLO = "demos/helloworld.py"
+ENDLESS = """
+import os, time
+from mpyc.runtime import mpc
+if os.fork() == 0:
+    os.setsid()
+print("on", flush=True)
+time.sleep(1000)
+"""
+GRACEFUL_SECONDS = 20.0
+
+
+def begun(stack: Stack) -> bool:
+    return "Updating" in stack.log.read_text()
+
+
+def has_lab(stack: Stack) -> bool:
+    return stack.lab.alive()
+
+
+def has_a_host(stack: Stack) -> bool:
+    return stack.lab.alive() and bool(stack.lab.hosts())
+
+
+def joins(stack: Stack) -> bool:
+    """Return whether some host has a service of the overlay."""
+    return stack.lab.alive() and any(
+        Path(f"/proc/{host.identity.pid}/root/run/service/nebula").exists()
+        for host in stack.lab.hosts()
+    )
+
+
+def computes(stack: Stack) -> bool:
+    """Return whether every party's program runs."""
+    logs = list((stack.sessions / "latest").glob("*.log"))
+    return len(logs) == 3 and all("on\n" in log.read_text() for log in logs)
+
+
+MOMENTS: dict[str, Callable[[Stack], bool]] = {
+    "begun": begun,
+    "lab": has_lab,
+    "host": has_a_host,
+    "overlay": joins,
+    "session": computes,
+}
+
+
+def interrupt(stack: Stack, moment: str, send: Callable[[subprocess.Popen[bytes]], None]) -> Ended:
+    """Run `pulumi up` until the moment, then end it by ``send``; return how it ended."""
+    stack.configure({"e3:program": stack.write(ENDLESS)})
+    (stack.sessions / "latest").unlink(missing_ok=True)  # else an earlier one would be taken for it
+    process = stack.begin("up --yes --skip-preview")
+    try:
+        until(lambda: MOMENTS[moment](stack) or process.poll() is not None, moment)
+        assert process.poll() is None, stack.log.read_text()
+        send(process)
+        return stack.end(process, GRACEFUL_SECONDS)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def once(process: subprocess.Popen[bytes]) -> None:
+    """Send what Ctrl-C in a terminal sends."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def twice(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.2)  # two in one moment are one to the kernel
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def running(stack: Stack) -> list[str]:
+    """Return what runs of a stack, but for a language host whose engine was killed.
+
+    That one looks every five minutes whether its engine lives (pulumi/sdk v3.79.0,
+    python/cmd/pulumi-language-python/main.go), and does nothing until then.
+    """
+    lines = processes_below(stack.folder)
+    return [line for line in lines if "/pulumi-language-python " not in line]
+
+
+def busy(stack: Stack) -> list[str]:
+    """Return what still runs of a deployment: the engine, its helpers, parties; not the lab."""
+    return [
+        line
+        for line in running(stack)
+        if any(word in line for word in ("pulumi", "python")) and "e3.lab.daemon" not in line
+    ]
+
+
+@pytest.fixture
+def fresh(stack: Stack) -> Iterator[Stack]:
+    """The stack, with nothing of it there."""
+    yield stack
+    if stack.resources:
+        stack.pulumi("cancel --yes")
+        ended = stack.pulumi("destroy --yes --skip-preview")
+        assert ended.exit == 0, ended.said
+
+
+def goes_on(stack: Stack) -> None:
+    """Assert that nothing of the first deployment runs, and that another one succeeds."""
+    until(lambda: not busy(stack), lambda: f"still runs: {busy(stack)}", 20)
+    ended = stack.up(program=HELLO)
+    assert ended.exit == 0, ended.said
+    assert stack.outputs["session"]["verdict"] == "completed"
+    assert sorted(host.name for host in stack.lab.hosts()) == ["ams3-0", "ams3-1", "sgp1-0"]
+    until(lambda: not busy(stack), lambda: f"still runs: {busy(stack)}", 20)
+    ended = stack.pulumi("destroy --yes --skip-preview")
+    assert ended.exit == 0, ended.said
+    assert running(stack) == []
+    assert stack.resources == {}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_ends_it_soon_and_another_up_goes_on(fresh: Stack, moment: str) -> None:
+    ended = interrupt(fresh, moment, once)
+    assert ended.exit != 0
+    assert "Traceback" not in ended.said
+    goes_on(fresh)
+
+
+@pytest.mark.parametrize("moment", ["host", "session"])
+def test_a_second_ctrl_c_ends_it_at_once(fresh: Stack, moment: str) -> None:
+    ended = interrupt(fresh, moment, twice)
+    assert ended.exit != 0
+    fresh.pulumi("cancel --yes")
+    goes_on(fresh)
+
+
+@pytest.mark.parametrize("moment", ["host", "overlay", "session"])
+def test_a_killed_pulumi_leaves_a_lock_and_nothing_that_runs(fresh: Stack, moment: str) -> None:
+    ended = interrupt(fresh, moment, kill)
+    assert ended.exit == -signal.SIGKILL
+    until(lambda: not busy(fresh), lambda: f"still runs: {busy(fresh)}", 20)
+    locked = fresh.up(program=HELLO)
+    assert locked.exit != 0
+    assert "pulumi cancel" in locked.said
+    assert fresh.pulumi("cancel --yes").exit == 0
+    goes_on(fresh)
+
+
+def test_a_cancelled_session_says_so_in_its_evidence(fresh: Stack) -> None:
+    interrupt(fresh, "session", once)
+    result = fresh.sessions / "latest" / "result.json"
+    assert '"verdict": "cancelled"' in result.read_text()
+    goes_on(fresh)
+
+
+def test_two_stacks_at_the_same_time(fresh: Stack) -> None:
+    other = replace(fresh, name="other", base={**fresh.base, "e3:overlay": "plain"})
+    other.configure({})
+    assert other.pulumi("stack init").exit == 0
+    both = (fresh, other)
+    for stack in both:
+        stack.configure({"e3:program": HELLO})
+    processes = [stack.begin("up --yes --skip-preview") for stack in both]
+    for stack, process in zip(both, processes, strict=True):
+        ended = stack.end(process, 120)
+        assert ended.exit == 0, ended.said
+    assert [stack.outputs["session"]["verdict"] for stack in both] == ["completed"] * 2
+    assert [stack.outputs["session"]["overlay"] for stack in both] == ["nebula", "plain"]
+    assert other.pulumi("destroy --yes --skip-preview").exit == 0
+    assert len(fresh.lab.hosts()) == 3
+    goes_on(fresh)

@@ -1,0 +1,369 @@
+"""One stack through its life, by the real program and the real engine.
+
+The tests share the stack. Each says by `Stack.brought_up` what it starts from, so that none
+depends on another.
+"""
+
+import ast
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack import Stack, until
+
+SANTA = "demos/secret_santa.py"
+HELLO = "demos/helloworld.py"
+NAMES = ["ams3-0", "ams3-1", "sgp1-0"]
+
+HOST_TYPES = {"name": str, "region": str, "underlay": str, "overlay": str, "pid": int}
+SESSION_TYPES = {
+    "id": str,
+    "program": str,
+    "digest": str,
+    "overlay": str,
+    "verdict": str,
+    "reason": str,
+    "parties": list,
+    "setup_seconds": float,
+    "online_seconds": float,
+    "wall_seconds": float,
+    "paths": list,
+    "evidence": str,
+}
+PARTY_TYPES = {
+    "pid": int,
+    "host": str,
+    "exit": int,
+    "seconds": float,
+    "sent_bytes": int,
+    "output": str,
+}
+PATH_TYPES = {"from": str, "to": str, "class": str, "rtt_ms": float}
+
+
+def types(values: Mapping[str, Any]) -> dict[str, type]:
+    return {key: type(value) for key, value in values.items()}
+
+
+def lives(stack: Stack) -> dict[str, tuple[int, int]]:
+    """Return the hosts that live, each with process id and start of its first process."""
+    return {host.name: (host.identity.pid, host.identity.started) for host in stack.lab.hosts()}
+
+
+def changed(stack: Stack, before: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return which of E3's resources were made, changed or replaced since."""
+    return {
+        name
+        for name, resource in stack.resources.items()
+        if name.startswith("e3:")
+        and (name not in before or before[name]["modified"] != resource["modified"])
+    }
+
+
+def ssh(stack: Stack, command: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [command, "-F", stack.outputs["ssh_config"], *arguments],
+        cwd=stack.folder,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def test_outputs_have_their_stable_names_and_types(stack: Stack) -> None:
+    stack.brought_up(program=SANTA)
+    said = stack.pulumi("stack output", "--json")
+    outputs = json.loads(said.said)
+    assert set(outputs) == {"hosts", "session"} | ({"ssh_config"} if os.geteuid() == 0 else set())
+    assert [host["name"] for host in outputs["hosts"]] == NAMES
+    assert [host["overlay"] for host in outputs["hosts"]] == ["10.77.0.1", "10.77.0.2", "10.77.0.3"]
+    assert all(types(host) == HOST_TYPES for host in outputs["hosts"])
+    session = outputs["session"]
+    assert types(session) == SESSION_TYPES
+    assert all(types(party) == PARTY_TYPES for party in session["parties"])
+    assert all(types(path) == PATH_TYPES for path in session["paths"])
+    assert {(path["from"], path["to"]) for path in session["paths"]} == {
+        (one, other) for one in NAMES for other in NAMES if one != other
+    }
+    assert session["verdict"] == "completed"
+    assert session["overlay"] == "nebula"
+    assert {path["class"] for path in session["paths"]} == {"direct"}
+    evidence = stack.folder / session["evidence"]
+    assert not Path(session["evidence"]).is_absolute()
+    assert {path.name for path in evidence.iterdir()} == {
+        "manifest.json",
+        "result.json",
+        *(f"{name}.log" for name in NAMES),
+    }
+
+
+def test_secret_santa_is_a_permutation_without_fixed_points(stack: Stack) -> None:
+    parties = stack.brought_up(program=SANTA)["session"]["parties"]
+    assert len({party["output"] for party in parties}) == 1
+    drawn = ast.literal_eval(re.findall(r"\[.*\]", parties[0]["output"])[-1])
+    assert sorted(drawn) == list(range(len(drawn)))
+    assert all(giver != receiver for giver, receiver in enumerate(drawn))
+
+
+@pytest.mark.parametrize(
+    "verb", ["up --yes --skip-preview", "preview", "refresh --yes --skip-preview"]
+)
+def test_without_a_change_nothing_changes(stack: Stack, verb: str) -> None:
+    stack.brought_up(program=SANTA)
+    before, living = stack.resources, lives(stack)
+    ended = stack.pulumi(verb)
+    assert ended.exit == 0
+    assert re.search(rf"Resources:\n +{len(before) - 1} unchanged\n", ended.said), ended.said
+    assert changed(stack, before) == set()
+    assert lives(stack) == living
+
+
+def test_after_a_refresh_there_is_no_difference(stack: Stack) -> None:
+    stack.brought_up(program=SANTA)
+    assert stack.pulumi("refresh --yes --skip-preview").exit == 0
+    assert stack.pulumi("preview", "--expect-no-changes").exit == 0
+
+
+def test_a_trigger_runs_the_session_again_and_nothing_else(stack: Stack) -> None:
+    first = stack.brought_up(program=HELLO)["session"]["id"]
+    before = stack.resources
+    again = stack.brought_up(program=HELLO, trigger="once more")["session"]["id"]
+    assert again != first
+    assert {name.split()[0] for name in changed(stack, before)} == {"e3:Session"}
+
+
+def test_a_deadline_alone_does_not_run_the_session_again(stack: Stack) -> None:
+    first = stack.brought_up(program=HELLO)["session"]["id"]
+    assert stack.brought_up(program=HELLO, deadline_seconds=599)["session"]["id"] == first
+
+
+def test_changing_the_program_text_runs_it_again(stack: Stack) -> None:
+    program = stack.write("from mpyc.runtime import mpc\nmpc.run(mpc.start())\nprint(1)\n")
+    first = stack.brought_up(program=program)["session"]
+    stack.write("from mpyc.runtime import mpc\nmpc.run(mpc.start())\nprint(2)\n")
+    second = stack.brought_up(program=program)["session"]
+    assert [party["output"] for party in second["parties"]] == ["2\n"] * 3
+    assert first["digest"] != second["digest"]
+
+
+def test_fewer_parties_than_hosts(stack: Stack) -> None:
+    outputs = stack.brought_up(program=HELLO, parties=2)
+    assert [party["pid"] for party in outputs["session"]["parties"]] == [0, 1]
+    assert sorted(host["pid"] is None for host in outputs["hosts"]) == [False, False, True]
+
+
+def test_a_program_that_fails_is_one_sentence_and_the_next_up_goes_on(stack: Stack) -> None:
+    stack.brought_up(program=HELLO)
+    program = stack.write(
+        "from mpyc.runtime import mpc\n"
+        "mpc.run(mpc.start())\n"
+        "if mpc.pid == 1:\n    raise ValueError('the dog ate it')\n"
+        "mpc.run(mpc.shutdown())\n",
+        "failing.py",
+    )
+    living = lives(stack)
+    ended = stack.up(program=program)
+    assert ended.exit != 0
+    assert "Traceback" not in ended.said
+    sentence = r"party 1 \(ams3-1\) exited with status 1: ValueError: the dog ate it"
+    found = re.search(rf"session \S+ party-failed: {sentence} \(evidence: (\S+)\)", ended.said)
+    assert found, ended.said
+    evidence = stack.folder / found[1]
+    assert json.loads((evidence / "result.json").read_text())["verdict"] == "party-failed"
+    assert "the dog ate it" in (evidence / "ams3-1.log").read_text()
+    assert stack.brought_up(program=HELLO)["session"]["verdict"] == "completed"
+    assert evidence.is_dir()
+    assert lives(stack) == living
+
+
+def test_a_killed_host_is_noticed_and_made_anew_alone(stack: Stack) -> None:
+    stack.brought_up(program=HELLO)
+    before = lives(stack)
+    os.kill(before["ams3-1"][0], signal.SIGKILL)
+    until(lambda: "ams3-1" not in lives(stack), "the lab notices a dead host")
+    refreshed = stack.pulumi("refresh --yes --skip-preview")
+    assert refreshed.exit == 0
+    assert "e3:Host ams3-1" not in stack.resources
+    assert "e3:Host ams3-0" in stack.resources
+    outputs = stack.brought_up(program=HELLO)
+    assert outputs["session"]["verdict"] == "completed"
+    assert [host["overlay"] for host in outputs["hosts"]] == ["10.77.0.1", "10.77.0.2", "10.77.0.3"]
+    after = lives(stack)
+    assert {name for name in after if before[name] != after[name]} == {"ams3-1"}
+
+
+def test_a_killed_host_is_made_anew_without_a_refresh(stack: Stack) -> None:
+    stack.brought_up(program=HELLO)
+    before = lives(stack)
+    os.kill(before["sgp1-0"][0], signal.SIGKILL)
+    until(lambda: "sgp1-0" not in lives(stack), "the lab notices a dead host")
+    assert stack.brought_up(program=HELLO)["session"]["verdict"] == "completed"
+    after = lives(stack)
+    assert {name for name in after if before[name] != after[name]} == {"sgp1-0"}
+
+
+@pytest.mark.parametrize("refresh", [False, True], ids=["at once", "after a refresh"])
+def test_a_killed_lab_is_made_anew_as_a_whole(stack: Stack, *, refresh: bool) -> None:
+    stack.brought_up(program=HELLO)
+    before = lives(stack)
+    os.kill(stack.lab.status()["pid"], signal.SIGKILL)
+    until(lambda: not stack.lab.alive(), "the lab's end")
+    if refresh:
+        ended = stack.pulumi("refresh --yes --skip-preview")
+        assert ended.exit == 0, ended.said
+    assert stack.brought_up(program=HELLO)["session"]["verdict"] == "completed"
+    after = lives(stack)
+    assert set(after) == set(before)
+    assert not set(after.values()) & set(before.values())
+
+
+def test_another_overlay_on_the_same_hosts(stack: Stack) -> None:
+    stack.brought_up(program=HELLO)
+    living = lives(stack)
+    outputs = stack.brought_up(program=HELLO, overlay="plain")
+    assert outputs["session"]["overlay"] == "plain"
+    assert [host["overlay"] for host in outputs["hosts"]] == [
+        host["underlay"] for host in outputs["hosts"]
+    ]
+    assert not [name for name in stack.resources if "Authority" in name or "nebula" in name]
+    assert lives(stack) == living
+    links = [ssh_free_links(pid) for pid, _ in living.values()]
+    assert not any("nebula" in name for names in links for name in names)
+    assert stack.brought_up(program=HELLO)["session"]["overlay"] == "nebula"
+    assert lives(stack) == living
+
+
+def ssh_free_links(pid: int) -> list[str]:
+    """Return the names of the interfaces of a host, by its first process."""
+    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    return [line.partition(":")[0].strip() for line in lines]
+
+
+def test_another_host_and_region_move_nobody(stack: Stack) -> None:
+    before = stack.brought_up(program=HELLO)["hosts"]
+    living = lives(stack)
+    more = {"ams3": 3, "nyc3": 1, "sgp1": 1}
+    grown = stack.brought_up(program=HELLO, regions=more)
+    known = {host["name"]: host for host in grown["hosts"]}
+    assert list(known) == ["ams3-0", "ams3-1", "ams3-2", "nyc3-0", "sgp1-0"]
+    for host in before:
+        assert {**known[host["name"]], "pid": None} == {**host, "pid": None}
+    assert {name: life for name, life in lives(stack).items() if name in living} == living
+    shrunk = stack.brought_up(program=HELLO)
+    assert shrunk["hosts"] == before
+    assert lives(stack) == living
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
+def test_ssh_and_its_kin_reach_every_host(stack: Stack, tmp_path: Path) -> None:
+    stack.brought_up(program=HELLO)
+    assert [ssh(stack, "ssh", name, "hostname").strip() for name in NAMES] == NAMES
+    sent = tmp_path / "sent"
+    sent.write_bytes(os.urandom(200_000))
+    ssh(stack, "scp", str(sent), "sgp1-0:/root/received")
+    ssh(stack, "scp", "sgp1-0:/root/received", str(tmp_path / "returned"))
+    assert (tmp_path / "returned").read_bytes() == sent.read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+def test_rsync_reaches_a_host(stack: Stack, tmp_path: Path) -> None:
+    config = stack.brought_up(program=HELLO)["ssh_config"]
+    (tmp_path / "sent").write_text("by rsync")
+    subprocess.run(
+        ["rsync", "-e", f"ssh -F {config}", str(tmp_path / "sent"), "ams3-0:/root/by-rsync"],
+        cwd=stack.folder,
+        check=True,
+        timeout=60,
+    )
+    assert ssh(stack, "ssh", "ams3-0", "cat", "/root/by-rsync") == "by rsync"
+
+
+def test_no_secret_in_plain_text(stack: Stack) -> None:
+    watched, over = set[bytes](), threading.Event()
+    watcher = threading.Thread(target=watch, args=(watched, over), daemon=True)
+    watcher.start()
+    try:
+        stack.pulumi("destroy --yes --skip-preview")
+        stack.brought_up(program=HELLO)
+    finally:
+        over.set()
+        watcher.join()
+    export = stack.pulumi("stack export", "--show-secrets").said
+    secrets = private_keys(export)
+    assert secrets, "the authority's key is in the state, encrypted"
+    kept = [path for path in (stack.folder / ".e3").rglob("*") if path.is_file()]
+    kept = [path for path in kept if "ssh" not in path.parts]  # the lab's own keys, mode 0600
+    for secret in (b"PRIVATE KEY", *secrets):
+        assert not [path for path in kept if secret in path.read_bytes()]
+        assert not [line for line in watched if secret in line]
+
+
+def private_keys(text: str) -> list[bytes]:
+    """Return the first line of each PEM private key in a JSON text."""
+    return [found.encode() for found in re.findall(r"PRIVATE KEY-----(?:\\+n)(\S{20})", text)]
+
+
+def watch(seen: set[bytes], over: threading.Event) -> None:
+    """Collect the command lines and environments of all processes."""
+    while not over.is_set():
+        seen.update(read_all(Path("/proc").glob("[0-9]*/cmdline")))
+        seen.update(read_all(Path("/proc").glob("[0-9]*/environ")))
+
+
+def read_all(paths: Iterable[Path]) -> Iterable[bytes]:
+    for path in paths:
+        try:
+            yield path.read_bytes()
+        except OSError:
+            continue
+
+
+MISTAKES: dict[str, tuple[dict[str, object], str]] = {
+    "overlay": (
+        {"overlay": "nebulla"},
+        "e3:overlay: unknown value 'nebulla'; choose one of ",
+    ),
+    "fleet": ({"fleet": "labs"}, "e3:fleet: unknown value 'labs'; choose one of lab"),
+    "key": ({"programm": HELLO}, "e3:programm: unknown key; choose one of args,"),
+    "hosts": ({"regions": {"ams3": 0}}, "e3:regions: ams3 has 0 hosts; write a whole number"),
+    "parties": ({"parties": 4}, "e3:parties: 4 parties need as many hosts, but e3:regions makes 3"),
+    "program": ({"program": "nosuch.py"}, "program nosuch.py does not exist"),
+    "range": (
+        {"overlay-options": {"range": "10.0.0.0/30"}},
+        "e3:overlay-options: range is '10.0.0.0/30': 2 addresses are too few for 3 hosts",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", ["overlay", "fleet", "key", "program", "range"])
+def test_a_mistake_is_a_sentence_and_changes_nothing(stack: Stack, mistake: str) -> None:
+    values, message = MISTAKES[mistake]
+    stack.brought_up(program=HELLO)
+    before, living = stack.resources, lives(stack)
+    ended = stack.up(**{"program": HELLO, **values})
+    assert ended.exit != 0
+    assert message in ended.said
+    assert "Traceback" not in ended.said
+    assert changed(stack, before) == set()
+    assert lives(stack) == living
+
+
+def test_destroy_when_all_is_dead_already(stack: Stack) -> None:
+    stack.brought_up(program=HELLO)
+    os.kill(stack.lab.status()["pid"], signal.SIGKILL)
+    until(lambda: not stack.lab.alive(), "the lab's end")
+    ended = stack.pulumi("destroy --yes --skip-preview")
+    assert ended.exit == 0, ended.said
+    assert stack.resources == {}
