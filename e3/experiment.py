@@ -55,13 +55,48 @@ class Program:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a session may take: of its hosts, and of time.
+
+    Each process of a party may write to ``memory_mb``; each file that it makes, and what lies in
+    its /tmp, has ``files_mb``; it has ``processes`` at once and prints ``output_mb``. The host
+    is to take the program and start it within ``ship_seconds``; all parties are to be connected
+    ``connect_seconds`` after the first is ready for it.
+    """
+
+    memory_mb: float = 4096
+    output_mb: float = 100
+    files_mb: float = 256
+    processes: int = 512
+    ship_seconds: float = 25
+    connect_seconds: float = 25
+
+
+Comparison = Literal["none", "same"]
+"""Whether all parties must print the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What holds in a session, whatever the program is.
+
+    ``unpickle`` are types, as ``module.name``, that parties may send one another besides those
+    that MPyC sends.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    compare: Comparison = "none"
+    unpickle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One stack: its hosts, how they are joined, and what they compute.
 
     ``regions`` maps a region to its number of hosts; ``latency_ms`` overrides round-trip
     times in milliseconds by pair of regions, each pair in alphabetical order. ``nats`` is
     the class of each host that is not public. ``parties`` is the number of parties, at most one
-    a host; ``trigger`` any text, a new one runs the session again.
+    a host; ``trigger`` any text, a new one runs the session again; ``rules`` hold in the session.
     """
 
     stack: str
@@ -74,6 +109,7 @@ class Experiment:
     parties: int
     trigger: str
     deadline_seconds: float
+    rules: Rules = field(default_factory=Rules)
     folder: Path
     """Where the stack keeps its files on this machine: ``.e3/<stack>`` below the project."""
 

@@ -5,6 +5,7 @@ touched: a finder on `sys.meta_path` lets Python load ``mpyc`` as ever and adds
 
 - the listener at the party's overlay address alone (MPyC binds all addresses);
 - a look at who calls (`e3.party.doorman`);
+- care for what comes from peers (`e3.party.peers`);
 - reports of each step: loaded, connecting, connected, stopping, stopped, lost, failed;
 - a stream of its own for MPyC's log lines, which it writes between the program's results.
 """
@@ -19,25 +20,27 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from socket import socket
 from types import ModuleType
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
-from e3.party import doorman
+from e3.party import doorman, peers
+from e3.party.peers import Report
 
 Attributes = Any
 """MPyC has no types; its modules, runtime and loop are used by attribute."""
 
 
-class Report(Protocol):
-    """Tells the runner what happens, see `e3.party.protocol`."""
+def install(
+    report: Report,
+    log: TextIO,
+    listener: socket | None,
+    sources: str,
+    unpickle: tuple[str, ...],
+) -> None:
+    """Change MPyC as soon as it is imported.
 
-    def __call__(self, kind: str, **fields: object) -> None:
-        """Report one event."""
-
-
-def install(report: Report, log: TextIO, listener: socket | None, sources: str) -> None:
-    """Have MPyC report, log to ``log`` and listen at ``listener``, as soon as it is imported.
-
-    ``sources`` is what an address proves about who calls, see `e3.party.identity`.
+    It reports, logs to ``log``, listens at ``listener``, and takes what it sends itself from
+    peers, and the types that ``unpickle`` names as ``module.name``. ``sources`` is what an
+    address proves about who calls, see `e3.party.identity`.
     """
     place = functools.partial(at_own_address, [listener] if listener else [], sources)
     sys.meta_path.insert(
@@ -46,7 +49,7 @@ def install(report: Report, log: TextIO, listener: socket | None, sources: str) 
             {
                 "mpyc": functools.partial(load_package, log),
                 "mpyc.asyncoro": functools.partial(load_connections, report, sources),
-                "mpyc.runtime": functools.partial(load_runtime, report, place),
+                "mpyc.runtime": functools.partial(load_runtime, report, place, unpickle),
             }
         ),
     )
@@ -109,6 +112,8 @@ def load_connections(
     execute()
     exchanger = module.MessageExchanger
     doorman.guard(exchanger, report, sources)
+    peers.know_senders(exchanger)
+    peers.miss_the_silent(exchanger)
     lose, close = exchanger.connection_lost, exchanger.close_connection
     handle = module.exception_handler
 
@@ -137,11 +142,13 @@ def load_connections(
 def load_runtime(
     report: Report,
     place: Place,
+    unpickle: tuple[str, ...],
     execute: Callable[[], None],
     module: Attributes,
 ) -> None:
     """Load ``mpyc.runtime``: report each start and shutdown, and listen where we are asked to."""
     execute()
+    peers.read_with_care(module, report, unpickle)
     runtime = module.Runtime
     report("loaded", version=runtime.version)
     start, shutdown = runtime.start, runtime.shutdown
@@ -159,8 +166,8 @@ def load_runtime(
         # the barrier is shutdown's own: past it, MPyC counts the bytes that it logs
         while self._pc_level > self._program_counter[1]:
             await module.asyncio.sleep(0)
-        peers = [getattr(peer, "protocol", None) for peer in self.parties]
-        report("stopping", sent_bytes=[getattr(peer, "nbytes_sent", 0) for peer in peers])
+        links = [getattr(peer, "protocol", None) for peer in self.parties]
+        report("stopping", sent_bytes=[getattr(link, "nbytes_sent", 0) for link in links])
         self.e3_stopping = True
         await shutdown(self)
         report("stopped")

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 from e3.party import hooks
+from e3.party.confine import confine
+from e3.party.processes import die_with_parent
 from e3.party.protocol import Spec
 
 OURS = str(Path(__file__).parent)
@@ -47,8 +49,11 @@ def run(spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str,
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal
     report = Reporter(ends["events"])
+    runner = os.getppid()
+    report("confined", notes=confine(spec, folder))
+    die_with_parent(runner)  # once more: another user inherits no such wish
     log = os.fdopen(ends["log"], "w", buffering=1)
-    hooks.install(report, log, listener, spec.sources)
+    hooks.install(report, log, listener, spec.sources, spec.unpickle)
     path = Path(folder, "program", spec.entry)
     main = become_main(path, spec.argv)
     try:

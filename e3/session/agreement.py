@@ -31,3 +31,19 @@ def accuse(peer: int | None, detail: str, reporter: int, names: Mapping[int, str
     """Say what a party did, as another one saw it."""
     who = "somebody" if peer is None else f"party {peer} ({names[peer]})"
     return f"{who} {detail}, as party {reporter} ({names[reporter]}) saw"
+
+
+def about(report: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the parties that a report is about: the peer at fault, or those that differ.
+
+    Where some differ from most, those are meant; where no value has the most, all are.
+    """
+    if report["peer"] is not None:
+        return (int(report["peer"]),)
+    pids: set[int] = set()
+    for values in report["found"].values():
+        sizes = [len(group) for _, group in values]
+        most = max(sizes, default=0)
+        usual = most if sizes.count(most) == 1 else 0
+        pids.update(int(pid) for _, group in values if len(group) != usual for pid in group)
+    return tuple(sorted(pids))

@@ -4,15 +4,16 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files as resources
 from pathlib import Path
 
+from e3.experiment import Rules
 from e3.interfaces import File, Host, Sources
 from e3.interfaces import Path as NetworkPath
 from e3.party.protocol import BEAT_SECONDS, Spec
-from e3.session import programs
+from e3.session import comparison, programs
 from e3.session.evidence import Evidence
 from e3.session.party import LEAVE_SECONDS, Party
 from e3.session.plan import Plan, Seat
@@ -20,7 +21,10 @@ from e3.session.progress import Nobody, Observer
 from e3.session.results import SessionResult
 from e3.session.runs import KEEP, prune
 from e3.session.turns import turn
-from e3.session.verdicts import End, Verdict, decide, timed_out
+from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide
+from e3.session.watchdog import TICK_SECONDS, overdue
+
+MB = 1_000_000
 
 NOT_RUNNER = frozenset({"probe.py"})
 """Modules of `e3.party` that a party does not need."""
@@ -35,17 +39,18 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     deadline_seconds: float,
     sources: Sources = "claimed",
     paths: Sequence[NetworkPath] = (),
+    rules: Rules | None = None,
     observer: Observer | None = None,
 ) -> SessionResult:
     """Run a session and return how it went; leaves no process and no file on the hosts.
 
     ``hosts`` are at least those of the plan; ``overlay`` is the name of what joins them,
-    ``sources`` what its addresses prove, and ``paths`` how. Evidence goes to a new folder
-    below ``sessions``, each party's output as it comes; sessions of the same folder take
-    turns, and the deadline counts from this one's. ``observer`` follows. Raises `ProgramError`
-    before anything is shipped if the program changed since it was planned. When the task is
-    cancelled, the session ends within seconds, its evidence has the verdict ``cancelled``, and
-    `CancelledError` goes on.
+    ``sources`` what its addresses prove, and ``paths`` how; ``rules`` hold in the session.
+    Evidence goes to a new folder below ``sessions``, each party's output as it comes; sessions
+    of the same folder take turns, and the deadline counts from this one's. ``observer`` follows.
+    Raises `ProgramError` before anything is shipped if the program changed since it was
+    planned. When the task is cancelled, the session ends within seconds, its evidence has the
+    verdict ``cancelled``, and `CancelledError` goes on.
     """
     observer = observer or Nobody()
     async with turn(sessions, observer.waiting) as note:
@@ -58,6 +63,7 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
             deadline_seconds=deadline_seconds,
             sources=sources,
             paths=paths,
+            rules=rules or Rules(),
         )
         note(session.id, deadline_seconds)
         return await session.run(observer)
@@ -89,6 +95,7 @@ class Session:
     deadline_seconds: float
     sources: Sources
     paths: Sequence[NetworkPath]
+    rules: Rules
 
     def __post_init__(self) -> None:
         """Read what is to be shipped, and open the evidence; nothing runs yet."""
@@ -112,20 +119,19 @@ class Session:
         observer.began(
             self._id, self._evidence.folder, lambda: [party.progress for party in self._parties]
         )
-        tasks = [asyncio.create_task(party.attend(*self._files)) for party in self._parties]
+        ship_seconds = self.rules.limits.ship_seconds
+        tasks = [
+            asyncio.create_task(party.attend(*self._files, ship_seconds=ship_seconds))
+            for party in self._parties
+        ]
         beat = asyncio.create_task(self._beat())
         try:
             late = await self._watch(tasks)
-            before = self._ends()
             await self._stop(tasks)
-            if late:
-                reason = timed_out(before, self.deadline_seconds)
-                return self._conclude(Verdict.TIMED_OUT, reason)
-            silent = not any(party.result.output.strip() for party in self._parties)
-            return self._conclude(*decide(self._ends(), silent=silent))
+            return self._conclude(late or self._judge())
         except asyncio.CancelledError:
             await self._stop(tasks)
-            self._conclude(Verdict.CANCELLED, "the session was ended by whoever started it")
+            self._conclude(CANCELLED)
             raise
         finally:
             await self._stop(tasks)
@@ -135,6 +141,7 @@ class Session:
         return time.monotonic() - self._began
 
     def _party(self, seat: Seat, host: Host) -> Party:
+        limits = self.rules.limits
         spec = Spec(
             session=self._id,
             pid=seat.pid,
@@ -144,6 +151,11 @@ class Session:
             private=seat.private,
             overlay=self.overlay,
             sources=self.sources,
+            flood_bytes=int(limits.output_mb * MB),
+            memory_bytes=int(limits.memory_mb * MB),
+            file_bytes=int(limits.files_mb * MB),
+            processes=limits.processes,
+            unpickle=self.rules.unpickle,
         )
         names = {seat.pid: seat.host for seat in self.plan.seats}
         return Party(seat, host, spec, self._evidence.log(seat.host), self._clock, names)
@@ -158,21 +170,45 @@ class Session:
             for party in self._parties:
                 party.beat()
 
-    async def _watch(self, tasks: Sequence[asyncio.Task[None]]) -> bool:
-        """Return when all have ended, one has failed, or, True, when the deadline has passed."""
+    async def _watch(self, tasks: Sequence[asyncio.Task[None]]) -> Outcome | None:
+        """Return when all have ended, one has failed, or, with the outcome, one takes too long."""
         pending = set(tasks)
         while pending:
             left = self.deadline_seconds - self._clock()
             done, pending = await asyncio.wait(
-                pending, timeout=max(left, 0.0), return_when=asyncio.FIRST_COMPLETED
+                pending,
+                timeout=min(max(left, 0.0), TICK_SECONDS),
+                return_when=asyncio.FIRST_COMPLETED,
             )
             for task in done:
                 task.result()
             if any(party.end is not None and party.end.failed for party in self._parties):
-                return False
-            if not done:
-                return True
-        return False
+                return None
+            outcome = overdue(
+                [party.sight for party in self._parties],
+                self._ends(),
+                now=self._clock(),
+                deadline_seconds=self.deadline_seconds,
+                limits=self.rules.limits,
+            )
+            if outcome is not None and pending:
+                return outcome
+        return None
+
+    def _judge(self) -> Outcome:
+        """Return the outcome of a session whose parties all ended."""
+        parties = [party.result for party in self._parties]
+        silent = not any(party.output.strip() for party in parties)
+        outcome = decide(self._ends(), silent=silent)
+        if (
+            outcome.verdict is not Verdict.COMPLETED
+            or len({party.output for party in parties}) == 1
+        ):
+            return outcome
+        self._evidence.write("outputs.diff", comparison.diff(parties))
+        if self.rules.compare == "same":
+            return comparison.compare(parties) or outcome
+        return replace(outcome, reason=f"{outcome.reason}; they did not all print the same")
 
     async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """End what still runs: by word to the runners, which then report; else by their leashes."""
@@ -185,7 +221,7 @@ class Session:
                 task.cancel()
             await asyncio.gather(*stuck, return_exceptions=True)
 
-    def _conclude(self, verdict: Verdict, reason: str) -> SessionResult:
+    def _conclude(self, outcome: Outcome) -> SessionResult:
         """Return the result, after it is written to the evidence."""
         setup, online = self._times()
         result = SessionResult(
@@ -193,8 +229,10 @@ class Session:
             program=self.plan.program.name,
             digest=self.plan.program.digest,
             overlay=self.overlay,
-            verdict=verdict,
-            reason=reason,
+            verdict=outcome.verdict,
+            reason=outcome.reason,
+            concerned=outcome.parties,
+            advice=outcome.advice,
             parties=tuple(party.result for party in self._parties),
             setup_seconds=setup,
             online_seconds=online,

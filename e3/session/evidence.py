@@ -68,7 +68,11 @@ class Evidence:
         self._write("manifest.json", {**self._manifest, "ended": ended, "hosts": dict(versions)})
         self._write("result.json", result)
 
-    def _write(self, name: str, content: Mapping[str, object]) -> None:
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the evidence, whole or not at all."""
         aside = self.folder / f".{name}"
-        aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        aside.write_text(text, encoding="utf-8")
         aside.replace(self.folder / name)
+
+    def _write(self, name: str, content: Mapping[str, object]) -> None:
+        self.write(name, json.dumps(content, indent=2) + "\n")

@@ -14,8 +14,8 @@ from e3.session.plan import Seat
 from e3.session.progress import Progress, State
 from e3.session.results import PartyResult
 from e3.session.verdicts import End, How, describe
+from e3.session.watchdog import Sight
 
-SHIP_SECONDS = 60.0
 LEAVE_SECONDS = 4.0
 """For a runner to kill what it started and to end; it takes 2 s at most for the former."""
 
@@ -59,6 +59,9 @@ class Party:
         """When all parties were connected to this one, since the session began."""
         self.served_seconds: float | None = None
         """When it had its last result: its last shutdown, or its end without one; as above."""
+        self._ready_seconds: float | None = None
+        self._connecting_seconds: float | None = None
+        self._lost_seconds: float | None = None
         self._host = host
         self._spec = spec
         self._log = log
@@ -76,6 +79,8 @@ class Party:
         self._error = ""
         self._complaint = ""
         self._lost: list[int] = []
+        self._accused: int | None = None
+        self._about: tuple[int, ...] = ()
         self._removed = False
         self._stopping = False
 
@@ -96,6 +101,17 @@ class Party:
         )
 
     @property
+    def sight(self) -> Sight:
+        """How far this party is."""
+        return Sight(
+            ready_seconds=self._ready_seconds,
+            connecting_seconds=self._connecting_seconds,
+            connected_seconds=self.connected_seconds,
+            lost_seconds=self._lost_seconds,
+            ended=self.end is not None,
+        )
+
+    @property
     def progress(self) -> Progress:
         """What can be seen of this party now."""
         state, phase = self._describe_state()
@@ -111,10 +127,13 @@ class Party:
             line=printed.rpartition("\n")[2],
         )
 
-    async def attend(self, runner: Sequence[File], program: Sequence[File]) -> None:
+    async def attend(
+        self, runner: Sequence[File], program: Sequence[File], *, ship_seconds: float
+    ) -> None:
         """Run the party from shipping to its end; `end` is set then, whatever happened.
 
-        The files' paths are relative to the session's folder. Leaves nothing on the host,
+        The files' paths are relative to the session's folder, the host is to take them within
+        ``ship_seconds``. Leaves nothing on the host,
         also when this task is cancelled.
         """
         files = [
@@ -123,7 +142,7 @@ class Party:
         ]
         argv = [self._host.python, "-I", "-c", START, self._folder]
         try:
-            await self._host.access.put(files, timeout_seconds=SHIP_SECONDS)
+            await self._host.access.put(files, timeout_seconds=ship_seconds)
             self._phase = "starting the runner"
             if not self._stopping:
                 async with self._host.access.attach(argv) as process:
@@ -223,6 +242,17 @@ class Party:
 
     def _on_ready(self, message: dict[str, Any], _at: float) -> None:
         self.versions["python"] = message["python"]
+        self._ready_seconds = self._begun_seconds
+
+    def _on_confined(self, message: dict[str, Any], _at: float) -> None:
+        notes = message["notes"]
+        self.versions["confined"] = "; ".join(notes) if notes else "fully"
+        for note in notes:
+            self._log.write(f"[e3: the program is not fully confined: {note}]\n")
+
+    def _on_connecting(self, _message: dict[str, Any], at: float) -> None:
+        if self._connecting_seconds is None:
+            self._connecting_seconds = at
 
     def _on_loaded(self, message: dict[str, Any], _at: float) -> None:
         self.versions["mpyc"] = message["version"]
@@ -240,11 +270,18 @@ class Party:
 
     def _on_impostor(self, message: dict[str, Any], _at: float) -> None:
         reason = agreement.accuse(message["peer"], message["detail"], self.seat.pid, self._names)
+        self._about = () if message["peer"] is None else (message["peer"],)
         self._finish("incompatible", detail=reason)
 
-    def _on_lost(self, message: dict[str, Any], _at: float) -> None:
+    def _on_lost(self, message: dict[str, Any], at: float) -> None:
         if not self._error:  # what is lost after an error is a consequence of it
             self._lost.append(message["peer"])
+            if self._lost_seconds is None:
+                self._lost_seconds = at
+
+    def _on_offended(self, message: dict[str, Any], _at: float) -> None:
+        self._accused = message["peer"]
+        self._error = message["what"]
 
     def _on_failed(self, message: dict[str, Any], _at: float) -> None:
         self._error = self._error or message["error"]
@@ -268,6 +305,7 @@ class Party:
         self._removed = True
         self._note_agreement(message)
         how, reason = agreement.explain(message, self.seat.pid, self._names)
+        self._about = agreement.about(message)
         self._finish(how, detail=reason)
 
     def _note_agreement(self, message: dict[str, Any]) -> None:
@@ -314,6 +352,8 @@ class Party:
             exit=status,
             detail=detail,
             lost=tuple(self._lost),
+            accused=self._accused,
+            about=self._about,
         )
 
     async def _clean(self) -> None:

@@ -28,6 +28,8 @@ class PartyResult:
 class SessionResult:
     """How a session went.
 
+    ``reason`` is one sentence that says why it has that verdict, ``concerned`` are the pids that
+    it is about, and ``advice`` says what to do, if anything.
     ``setup_seconds`` last from its begin until all parties are connected, ``online_seconds``
     from then until the last party has its last result; both are None if the parties never
     got there. ``evidence`` is the folder with logs and manifest.
@@ -39,6 +41,8 @@ class SessionResult:
     overlay: str
     verdict: Verdict
     reason: str
+    concerned: tuple[int, ...]
+    advice: str
     parties: tuple[PartyResult, ...]
     setup_seconds: float | None
     online_seconds: float | None
@@ -55,6 +59,8 @@ class SessionResult:
             "overlay": self.overlay,
             "verdict": str(self.verdict),
             "reason": self.reason,
+            "concerned": list(self.concerned),
+            "advice": self.advice,
             "parties": [dict(vars(party)) for party in self.parties],
             "setup_seconds": self.setup_seconds,
             "online_seconds": self.online_seconds,

@@ -1,10 +1,11 @@
-"""How a session ends: one word of a closed list, and a sentence that says why."""
+"""How a session ends: one word of a closed list, why, by whom, and what to do about it."""
 
 import signal
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Protocol
 
 
 class Verdict(StrEnum):
@@ -65,7 +66,9 @@ class End:
 
     ``exit`` is set where the program ended by itself; ``detail`` is the error it met, or
     why it did not start, or how its host was lost. ``lost`` are the peers whose
-    connections broke before that. ``phase`` is what it was doing last, in words.
+    connections broke before that. ``phase`` is what it was doing last, in words. ``accused`` is
+    the peer that sent what may not be sent, which ``detail`` then is; ``about`` are the parties
+    that an end is about where it is not this one alone.
     """
 
     pid: int
@@ -75,6 +78,8 @@ class End:
     exit: int | None = None
     detail: str = ""
     lost: tuple[int, ...] = ()
+    accused: int | None = None
+    about: tuple[int, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -106,8 +111,53 @@ class End:
         return f"{self.party} {describe(self.exit or 0)}{'' if self.killed else detail}"
 
 
-def decide(ends: Sequence[End], *, silent: bool) -> tuple[Verdict, str]:
-    """Return verdict and reason of a session whose parties all ended, in the order given.
+class Named(Protocol):
+    """A party, as far as messages name it."""
+
+    @property
+    def pid(self) -> int:
+        """Its index."""
+
+    @property
+    def host(self) -> str:
+        """The name of its host."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a session ended.
+
+    ``reason`` is one sentence that says why; ``parties`` are the pids that it is about, and
+    ``advice`` says what to do, empty where nothing needs to be done.
+    """
+
+    verdict: Verdict
+    reason: str
+    parties: tuple[int, ...] = ()
+    advice: str = ""
+
+    @classmethod
+    def of(cls, verdict: Verdict, reason: str, parties: Iterable[Named], advice: str) -> "Outcome":
+        """Return the outcome that is about these parties."""
+        pids = tuple(sorted({party.pid for party in parties}))
+        return cls(verdict=verdict, reason=reason, parties=pids, advice=advice)
+
+
+AGAIN = "run `pulumi refresh` and `pulumi up`, which make hosts anew that are gone; see `e3 doctor`"
+LOG = "read that party's log: `e3 logs`"
+NETWORK = "see whether these hosts reach each other: run `e3 doctor`, then run the session again"
+ADVICE: dict[How, str] = {
+    "flooded": "have the program print less, or raise output-mb of e3:limits",
+    "gone": AGAIN,
+    "incompatible": "give all parties the same of what differs, then run the session again",
+    "refused": "do what the reason says, then run the session again",
+    "unreachable": NETWORK,
+}
+CANCELLED = Outcome(verdict=Verdict.CANCELLED, reason="the session was ended by whoever started it")
+
+
+def decide(ends: Sequence[End], *, silent: bool) -> Outcome:
+    """Return the outcome of a session whose parties all ended, in the order given.
 
     ``silent`` says that no party printed anything: that is no failure, since a program may
     give its results to nobody here, but it is said.
@@ -121,10 +171,10 @@ def decide(ends: Sequence[End], *, silent: bool) -> tuple[Verdict, str]:
         reason = f"all {len(ends)} parties completed"
     if silent:
         reason += ", but none printed anything: a session's result is what its parties print"
-    return Verdict.COMPLETED, reason
+    return Outcome(verdict=Verdict.COMPLETED, reason=reason)
 
 
-def first_cause(ends: Sequence[End]) -> tuple[Verdict, str] | None:
+def first_cause(ends: Sequence[End]) -> Outcome | None:
     """Return the failure that led to the others; None if there is none.
 
     A party that failed after it had lost the connection to another failed party is a
@@ -134,31 +184,85 @@ def first_cause(ends: Sequence[End]) -> tuple[Verdict, str] | None:
     failures = [end for end in ends if end.failed]
     if not failures:
         return None
+    if (offence := offended(failures, ends)) is not None:
+        return offence
     failed = {end.pid for end in failures}
     causes = [end for end in failures if not failed & set(end.lost)]
     # where each blames another, the network between them is to blame: take the first
     end = min(causes or failures, key=lambda end: bool(end.lost))
     if not end.lost:
-        return VERDICTS.get(end.how, Verdict.PARTY_FAILED), end.reason
-    peers = [peer for peer in ends if peer.pid in end.lost]
-    early = next((peer for peer in peers if peer.exit == 0), None)
-    if early is not None:
-        reason = f"{early.party} ended while others still needed it; then {end.reason}"
-        return Verdict.PARTY_FAILED, reason
-    lost = " and ".join(peer.party for peer in peers)
-    return Verdict.UNREACHABLE, f"the connection to {lost} broke; then {end.reason}"
+        verdict = VERDICTS.get(end.how, Verdict.PARTY_FAILED)
+        about = [party for party in ends if party.pid in end.about] or [end]
+        return Outcome.of(verdict, end.reason, about, advise(end))
+    outcome = broken([end, *(peer for peer in ends if peer.pid in end.lost)] if causes else ends)
+    return replace(outcome, reason=f"{outcome.reason}; then {end.reason}")
 
 
-def timed_out(ends: Iterable[End], seconds: float) -> str:
-    """Return the reason of a session that the deadline ended: who was doing what."""
-    doing: dict[str, list[str]] = {}
+def offended(failures: Sequence[End], ends: Sequence[End]) -> Outcome | None:
+    """Return the outcome where a peer sent what may not be sent; None if none did."""
+    for end in failures:
+        for culprit in ends:
+            if culprit.pid == end.accused:
+                reason = (
+                    f"{culprit.party} sent {end.party} a pickle with {end.detail}, which MPyC "
+                    "never sends; it was not read"
+                )
+                advice = (
+                    "if the program means to send that, name its type in e3:unpickle; otherwise "
+                    "do not trust that party's host"
+                )
+                return Outcome.of(Verdict.PARTY_FAILED, reason, [culprit], advice)
+    return None
+
+
+def broken(ends: Sequence[End]) -> Outcome:
+    """Return the outcome where parties lost connections that they needed, by `End.lost`.
+
+    The party that most others lost is named first: its host or cable is the likely cause.
+    """
+    times = Counter(pid for end in ends for pid in end.lost)
+    worst = max(ends, key=lambda end: (times[end.pid], -end.pid))
+    witnesses = [end for end in ends if worst.pid in end.lost]
+    if worst.exit == 0:
+        reason = f"{worst.party} ended while others still needed it"
+        return Outcome.of(Verdict.PARTY_FAILED, reason, [worst], LOG)
+    reason = f"the connection between {worst.party} and {listed(witnesses)} broke"
+    return Outcome.of(Verdict.UNREACHABLE, reason, [worst, *witnesses], NETWORK)
+
+
+def timed_out(ends: Iterable[End], seconds: float) -> Outcome:
+    """Return the outcome of a session that the deadline ended: who was doing what."""
+    ends = list(ends)
+    going = [end for end in ends if end.exit is None]
+    advice = "if the program needs longer, raise e3:deadline-seconds; else read the logs: `e3 logs`"
+    reason = f"not done after {seconds:g} s; {doing(ends)}"
+    return Outcome.of(Verdict.TIMED_OUT, reason, going, advice)
+
+
+def doing(ends: Iterable[End]) -> str:
+    """Say what each party was doing, those that did the same together."""
+    groups: dict[str, list[End]] = {}
     for end in sorted(ends, key=lambda end: end.pid):
         notes = [f"it lost party {peer}" for peer in end.lost]
         notes += [end.detail] if end.detail and end.how == "stopped" else []
         remark = f" ({', '.join(notes)})" if notes else ""
-        doing.setdefault(end.phase + remark, []).append(end.party)
-    phases = "; ".join(f"{', '.join(parties)}: {phase}" for phase, parties in doing.items())
-    return f"not done after {seconds:g} s; {phases}"
+        groups.setdefault(end.phase + remark, []).append(end)
+    return "; ".join(
+        f"{', '.join(end.party for end in parties)}: {phase}" for phase, parties in groups.items()
+    )
+
+
+def advise(end: End) -> str:
+    """Say what to do about a party's own failure."""
+    if "MemoryError" in end.detail or end.exit == -signal.SIGKILL:
+        return f"if it needs more memory, raise memory-mb of e3:limits; {LOG}"
+    return ADVICE.get(end.how, LOG)
+
+
+def listed(parties: Iterable[Named]) -> str:
+    """Return parties as messages name them, with "and" before the last."""
+    *most, last = (f"party {party.pid} ({party.host})" for party in parties)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def describe(status: int) -> str:

@@ -17,6 +17,8 @@ def test_the_names_of_a_result() -> None:
         overlay="plain",
         verdict=Verdict.COMPLETED,
         reason="all 1 parties completed",
+        concerned=(),
+        advice="",
         parties=(PartyResult(pid=0, host="a-0", exit=0, seconds=1.5, sent_bytes=3, output="6\n"),),
         setup_seconds=0.5,
         online_seconds=1.0,
@@ -31,6 +33,8 @@ def test_the_names_of_a_result() -> None:
         "overlay": "plain",
         "verdict": "completed",
         "reason": "all 1 parties completed",
+        "concerned": [],
+        "advice": "",
         "parties": [
             {"pid": 0, "host": "a-0", "exit": 0, "seconds": 1.5, "sent_bytes": 3, "output": "6\n"}
         ],

@@ -45,12 +45,18 @@ FINE = [end(pid, exit=0) for pid in range(4)]
         (
             [end(0, exit=1, detail="OSError", lost=(1,)), STOPPED[1]],
             "unreachable",
-            "the connection to party 1 (h1) broke; then party 0 (h0) exited with status 1: OSError",
+            (
+                "the connection between party 1 (h1) and party 0 (h0) broke; "
+                "then party 0 (h0) exited with status 1: OSError"
+            ),
         ),
         (
             [end(0, exit=1, lost=(1,)), end(1, exit=1, lost=(0,))],
             "unreachable",
-            "the connection to party 1 (h1) broke; then party 0 (h0) exited with status 1",
+            (
+                "the connection between party 0 (h0) and party 1 (h1) broke; "
+                "then party 0 (h0) exited with status 1"
+            ),
         ),
         (
             [FINE[0], end(1, exit=1, lost=(0,)), end(2, exit=1, lost=(0, 1))],
@@ -58,6 +64,14 @@ FINE = [end(pid, exit=0) for pid in range(4)]
             (
                 "party 0 (h0) ended while others still needed it; "
                 "then party 1 (h1) exited with status 1"
+            ),
+        ),
+        (
+            [end(0, exit=70, detail="posix.system", accused=2), STOPPED[1], end(2, exit=1)],
+            "party-failed",
+            (
+                "party 2 (h2) sent party 0 (h0) a pickle with posix.system, which MPyC never "
+                "sends; it was not read"
             ),
         ),
         (
@@ -73,13 +87,15 @@ FINE = [end(pid, exit=0) for pid in range(4)]
     ],
 )
 def test_the_first_cause(ends: list[End], verdict: str, reason: str) -> None:
-    assert decide(ends, silent=False) == (verdict, reason)
+    outcome = decide(ends, silent=False)
+    assert (outcome.verdict, outcome.reason) == (verdict, reason)
+    assert bool(outcome.advice) is (verdict != "completed")
 
 
 def test_silence_is_said() -> None:
-    verdict, reason = decide(FINE, silent=True)
-    assert verdict == "completed"
-    assert "none printed anything" in reason
+    outcome = decide(FINE, silent=True)
+    assert outcome.verdict == "completed"
+    assert "none printed anything" in outcome.reason
 
 
 def test_a_deadline_names_who_did_what() -> None:
@@ -89,7 +105,9 @@ def test_a_deadline_names_who_did_what() -> None:
         end(1, "stopped"),
         end(3, "stopped", lost=(2,), detail="IndexError: 1"),
     ]
-    assert timed_out(ends, 30.0) == (
+    outcome = timed_out(ends, 30.0)
+    assert outcome.parties == (0, 1, 2, 3)
+    assert outcome.reason == (
         "not done after 30 s; party 0 (h0), party 1 (h1): computing; party 2 (h2): running; "
         "party 3 (h3): computing (it lost party 2, IndexError: 1)"
     )

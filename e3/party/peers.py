@@ -1,0 +1,121 @@
+"""What comes from peers: known by its sender, read with care, and missed when it stays away."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import socket
+import sys
+from asyncio import Future
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any, NoReturn, Protocol
+
+from e3.party.unpickle import Receiver
+
+Attributes = Any
+"""MPyC has no types; its classes are used by attribute."""
+
+PEER_SILENCE_SECONDS = 20
+"""A peer's machine that acknowledges nothing for so long is lost; a cable may be out for less."""
+
+PROBE_SECONDS = 5
+REFUSED_STATUS = 70
+
+
+class Report(Protocol):
+    """Tells the runner what happens, see `e3.party.protocol`."""
+
+    def __call__(self, kind: str, **fields: object) -> None:
+        """Report one event."""
+
+
+class Own(bytes):
+    """A pickle of this party's own."""
+
+    __slots__ = ()
+
+
+@functools.cache
+def letters(peer: int) -> type[bytes]:
+    """Return the type of messages from ``peer``."""
+    return type("Letter", (bytes,), {"__slots__": (), "peer": peer})
+
+
+@functools.cache
+def awaited_letters(peer: int) -> type[Future[bytes]]:
+    """Return the type of messages still to come from ``peer``."""
+    letter = letters(peer)
+
+    def set_result(self: Future[bytes], payload: bytes) -> None:
+        Future.set_result(self, letter(payload))
+
+    return type("AwaitedLetter", (Future,), {"set_result": set_result})
+
+
+def know_senders(exchanger: Attributes) -> None:
+    """Have each message that MPyC's ``exchanger`` class hands over know who sent it."""
+    receive = exchanger.receive
+
+    @functools.wraps(receive)
+    def receive_from_peer(self: Attributes, pc: int) -> bytes | Future[bytes]:
+        payload = receive(self, pc)
+        if isinstance(payload, Future):
+            awaited = awaited_letters(self.peer_pid)(loop=self.runtime._loop)  # noqa: SLF001 -- MPyC has no other name for it
+            self.buffers[pc] = awaited
+            return awaited
+        return letters(self.peer_pid)(payload)
+
+    exchanger.receive = receive_from_peer
+
+
+def miss_the_silent(exchanger: Attributes) -> None:
+    """Have connections of MPyC's ``exchanger`` class end when the peer's machine is silent.
+
+    TCP alone would go on for a quarter of an hour, or for ever where nothing is to be sent.
+    """
+    make = exchanger.connection_made
+
+    @functools.wraps(make)
+    def connection_made(self: Attributes, transport: Attributes) -> None:
+        with suppress(OSError, AttributeError):  # no TCP, or a system without these options
+            watch(transport.get_extra_info("socket"))
+        make(self, transport)
+
+    exchanger.connection_made = connection_made
+
+
+def watch(connection: socket.socket) -> None:
+    """Have the kernel end this TCP connection after `PEER_SILENCE_SECONDS` of silence."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, PROBE_SECONDS),
+        (socket.TCP_KEEPINTVL, PROBE_SECONDS),
+        (socket.TCP_KEEPCNT, PEER_SILENCE_SECONDS // PROBE_SECONDS),
+        (socket.TCP_USER_TIMEOUT, PEER_SILENCE_SECONDS * 1000),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def read_with_care(module: Attributes, report: Report, allowed: tuple[str, ...]) -> None:
+    """Have ``module``, MPyC's runtime, unpickle from peers what MPyC sends, and ``allowed``."""
+
+    def refuse(data: object, what: str) -> NoReturn:
+        report("offended", peer=getattr(type(data), "peer", None), what=what)
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(REFUSED_STATUS)  # nothing more of this program, which may catch exceptions
+
+    receiver = Receiver(allowed, refuse)
+
+    def dumps(value: object, *args: Any, **options: Any) -> bytes:  # noqa: ANN401 -- as pickle.dumps
+        return Own(pickle.dumps(value, *args, **options))
+
+    def loads(data: bytes, /, **options: Any) -> Any:  # noqa: ANN401 -- as pickle.loads
+        if type(data) is Own:
+            return pickle.loads(data, **options)  # noqa: S301 -- it never left this process
+        return receiver.loads(data, **options)
+
+    # with no other name of the module: what MPyC does not use today fails loudly
+    module.pickle = SimpleNamespace(dumps=dumps, loads=loads)

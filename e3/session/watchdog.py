@@ -1,0 +1,91 @@
+"""What takes too long: the limit of each phase of a session, besides its deadline.
+
+| phase | limit | held by |
+|---|---|---|
+| shipping, until the runner answers | `Limits.ship_seconds` | here |
+| agreement | `e3.party.protocol.AGREE_SECONDS` | the runners, who report |
+| connecting, from the first `mpc.start` until all are connected | `Limits.connect_seconds` | here |
+| running | the deadline; `LOST_SECONDS` after a connection to a peer broke | here |
+| collecting, from the program's end to the runner's | `LEAVE_SECONDS` of a party | the party |
+
+Slowness is not silence: runner and deployer hear of each other every `BEAT_SECONDS` whatever the
+program does, and the kernels of two parties acknowledge each other's messages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from e3.experiment import Limits
+from e3.session.verdicts import End, Outcome, Verdict, broken, doing, timed_out
+
+LOST_SECONDS = 5.0
+"""For a party that lost a peer to fail by itself, and for the peer's own end to be heard of."""
+
+TICK_SECONDS = 0.5
+"""How often a session is looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """How far one party is: when it reached what, in seconds since the session began.
+
+    ``lost_seconds`` is when it first lost a peer while it still needed it.
+    """
+
+    ready_seconds: float | None = None
+    connecting_seconds: float | None = None
+    connected_seconds: float | None = None
+    lost_seconds: float | None = None
+    ended: bool = False
+
+
+def overdue(
+    sights: Sequence[Sight],
+    ends: Sequence[End],
+    *,
+    now: float,
+    deadline_seconds: float,
+    limits: Limits,
+) -> Outcome | None:
+    """Return how the session ends ``now`` because something took too long; None if nothing did.
+
+    ``ends`` say as what each party would end now, in the order of ``sights``.
+    """
+    known = list(zip(sights, ends, strict=True))
+    late = [end for sight, end in known if sight.ready_seconds is None and not sight.ended]
+    if late and now > limits.ship_seconds:
+        reason = f"not all hosts have started within {limits.ship_seconds:g} s; {doing(late)}"
+        advice = "run `e3 doctor`; on slow hosts raise ship-seconds of e3:limits"
+        return Outcome.of(Verdict.UNREACHABLE, reason, late, advice)
+    if outcome := _unconnected(known, now, limits.connect_seconds):
+        return outcome
+    lost = [sight.lost_seconds for sight, end in known if end.lost and not sight.ended]
+    if any(seconds is not None and now > seconds + LOST_SECONDS for seconds in lost):
+        return broken(ends)
+    if now > deadline_seconds:
+        return timed_out(ends, deadline_seconds)
+    return None
+
+
+def _unconnected(
+    known: Sequence[tuple[Sight, End]], now: float, limit_seconds: float
+) -> Outcome | None:
+    begun = [sight.connecting_seconds for sight, _ in known if sight.connecting_seconds is not None]
+    # one that ended is left to the others' own ends: MPyC may have no part in what it does
+    waited_for = [
+        (sight, end) for sight, end in known if sight.connected_seconds is None and not sight.ended
+    ]
+    if not (begun and waited_for) or now <= min(begun) + limit_seconds:
+        return None
+    absent = [end for sight, end in waited_for if sight.connecting_seconds is None]
+    reason = f"not connected {limit_seconds:g} s after the first party's mpc.start; "
+    if absent:
+        advice = (
+            "see what keeps a party from mpc.start; if it needs that long, raise "
+            "connect-seconds of e3:limits"
+        )
+        everybody = doing([end for _, end in known])
+        return Outcome.of(Verdict.TIMED_OUT, reason + everybody, absent, advice)
+    parties = [end for _, end in waited_for]
+    advice = "see whether a firewall keeps these hosts apart: run `e3 doctor`"
+    return Outcome.of(Verdict.UNREACHABLE, reason + doing(parties), parties, advice)
