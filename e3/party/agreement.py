@@ -70,7 +70,7 @@ class Agreement:
         self._called_off: int | None = None
         self._strangers: dict[str, int] = {}
         self._agreed: set[int] = set()
-        self._compared = False
+        self._consented = False
         self._until = time.monotonic() + spec.agree_seconds
         self._selector = selectors.DefaultSelector()
         self._selector.register(fd, selectors.EVENT_READ)
@@ -115,9 +115,12 @@ class Agreement:
         for pid in [pid for pid, due in self._redial.items() if now >= due]:
             del self._redial[pid]
             self._dial(pid)
-        if not self._compared and len(self._statements) == len(self._spec.parties):
-            self._compare()
-        if not self._compared or len(self._agreed) < len(self._peers):
+        if not self._consented and len(self._statements) == len(self._spec.parties):
+            if differences(self._statements, must=True):
+                raise BrokenOffError("incompatible")
+            if all(pid in self._links for pid in self._peers):
+                self._consent()
+        if not self._consented or len(self._agreed) < len(self._peers):
             return False
         return not any(link.outgoing for link in self._links.values())
 
@@ -151,11 +154,9 @@ class Agreement:
             return "unreachable", pid, NO_ANSWER
         return "incompatible", pid, HALF if link.incoming else "accepts connections, says nothing"
 
-    def _compare(self) -> None:
-        """Compare with all others; from now on nobody is expected to dial this party but MPyC."""
-        self._compared = True
-        if differences(self._statements, must=True):
-            raise BrokenOffError("incompatible")
+    def _consent(self) -> None:
+        """Agree with all others: from now on nobody is to dial this party but their MPyC."""
+        self._consented = True
         if self._listener is not None:
             self._selector.unregister(self._listener)
         for link in self._nameless[:]:
@@ -324,11 +325,11 @@ class Agreement:
         self._drop(link)
         if pid is None or self._links.get(pid) not in {None, link}:
             return
-        if self._compared and pid not in self._agreed:
+        if self._consented and pid not in self._agreed:
             raise BrokenOffError("unreachable", pid, f"{how} before it agreed")
         if pid in self._agreed:
             return
-        self._closed[pid] = self._closed.get(pid, 0) + 1 if how == CLOSED and called else 0
+        self._closed[pid] = self._closed.get(pid, 0) + 1 if called and how != HALF else 0
         if self._closed[pid] == CLOSINGS and not self._addresses.hidden:
             raise BrokenOffError("incompatible", pid, "hangs up on E3's agreement, as MPyC does")
         if how == HALF:
@@ -337,7 +338,6 @@ class Agreement:
             self._troubles[pid] = ("unreachable", how)
         if self._links.get(pid) is link:
             del self._links[pid]
-            self._statements.pop(pid, None)
         if pid > self._spec.pid:
             self._redial[pid] = time.monotonic() + RETRY_SECONDS
 
