@@ -5,6 +5,7 @@ from typing import Any
 
 from pulumi import Output, ResourceOptions
 
+from e3 import reach
 from e3.access import host_from_properties
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
@@ -27,6 +28,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     """
     fleet = build(FLEETS, experiment.fleet, key="fleet")
     overlay = build(OVERLAYS, experiment.overlay, key="overlay")
+    reach.check(experiment.overlay.name, OVERLAYS, experiment.reachability)
     overlay.assign(experiment.host_names, None)
     fleet.check(experiment)
 

@@ -166,12 +166,23 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """How one host reaches another over the overlay, both named; ``rtt_ms`` as measured."""
+    """How one host reaches another over the overlay, both named; ``rtt_ms`` as measured.
+
+    ``by`` names the host that relays, where one does and the overlay knows which.
+    """
 
     source: str
     target: str
     path_class: PathClass
     rtt_ms: float
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relayed:
+    """The path class ``relayed`` of an overlay that knows by which host."""
+
+    by: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +211,11 @@ class Needs:
     says what only the user can bring, such as an account with somebody. ``control_server``
     says that a server gives the addresses, in the order in which identities come to it: a host
     made anew gets another one. When that server's host leaves, all others join anew.
+
+    Of the network below: ``udp`` says that it speaks nothing else, ``public_host`` that one host
+    at least must be public. ``crosses_nats`` is false for one that reaches hosts where they are:
+    one behind a NAT then dials, and nobody dials it. ``port_443_suffices`` says that a host
+    whose firewall passes TCP to port 443 alone can join. What follows is in e3/reach.py.
     """
 
     tools: tuple[str, ...] = ()
@@ -207,6 +223,8 @@ class Needs:
     authority: Literal["nebula"] | None = None
     udp: bool = False
     public_host: bool = False
+    crosses_nats: bool = True
+    port_443_suffices: bool = False
     tun: bool = False
     open_to_all: bool = False
     sources: Sources = "claimed"
@@ -264,7 +282,7 @@ class Overlay(Protocol):
 
     async def paths(
         self, hosts: Sequence[Host], network: Network
-    ) -> Mapping[tuple[str, str], PathClass]:
+    ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Return the class of each ordered pair of host names, as the overlay itself reports it."""
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:

@@ -19,6 +19,7 @@ from e3.interfaces import (
     Needs,
     Network,
     PathClass,
+    Relayed,
     Service,
     SigningRequest,
 )
@@ -157,11 +158,11 @@ class Nebula:
 
     async def paths(
         self, hosts: Sequence[Host], network: Network
-    ) -> Mapping[tuple[str, str], PathClass]:
+    ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Ask each Nebula for its host map: a current remote is direct, a relay to us relayed."""
         names = {address: name for name, address in network.addresses.items()}
         maps = await together(map(_host_map, hosts))
-        found: dict[tuple[str, str], PathClass] = {
+        found: dict[tuple[str, str], PathClass | Relayed] = {
             (a.name, b.name): "none" for a in hosts for b in hosts if a != b
         }
         for host, entries in zip(hosts, maps, strict=True):
@@ -171,8 +172,8 @@ class Nebula:
                     continue
                 if entry["currentRemote"] not in ("", "invalid AddrPort"):
                     found[host.name, name] = "direct"
-                elif entry["currentRelaysToMe"]:
-                    found[host.name, name] = "relayed"
+                elif relays := entry["currentRelaysToMe"]:
+                    found[host.name, name] = Relayed(by=names.get(relays[0], ""))
         return found
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:

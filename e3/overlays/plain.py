@@ -12,10 +12,11 @@ class Plain:
     """Hosts talk to each other's underlay addresses; nothing is added.
 
     Whoever can send from, or listen on, a network in between can read and forge
-    everything: an address proves nothing here.
+    everything: an address proves nothing here. A host behind a NAT can dial public ones
+    and is dialled by nobody, so there can be only one.
     """
 
-    needs: ClassVar[Needs] = Needs(open_to_all=True)
+    needs: ClassVar[Needs] = Needs(open_to_all=True, crosses_nats=False)
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
         """Return nothing: the fleet has given the addresses."""

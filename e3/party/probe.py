@@ -1,12 +1,13 @@
 """Runs on a host: exchange data with every other host over the overlay, and time it.
 
-Reads one JSON line: ``{"name", "address", "port", "peers": {name: address}, "seconds"}``.
+Reads one JSON line: ``{"name", "address", "port", "peers": {name: address}, "first": [name],
+"seconds"}``.
 Answers every peer that dials it, dials every peer itself until ``seconds`` have passed,
 and writes one JSON line: ``{"rtt_ms": {name: number}, "errors": {name: text}}``. It goes on
 answering until its standard input ends. Standard library only.
 
-Of two hosts the first by name dials first. Two ends of a WireGuard tunnel that begin at once
-refuse each other's handshake, and try again 5 s later, at about the same time.
+Peers named in ``first`` dial first. Two ends of a WireGuard tunnel that begin at once refuse
+each other's handshake, and try again 5 s later, at about the same time.
 """
 
 import json
@@ -100,7 +101,7 @@ def main() -> None:
     threading.Thread(target=listen, args=(server, met), daemon=True).start()
 
     def one(name: str, address: str) -> None:
-        if name < task["name"]:
+        if name in task["first"]:
             met[address].wait(TURN_SECONDS)
         try:
             rtt_ms[name] = meet(task["name"], task["address"], (address, task["port"]), deadline)

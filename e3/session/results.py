@@ -71,10 +71,11 @@ class SessionResult:
 
 
 def to_properties(path: Path) -> dict[str, str | float | PathClass]:
-    """Return a path as one item of the stack output ``session.paths``."""
+    """Return a path as one item of the stack output ``session.paths``; ``by`` if it is known."""
     return {
         "from": path.source,
         "to": path.target,
         "class": path.path_class,
         "rtt_ms": path.rtt_ms,
+        **({"by": path.by} if path.by else {}),
     }

@@ -1,0 +1,68 @@
+"""Which overlay can join which hosts, from what both declare; pure, before anything is made."""
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+
+from e3.errors import ConfigurationError
+from e3.experiment import Reachability
+from e3.interfaces import Needs, Overlay
+
+SHOWN = 3
+
+
+def check(
+    chosen: str,
+    overlays: Mapping[str, Callable[..., Overlay]],
+    reachability: Mapping[str, Reachability],
+) -> None:
+    """Raise `ConfigurationError` if the overlay of that name cannot join these hosts.
+
+    ``reachability`` is the class of each host by its name. The error says which of the
+    other ``overlays`` could.
+    """
+    reason = shortfall(chosen, overlays[chosen]().needs, reachability)
+    if reason is None:
+        return
+    able = [
+        name
+        for name, make in sorted(overlays.items())
+        if shortfall(name, make().needs, reachability) is None
+    ]
+    remedy = f"choose in e3:overlay what works here: {', '.join(able)}" if able else ""
+    others = remedy or "no other overlay works here either"
+    raise ConfigurationError(f"e3:nats: {reason}; change e3:nats, or {others}")
+
+
+def shortfall(name: str, needs: Needs, reachability: Mapping[str, Reachability]) -> str | None:
+    """Return why an overlay with these needs cannot join these hosts, or None if it can."""
+    walled = [host for host, kind in reachability.items() if kind == "tcp-443-only"]
+    if walled and not needs.port_443_suffices:
+        return f"{_listed(walled)} can use TCP port 443 alone, and {name} needs other ports"
+    mute = [host for host, kind in reachability.items() if kind == "udp-blocked"]
+    if mute and needs.udp:
+        return f"{_listed(mute)} cannot send UDP, and {name} speaks nothing else"
+    apart = strangers(reachability)
+    if apart and not needs.crosses_nats:
+        pairs = [
+            f"{a} ({reachability[a]}) and {b} ({reachability[b]})" for a, b in sorted(apart)[:SHOWN]
+        ]
+        more = f" and {len(apart) - SHOWN} more pairs" if len(apart) > SHOWN else ""
+        return (
+            f"neither of {', nor of '.join(pairs)}{more} can open a connection to the other, and "
+            f"{name} adds nothing that could join them; at most one host can be without a "
+            "public address"
+        )
+    if needs.public_host and reachability and "public" not in reachability.values():
+        return f"{name} needs a host that the others can reach, and none is public"
+    return None
+
+
+def strangers(reachability: Mapping[str, Reachability]) -> list[tuple[str, str]]:
+    """Return the pairs of hosts of which neither can open a connection to the other."""
+    hidden = [host for host, kind in reachability.items() if kind != "public"]
+    return list(combinations(hidden, 2))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"

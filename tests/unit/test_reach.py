@@ -1,0 +1,66 @@
+"""What an overlay cannot do is said before anything is made, with what works instead."""
+
+import re
+
+import pytest
+
+from e3.errors import ConfigurationError
+from e3.experiment import Reachability
+from e3.interfaces import Needs
+from e3.overlays import OVERLAYS
+from e3.overlays.nebula import Nebula
+from e3.overlays.plain import Plain
+from e3.reach import check, shortfall
+
+UDP = Needs(udp=True, public_host=True)
+BARE = Needs(crosses_nats=False)
+RELAYED = Needs(public_host=True, port_443_suffices=True)
+
+CASES: dict[str, tuple[Needs, dict[str, Reachability], str | None]] = {
+    "all public": (UDP, {"a-0": "public", "b-0": "public"}, None),
+    "nobody": (UDP, {}, None),
+    "nats and a relay": (UDP, {"a-0": "public", "b-0": "symmetric", "c-0": "cgnat"}, None),
+    "no public host": (UDP, {"a-0": "full-cone"}, "x needs a host that the others can reach, and"),
+    "without udp": (UDP, {"a-0": "public", "b-0": "udp-blocked"}, "b-0 cannot send UDP, and x"),
+    "tcp will do": (RELAYED, {"a-0": "public", "b-0": "udp-blocked"}, None),
+    "port 443": (UDP, {"a-0": "public", "b-0": "tcp-443-only"}, "b-0 can use TCP port 443 alone"),
+    "443 will do": (RELAYED, {"a-0": "public", "b-0": "tcp-443-only"}, None),
+    "one dials": (BARE, {"a-0": "public", "b-0": "symmetric"}, None),
+    "only one dials": (BARE, {"b-0": "symmetric"}, None),
+    "two strangers": (
+        BARE,
+        {"a-0": "public", "b-0": "symmetric", "c-0": "cgnat"},
+        "neither of b-0 (symmetric) and c-0 (cgnat) can open a connection to the other, and x",
+    ),
+    "many strangers": (
+        BARE,
+        {f"a-{i}": "full-cone" for i in range(4)},
+        "nor of a-0 (full-cone) and a-3 (full-cone) and 3 more pairs can open",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_shortfall(case: str) -> None:
+    needs, reachability, said = CASES[case]
+    reason = shortfall("x", needs, reachability)
+    assert reason == said or (said is not None and reason is not None and said in reason)
+
+
+def test_the_error_names_key_reason_and_what_works_here() -> None:
+    hosts: dict[str, Reachability] = {"a-0": "public", "b-0": "cgnat", "c-0": "cgnat"}
+    check("nebula", OVERLAYS, hosts)
+    with pytest.raises(ConfigurationError, match=re.escape("e3:nats: neither of b-0 (cgnat)")) as e:
+        check("plain", OVERLAYS, hosts)
+    works = str(e.value).rpartition("here: ")[2].split(", ")
+    assert "nebula" in works
+    assert "plain" not in works
+
+
+def test_the_error_says_when_nothing_works() -> None:
+    with pytest.raises(ConfigurationError, match="no other overlay works here either"):
+        check(
+            "nebula",
+            {"nebula": Nebula, "plain": Plain},
+            {"a-0": "udp-blocked", "b-0": "udp-blocked"},
+        )
