@@ -1,0 +1,172 @@
+"""What Nebula promises beyond the contract of every overlay: keys, renewal, blocklist, firewall."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from e3.interfaces import Access, Completed, File, Process, Service, SigningRequest
+from e3.overlays.nebula import CONFIGURATION, SECRETS, Nebula
+from tests.labs import running
+from tests.overlays import Mesh, ask, processes
+from tests.stack import until
+
+NAMES = ("ams3-0", "ams3-1", "ams3-2")
+LINE = """
+import socket, sys
+if sys.argv[1] == "listen":
+    connection, _ = socket.create_server((sys.argv[2], 11365)).accept()
+    while data := connection.recv(100):
+        connection.sendall(data)
+else:
+    connection = socket.create_connection((sys.argv[2], 11365), timeout=20)
+    for line in sys.stdin:
+        connection.sendall(line.encode())
+        print(connection.recv(100).decode(), end="", flush=True)
+"""
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[Mesh]:
+    with running(tmp_path / "lab", {("ams3", "ams3"): 0.0}, ("ams3",)) as lab:
+        mesh = Mesh(lab, Nebula())
+        mesh.add(*NAMES)
+        yield mesh
+
+
+@dataclass(frozen=True)
+class Overheard:
+    """An access that notes all that travels to its host, and from it."""
+
+    inner: Access
+    heard: list[bytes] = field(default_factory=list)
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float
+    ) -> Completed:
+        done = await self.inner.run(argv, stdin=stdin, timeout_seconds=timeout_seconds)
+        self.heard.extend([*(word.encode() for word in argv), stdin, done.stdout, done.stderr])
+        return done
+
+    async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
+        self.heard.extend(file.content for file in files)
+        return await self.inner.put(files, timeout_seconds=timeout_seconds)
+
+    async def get(self, paths: Sequence[str], *, timeout_seconds: float) -> Mapping[str, bytes]:
+        found = await self.inner.get(paths, timeout_seconds=timeout_seconds)
+        self.heard.extend(found.values())
+        return found
+
+    async def start(self, service: Service, *, timeout_seconds: float) -> None:
+        self.heard.append(repr(service).encode())
+        await self.inner.start(service, timeout_seconds=timeout_seconds)
+
+    async def stop(self, name: str, *, timeout_seconds: float) -> None:
+        await self.inner.stop(name, timeout_seconds=timeout_seconds)
+
+    @asynccontextmanager
+    async def attach(self, argv: Sequence[str]) -> AsyncIterator[Process]:
+        async with self.inner.attach(argv) as process:
+            yield process
+
+
+def test_private_keys_stay_on_their_host(mesh: Mesh) -> None:
+    overheard = [Overheard(host.access) for host in mesh.hosts]
+    mesh.hosts = [
+        replace(host, access=access) for host, access in zip(mesh.hosts, overheard, strict=True)
+    ]
+    network = mesh.connect(*NAMES)
+    travelled = b"\n".join(part for access in overheard for part in access.heard)
+    remembered = json.dumps(network.memory).encode()
+    assert b"PUBLIC KEY" in travelled
+    for host, access in zip(mesh.hosts, overheard, strict=True):
+        plain = replace(host, access=access.inner)
+        names = ask(plain, "find", SECRETS, "-type", "f", "!", "-name", "*.pub").split()
+        assert len(names) == 2
+        for name in names:
+            assert ask(plain, "stat", "-c", "%a %U", name) == "600 root\n"
+            secret = re.findall(r"-----\n(\S+)", ask(plain, "cat", name))[0].encode()
+            assert secret not in travelled
+            assert secret not in remembered
+    assert b"PRIVATE KEY" not in travelled + remembered
+
+
+def test_a_renewal_keeps_authority_processes_and_connections(mesh: Mesh) -> None:
+    mesh.with_options(certificate_days=1.0)
+    before = mesh.connect(*NAMES)
+    living = [processes(host) for host in mesh.hosts]
+
+    async def talk() -> None:
+        listening, dialling = mesh.hosts[:2]
+        address = before.addresses[listening.name]
+        listen = [listening.python, "-I", "-c", LINE, "listen", address]
+        dial = [dialling.python, "-I", "-c", LINE, "dial", address]
+        async with listening.access.attach(listen), dialling.access.attach(dial) as line:
+
+            async def say(word: bytes) -> None:
+                line.stdin.write(word)
+                await line.stdin.drain()
+                assert await asyncio.wait_for(line.stdout.readline(), 30) == word
+
+            await say(b"before\n")
+            mesh.with_options(certificate_days=30.0)  # a third of it is more than what is left
+            await asyncio.to_thread(mesh.connect, *NAMES)
+            await say(b"after\n")
+
+    until(lambda: mesh.reaches("ams3-1", "ams3-0"), "a member reaches a member")
+    asyncio.run(talk())
+    after = mesh.joined
+    assert after.memory["authority"] == before.memory["authority"]
+    assert after.memory["members"] != before.memory["members"]
+    assert after.memory["blocklist"] == {}
+    assert after.renew_after is not None
+    assert before.renew_after is not None
+    assert after.renew_after > before.renew_after
+    assert [processes(host) for host in mesh.hosts] == living
+    mesh.prove()
+
+
+def test_who_left_stays_out_with_a_certificate_from_before_a_renewal(mesh: Mesh) -> None:
+    leaving = mesh.host("ams3-2")
+    mesh.with_options(certificate_days=1.0)
+    mesh.connect(*NAMES)
+    old = ask(leaving, "cat", f"{CONFIGURATION}/host.crt")
+    mesh.with_options(certificate_days=30.0)
+    mesh.connect(*NAMES)
+    mesh.connect("ams3-0", "ams3-1")
+    put_certificate(mesh, leaving.name, old)
+    assert not mesh.reaches(leaving.name, "ams3-0")
+    assert not mesh.reaches(leaving.name, "ams3-1")
+    until(lambda: mesh.reaches("ams3-1", "ams3-0"), "a member reaches a member")
+
+
+def test_the_firewall_admits_the_group_of_parties_only(mesh: Mesh) -> None:
+    network = mesh.connect(*NAMES)
+    until(lambda: mesh.reaches("ams3-2", "ams3-0"), "a member reaches a member")
+    assert mesh.authority is not None
+    members = network.memory["members"]
+    assert isinstance(members, dict)
+    request = SigningRequest(
+        name="ams3-2",
+        address=f"{network.addresses['ams3-2']}/16",
+        public_key=members["ams3-2"]["public_key"],
+        groups=("guest",),
+        valid_seconds=3600,
+    )
+    (certificate,) = asyncio.run(mesh.authority.sign([request]))
+    put_certificate(mesh, "ams3-2", certificate)
+    assert not mesh.reaches("ams3-2", "ams3-0")
+    # it is known, and answers: only its own calls fail
+    until(lambda: mesh.reaches("ams3-0", "ams3-2"), "a member reaches a guest")
+
+
+def put_certificate(mesh: Mesh, name: str, certificate: str) -> None:
+    """Have Nebula on a host begin again with another certificate for the same key."""
+    file = File(path=f"{CONFIGURATION}/host.crt", content=certificate.encode())
+    asyncio.run(mesh.host(name).access.put([file], timeout_seconds=10))
+    mesh.restart_services(name)
