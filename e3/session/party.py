@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TextIO
 
 from e3.errors import HostError
@@ -181,7 +182,8 @@ class Party:
 
     async def _lead(self, process: Process) -> None:
         """Give the runner its spec and follow it; it ends with our interest in it."""
-        self._log.write(f"$ python {shlex.join(self._spec.argv)}\n")
+        private = ("[private]",) if self._spec.private else ()
+        self._log.write(f"$ python {shlex.join(replace(self._spec, private=private).argv)}\n")
         if self._stopping:
             return  # the runner ends with its input, before it starts anything
         self._process = process
