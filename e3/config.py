@@ -10,21 +10,24 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import fields
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pulumi
 
 from e3.errors import ConfigurationError
-from e3.experiment import Choice, Experiment, Reachability
+from e3.experiment import Choice, Comparison, Experiment, Limits, Reachability, Rules
 from e3.session.programs import load
 
 KEYS = (
     "args",
+    "compare",
     "deadline-seconds",
     "fleet",
     "latency-ms",
+    "limits",
     "nats",
     "overlay",
     "overlay-options",
@@ -32,6 +35,7 @@ KEYS = (
     "program",
     "regions",
     "trigger",
+    "unpickle",
 )
 
 HOST_NAME_LENGTH = 15
@@ -45,6 +49,10 @@ REGIONS = 100
 
 LATENCY_MS = 10_000.0
 
+MOST = 1e6
+"""Of any limit: a terabyte, eleven days."""
+
+COMPARISONS: Mapping[str, Comparison] = {name: name for name in get_args(Comparison)}
 NATS: Mapping[str, Reachability] = {kind: kind for kind in get_args(Reachability)}
 
 
@@ -97,8 +105,59 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
         parties=parties,
         trigger=values.get("trigger", ""),
         deadline_seconds=_number(values, "deadline-seconds", 600, least=1),
+        rules=_rules(values),
         folder=Path(".e3") / stack,
     )
+
+
+def _rules(values: Mapping[str, str]) -> Rules:
+    compare = COMPARISONS.get(values.get("compare", "none"))
+    if compare is None:
+        raise ConfigurationError(
+            f"e3:compare: unknown value {values['compare']!r}; choose one of "
+            f"{', '.join(COMPARISONS)}"
+        )
+    return Rules(
+        limits=_limits(_object(values, "limits", {})),
+        compare=compare,
+        unpickle=_types(values.get("unpickle", "[]")),
+    )
+
+
+def _limits(raw: Mapping[str, object]) -> Limits:
+    known = {f.name.replace("_", "-"): f for f in fields(Limits)}
+    limits: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key not in known:
+            raise ConfigurationError(
+                f"e3:limits: unknown limit {key!r}; choose one of {', '.join(sorted(known))}"
+            )
+        whole = known[key].type is int
+        number = isinstance(value, int) or (isinstance(value, float) and not whole)
+        if isinstance(value, bool) or not number or not 1 <= float(str(value)) <= MOST:
+            kind = "whole number" if whole else "number"
+            raise ConfigurationError(
+                f"e3:limits: {key} is {value!r}; write a {kind} from 1 to {MOST:g}"
+            )
+        limits[known[key].name] = value
+    return Limits(**limits)
+
+
+def _types(text: str) -> tuple[str, ...]:
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    right = isinstance(names, list) and all(
+        isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name)
+        for name in names
+    )
+    if not right:
+        raise ConfigurationError(
+            f"e3:unpickle: {text!r} is not a list of types; write it as `unpickle: "
+            "[module.name]`, such as [__main__.Ballot]"
+        )
+    return tuple(names)
 
 
 def _object(values: Mapping[str, str], key: str, default: dict[str, object]) -> dict[str, object]:

@@ -73,6 +73,8 @@ class Display:
             times += f": {setup:.1f} s set-up, {online:.1f} s online"
         reason = terminal.printable(result["reason"])
         self.console.print(Text.assemble(terminal.word(result["verdict"]), f": {reason} ({times})"))
+        if result["advice"]:
+            self.console.print(Text(f"advice: {result['advice']}"))
         if result["verdict"] not in {Verdict.COMPLETED, Verdict.CANCELLED}:
             self.console.print(f"evidence: {result['evidence']} (`e3 logs {result['id']}`)")
 

@@ -13,6 +13,7 @@ import msgspec
 
 from e3.access import host_from_properties
 from e3.errors import E3Error, PlatformError
+from e3.experiment import Rules
 from e3.interfaces import Host
 from e3.interfaces import Path as NetworkPath
 
@@ -34,7 +35,7 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa
 class Stack:
     """A stack whose hosts are joined, as its state has it.
 
-    ``parties`` and ``deadline_seconds`` are those of its own session, where that has completed.
+    ``parties``, ``deadline_seconds`` and ``rules`` are those of its own session, where that has completed.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Stack:
     paths: tuple[NetworkPath, ...]
     parties: int
     deadline_seconds: float
+    rules: Rules
 
     @property
     def sessions(self) -> Path:
@@ -96,6 +98,7 @@ def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
         paths=tuple(msgspec.convert(overlay["paths"], list[NetworkPath])),
         parties=int(session.get("parties", len(hosts))),
         deadline_seconds=float(session.get("deadline", DEADLINE_SECONDS)),
+        rules=msgspec.convert(session.get("rules", {}), Rules, strict=False),
     )
 
 

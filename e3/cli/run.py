@@ -95,6 +95,7 @@ async def _run(
             sessions=stack.sessions,
             deadline_seconds=deadline_seconds,
             paths=stack.paths,
+            rules=stack.rules,
             observer=shown,
         )
     )

@@ -10,7 +10,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 
 from e3.access import host_from_properties
 from e3.errors import SessionError
-from e3.experiment import Experiment
+from e3.experiment import Experiment, Rules
 from e3.interfaces import Path as NetworkPath
 from e3.providers import run
 from e3.session import programs
@@ -47,11 +47,13 @@ def _conduct(props: dict[str, Any]) -> dict[str, Any]:
             sessions=Path(props["folder"]) / "sessions",
             deadline_seconds=props["deadline"],
             paths=msgspec.convert(props["paths"], list[NetworkPath]),
+            rules=msgspec.convert(props["rules"], Rules, strict=False),
         )
     )
     if result.verdict is not Verdict.COMPLETED:
         raise SessionError(
-            f"session {result.id} {result.verdict}: {result.reason} (evidence: {result.evidence})"
+            f"session {result.id} {result.verdict}: {result.reason}; {result.advice} "
+            f"(evidence: {result.evidence})"
         )
     return {**props, "result": result.to_properties()}
 
@@ -89,6 +91,9 @@ class Run(Resource, module="e3", name="Session"):
             "parties": experiment.parties,
             "trigger": experiment.trigger,
         }
+        rules = msgspec.to_builtins(experiment.rules)
+        # limits decide nothing about a session that has completed within them
+        deciding = {name: rules[name] for name in ("compare", "unpickle")}
         known = Output.all(hosts=Output.all(*hosts), addresses=addresses)
         super().__init__(
             RunProvider(),
@@ -100,8 +105,11 @@ class Run(Resource, module="e3", name="Session"):
                 "paths": paths,
                 "overlay": experiment.overlay.name,
                 "deadline": experiment.deadline_seconds,
+                "rules": rules,
                 "folder": str(experiment.folder),
-                "inputs": known.apply(lambda values: _plan({**props, **values}).inputs),
+                "inputs": known.apply(
+                    lambda values: {**_plan({**props, **values}).inputs, **deciding}
+                ),
                 "result": None,
             },
             opts,

@@ -36,6 +36,18 @@ MISTAKES = {
     "deadline": ({"deadline-seconds": "0"}, "e3:deadline-seconds: '0' is not a number of at least"),
     "deadline text": ({"deadline-seconds": "soon"}, "e3:deadline-seconds: 'soon' is not a number"),
     "endless deadline": ({"deadline-seconds": "inf"}, "e3:deadline-seconds: 'inf' is not a number"),
+    "comparison": ({"compare": "all"}, "e3:compare: unknown value 'all'; choose one of none, same"),
+    "limit": ({"limits": '{"memory": 1}'}, "e3:limits: unknown limit 'memory'; choose one of con"),
+    "no limit": (
+        {"limits": '{"memory-mb": 0}'},
+        "e3:limits: memory-mb is 0; write a number from 1",
+    ),
+    "half a process": (
+        {"limits": '{"processes": 1.5}'},
+        "e3:limits: processes is 1.5; write a whole",
+    ),
+    "type": ({"unpickle": '["Ballot"]'}, "e3:unpickle: '[\"Ballot\"]' is not a list of types"),
+    "types": ({"unpickle": "__main__.Ballot"}, "e3:unpickle: '__main__.Ballot' is not a list"),
     "latency region": (
         {"latency-ms": '{"ams3-mars1": 5}'},
         "e3:latency-ms: 'ams3-mars1' names the region 'mars1'",
@@ -145,3 +157,19 @@ def test_a_wrong_overlay_or_option_lists_the_choices(wrong: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         build(OVERLAYS, choice, key="overlay")
     assert message in str(caught.value)
+
+
+def test_the_rules_of_sessions() -> None:
+    rules = parse(
+        "s",
+        {
+            "program": PROGRAM,
+            "compare": "same",
+            "limits": '{"memory-mb": 100, "connect-seconds": 2.5}',
+            "unpickle": '["__main__.Ballot"]',
+        },
+    ).rules
+    assert rules.compare == "same"
+    assert (rules.limits.memory_mb, rules.limits.connect_seconds) == (100, 2.5)
+    assert rules.limits.files_mb == 256
+    assert rules.unpickle == ("__main__.Ballot",)
