@@ -224,34 +224,37 @@ def test_a_stranger_that_claims_a_pid_in_mpycs_connections(bench: Bench) -> None
 
 def test_a_second_connection_for_a_pid_is_refused(bench: Bench) -> None:
     program = """
-        import asyncio
+        import asyncio, socket
         from mpyc.runtime import mpc
 
-        async def twice():
-            own, target = mpc.parties[0], mpc.parties[1]
-            while target.protocol is None:
+        first, second, third = mpc.parties
+        gate = (second.host, second.port + 100)
+
+        async def again():
+            while third.protocol is None:
                 await asyncio.sleep(0)
-            _, writer = await asyncio.open_connection(
-                target.host, target.port, local_addr=(own.host, 0)
-            )
+            source = {"local_addr": (first.host, 0)}
+            _, writer = await asyncio.open_connection(third.host, third.port, **source)
             writer.write(bytes(2 + 64))
+            while True:
+                try:
+                    return await asyncio.open_connection(*gate, **source)
+                except ConnectionRefusedError:
+                    pass
 
         async def main():
-            again = asyncio.ensure_future(twice()) if mpc.pid == 0 else None
+            twice = asyncio.ensure_future(again()) if mpc.pid == 0 else None
             await mpc.start()
-            if mpc.pid == 0:
-                await again
-            await mpc.output(mpc.input(mpc.SecInt()(1)))
-            await mpc.shutdown()
+            await twice
 
-        if mpc.pid == 2:
-            import time
-            time.sleep(0.5)  # so that the others still listen
-        mpc.run(main())
+        if mpc.pid == 1:  # party 2 waits for this one, and so listens until it was called twice
+            socket.create_server(gate).accept()
+        mpc.run(main() if mpc.pid == 0 else mpc.start())
+        mpc.run(mpc.shutdown())
     """
     result = bench.run(program)
     assert result.verdict is Verdict.INCOMPATIBLE
     assert result.reason == (
         "party 0 (local-0) claims to be party 0, which is connected already, "
-        "as party 1 (local-1) saw"
+        "as party 2 (local-2) saw"
     )
