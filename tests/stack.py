@@ -137,6 +137,7 @@ class Stack:
 @contextmanager
 def project(folder: Path) -> Iterator[Stack]:
     """Yield a stack in a private copy of the project; whatever it made is gone afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():
