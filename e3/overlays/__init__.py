@@ -7,10 +7,14 @@ from e3.overlays.headscale import Headscale
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
 from e3.overlays.tailscale import Tailscale
+from e3.overlays.tinc import Tinc
+from e3.overlays.wireguard import WireGuard
 
 OVERLAYS: Mapping[str, Callable[..., Overlay]] = {
     "headscale": Headscale,
     "nebula": Nebula,
     "plain": Plain,
     "tailscale": Tailscale,
+    "tinc": Tinc,
+    "wireguard": WireGuard,
 }

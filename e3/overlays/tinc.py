@@ -1,0 +1,287 @@
+"""tinc 1.0: a mesh that finds ways of its own, over TCP where UDP does not pass."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from e3.access.together import together
+from e3.errors import OverlayError, ServiceError
+from e3.interfaces import Authority, File, Host, Needs, Network, PathClass, Relayed, Service
+from e3.overlays import addresses
+
+SERVICE = "tinc"
+DEVICE = "e3-tinc"
+CONFIGURATION = "/run/e3/tinc"
+SECRETS = "/var/lib/e3/tinc"
+TIMEOUT_SECONDS = 30.0
+REACHABLE = 0x10
+"""The bit of a node's status in tinc's dump (its node.h)."""
+
+MAKE_KEYS = """
+set -eu; umask 077; mkdir -p "$1"; cd "$1"
+[ -s rsa_key.pub ] || {
+  rm -rf new; mkdir new
+  tincd -c new -K 2048 </dev/null >new/log 2>&1 || { cat new/log >&2; exit 1; }
+  mv new/rsa_key.priv .; mv new/rsa_key.pub .; rm -r new
+}
+cat rsa_key.pub
+"""
+
+FORGET = """
+set -eu; cd "$1"; shift
+for file in *; do case " $* " in *" $file "*) ;; *) rm -f "$file" ;; esac; done
+"""
+
+# tinc answers USR2 in its log, from within the signal's handler: one that comes while tinc
+# allocates memory would hang it. So it is stopped first, until that meets it in the system
+# call in which it was seen asleep, waiting for packets.
+ASK = f"""
+set -eu; cd {CONFIGURATION}; read -r pid _ <pid; tries=0
+trap 'kill -CONT $pid' EXIT
+wait() {{
+  tries=$((tries + 1)); [ $tries -lt 500 ] || {{ echo "$1 for 5 s" >&2; exit 1; }}
+  sleep 0.01
+}}
+dump() {{
+  asleep=; stopped=
+  until [ "$asleep" ] && [ "$asleep" = "$stopped" ]; do
+    kill -CONT $pid; wait "it is never idle"
+    case $(cat /proc/$pid/stat) in *") S "*) read -r asleep _ </proc/$pid/syscall ;; esac
+    kill -STOP $pid; read -r stopped _ </proc/$pid/syscall
+  done
+  : >log; kill -USR2 $pid; kill -CONT $pid
+  until grep -q 'End of subnet list' log; do wait "it does not answer"; done
+}}
+"""
+
+DUMP = f"{ASK} dump; cat log"
+
+# Until $1 has $2 connections, for 5 s at most: that every pair talks is proved by others.
+MEET = f"""{ASK}
+met() {{ tries=0; dump; [ "$(grep -c " $1 to .* weight" log)" -ge "$2" ]; }}
+met "$@" && exit
+rounds=0
+until met "$@" || [ $rounds -ge 50 ]; do rounds=$((rounds + 1)); sleep 0.05; done
+"""
+
+NODE = re.compile(
+    r"(?P<name>\w+) at .* status (?P<status>[0-9a-f]+) nexthop (?P<nexthop>\S+) via (?P<via>\S+)"
+    r" pmtu \d+ \(min (?P<mtu>\d+)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tinc:
+    """A mesh of daemons that know each other's RSA keys, made on the hosts.
+
+    Each host keeps a TCP connection to every public one, and sends packets over UDP as soon as
+    that passes. Where it does not, packets go over TCP; two hosts that nobody can reach find
+    each other through the hub, the public host that is there longest, and meet there at worst.
+    """
+
+    needs: ClassVar[Needs] = Needs(packages=("tinc",), public_host=True, tun=True)
+
+    range: str = "10.79.0.0/16"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 655
+    mtu: Annotated[int, msgspec.Meta(ge=576, le=1500)] = 1400
+    keepalive: Annotated[int, msgspec.Meta(ge=6, le=3600)] = 25
+
+    def __post_init__(self) -> None:
+        """Reject a range that is none."""
+        addresses.network(self.range, key="range")
+
+    def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
+        """Return an address of `range` for each host."""
+        span = addresses.network(self.range, key="range")
+        return addresses.assign(names, span, previous.addresses if previous else {})
+
+    async def connect(
+        self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
+    ) -> Network:
+        """Have each host make its keys, and run tinc with the public ones of all."""
+        del authority
+        given = self.assign([host.name for host in hosts], previous)
+        if all(host.reachability != "public" for host in hosts):
+            raise OverlayError(
+                "tinc needs a host that the others can reach from outside, and this fleet has "
+                "none; make one host public or choose an overlay that brings its own relays"
+            )
+        made = await together(_run(host, MAKE_KEYS, SECRETS) for host in hosts)
+        keys = {host.name: key for host, key in zip(hosts, made, strict=True)}
+        told = await together(self._serve(host, hosts, given, keys) for host in hosts)
+        # A packet that comes before its connection is lost, and sent again after whole seconds.
+        changed = [host for host, news in zip(hosts, told, strict=True) if news]
+        await together(_meet(host, hosts) for host in changed)
+        return Network(addresses=given)
+
+    async def paths(
+        self, hosts: Sequence[Host], network: Network
+    ) -> Mapping[tuple[str, str], PathClass | Relayed]:
+        """Ask each tinc by which way it sends to each other one."""
+        del network
+        dumps = await together(_run(host, DUMP) for host in hosts)
+        names = {_node(host): host.name for host in hosts}
+        found: dict[tuple[str, str], PathClass | Relayed] = {}
+        for host, dump in zip(hosts, dumps, strict=True):
+            ways = read_ways(dump, _node(host))
+            for node, name in names.items():
+                first = ways.get(node)
+                way: PathClass | Relayed = "direct" if first == node else "none"
+                if first is not None and first != node:
+                    way = Relayed(by=names.get(first, ""))
+                if name != host.name:
+                    found[host.name, name] = way
+        return found
+
+    async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
+        """Stop tinc and remove its files and keys."""
+        del network
+
+        async def one(host: Host) -> None:
+            await host.access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
+            await _run(host, 'rm -rf "$@"', CONFIGURATION, SECRETS)
+
+        await together(map(one, hosts))
+
+    async def _serve(
+        self, host: Host, hosts: Sequence[Host], given: Mapping[str, str], keys: Mapping[str, str]
+    ) -> bool:
+        """Have tinc run on ``host``; return whether it was told anything new."""
+        files = self.render(host, hosts, given, keys)
+        changed = await host.access.put(
+            [
+                File(
+                    path=f"{CONFIGURATION}/{name}",
+                    content=text.encode(),
+                    mode=0o755 if name == "tinc-up" else 0o644,
+                )
+                for name, text in files.items()
+            ],
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+        await _run(host, FORGET, f"{CONFIGURATION}/hosts", *map(_node, hosts))
+        # HUP has it read hosts and whom to connect to again; connections to those that are
+        # as they were stay.
+        gossips = _gossips(host, hosts, given)
+        fixed = [files["tinc-up"], self.port, self.keepalive, gossips]
+        service = Service(
+            name=SERVICE,
+            # A process number of before may be another's by now, and tinc would not start.
+            argv=("sh", "-c", f"rm -f {CONFIGURATION}/pid; exec tincd {' '.join(OPTIONS)}"),
+            environment={"E3_REVISION": _digest(fixed)},
+            ready=("sh", "-c", f"ip -o link show up dev {DEVICE} | grep -q ."),
+            revision=_digest(files),
+            reload_signal="HUP",
+        )
+        try:
+            await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
+        except ServiceError as error:
+            said = await host.access.get([LOG], timeout_seconds=TIMEOUT_SECONDS)
+            last = said.get(LOG, b"").decode(errors="replace").splitlines()[-5:]
+            raise ServiceError(f"{error}; its own log: {' / '.join(last)}") from error
+        return bool(changed)
+
+    def render(
+        self, host: Host, hosts: Sequence[Host], given: Mapping[str, str], keys: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return the files of ``host`` by name; pure."""
+        span = addresses.network(self.range, key="range")
+        settings = {
+            "Name": _node(host),
+            "Interface": DEVICE,
+            "PrivateKeyFile": f"{SECRETS}/rsa_key.priv",
+            "Cipher": "aes-256-cbc",
+            "Digest": "sha256",
+            "MACLength": "16",  # else 4 bytes
+            "StrictSubnets": "yes",  # only we say who has which address, no member does
+            "TunnelServer": "no" if _gossips(host, hosts, given) else "yes",
+            "Broadcast": "no",
+            "PingInterval": str(self.keepalive),
+            "MaxTimeout": "1",  # the pause between attempts to connect would grow by 5 s each time
+        }
+        dialled = [peer for peer in hosts if dials(host, peer, given)]
+        lines = [f"{key} = {value}" for key, value in settings.items()]
+        lines += [f"ConnectTo = {_node(peer)}" for peer in dialled]
+        up = [
+            "#!/bin/sh",
+            f"ip address add {given[host.name]}/{span.prefixlen} dev $INTERFACE",
+            f"ip link set $INTERFACE mtu {self.mtu} up",
+        ]
+        return {
+            "tinc.conf": "\n".join([*lines, ""]),
+            "tinc-up": "\n".join([*up, ""]),
+            **{f"hosts/{_node(h)}": self._host(h, given[h.name], keys[h.name]) for h in hosts},
+        }
+
+    def _host(self, host: Host, address: str, key: str) -> str:
+        reached = [f"Address = {host.underlay}"] if host.reachability == "public" else []
+        lines = [*reached, f"Port = {self.port}", f"Subnet = {address}/32", key.strip()]
+        return "\n".join([*lines, ""])
+
+
+LOG = f"{CONFIGURATION}/log"
+OPTIONS = ("-D", "-c", CONFIGURATION, f"--pidfile={CONFIGURATION}/pid", f"--logfile={LOG}")
+
+
+def read_ways(dump: str, own: str) -> dict[str, str]:
+    """Return the node that gets the packets for each that a dump of ``own`` calls reachable; pure.
+
+    It is ``via`` over UDP once its path MTU is known, else ``nexthop`` over TCP; a ``via`` that
+    is the node itself means ``nexthop`` as well.
+    """
+    return {
+        node["name"]: node["nexthop"] if node["via"] == own or not int(node["mtu"]) else node["via"]
+        for node in NODE.finditer(dump)
+        if int(node["status"], 16) & REACHABLE
+    }
+
+
+def _node(host: Host) -> str:
+    """Return the host's name as tinc allows it: letters, digits and underscores."""
+    return host.name.replace("-", "_")
+
+
+def _gossips(host: Host, hosts: Sequence[Host], given: Mapping[str, str]) -> bool:
+    """Tell whether ``host`` hears of third members: the hidden ones, and the hub that tells them.
+
+    The others know only those to whom they have a connection (`TunnelServer`). With gossip,
+    session keys go through whoever was there first, who could read them; and two keys on two
+    ways can arrive in the wrong order, after which a pair is silent until the next exchange.
+    """
+    hidden = [h for h in hosts if h.reachability != "public"]
+    public = [h for h in hosts if h.reachability == "public"]
+    hub = min(public, key=lambda h: IPv4Address(given[h.name]))
+    return len(hidden) > 1 and host in (hub, *hidden)
+
+
+def dials(host: Host, peer: Host, given: Mapping[str, str]) -> bool:
+    """Tell whether ``host`` connects to ``peer``: one side of each pair, the newcomer or hidden."""
+    if host == peer or peer.reachability != "public":
+        return False
+    newer = IPv4Address(given[host.name]) > IPv4Address(given[peer.name])
+    return newer or host.reachability != "public"
+
+
+async def _meet(host: Host, hosts: Sequence[Host]) -> None:
+    pairs = [h for h in hosts if h != host and "public" in (h.reachability, host.reachability)]
+    await _run(host, MEET, _node(host), str(len(pairs)))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+async def _run(host: Host, script: str, *arguments: str) -> str:
+    done = await host.access.run(
+        ["sh", "-c", script, "sh", *arguments], timeout_seconds=TIMEOUT_SECONDS
+    )
+    if done.exit:
+        reason = done.stderr.decode(errors="replace").strip()
+        raise OverlayError(f"tinc on {host.name}: {reason or f'exit {done.exit}'}")
+    return done.stdout.decode()

@@ -1,0 +1,73 @@
+"""tinc's configuration as data, and what its dump of nodes means."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from e3.errors import ConfigurationError
+from e3.experiment import Choice
+from e3.overlays import OVERLAYS
+from e3.overlays.tinc import Tinc, read_ways
+from e3.registry import build
+from tests.hosts import host
+
+CASES = sorted(Path("tests/cases/tinc").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_configuration(path: Path) -> None:
+    case = json.loads(path.read_text())
+    hosts = [
+        replace(host(name, underlay), reachability=reachability)
+        for name, (underlay, reachability) in case["hosts"].items()
+    ]
+    overlay = msgspec.convert(case["options"], Tinc)
+    given = overlay.assign([each.name for each in hosts], None)
+    keys = {each.name: f"KEY of {each.name}\n" for each in hosts}
+    for each in hosts:
+        files = overlay.render(each, hosts, given, keys)
+        assert {name for name in files if name.startswith("hosts/")} == {
+            f"hosts/{other.name.replace('-', '_')}" for other in hosts
+        }
+        for name, lines in case["expected"].get(each.name, {}).items():
+            assert files[name].splitlines() == lines, f"{each.name}: {name}"
+
+
+def line(name: str, *, status: str = "001a", nexthop: str, via: str, mtu: int) -> str:
+    return (
+        f"2026-11-21 02:29:31 tinc[15]:  {name} at 198.18.0.3 port 655 cipher 427 digest 672 "
+        f"maclength 16 compression 0 options c status {status} nexthop {nexthop} via {via} "
+        f"pmtu 1451 (min {mtu} max 1451)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dump", "expected"),
+    [
+        pytest.param(line("b", nexthop="b", via="b", mtu=1451), "b", id="udp"),
+        pytest.param(line("b", nexthop="b", via="b", mtu=0), "b", id="tcp"),
+        pytest.param(line("b", nexthop="c", via="b", mtu=1451), "b", id="hole-punched"),
+        pytest.param(line("b", nexthop="c", via="b", mtu=0), "c", id="tcp-by-a-third"),
+        pytest.param(line("b", nexthop="c", via="c", mtu=1451), "c", id="udp-by-a-third"),
+        pytest.param(line("b", nexthop="b", via="a", mtu=0), "b", id="via-itself"),
+        pytest.param(
+            line("b", status="0008", nexthop="(null)", via="(null)", mtu=0),
+            None,
+            id="unreachable",
+        ),
+    ],
+)
+def test_who_gets_the_packets_for_a_node(dump: str, expected: str | None) -> None:
+    assert read_ways(dump, "a") == ({"b": expected} if expected else {})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("port", 0), ("mtu", 1501), ("keepalive", 1), ("range", "10.79.0.0/33")],
+)
+def test_an_option_out_of_range_is_named(option: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"e3:overlay-options: {option} is"):
+        build(OVERLAYS, Choice(name="tinc", options={option: value}), key="overlay")
