@@ -333,10 +333,12 @@ class Nebula:
                 "read_buffer": 10_485_760,
                 "write_buffer": 10_485_760,
             },
-            # A relayed pair is promoted to a direct path with its next packet.
+            # A relayed pair is promoted to a direct path with its next packet. Who was called
+            # over a relay knows no address of its peer until it asks a lighthouse: at once,
+            # then once a minute. Else a symmetric NAT that a public host calls stays relayed.
             "counters": {
                 "try_promote": 1,
-                "requery_every_packets": 5000,
+                "requery_every_packets": 1,
                 "requery_wait_duration": "60s",
             },
             "punchy": {"punch": True, "respond": True, "delay": "1s", "respond_delay": "5s"},

@@ -150,7 +150,7 @@ class Session:
             args=self.plan.program.args,
             private=seat.private,
             overlay=self.overlay,
-            sources=self.sources,
+            sources=self._sources,
             flood_bytes=int(limits.output_mb * MB),
             memory_bytes=int(limits.memory_mb * MB),
             file_bytes=int(limits.files_mb * MB),
@@ -159,6 +159,18 @@ class Session:
         )
         names = {seat.pid: seat.host for seat in self.plan.seats}
         return Party(seat, host, spec, self._evidence.log(seat.host), self._clock, names)
+
+    @property
+    def _sources(self) -> Sources:
+        """What addresses prove: nothing where a party calls from behind a NAT, with its address."""
+        by_name = {host.name: host for host in self.hosts}
+        called_from = [(by_name[seat.host], seat.endpoint.address) for seat in self.plan.seats]
+        translated = [
+            host
+            for host, own in called_from
+            if host.reachability != "public" and host.underlay == own
+        ]
+        return "hidden" if translated else self.sources
 
     def _ends(self) -> list[End]:
         met = all(party.connected_seconds is not None for party in self._parties)
