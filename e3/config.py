@@ -34,6 +34,7 @@ KEYS = (
     "parties",
     "program",
     "regions",
+    "tls",
     "trigger",
     "unpickle",
 )
@@ -121,7 +122,15 @@ def _rules(values: Mapping[str, str]) -> Rules:
         limits=_limits(_object(values, "limits", {})),
         compare=compare,
         unpickle=_types(values.get("unpickle", "[]")),
+        tls=_boolean(values, "tls"),
     )
+
+
+def _boolean(values: Mapping[str, str], key: str) -> bool:
+    text = values.get(key, "false").lower()
+    if text not in {"true", "false"}:
+        raise ConfigurationError(f"e3:{key}: {values[key]!r} is neither true nor false")
+    return text == "true"
 
 
 def _limits(raw: Mapping[str, object]) -> Limits:

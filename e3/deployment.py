@@ -13,6 +13,7 @@ from e3.overlays import OVERLAYS
 from e3.providers.authority import NebulaAuthority
 from e3.providers.overlay import JoinedOverlay
 from e3.providers.ssh_config import SshConfig
+from e3.providers.tls_authority import TlsAuthority
 from e3.registry import build
 from e3.session.component import Session
 from e3.session.plan import seat
@@ -40,7 +41,14 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         authority=_authority(experiment, overlay.needs.authority),
         opts=ResourceOptions(depends_on=made.proof),
     )
-    session = Session("session", experiment=experiment, hosts=made.hosts, overlay=joined)
+    session = Session(
+        "session",
+        experiment=experiment,
+        hosts=made.hosts,
+        overlay=joined,
+        sources=overlay.needs.sources,
+        tls=_tls(experiment),
+    )
     outputs = {
         "hosts": Output.all(hosts=Output.all(*made.hosts), addresses=joined.addresses).apply(
             lambda known: _describe(experiment, **known)
@@ -61,6 +69,13 @@ def _authority(experiment: Experiment, encoding: str | None) -> Mapping[str, Out
     if encoding is None:
         return None
     authority = AUTHORITIES[encoding]("authority", title=f"E3 {experiment.stack}")
+    return {"certificate": authority.certificate, "key": authority.key}
+
+
+def _tls(experiment: Experiment) -> Mapping[str, Output[str]] | None:
+    if not experiment.rules.tls:
+        return None
+    authority = TlsAuthority("tls-authority", title=f"E3 {experiment.stack}")
     return {"certificate": authority.certificate, "key": authority.key}
 
 

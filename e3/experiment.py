@@ -81,12 +81,13 @@ class Rules:
     """What holds in a session, whatever the program is.
 
     ``unpickle`` are types, as ``module.name``, that parties may send one another besides those
-    that MPyC sends.
+    that MPyC sends. ``tls`` asks for MPyC's own TLS, with certificates of the stack's authority.
     """
 
     limits: Limits = field(default_factory=Limits)
     compare: Comparison = "none"
     unpickle: tuple[str, ...] = ()
+    tls: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from e3.party.agreement import Agreement
+from e3.party.certificates import lay
 from e3.party.fields import Groups, Value
 from e3.party.protocol import Exit, Spec, decode
 from e3.party.statement import make
@@ -48,6 +49,8 @@ def meet(spec: Spec, folder: str, channel: Channel, listener: socket.socket | No
         channel.say("exited", **vars(never))
         return False
     if outcome.kind == "agreed":
+        if spec.tls:
+            lay(spec, folder)
         channel.say("agreed", noted=reported(outcome.noted), strangers=outcome.strangers)
         return True
     channel.say(

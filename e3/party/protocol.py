@@ -70,9 +70,9 @@ class Spec:
     on as they come, and the last few of the rest; a party that writes more
     than ``flood_bytes`` is stopped. ``private`` are arguments that no other party learns.
     ``sources`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit
-    the agreement. Each process of the program has ``memory_bytes``, each of its files
-    ``file_bytes``, all of it ``processes``. ``unpickle`` are types, as ``module.name``, that
-    peers may send besides MPyC's own.
+    the agreement. ``tls`` says that MPyC's own TLS is used. Each process of the program has
+    ``memory_bytes``, each of its files ``file_bytes``, all of it ``processes``. ``unpickle``
+    are types, as ``module.name``, that peers may send besides MPyC's own.
     """
 
     session: str
@@ -84,6 +84,7 @@ class Spec:
     overlay: str = ""
     sources: str = "claimed"
     agree_seconds: float = AGREE_SECONDS
+    tls: bool = False
     keep_bytes: int = 1_000_000
     flood_bytes: int = 100_000_000
     memory_bytes: int = 4_096_000_000
@@ -102,7 +103,8 @@ class Spec:
         options = [word for endpoint in endpoints for word in ("-P", endpoint)]
         last = self.args.index("--") if "--" in self.args else len(self.args)
         args = [*self.args[:last], *self.private, *self.args[last:]]
-        return [self.entry, *options, "-I", str(self.pid), *args]
+        ssl = ["--ssl"] if self.tls else []
+        return [self.entry, *options, "-I", str(self.pid), *ssl, *args]
 
 
 @dataclass(frozen=True, kw_only=True)

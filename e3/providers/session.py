@@ -11,6 +11,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 from e3.access import host_from_properties
 from e3.errors import SessionError
 from e3.experiment import Experiment, Rules
+from e3.interfaces import Authority, Sources
 from e3.interfaces import Path as NetworkPath
 from e3.providers import run
 from e3.session import programs
@@ -48,6 +49,8 @@ def _conduct(props: dict[str, Any]) -> dict[str, Any]:
             deadline_seconds=props["deadline"],
             paths=msgspec.convert(props["paths"], list[NetworkPath]),
             rules=msgspec.convert(props["rules"], Rules, strict=False),
+            sources=props["sources"],
+            authority=_authority(props.get("tls")),  # Pulumi drops what is None
         )
     )
     if result.verdict is not Verdict.COMPLETED:
@@ -55,7 +58,15 @@ def _conduct(props: dict[str, Any]) -> dict[str, Any]:
             f"session {result.id} {result.verdict}: {result.reason}; {result.advice} "
             f"(evidence: {result.evidence})"
         )
-    return {**props, "result": result.to_properties()}
+    return {**props, "tls": None, "result": result.to_properties()}
+
+
+def _authority(tls: Mapping[str, str] | None) -> Authority | None:
+    if not tls:
+        return None
+    from e3.authority.x509 import X509Authority  # noqa: PLC0415 -- most stacks need no cryptography
+
+    return X509Authority(certificate=tls["certificate"], key=tls["key"])
 
 
 def _plan(props: Mapping[str, Any]) -> Plan:
@@ -81,9 +92,14 @@ class Run(Resource, module="e3", name="Session"):
         hosts: Sequence[Input[Mapping[str, Any]]],
         addresses: Input[Mapping[str, str]],
         paths: Input[Sequence[Mapping[str, Any]]],
+        sources: Sources,
+        tls: Mapping[str, Input[str]] | None,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare the run of ``experiment``'s program on ``hosts`` at ``addresses``."""
+        """Declare the run of ``experiment``'s program on ``hosts`` at ``addresses``.
+
+        ``sources`` is what these prove; ``tls`` has certificate and key of an authority.
+        """
         program = experiment.program
         props = {
             "program": str(program.path),
@@ -93,7 +109,7 @@ class Run(Resource, module="e3", name="Session"):
         }
         rules = msgspec.to_builtins(experiment.rules)
         # limits decide nothing about a session that has completed within them
-        deciding = {name: rules[name] for name in ("compare", "unpickle")}
+        deciding = {name: rules[name] for name in ("compare", "tls", "unpickle")}
         known = Output.all(hosts=Output.all(*hosts), addresses=addresses)
         super().__init__(
             RunProvider(),
@@ -106,6 +122,8 @@ class Run(Resource, module="e3", name="Session"):
                 "overlay": experiment.overlay.name,
                 "deadline": experiment.deadline_seconds,
                 "rules": rules,
+                "sources": sources,
+                "tls": tls,
                 "folder": str(experiment.folder),
                 "inputs": known.apply(
                     lambda values: {**_plan({**props, **values}).inputs, **deciding}

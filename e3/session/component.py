@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pulumi import ComponentResource, Output, ResourceOptions
+from pulumi import ComponentResource, Input, Output, ResourceOptions
 
 from e3.experiment import Experiment
+from e3.interfaces import Sources
 from e3.providers.overlay import JoinedOverlay
 from e3.providers.session import Run
 
@@ -15,16 +16,21 @@ class Session(ComponentResource):
 
     result: Output[Mapping[str, Any]]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a session is made of
         self,
         name: str,
         *,
         experiment: Experiment,
         hosts: Sequence[Output[Mapping[str, Any]]],
         overlay: JoinedOverlay,
+        sources: Sources,
+        tls: Mapping[str, Input[str]] | None,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Run ``experiment``'s program on ``hosts`` once ``overlay`` has joined them."""
+        """Run ``experiment``'s program on ``hosts`` once ``overlay`` has joined them.
+
+        ``sources`` is what its addresses prove; ``tls`` has certificate and key of an authority.
+        """
         super().__init__("e3:session:Session", name, None, opts)
         run = Run(
             experiment.program.name,
@@ -32,6 +38,8 @@ class Session(ComponentResource):
             hosts=hosts,
             addresses=overlay.addresses,
             paths=overlay.paths,
+            sources=sources,
+            tls=tls,
             opts=ResourceOptions(parent=self),
         )
         self.result = run.result

@@ -9,16 +9,18 @@ from datetime import UTC, datetime
 from importlib.resources import files as resources
 from pathlib import Path
 
+from e3.errors import SessionError
 from e3.experiment import Rules
-from e3.interfaces import File, Host, Sources
+from e3.interfaces import Authority, File, Host, Sources
 from e3.interfaces import Path as NetworkPath
 from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.session import comparison, programs
+from e3.session.certificates import Certificates
 from e3.session.evidence import Evidence
 from e3.session.party import LEAVE_SECONDS, Party
 from e3.session.plan import Plan, Seat
 from e3.session.progress import Nobody, Observer
-from e3.session.results import SessionResult
+from e3.session.results import IDENTITY, SessionResult
 from e3.session.runs import KEEP, prune
 from e3.session.turns import turn
 from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide
@@ -40,17 +42,19 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     sources: Sources = "claimed",
     paths: Sequence[NetworkPath] = (),
     rules: Rules | None = None,
+    authority: Authority | None = None,
     observer: Observer | None = None,
 ) -> SessionResult:
     """Run a session and return how it went; leaves no process and no file on the hosts.
 
     ``hosts`` are at least those of the plan; ``overlay`` is the name of what joins them,
-    ``sources`` what its addresses prove, and ``paths`` how; ``rules`` hold in the session.
-    Evidence goes to a new folder below ``sessions``, each party's output as it comes; sessions
-    of the same folder take turns, and the deadline counts from this one's. ``observer`` follows.
-    Raises `ProgramError` before anything is shipped if the program changed since it was
-    planned. When the task is cancelled, the session ends within seconds, its evidence has the
-    verdict ``cancelled``, and `CancelledError` goes on.
+    ``sources`` what its addresses prove, and ``paths`` how; ``rules`` hold in the session, and
+    ``authority`` certifies the parties' keys where they ask for TLS. Evidence goes to a new
+    folder below ``sessions``, each party's output as it comes; sessions of the same folder take
+    turns, and the deadline counts from this one's. ``observer`` follows. Raises `ProgramError`
+    before anything is shipped if the program changed since it was planned. When the task is
+    cancelled, the session ends within seconds, its evidence has the verdict ``cancelled``, and
+    `CancelledError` goes on.
     """
     observer = observer or Nobody()
     async with turn(sessions, observer.waiting) as note:
@@ -64,6 +68,7 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
             sources=sources,
             paths=paths,
             rules=rules or Rules(),
+            authority=authority,
         )
         note(session.id, deadline_seconds)
         return await session.run(observer)
@@ -96,6 +101,7 @@ class Session:
     sources: Sources
     paths: Sequence[NetworkPath]
     rules: Rules
+    authority: Authority | None
 
     def __post_init__(self) -> None:
         """Read what is to be shipped, and open the evidence; nothing runs yet."""
@@ -149,6 +155,7 @@ class Session:
             entry=self.plan.program.entry,
             args=self.plan.program.args,
             private=seat.private,
+            tls=self.rules.tls,
             overlay=self.overlay,
             sources=self._sources,
             flood_bytes=int(limits.output_mb * MB),
@@ -158,7 +165,18 @@ class Session:
             unpickle=self.rules.unpickle,
         )
         names = {seat.pid: seat.host for seat in self.plan.seats}
-        return Party(seat, host, spec, self._evidence.log(seat.host), self._clock, names)
+        party = Party(seat, host, spec, self._evidence.log(seat.host), self._clock, names)
+        if self.rules.tls:
+            party.certificates = self._certificates
+        return party
+
+    @property
+    def _certificates(self) -> Certificates:
+        if self.authority is None:
+            raise SessionError(
+                "e3:tls: there is no authority to certify keys; run `pulumi up` first"
+            )
+        return Certificates(authority=self.authority, deadline_seconds=self.deadline_seconds)
 
     @property
     def _sources(self) -> Sources:
@@ -249,6 +267,7 @@ class Session:
             setup_seconds=setup,
             online_seconds=online,
             wall_seconds=self._clock(),
+            identity="certificates" if self.rules.tls else IDENTITY[self._sources],
             paths=tuple(self.paths),
             evidence=self._evidence.name,
         )

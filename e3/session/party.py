@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
-from e3.errors import HostError
+from e3.errors import AuthorityError, HostError
 from e3.interfaces import File, Host, Process
 from e3.party.protocol import SILENCE_SECONDS, START, Spec, decode, encode, encode_spec
 from e3.session import agreement
+from e3.session.certificates import Certificates
 from e3.session.plan import Seat
 from e3.session.progress import Progress, State
 from e3.session.results import PartyResult
@@ -54,6 +55,8 @@ class Party:
         """``clock`` gives the seconds since the session began, ``names`` the hosts by pid."""
         self.seat = seat
         self._names = names
+        self.certificates: Certificates | None = None
+        """Who certifies its key, with MPyC's own TLS."""
         self.end: End | None = None
         self.versions: dict[str, str] = {}
         self.connected_seconds: float | None = None
@@ -144,10 +147,15 @@ class Party:
         argv = [self._host.python, "-I", "-c", START, self._folder]
         try:
             await self._host.access.put(files, timeout_seconds=ship_seconds)
+            if self.certificates is not None:
+                self._phase = "making its key"
+                await self.certificates.issue(self._host.access, self._folder, self.seat.pid)
             self._phase = "starting the runner"
             if not self._stopping:
                 async with self._host.access.attach(argv) as process:
                     await self._lead(process)
+        except AuthorityError as error:
+            self._finish("refused", detail=str(error))
         except HostError as error:
             self._finish("gone", detail=str(error))
         except TimeoutError:

@@ -22,6 +22,7 @@ OURS = {
     "--base-port": "E3 chooses the ports",
     "-C": "E3 gives each party's address",
     "--config": "E3 gives each party's address",
+    "--ssl": "set e3:tls: true, which has a certificate made for each party",
 }
 """Options of MPyC that say who the parties are, and why a program's arguments cannot."""
 

@@ -1,9 +1,20 @@
 """What a session yields: raw numbers with their units in the names."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from e3.interfaces import Path, PathClass
+from e3.interfaces import Path, PathClass, Sources
 from e3.session.verdicts import Verdict
+
+Identity = Literal["certificates", "addresses", "nothing"]
+
+IDENTITY: Mapping[Sources, Identity] = {
+    "proven": "addresses",
+    "claimed": "nothing",
+    "hidden": "nothing",
+}
+"""What proves who is which party, without TLS, by what an overlay's addresses do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +43,9 @@ class SessionResult:
     it is about, and ``advice`` says what to do, if anything.
     ``setup_seconds`` last from its begin until all parties are connected, ``online_seconds``
     from then until the last party has its last result; both are None if the parties never
-    got there. ``evidence`` is the folder with logs and manifest.
+    got there. ``identity`` is what proved who is which party: ``certificates``, ``addresses``
+    of an overlay that authenticates its members, or ``nothing``. ``evidence`` is the folder
+    with logs and manifest.
     """
 
     id: str
@@ -47,6 +60,7 @@ class SessionResult:
     setup_seconds: float | None
     online_seconds: float | None
     wall_seconds: float
+    identity: Identity
     paths: tuple[Path, ...]
     evidence: str
 
@@ -65,6 +79,7 @@ class SessionResult:
             "setup_seconds": self.setup_seconds,
             "online_seconds": self.online_seconds,
             "wall_seconds": self.wall_seconds,
+            "identity": self.identity,
             "paths": [to_properties(path) for path in self.paths],
             "evidence": self.evidence,
         }

@@ -1,0 +1,50 @@
+"""Certificates for MPyC's own TLS, new ones for each session: keys are made on their host."""
+
+from dataclasses import dataclass
+
+from e3.errors import AuthorityError
+from e3.interfaces import Access, Authority, File, SigningRequest
+from e3.party.certificates import AUTHORITY, CERTIFICATE, FOLDER, KEY
+from e3.party.doorman import certified
+
+MARGIN_SECONDS = 3600
+"""By which a certificate outlives the session's deadline: clocks differ."""
+
+OPENSSL_SECONDS = 30.0
+
+REQUEST = b"[req]\ndistinguished_name = name\n[name]\n"
+"""OpenSSL's configuration: hosts may have another, or none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificates:
+    """Has a session's keys made and certified, for as long as it may last."""
+
+    authority: Authority
+    deadline_seconds: float
+
+    async def issue(self, access: Access, folder: str, pid: int) -> None:
+        """Have key and certificate of a party in its session's ``folder``.
+
+        Raises `AuthorityError` where the host cannot make a key.
+        """
+        place = f"{folder}/{FOLDER}"
+        root = File(path=f"{place}/{AUTHORITY}", content=self.authority.certificate.encode())
+        await access.put([root], timeout_seconds=OPENSSL_SECONDS)
+        command = ["openssl", "req", "-new", "-newkey", "ed25519", "-nodes"]
+        command += ["-config", "/dev/stdin", "-subj", f"/CN={certified(pid)}"]
+        command += ["-keyout", f"{place}/{KEY}"]
+        made = await access.run(command, stdin=REQUEST, timeout_seconds=OPENSSL_SECONDS)
+        if made.exit:
+            reason = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise AuthorityError(f"its host makes no key ({reason}); install openssl there")
+        request = SigningRequest(
+            name=certified(pid),
+            address="",
+            public_key=made.stdout.decode(errors="replace"),
+            groups=(),
+            valid_seconds=int(self.deadline_seconds) + MARGIN_SECONDS,
+        )
+        (certificate,) = await self.authority.sign([request])
+        file = File(path=f"{place}/{CERTIFICATE}", content=certificate.encode())
+        await access.put([file], timeout_seconds=OPENSSL_SECONDS)
