@@ -4,7 +4,7 @@ STACK ?= dev
 E3 = . scripts/activate &&
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##/make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*##/make \1\t/p' Makefile | expand -t 16
 
 up:  ## set-up, then bring up STACK (default: dev) and print its outputs
 	scripts/setup $(STACK)
@@ -26,6 +26,10 @@ bench:  ## set-up, then measure E3 itself; results go to bench/results
 	scripts/setup --all --bench
 	$(E3) python -m bench
 
+nat-matrix:  ## set-up, then how each overlay crosses each pair of NATs; a page goes to .e3/nat-matrix
+	scripts/setup --all
+	$(E3) python -m e3.evaluation.nat_report
+
 setup:  ## what STACK needs
 	scripts/setup $(STACK)
 
@@ -35,4 +39,4 @@ tools:  ## what every overlay needs
 clean:  ## remove all that set-up made, except state (.e3): make down comes first
 	rm -rf .venv .tools bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help up down test check bench setup tools clean
+.PHONY: help up down test check bench nat-matrix setup tools clean

@@ -1,0 +1,1 @@
+"""What is measured with E3, and how it is shown."""

@@ -1,0 +1,238 @@
+"""Which path each overlay finds between hosts behind every two classes of NAT.
+
+One lab an overlay holds two hosts of each class and two more public ones, on which relays,
+lighthouses and control servers fall. They are all joined at once, and every pair keeps
+talking until paths have settled. docs/nat-matrix.yaml says what is expected, and why.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+import yaml
+
+from e3 import contact, reach
+from e3.authority import nebula_cert
+from e3.authority.local import LocalAuthority
+from e3.errors import ConfigurationError
+from e3.experiment import Reachability
+from e3.interfaces import Authority, Host, Overlay, PathClass
+from e3.interfaces import Path as NetworkPath
+from e3.lab import client
+
+EXPECTATIONS = client.PROJECT / "docs" / "nat-matrix.yaml"
+TOOLS = client.PROJECT / ".tools" / "bin"
+CLASSES: tuple[Reachability, ...] = get_args(Reachability)
+SERVERS = ("core-0", "core-1")
+RTT_MS = 10.0
+AUTHORITY_SECONDS = 365 * 86_400  # longer than any certificate
+SURVEY_SECONDS = 20.0
+HOPELESS_SECONDS = 4.0
+"""How long a pair is tried over an overlay that declares that not every pair can talk."""
+
+Outcome = PathClass | Literal["unsupported"]
+Kinds = tuple[Reachability, Reachability]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What is expected of the pairs that fit, and why."""
+
+    pair: tuple[str, str]
+    path: Outcome
+    because: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectations:
+    """The content of docs/nat-matrix.yaml."""
+
+    groups: Mapping[str, Sequence[Reachability]]
+    overlays: Mapping[str, Sequence[Rule]]
+
+    def of(self, overlay: str, kinds: Kinds) -> Rule:
+        """Return the rule of an overlay for a pair of classes; raise `ConfigurationError`."""
+        for rule in self.overlays.get(overlay, ()):
+            one, other = (self._members(name) for name in rule.pair)
+            if (kinds[0] in one and kinds[1] in other) or (kinds[1] in one and kinds[0] in other):
+                return rule
+        raise ConfigurationError(
+            f"{EXPECTATIONS.name}: {overlay} has no rule for {kinds[0]} and {kinds[1]}; add one"
+        )
+
+    def _members(self, name: str) -> Sequence[str]:
+        return CLASSES if name == "any" else self.groups.get(name, [name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What was found between two classes of hosts.
+
+    ``found`` has every class of path that was seen at the end, in either direction;
+    ``rtt_ms`` is the least that was measured, ``by`` who relays. ``direct_within_seconds``
+    counts from the start of the overlay to the end of the first survey in which the last of
+    the pairs was direct.
+    """
+
+    kinds: Kinds
+    found: tuple[Outcome, ...]
+    expected: Outcome
+    because: str
+    by: tuple[str, ...] = ()
+    rtt_ms: float | None = None
+    direct_within_seconds: float | None = None
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether all pairs of these classes are as they should be."""
+        return self.found == (self.expected,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """The cells of one overlay, one for each unordered pair of classes.
+
+    ``connect_seconds`` is what `Overlay.connect` took for all hosts at once.
+    """
+
+    overlay: str
+    connect_seconds: float
+    cells: Sequence[Cell]
+
+    @property
+    def surprises(self) -> Sequence[Cell]:
+        """What is not as expected."""
+        return [cell for cell in self.cells if not cell.as_expected]
+
+
+def load() -> Expectations:
+    """Return what is expected."""
+    return msgspec.convert(yaml.safe_load(EXPECTATIONS.read_text()), Expectations)
+
+
+def measure(
+    name: str,
+    overlay: Overlay,
+    folder: Path,
+    *,
+    settle_seconds: float,
+    classes: Sequence[Reachability] = CLASSES,
+) -> Matrix:
+    """Return the matrix of an overlay, from a lab in ``folder`` that is gone afterwards."""
+    expected = load()
+    able = [kind for kind in classes if _joins(name, overlay, kind)]
+    with _hosts(folder, able) as hosts:
+        seen = asyncio.run(_observe(overlay, hosts, settle_seconds))
+    kinds = {host.name: host.reachability for host in hosts if host.name not in SERVERS}
+    cells = []
+    for pair in combinations_with_replacement(classes, 2):
+        rule = expected.of(name, pair)
+        cells.append(_cell(pair, rule, kinds, seen) if {*pair} <= {*able} else _refused(pair, rule))
+    return Matrix(overlay=name, connect_seconds=round(seen.connect_seconds, 1), cells=cells)
+
+
+def _joins(name: str, overlay: Overlay, kind: Reachability) -> bool:
+    """Return whether an overlay says that it can join such a host to public ones."""
+    with_servers: dict[str, Reachability] = dict.fromkeys(SERVERS, "public")
+    return reach.shortfall(name, overlay.needs, {**with_servers, "host": kind}) is None
+
+
+@contextmanager
+def _hosts(folder: Path, kinds: Sequence[Reachability]) -> Iterator[list[Host]]:
+    nats = {f"{_region(kind)}-{i}": kind for kind in kinds for i in (0, 1)}
+    wanted = [(name, name.partition("-")[0]) for name in (*SERVERS, *nats)]
+    regions = list(dict.fromkeys(region for _, region in wanted))
+    rtt_ms = dict.fromkeys(combinations_with_replacement(regions, 2), RTT_MS)
+    try:
+        lab = client.start(folder, rtt_ms)
+        for region in regions:
+            lab.add_region(region)
+        yield [_host(handle) for handle in lab.add_hosts(wanted, nats)]
+    finally:
+        client.stop(folder)
+
+
+def _region(kind: Reachability) -> str:
+    return kind.replace("-", "")[:12]  # with its index the name of an interface
+
+
+def _host(handle: client.HostHandle) -> Host:
+    return Host(
+        name=handle.name,
+        region=handle.region,
+        system=f"{os.uname().machine}-linux",
+        underlay=handle.underlay,
+        reachability=handle.reachability,
+        python=sys.executable,
+        tools=str(TOOLS),
+        access=handle.access,
+    )
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """The last that was seen of each ordered pair, and when it was first direct."""
+
+    connect_seconds: float
+    last: Mapping[contact.Pair, NetworkPath]
+    direct_within_seconds: Mapping[contact.Pair, float]
+
+
+async def _observe(overlay: Overlay, hosts: Sequence[Host], settle_seconds: float) -> _Sight:
+    """Join the hosts, and have every pair talk until ``settle_seconds`` have passed."""
+    authority = await _authority(overlay)
+    began = time.monotonic()
+    network = await overlay.connect(hosts, authority, None)
+    connect_seconds = time.monotonic() - began
+    settles = overlay.needs.crosses_nats
+    limit = SURVEY_SECONDS if settles else HOPELESS_SECONDS
+    direct_within_seconds: dict[contact.Pair, float] = {}
+    while True:
+        settled = not settles or time.monotonic() - began >= settle_seconds + connect_seconds
+        survey = await contact.survey(overlay, hosts, network, timeout_seconds=limit, everyone=True)
+        last = {(path.source, path.target): path for path in survey.paths}
+        for pair, path in last.items():
+            if path.path_class == "direct":
+                direct_within_seconds.setdefault(pair, time.monotonic() - began)
+        if settled:
+            return _Sight(connect_seconds, last, direct_within_seconds)
+
+
+async def _authority(overlay: Overlay) -> Authority | None:
+    if overlay.needs.authority is None:
+        return None
+    certificate, key = await nebula_cert.make_authority("nat-matrix", AUTHORITY_SECONDS)
+    return LocalAuthority(certificate=certificate, key=key)
+
+
+def _cell(kinds: Kinds, rule: Rule, hosts: Mapping[str, Reachability], seen: _Sight) -> Cell:
+    pairs = [(a, b) for a in hosts for b in hosts if a != b and (hosts[a], hosts[b]) == kinds]
+    both = pairs + [(b, a) for a, b in pairs]
+    paths = [seen.last[pair] for pair in both if pair in seen.last]
+    found: set[Outcome] = {path.path_class for path in paths}
+    if len(paths) < len(both):
+        found.add("none")
+    direct = [
+        seen.direct_within_seconds[pair] for pair in both if pair in seen.direct_within_seconds
+    ]
+    return Cell(
+        kinds=kinds,
+        found=tuple(sorted(found)),
+        expected=rule.path,
+        because=rule.because,
+        by=tuple(sorted({path.by for path in paths if path.by})),
+        rtt_ms=min((path.rtt_ms for path in paths), default=None),
+        direct_within_seconds=round(max(direct), 1) if len(direct) == len(both) else None,
+    )
+
+
+def _refused(kinds: Kinds, rule: Rule) -> Cell:
+    return Cell(kinds=kinds, found=("unsupported",), expected=rule.path, because=rule.because)

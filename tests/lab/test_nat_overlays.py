@@ -1,0 +1,67 @@
+"""Overlays over NATs: what the real world lets through, and nothing else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e3.errors import OverlayError
+from e3.evaluation import nat_matrix
+from e3.experiment import Reachability
+from e3.interfaces import Host
+from e3.lab.client import Lab
+from e3.overlays import OVERLAYS
+from e3.overlays.plain import Plain
+from e3.session.verdicts import Verdict
+from tests.labs import running
+from tests.overlays import Mesh, host_of
+from tests.sessions import Bench
+
+DEMOS = Path(__file__).parents[2] / "demos"
+SETTLE_SECONDS = 6.0  # paths are direct after 1 s here; Nebula punches once more after 5 s
+CLASSES: tuple[Reachability, ...] = ("public", "full-cone", "port-restricted", "symmetric")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running(tmp_path_factory.mktemp("lab"), {("a", "b"): 4.0}, ["a", "b"]) as lab:
+        yield lab
+
+
+def made(lab: Lab, **classes: Reachability) -> list[Host]:
+    """Return hosts behind NATs, by name with an underscore."""
+    nats = {name.replace("_", "-"): kind for name, kind in classes.items()}
+    return [host_of(h) for h in lab.add_hosts([(name, name[0]) for name in nats], nats)]
+
+
+def test_a_party_behind_a_nat_computes_over_the_plain_network(lab: Lab, tmp_path: Path) -> None:
+    hosts = made(lab, a_0="public", a_1="public", b_0="symmetric")
+    mesh = Mesh(lab, Plain(), hosts)
+    mesh.connect(*(host.name for host in hosts))
+    paths = mesh.prove()
+    assert len(paths) == 6  # the hosts that cannot dial have their path, too
+    assert {path.path_class for path in paths} == {"direct"}
+    result = Bench(tmp_path, hosts).run(DEMOS / "secret_santa.py")
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    assert [party.host for party in result.parties] == ["b-0", "a-0", "a-1"]
+
+
+def test_two_hosts_behind_nats_are_named_where_nothing_joins_them(lab: Lab) -> None:
+    hosts = made(lab, a_0="public", a_1="cgnat", b_0="symmetric")
+    mesh = Mesh(lab, Plain(), hosts)
+    mesh.connect(*(host.name for host in hosts))
+    with pytest.raises(OverlayError, match=r"neither of a-1 \(cgnat\) and b-0 \(symmetric\) can"):
+        mesh.prove()
+
+
+@pytest.mark.parametrize("name", ["nebula", "plain"])
+def test_paths_are_as_docs_nat_matrix_says(name: str, tmp_path: Path) -> None:
+    matrix = nat_matrix.measure(
+        name,
+        OVERLAYS[name](),
+        tmp_path / "lab",
+        settle_seconds=SETTLE_SECONDS,
+        classes=CLASSES,
+    )
+    assert len(matrix.cells) == 10
+    assert matrix.surprises == []

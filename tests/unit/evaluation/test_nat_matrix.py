@@ -1,0 +1,67 @@
+"""The expectations of the NAT matrix are complete, and its page shows what differs."""
+
+import io
+from itertools import combinations_with_replacement
+
+import pytest
+from rich.console import Console
+
+from e3 import reach
+from e3.errors import ConfigurationError
+from e3.evaluation.nat_matrix import CLASSES, Cell, Matrix, load
+from e3.evaluation.nat_report import page, table
+from e3.overlays import OVERLAYS
+
+MEASURED = [name for name, make in OVERLAYS.items() if make().needs.account is None]
+MATRIX = Matrix(
+    overlay="nebula",
+    connect_seconds=0.5,
+    cells=[
+        Cell(kinds=("public", "cgnat"), found=("direct",), expected="direct", because="it dials"),
+        Cell(
+            kinds=("symmetric", "symmetric"),
+            found=("direct", "relayed"),
+            expected="relayed",
+            because="<ports>",
+            by=("core-0",),
+            rtt_ms=20.4,
+        ),
+    ],
+)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_every_pair_of_classes_has_an_expectation_with_a_reason(name: str) -> None:
+    expected = load()
+    for kinds in combinations_with_replacement(CLASSES, 2):
+        rule = expected.of(name, kinds)
+        assert rule.because
+        assert expected.of(name, (kinds[1], kinds[0])) == rule
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_unsupported_is_what_the_overlay_declares(name: str) -> None:
+    needs, expected = OVERLAYS[name]().needs, load()
+    for kind in CLASSES:
+        refused = reach.shortfall(name, needs, {"a-0": "public", "b-0": kind}) is not None
+        assert (expected.of(name, ("public", kind)).path == "unsupported") == refused
+
+
+def test_an_overlay_without_a_rule_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"pigeon has no rule for public and cgnat; add"):
+        load().of("pigeon", ("public", "cgnat"))
+
+
+def test_the_table_marks_what_is_not_as_expected() -> None:
+    assert [cell.kinds[0] for cell in MATRIX.surprises] == ["symmetric"]
+    text = io.StringIO()
+    Console(file=text, width=120).print(table(MATRIX))
+    assert "direct/relayed !" in text.getvalue()
+    assert "1 of 2 pairs differ; joined in 0.5 s" in text.getvalue()
+
+
+def test_the_page_says_all_of_it() -> None:
+    text = page([MATRIX], {"tinc": "tincd <is> missing"}, 10.0)
+    assert '<td class="direct surprise" title="&lt;ports&gt;">direct/relayed' in text
+    assert "<small>20 ms</small><small>by core-0</small>" in text
+    assert "Not measured: tincd &lt;is&gt; missing" in text
