@@ -21,7 +21,7 @@ ROUNDS = 2
 FIRST_TRY_SECONDS = 0.6
 RETRY_SECONDS = 0.05
 GREETING_BYTES = 256
-TURN_SECONDS = 1.5
+TURN_SECONDS = 1.0
 
 
 def answer(connection: socket.socket) -> None:
@@ -66,6 +66,8 @@ def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> f
                 address, timeout=patience, source_address=(source, 0)
             ) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                # What has a connection may take its time: Tor does.
+                connection.settimeout(max(deadline - time.monotonic(), RETRY_SECONDS))
                 return min(echo(connection, greeting) for _ in range(ROUNDS)) * 1000
         except OSError:
             if time.monotonic() + RETRY_SECONDS >= deadline:
