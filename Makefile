@@ -18,6 +18,10 @@ test:  ## set-up, then every check and test
 	scripts/setup --all
 	scripts/test
 
+faults:  ## let every fault happen, and print case, verdict and seconds
+	scripts/setup --all
+	$(E3) pytest -m faults
+
 check:  ## format, lint, types and layers; no tests
 	scripts/setup
 	scripts/check
@@ -39,4 +43,4 @@ tools:  ## what every overlay needs
 clean:  ## remove all that set-up made, except state (.e3): make down comes first
 	rm -rf .venv .tools bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help up down test check bench nat-matrix setup tools clean
+.PHONY: help up down test faults check bench nat-matrix setup tools clean

@@ -69,7 +69,7 @@ class Limits:
     files_mb: float = 256
     processes: int = 512
     ship_seconds: float = 25
-    connect_seconds: float = 25
+    connect_seconds: float = 24
 
 
 Comparison = Literal["none", "same"]

@@ -35,7 +35,8 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa
 class Stack:
     """A stack whose hosts are joined, as its state has it.
 
-    ``parties``, ``deadline_seconds`` and ``rules`` are those of its own session, where that has completed.
+    ``parties``, ``deadline_seconds`` and ``rules`` are those of its own session, where that has
+    completed.
     """
 
     name: str

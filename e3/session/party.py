@@ -157,7 +157,9 @@ class Party:
         except AuthorityError as error:
             self._finish("refused", detail=str(error))
         except HostError as error:
-            self._finish("gone", detail=str(error))
+            # a host that answers with an error of its own is there: its disk may be full
+            how: How = "refused" if isinstance(error.__cause__, OSError) else "gone"
+            self._finish(how, detail=str(error))
         except TimeoutError:
             self._finish("gone", detail=f"its host is silent while {self._phase}")
         except OSError as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from e3.experiment import Limits
 from e3.session.verdicts import End, Outcome, Verdict, broken, doing, timed_out
 
-LOST_SECONDS = 5.0
+LOST_SECONDS = 3.0
 """For a party that lost a peer to fail by itself, and for the peer's own end to be heard of."""
 
 TICK_SECONDS = 0.5

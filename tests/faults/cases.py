@@ -1,0 +1,364 @@
+"""What goes wrong, one function each: it runs a session on a stage and returns its result."""
+
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from e3.session.results import SessionResult
+from e3.session.verdicts import Verdict
+from tests.faults.stage import DEMOS, Stage, all_print
+from tests.overlays import ask
+from tests.sessions import joined
+from tests.unit.session.test_agreement import IMPOSTOR
+
+HELLO = DEMOS / "helloworld.py"
+CASES: "dict[str, Case]" = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A fault, and what must come of it.
+
+    ``reason`` are words of the sentence, in their order; ``concerned`` are the parties that it
+    is about. ``slow`` cases begin first: they wait for a limit.
+    """
+
+    act: Callable[[Stage], SessionResult]
+    verdict: Verdict
+    reason: tuple[str, ...]
+    concerned: tuple[int, ...]
+    slow: bool
+
+
+def case(
+    name: str,
+    verdict: Verdict,
+    *reason: str,
+    concerned: tuple[int, ...] = (),
+    slow: bool = False,
+) -> Callable[[Callable[[Stage], SessionResult]], Callable[[Stage], SessionResult]]:
+    """Register a case under the words of the table."""
+
+    def register(act: Callable[[Stage], SessionResult]) -> Callable[[Stage], SessionResult]:
+        CASES[name] = Case(act=act, verdict=verdict, reason=reason, concerned=concerned, slow=slow)
+        return act
+
+    return register
+
+
+LOOP = """
+from mpyc.runtime import mpc
+
+LIMIT = 10
+
+async def main():
+    async with mpc:
+        for i in range(3):
+            print(await mpc.output(mpc.SecInt()(LIMIT) + i))
+
+mpc.run(main())
+"""
+
+WAITING = "import asyncio, os, signal, time\n" + joined("""
+    print('on', flush=True)
+    await asyncio.sleep(4)
+    print(await mpc.output(mpc.input(mpc.SecInt()(1), senders=0)))
+""")
+
+
+@case("another constant in one program", Verdict.INCOMPATIBLE, "would run program", concerned=(2,))
+def another_constant(stage: Stage) -> SessionResult:
+    stage.tamper(2, "LIMIT = 10", "LIMIT = 11")
+    return stage.run(LOOP)
+
+
+@case(
+    "another loop count in one program", Verdict.INCOMPATIBLE, "would run program", concerned=(1,)
+)
+def another_loop_count(stage: Stage) -> SessionResult:
+    stage.tamper(1, "range(3)", "range(4)")
+    return stage.run(LOOP)
+
+
+@case("-L64 on one party", Verdict.INCOMPATIBLE, "bit length 64", concerned=(1,))
+def another_bit_length(stage: Stage) -> SessionResult:
+    stage.tell(1, "-L64")
+    return stage.run(HELLO)
+
+
+@case("-T0 on one party", Verdict.INCOMPATIBLE, "threshold 0", concerned=(1,))
+def another_threshold(stage: Stage) -> SessionResult:
+    stage.tell(1, "-T0")
+    return stage.run(HELLO)
+
+
+@case("--no-prss on one party", Verdict.INCOMPATIBLE, "--no-prss", concerned=(0,))
+def without_prss(stage: Stage) -> SessionResult:
+    stage.tell(0, "--no-prss")
+    return stage.run(HELLO)
+
+
+@case("--mix32-64bit on one party", Verdict.INCOMPATIBLE, "--mix32-64bit", concerned=(2,))
+def mixed_words(stage: Stage) -> SessionResult:
+    stage.tell(2, "--mix32-64bit")
+    return stage.run(HELLO)
+
+
+@case("--ssl on two of three", Verdict.INCOMPATIBLE, "--ssl", concerned=(2,))
+def tls_on_two(stage: Stage) -> SessionResult:
+    stage.tell(0, "--ssl")
+    stage.tell(1, "--ssl")
+    return stage.run(HELLO)
+
+
+@case("SIGKILL of one party", Verdict.PARTY_FAILED, "party 2", "SIGKILL", concerned=(2,))
+def killed(stage: Stage) -> SessionResult:
+    body = """
+        if mpc.pid == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await mpc.output(mpc.input(mpc.SecInt()(mpc.pid)))
+        await asyncio.sleep(1000)
+    """
+    return stage.run("import asyncio, os, signal\n" + joined(body))
+
+
+@case(
+    "a program that never starts MPyC",
+    Verdict.TIMED_OUT,
+    "not connected 25 s after",
+    "party 2",
+    "not yet at mpc.start",
+    concerned=(2,),
+    slow=True,
+)
+def never_starts(stage: Stage) -> SessionResult:
+    return stage.run("""
+import time
+from mpyc.runtime import mpc
+if mpc.pid == 2:
+    time.sleep(1000)
+mpc.run(mpc.start())
+""")
+
+
+@case("a runner that never starts", Verdict.UNREACHABLE, "party 1", concerned=(1,), slow=True)
+def runner_never_starts(stage: Stage) -> SessionResult:
+    ask(stage.hosts[1], "sh", "-c", f"mkdir -p /run/x && printf '{SLEEPY}' > /run/x/python")
+    ask(stage.hosts[1], "chmod", "755", "/run/x/python")
+    stage.hosts[1] = replace(stage.hosts[1], python="/run/x/python")
+    return stage.run(HELLO)
+
+
+SLEEPY = r"#!/bin/sh\nexec sleep 1000\n"
+
+
+@case("a party that starts 20 s late", Verdict.COMPLETED, "all 3 parties completed", slow=True)
+def late(stage: Stage) -> SessionResult:
+    late = "import time\nfrom mpyc.runtime import mpc\nif mpc.pid == 2: time.sleep(20)\n"
+    return stage.run(late + LOOP)
+
+
+@case("a host that died before", Verdict.UNREACHABLE, "party 1", "is gone", concerned=(1,))
+def dead_before(stage: Stage) -> SessionResult:
+    stage.lab.remove_host(stage.hosts[1].name)
+    return stage.run(HELLO)
+
+
+@case("a host that dies during the agreement", Verdict.UNREACHABLE, "party 2", concerned=(2,))
+def dies_agreeing(stage: Stage) -> SessionResult:
+    slow = r"#!/bin/sh\nsleep 3\nexec " + stage.hosts[1].python + r' "$@"\n'
+    ask(stage.hosts[1], "sh", "-c", f"mkdir -p /run/x && printf '{slow}' > /run/x/python")
+    ask(stage.hosts[1], "chmod", "755", "/run/x/python")
+    stage.hosts[1] = replace(stage.hosts[1], python="/run/x/python")
+    return stage.run(
+        HELLO,
+        when=lambda parties, _: len(parties) > 2 and parties[2].phase.startswith("comparing"),
+        then=lambda: stage.lab.remove_host(stage.hosts[2].name),
+    )
+
+
+@case("a host that dies mid-computation", Verdict.UNREACHABLE, "party 2", concerned=(2,))
+def dies_computing(stage: Stage) -> SessionResult:
+    def die() -> None:
+        stage.lab.remove_host(stage.hosts[2].name)
+
+    return stage.run(WAITING, when=all_print("on"), then=die)
+
+
+@case("a host that dies after its result", Verdict.COMPLETED, "all 3 parties completed")
+def dies_done(stage: Stage) -> SessionResult:
+    program = "import time\n" + LOOP + "if mpc.pid != 2: time.sleep(3)\n"
+    return stage.run(
+        program,
+        when=lambda parties, _: len(parties) > 2 and parties[2].state == "done",
+        then=lambda: stage.lab.remove_host(stage.hosts[2].name),
+    )
+
+
+def pull(stage: Stage, pid: int) -> Callable[[], None]:
+    """Pull the cable of a host; return what plugs it in again."""
+    host = stage.hosts[pid]
+    routes = ask(host, "ip", "route", "show", "dev", "eth0").splitlines()
+    gateway = next(line.split()[2] for line in routes if line.startswith("default"))
+    neighbour = ask(host, "ip", "neigh", "show", gateway, "dev", "eth0").split()
+    ask(host, "ip", "link", "set", "eth0", "down")
+
+    def plug() -> None:
+        ask(host, "ip", "link", "set", "eth0", "up")
+        mac = neighbour[neighbour.index("lladdr") + 1]
+        ask(host, "ip", "route", "replace", gateway, "dev", "eth0", "scope", "link")
+        ask(
+            host,
+            "ip",
+            "neigh",
+            "replace",
+            gateway,
+            "lladdr",
+            mac,
+            "dev",
+            "eth0",
+            "nud",
+            "permanent",
+        )
+        ask(host, "ip", "route", "replace", "default", "via", gateway, "dev", "eth0")
+
+    return plug
+
+
+@case("a cable that is out for 3 s", Verdict.COMPLETED, "all 3 parties completed")
+def cable_out_shortly(stage: Stage) -> SessionResult:
+    def pull_and_plug() -> None:
+        plug = pull(stage, 2)
+        time.sleep(3)  # that is the fault
+        plug()
+
+    return stage.run(WAITING, when=all_print("on"), then=pull_and_plug)
+
+
+@case(
+    "a cable that is out for a minute",
+    Verdict.UNREACHABLE,
+    "connection between",
+    "party 2",
+    concerned=(0, 1, 2),
+    slow=True,
+)
+def cable_out(stage: Stage) -> SessionResult:
+    program = "import asyncio\n" + joined("""
+        print('on', flush=True)
+        while True:
+            await mpc.output(mpc.input(mpc.SecInt()(1), senders=0))
+            await asyncio.sleep(0.1)
+    """)
+    plugs: list[Callable[[], None]] = []
+    try:
+        return stage.run(program, when=all_print("on"), then=lambda: plugs.append(pull(stage, 2)))
+    finally:
+        for plug in plugs:
+            plug()
+
+
+@case("a full disk", Verdict.PARTY_FAILED, "party 1", "No space left", concerned=(1,))
+def full_disk(stage: Stage) -> SessionResult:
+    fill = "head -c 3G /dev/zero > /run/full || true; head -c 1M /dev/zero >> /run/full || true"
+    ask(stage.hosts[1], "sh", "-c", f"({fill}) 2>&1")
+    try:
+        return stage.run(HELLO)
+    finally:
+        ask(stage.hosts[1], "rm", "/run/full")
+
+
+@case("a clock that is a day off", Verdict.COMPLETED, "all 3 parties completed")
+def wrong_clock(stage: Stage) -> SessionResult:
+    # the lab's hosts share one CLOCK_REALTIME, so it is the program's that is wrong; what
+    # overlays make of a wrong clock, such as of a certificate's dates, cannot be tried here
+    clock = "import sys, time\nif '2' in sys.argv: time.time = lambda t=time.time: t() + 86400\n"
+    return stage.run(clock + LOOP)
+
+
+@case("a program that forks daemons", Verdict.COMPLETED, "all 3 parties completed")
+def daemons(stage: Stage) -> SessionResult:
+    program = """
+import os, signal, time
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if os.fork() == 0:
+            time.sleep(1000)
+        time.sleep(1000)
+"""
+    result = stage.run(program + LOOP)
+    assert "processes left behind were killed" in stage.log(result, 0)
+    return result
+
+
+@case("daemons when another party fails", Verdict.PARTY_FAILED, "party 2", concerned=(2,))
+def daemons_of_victims(stage: Stage) -> SessionResult:
+    program = """
+import os, signal, sys, time
+from mpyc.runtime import mpc
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(1000)
+mpc.run(mpc.start())
+if mpc.pid == 2:
+    sys.exit('no')
+time.sleep(1000)
+"""
+    return stage.run(program)
+
+
+MALICE = """
+import os
+from mpyc.runtime import mpc
+
+class Order:
+    def __reduce__(self):
+        return os.system, ('echo OBEYED by party $MPYC_PARTY',)
+
+os.environ['MPYC_PARTY'] = str(mpc.pid)
+mpc.run(mpc.start())
+mpc.run(mpc.transfer(Order() if mpc.pid == 2 else None))
+mpc.run(mpc.shutdown())
+"""
+"""Party 2 sends a pickle that has whoever reads it run a command."""
+
+
+@case(
+    "a malicious pickle",
+    Verdict.PARTY_FAILED,
+    "party 2",
+    "sent party 0",
+    "posix.system",
+    concerned=(2,),
+)
+def malice(stage: Stage) -> SessionResult:
+    result = stage.run(MALICE)
+    assert not any("OBEYED by" in stage.log(result, pid) for pid in (0, 1))
+    return result
+
+
+@case("an impostor of another pid", Verdict.INCOMPATIBLE, "claims to be party 0", concerned=(2,))
+def impostor(stage: Stage) -> SessionResult:
+    return stage.run(textwrap.dedent(IMPOSTOR.format(source="own.host")))
+
+
+@case("outputs that differ", Verdict.DIVERGED, "party 2", "line 1 is '2'", concerned=(2,))
+def diverged(stage: Stage) -> SessionResult:
+    stage.rules = replace(stage.rules, compare="same")
+    return stage.run("from mpyc.runtime import mpc\nprint(max(mpc.pid, 1))")
+
+
+@case("more memory than allowed", Verdict.PARTY_FAILED, "MemoryError")
+def memory(stage: Stage) -> SessionResult:
+    stage.rules = replace(stage.rules, limits=replace(stage.rules.limits, memory_mb=200))
+    return stage.run("x = b'x' * 300_000_000")
+
+
+@case("more output than allowed", Verdict.PARTY_FAILED, "printed more than 1 MB")
+def flood(stage: Stage) -> SessionResult:
+    stage.rules = replace(stage.rules, limits=replace(stage.rules.limits, output_mb=1))
+    return stage.run("while True: print('x' * 10_000)")

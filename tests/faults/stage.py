@@ -1,0 +1,189 @@
+"""A stage for faults: three hosts of a lab on which one thing goes wrong at a chosen moment."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from e3.experiment import Rules
+from e3.interfaces import Access, Completed, File, Host, Process, Service
+from e3.lab.client import Lab
+from e3.session.conduct import conduct
+from e3.session.plan import Plan, plan
+from e3.session.programs import load
+from e3.session.progress import Progress
+from e3.session.results import SessionResult
+from tests.overlays import ask, processes
+
+DEMOS = Path(__file__).parents[2] / "demos"
+PROMISE_SECONDS = 30.0
+"""Every failure is a verdict by then, from the moment at which it can be seen."""
+
+Moment = Callable[[Sequence[Progress], str], bool]
+"""Whether it is time, from the parties' progress and what their logs say."""
+
+
+@dataclass(frozen=True)
+class Meddled:
+    """An access to a host that changes the files on their way."""
+
+    inner: Access
+    change: Callable[[File], File]
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float
+    ) -> Completed:
+        return await self.inner.run(argv, stdin=stdin, timeout_seconds=timeout_seconds)
+
+    async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
+        changed = [self.change(file) for file in files]
+        return await self.inner.put(changed, timeout_seconds=timeout_seconds)
+
+    async def get(self, paths: Sequence[str], *, timeout_seconds: float) -> Mapping[str, bytes]:
+        return await self.inner.get(paths, timeout_seconds=timeout_seconds)
+
+    async def start(self, service: Service, *, timeout_seconds: float) -> None:
+        await self.inner.start(service, timeout_seconds=timeout_seconds)
+
+    async def stop(self, name: str, *, timeout_seconds: float) -> None:
+        await self.inner.stop(name, timeout_seconds=timeout_seconds)
+
+    @asynccontextmanager
+    async def attach(self, argv: Sequence[str]) -> AsyncIterator[Process]:
+        async with self.inner.attach(argv) as process:
+            yield process
+
+
+@dataclass
+class Stage:
+    """Hosts of a lab that are joined, a folder for programs and evidence, and a fault to come."""
+
+    folder: Path
+    lab: Lab
+    hosts: list[Host]
+    addresses: Mapping[str, str]
+    overlay: str
+    rules: Rules = field(default_factory=Rules)
+    deadline_seconds: float = 100.0
+    seconds: float = 0.0
+    """From the moment at which the fault was there to be seen to the end of the session."""
+    _private: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    _shown_seconds: float = 0.0
+
+    def write(self, text: str) -> Path:
+        path = self.folder / "program.py"
+        path.write_text(text)
+        return path
+
+    def tell(self, pid: int, *args: str) -> None:
+        """Give one party arguments of its own."""
+        self._private[pid] = args
+
+    def tamper(self, pid: int, old: str, new: str) -> None:
+        """Have another text in the program of one party."""
+
+        def change(file: File) -> File:
+            content = file.content.replace(old.encode(), new.encode())
+            return replace(file, content=content) if "/program/" in file.path else file
+
+        self.hosts[pid] = replace(self.hosts[pid], access=Meddled(self.hosts[pid].access, change))
+
+    def plan(self, program: Path, *args: str) -> Plan:
+        made = plan(
+            hosts=self.hosts,
+            addresses=self.addresses,
+            program=load(program, args),
+            parties=len(self.hosts),
+        )
+        seats = [replace(seat, private=self._private.get(seat.pid, ())) for seat in made.seats]
+        return replace(made, seats=tuple(seats))
+
+    def run(
+        self,
+        program: Path | str,
+        *args: str,
+        when: Moment | None = None,
+        then: Callable[[], None] | None = None,
+    ) -> SessionResult:
+        """Run the program to its verdict; ``when`` it is time, ``then`` happens."""
+        path = self.write(program) if isinstance(program, str) else program
+        result = asyncio.run(self._run(self.plan(path, *args), when, then))
+        self.seconds = time.monotonic() - self._shown_seconds
+        left = self.leftovers()
+        assert left == [], left
+        return result
+
+    async def _run(
+        self, made: Plan, when: Moment | None, then: Callable[[], None] | None
+    ) -> SessionResult:
+        watcher = Watcher()
+        session = asyncio.create_task(
+            conduct(
+                made,
+                self.hosts,
+                overlay=self.overlay,
+                sessions=self.folder / "sessions",
+                deadline_seconds=self.deadline_seconds,
+                rules=self.rules,
+                observer=watcher,
+            )
+        )
+        self._shown_seconds = time.monotonic()
+        if when is not None and then is not None:
+            await self._await_moment(session, watcher, when)
+            self._shown_seconds = time.monotonic()
+            await asyncio.to_thread(then)
+        return await session
+
+    async def _await_moment(
+        self, session: asyncio.Task[SessionResult], watcher: "Watcher", when: Moment
+    ) -> None:
+        async with asyncio.timeout(60):
+            while not when(watcher.look(), watcher.logs()):
+                assert not session.done(), session.result().reason
+                await asyncio.sleep(0.02)
+
+    def log(self, result: SessionResult, pid: int) -> str:
+        """Return a party's log as evidence has it."""
+        host = result.parties[pid].host
+        return (self.folder / "sessions" / result.id / f"{host}.log").read_text()
+
+    def leftovers(self) -> list[str]:
+        """Return what the session left on hosts that live: folders, and processes of Python."""
+        alive = {handle.name for handle in self.lab.hosts()}
+        return [
+            line
+            for host in self.hosts
+            if host.name in alive
+            for line in (
+                *ask(host, "find", "/run/e3/sessions", "-mindepth", "1").splitlines(),
+                *(line for line in processes(host) if "python" in line),
+            )
+        ]
+
+
+class Watcher:
+    """An observer that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.look: Callable[[], Sequence[Progress]] = tuple
+        self._evidence: Path | None = None
+
+    def waiting(self, session: str) -> None:
+        raise AssertionError(f"session {session} has these hosts")
+
+    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+        del session
+        self.look, self._evidence = look, evidence
+
+    def logs(self) -> str:
+        """Return what all parties' logs say."""
+        files = sorted(self._evidence.glob("*.log")) if self._evidence else ()
+        return "\n".join(file.read_text(errors="replace") for file in files)
+
+
+def all_print(word: str, times: int = 3) -> Moment:
+    """Return the moment at which so many parties have printed a line of that word."""
+    return lambda _, logs: logs.splitlines().count(word) >= times

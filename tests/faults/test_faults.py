@@ -1,0 +1,98 @@
+"""Every fault is a verdict within the promise: on a lab, over `plain` and over `nebula`.
+
+The cases run side by side, each on three hosts of its own; a test waits for its own. What each
+came to stands in a table at the end of the run.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from e3.overlays.nebula import Nebula
+from e3.overlays.plain import Plain
+from e3.session.results import SessionResult
+from tests.faults.cases import CASES
+from tests.faults.stage import PROMISE_SECONDS, Stage
+from tests.labs import running
+from tests.overlays import Mesh
+
+OVERLAYS = {"plain": Plain, "nebula": Nebula}
+AT_ONCE = 6
+REGIONS = ("ams3", "nyc3")
+RTT_MS = {("ams3", "ams3"): 0.0, ("nyc3", "nyc3"): 0.0, ("ams3", "nyc3"): 5.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What came of a case."""
+
+    result: SessionResult
+    seconds: float
+
+
+Trials = Mapping[tuple[str, str], "Future[Trial]"]
+
+
+@pytest.fixture(scope="module")
+def trials(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Trials]:
+    """Begin all cases that were asked for, the slow ones first."""
+    asked = [
+        item.callspec.id.split(": ")
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.function is test_a_fault
+    ]
+    folder = tmp_path_factory.mktemp("faults")
+    with running(folder / "lab", RTT_MS, REGIONS) as lab:
+        pool = ThreadPoolExecutor(AT_ONCE)
+        futures: dict[tuple[str, str], Future[Trial]] = {}
+        try:
+            for overlay, name in sorted(asked, key=lambda pair: not CASES[pair[1]].slow):
+                number = len(futures)
+                names = [f"ams3-{3 * number}", f"ams3-{3 * number + 1}", f"nyc3-{number}"]
+                place = folder / str(number)
+                place.mkdir()
+                mesh = Mesh(lab, OVERLAYS[overlay]())
+                futures[overlay, name] = pool.submit(try_one, mesh, names, place, overlay, name)
+            yield futures
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def try_one(mesh: Mesh, names: list[str], place: Path, overlay: str, name: str) -> Trial:
+    """Run a case on new hosts, which are gone afterwards."""
+    mesh.add(*names)
+    try:
+        addresses = mesh.connect(*names).addresses
+        mesh.prove()
+        stage = Stage(place, mesh.lab, list(mesh.hosts), addresses, overlay)
+        result = CASES[name].act(stage)
+        return Trial(result=result, seconds=stage.seconds)
+    finally:
+        mesh.lab.remove_hosts(names)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "name"),
+    [pytest.param(o, name, id=f"{o}: {name}") for o in OVERLAYS for name in CASES],
+)
+def test_a_fault(
+    trials: Trials, overlay: str, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    trial = trials[overlay, name].result(timeout=240)
+    record_property("verdict", str(trial.result.verdict))
+    record_property("seconds", trial.seconds)
+    case, result = CASES[name], trial.result
+    assert result.verdict is case.verdict, result.reason
+    rest = result.reason
+    for words in case.reason:
+        assert words in rest, result.reason
+        rest = rest.partition(words)[2]
+    if case.concerned:
+        assert result.concerned == case.concerned, result.reason
+    assert trial.seconds < PROMISE_SECONDS
+    assert bool(result.advice) is (result.verdict != "completed")
