@@ -19,7 +19,7 @@ import pulumi
 
 from e3.errors import ConfigurationError
 from e3.experiment import Choice, Comparison, Experiment, Limits, Reachability, Rules
-from e3.session.programs import load
+from e3.session.programs import check_args, load
 
 KEYS = (
     "args",
@@ -32,6 +32,7 @@ KEYS = (
     "overlay",
     "overlay-options",
     "parties",
+    "private-args",
     "program",
     "regions",
     "tls",
@@ -107,6 +108,7 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
         trigger=values.get("trigger", ""),
         deadline_seconds=_number(values, "deadline-seconds", 600, least=1),
         rules=_rules(values),
+        private_args=_private(_object(values, "private-args", {}), regions),
         folder=Path(".e3") / stack,
     )
 
@@ -124,6 +126,27 @@ def _rules(values: Mapping[str, str]) -> Rules:
         unpickle=_types(values.get("unpickle", "[]")),
         tls=_boolean(values, "tls"),
     )
+
+
+def _private(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    hosts = [f"{region}-{i}" for region, count in regions.items() for i in range(count)]
+    private: dict[str, tuple[str, ...]] = {}
+    for host, text in raw.items():
+        # no message here shows a value: it is private
+        if host not in hosts:
+            raise ConfigurationError(
+                f"e3:private-args: there is no host {host!r}; choose one of {', '.join(hosts)}"
+            )
+        if not isinstance(text, (str, int, float)) or isinstance(text, bool):
+            raise ConfigurationError(f"e3:private-args: the arguments of {host} are no text")
+        try:
+            private[host] = tuple(shlex.split(str(text)))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"e3:private-args: the arguments of {host} cannot be split: {error}"
+            ) from None
+        check_args(f"e3:private-args of {host}", private[host])
+    return private
 
 
 def _boolean(values: Mapping[str, str], key: str) -> bool:

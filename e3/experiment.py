@@ -98,6 +98,7 @@ class Experiment:
     times in milliseconds by pair of regions, each pair in alphabetical order. ``nats`` is
     the class of each host that is not public. ``parties`` is the number of parties, at most one
     a host; ``trigger`` any text, a new one runs the session again; ``rules`` hold in the session.
+    ``private_args`` are arguments of the program on one host alone, by host, told to no other.
     """
 
     stack: str
@@ -111,6 +112,7 @@ class Experiment:
     trigger: str
     deadline_seconds: float
     rules: Rules = field(default_factory=Rules)
+    private_args: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     folder: Path
     """Where the stack keeps its files on this machine: ``.e3/<stack>`` below the project."""
 

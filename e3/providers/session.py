@@ -36,7 +36,8 @@ class RunProvider(ResourceProvider):
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
         """Compare what decides whether a session must run again, and nothing else."""
         del id
-        return DiffResult(changes=olds["inputs"] != news["inputs"])
+        changed = any(olds.get(key) != news.get(key) for key in ("inputs", "private"))
+        return DiffResult(changes=changed)
 
 
 def _conduct(props: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def _plan(props: Mapping[str, Any]) -> Plan:
         program=programs.load(Path(props["program"]), args=props["args"]),
         parties=int(props["parties"]),
         trigger=props["trigger"],
+        private_args=props.get("private"),
     )
 
 
@@ -107,6 +109,7 @@ class Run(Resource, module="e3", name="Session"):
             "parties": experiment.parties,
             "trigger": experiment.trigger,
         }
+        private = {host: list(args) for host, args in experiment.private_args.items()}
         rules = msgspec.to_builtins(experiment.rules)
         # limits decide nothing about a session that has completed within them
         deciding = {name: rules[name] for name in ("compare", "tls", "unpickle")}
@@ -124,11 +127,12 @@ class Run(Resource, module="e3", name="Session"):
                 "rules": rules,
                 "sources": sources,
                 "tls": tls,
+                "private": Output.secret(private) if private else None,
                 "folder": str(experiment.folder),
                 "inputs": known.apply(
                     lambda values: {**_plan({**props, **values}).inputs, **deciding}
                 ),
                 "result": None,
             },
-            opts,
+            ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["private"])),
         )

@@ -71,14 +71,19 @@ def plan(  # noqa: PLR0913 -- what a plan is made of, by keyword
     program: Program,
     parties: int,
     trigger: str = "",
+    private_args: Mapping[str, Sequence[str]] | None = None,
     base_port: int = BASE_PORT,
 ) -> Plan:
-    """Return who runs where; ``addresses`` gives the overlay address by host name."""
+    """Return who runs where; ``addresses`` gives the overlay address by host name.
+
+    ``private_args`` are arguments of one party alone, by host name.
+    """
     seats = tuple(
         Seat(
             pid=pid,
             host=host.name,
             endpoint=Endpoint(address=addresses[host.name], port=base_port + pid),
+            private=tuple((private_args or {}).get(host.name, ())),
         )
         for pid, host in enumerate(seat(hosts, parties))
     )

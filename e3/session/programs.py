@@ -38,7 +38,7 @@ def load(path: str | Path, args: Sequence[str] = ()) -> Program:
         raise ProgramError(
             f"program {path} does not exist; give a Python file or a folder with a {ENTRIES[0]}"
         )
-    check_args(path, args)
+    check_args(f"program {path}", args)
     entry = find_entry(path)
     contents = list(read(path))
     source = next(content for name, _, content in contents if name == entry)
@@ -67,15 +67,15 @@ def files(program: Program, folder: str) -> list[File]:
     ]
 
 
-def check_args(path: Path, args: Sequence[str]) -> None:
-    """Raise `ProgramError` if an argument is an option of MPyC that only E3 can give."""
+def check_args(where: str, args: Sequence[str]) -> None:
+    """Raise `ProgramError` if an argument, given ``where``, is an option that only E3 can give."""
     for arg in args:
         if arg == "--":
             return
         # MPyC reads -Px as -P x, whatever the program would make of it
         option = arg.partition("=")[0] if arg.startswith("--") else arg[:2]
         if option in OURS:
-            raise ProgramError(f"program {path}: leave out the argument {arg!r}; {OURS[option]}")
+            raise ProgramError(f"{where}: leave out the argument {arg!r}; {OURS[option]}")
 
 
 def find_entry(path: Path) -> str:

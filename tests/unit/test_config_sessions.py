@@ -1,0 +1,44 @@
+"""What a stack's configuration says of its session: TLS, and what one party alone is told."""
+
+import pytest
+
+from e3.config import parse
+from e3.errors import ConfigurationError, ProgramError
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("false", False)])
+def test_tls_is_asked_for(text: str, value: bool) -> None:  # noqa: FBT001 -- a case
+    assert parse("dev", {"tls": text}).rules.tls is value
+    assert parse("dev", {}).rules.tls is False
+
+
+def test_tls_is_a_boolean() -> None:
+    with pytest.raises(ConfigurationError, match="e3:tls: 'yes' is neither true nor false"):
+        parse("dev", {"tls": "yes"})
+
+
+def test_private_arguments_by_host() -> None:
+    experiment = parse("dev", {"private-args": '{"ams3-0": "--bid 310", "sgp1-0": 7}'})
+    assert experiment.private_args == {"ams3-0": ("--bid", "310"), "sgp1-0": ("7",)}
+    assert "310" not in repr(experiment)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"mars-0": "--bid 310"}', "there is no host 'mars-0'; choose one of ams3-0, "),
+        ('{"ams3-0": ["--bid"]}', "the arguments of ams3-0 are no text"),
+        ('{"ams3-0": "--bid \'310"}', "the arguments of ams3-0 cannot be split"),
+    ],
+)
+def test_private_arguments_that_are_none(text: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as error:
+        parse("dev", {"private-args": text})
+    assert "310" not in str(error.value)
+
+
+def test_private_arguments_cannot_move_a_party() -> None:
+    with pytest.raises(ProgramError, match="private-args of ams3-0: leave out the argument '-I1'"):
+        parse("dev", {"private-args": '{"ams3-0": "-I1"}'})
