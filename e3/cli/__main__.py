@@ -1,18 +1,18 @@
 """The command line: ``e3 VERB ...``, or ``python -m e3.cli VERB ...``.
 
-Exit status 2 stands for an error of the command itself, 1 for a finding (of `doctor` and
-`verify-gone`); `e3 run` ends with that of its verdict.
+Exit status 2 stands for an error of the command itself, 1 for a finding (of `doctor`,
+`paths` and `verify-gone`); `e3 run` ends with that of its verdict.
 """
 
 import argparse
 import os
 import sys
 
-from e3.cli import doctor, gone, logs, project, run, runs
+from e3.cli import doctor, gone, logs, paths, project, run, runs
 from e3.cli.terminal import complain
 from e3.errors import E3Error
 
-VERBS = (run, runs, logs, doctor, gone)
+VERBS = (run, runs, logs, paths, doctor, gone)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """Overlays over NATs: what the real world lets through, and nothing else."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import pytest
 
 from e3.errors import OverlayError
 from e3.evaluation import nat_matrix
+from e3.evaluation.diagnosis import diagnose
 from e3.experiment import Reachability
 from e3.interfaces import Host
 from e3.lab.client import Lab
 from e3.overlays import OVERLAYS
+from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
 from e3.session.verdicts import Verdict
 from tests.labs import running
@@ -52,6 +55,32 @@ def test_two_hosts_behind_nats_are_named_where_nothing_joins_them(lab: Lab) -> N
     mesh.connect(*(host.name for host in hosts))
     with pytest.raises(OverlayError, match=r"neither of a-1 \(cgnat\) and b-0 \(symmetric\) can"):
         mesh.prove()
+
+
+def test_a_diagnosis_knows_both_networks_and_says_what_would_help(lab: Lab) -> None:
+    hosts = made(lab, a_0="public", a_1="port-restricted", b_0="symmetric")
+    mesh = Mesh(lab, Nebula(), hosts)
+    network = mesh.connect(*(host.name for host in hosts))
+    mesh.prove()
+    found = asyncio.run(diagnose(mesh.overlay, hosts, network))
+    pairs = {(one.source, one.target): one for one in found}
+    assert len(pairs) == len(found) == 6
+    relayed, direct = pairs["a-1", "b-0"], pairs["a-0", "b-0"]
+    assert (relayed.level, relayed.path_class, relayed.by) == ("WARN", "relayed", "a-0")
+    assert relayed.underlay_rtt_ms is None
+    assert "it would be direct if b-0 were port-restricted" in relayed.advice
+    assert direct.underlay_rtt_ms is not None
+    assert direct.underlay_rtt_ms > 4.0
+
+
+def test_throughput_is_measured_from_who_can_dial(lab: Lab) -> None:
+    hosts = made(lab, a_0="public", b_0="cgnat")
+    network = Mesh(lab, Plain(), hosts).connect("a-0", "b-0")
+    found = asyncio.run(diagnose(Plain(), hosts, network, flood_seconds=0.5))
+    rates = {one.source: one.mbit_per_second for one in found}
+    assert rates["a-0"] is None  # nobody can dial b-0
+    assert rates["b-0"] is not None
+    assert rates["b-0"] > 1.0
 
 
 @pytest.mark.parametrize("name", ["nebula", "plain"])
