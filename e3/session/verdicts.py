@@ -189,7 +189,8 @@ def first_cause(ends: Sequence[End]) -> Outcome | None:
     failed = {end.pid for end in failures}
     causes = [end for end in failures if not failed & set(end.lost)]
     # where each blames another, the network between them is to blame: take the first
-    end = min(causes or failures, key=lambda end: bool(end.lost))
+    # and whoever speaks something else has no runner that could tell
+    end = min(causes or failures, key=lambda end: (bool(end.lost), end.how != "incompatible"))
     if not end.lost:
         verdict = VERDICTS.get(end.how, Verdict.PARTY_FAILED)
         about = [party for party in ends if party.pid in end.about] or [end]
