@@ -1,0 +1,42 @@
+"""A stack whose hosts are behind NATs: its session, and what is refused before anything is made."""
+
+from tests.stack import Stack
+
+SANTA = "demos/secret_santa.py"
+NATS = {"ams3-1": "port-restricted", "sgp1": "symmetric"}
+
+
+def test_a_session_of_parties_behind_nats(stack: Stack) -> None:
+    outputs = stack.brought_up(program=SANTA, nats=NATS)
+    session = outputs["session"]
+    assert session["verdict"] == "completed"
+    # who can be reached from outside comes last, as the lower index dials
+    assert [party["host"] for party in session["parties"]] == ["ams3-1", "sgp1-0", "ams3-0"]
+    underlay = {host["name"]: host["underlay"].partition(".")[0] for host in outputs["hosts"]}
+    assert underlay == {"ams3-0": "198", "ams3-1": "172", "sgp1-0": "172"}
+    relayed = [path for path in session["paths"] if path["class"] == "relayed"]
+    assert {(path["from"], path["to"]) for path in relayed} == {
+        ("ams3-1", "sgp1-0"),
+        ("sgp1-0", "ams3-1"),
+    }
+    assert {path["by"] for path in relayed} == {"ams3-0"}
+
+
+def test_what_the_overlay_cannot_join_is_refused_and_nothing_changes(stack: Stack) -> None:
+    before = stack.resources
+    plain = stack.up(program=SANTA, nats=NATS, overlay="plain")
+    assert plain.exit != 0
+    assert "e3:nats: neither of ams3-1 (port-restricted) and sgp1-0 (symmetric) can" in plain.said
+    mute = stack.up(program=SANTA, nats={"sgp1": "udp-blocked"})
+    assert mute.exit != 0
+    assert "e3:nats: sgp1-0 cannot send UDP, and nebula speaks nothing else" in mute.said
+    assert "choose in e3:overlay what works here: " in mute.said
+    assert stack.resources.keys() == before.keys()
+
+
+def test_a_host_with_another_nat_is_made_anew_and_no_other(stack: Stack) -> None:
+    before = {host.name: host.identity.pid for host in stack.lab.hosts()}
+    outputs = stack.brought_up(program=SANTA, nats={**NATS, "sgp1": "public"})
+    after = {host.name: host.identity.pid for host in stack.lab.hosts()}
+    assert {name for name in after if after[name] != before[name]} == {"sgp1-0"}
+    assert {path["class"] for path in outputs["session"]["paths"]} == {"direct"}
