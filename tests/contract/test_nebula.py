@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,9 @@ NAMES = ("ams3-0", "ams3-1", "ams3-2")
 LINE = """
 import socket, sys
 if sys.argv[1] == "listen":
-    connection, _ = socket.create_server((sys.argv[2], 11365)).accept()
+    server = socket.create_server((sys.argv[2], 11365))
+    print(flush=True)
+    connection, _ = server.accept()
     while data := connection.recv(100):
         connection.sendall(data)
 else:
@@ -106,7 +108,10 @@ def test_a_renewal_keeps_authority_processes_and_connections(mesh: Mesh) -> None
         address = before.addresses[listening.name]
         listen = [listening.python, "-I", "-c", LINE, "listen", address]
         dial = [dialling.python, "-I", "-c", LINE, "dial", address]
-        async with listening.access.attach(listen), dialling.access.attach(dial) as line:
+        async with AsyncExitStack() as attached:
+            server = await attached.enter_async_context(listening.access.attach(listen))
+            assert await server.stdout.readline() == b"\n"
+            line = await attached.enter_async_context(dialling.access.attach(dial))
 
             async def say(word: bytes) -> None:
                 line.stdin.write(word)
