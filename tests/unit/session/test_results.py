@@ -23,6 +23,7 @@ def test_the_names_of_a_result() -> None:
         setup_seconds=0.5,
         online_seconds=1.0,
         wall_seconds=2.0,
+        identity="nothing",
         paths=(Path(source="a-0", target="b-0", path_class="direct", rtt_ms=0.4),),
         evidence=".e3/dev/sessions/s1",
     )
@@ -41,6 +42,7 @@ def test_the_names_of_a_result() -> None:
         "setup_seconds": 0.5,
         "online_seconds": 1.0,
         "wall_seconds": 2.0,
+        "identity": "nothing",
         "paths": [{"from": "a-0", "to": "b-0", "class": "direct", "rtt_ms": 0.4}],
         "evidence": ".e3/dev/sessions/s1",
     }
