@@ -14,7 +14,7 @@ import msgspec
 from e3.access import host_from_properties
 from e3.errors import E3Error, PlatformError
 from e3.experiment import Rules
-from e3.interfaces import Host
+from e3.interfaces import Host, Sources
 from e3.interfaces import Path as NetworkPath
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,8 +35,8 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa
 class Stack:
     """A stack whose hosts are joined, as its state has it.
 
-    ``parties``, ``deadline_seconds`` and ``rules`` are those of its own session, where that has
-    completed.
+    ``parties``, ``deadline_seconds``, ``rules`` and ``sources`` are of its own
+    session, where that has completed.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Stack:
     parties: int
     deadline_seconds: float
     rules: Rules
+    sources: Sources
 
     @property
     def sessions(self) -> Path:
@@ -100,6 +101,7 @@ def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
         parties=int(session.get("parties", len(hosts))),
         deadline_seconds=float(session.get("deadline", DEADLINE_SECONDS)),
         rules=msgspec.convert(session.get("rules", {}), Rules, strict=False),
+        sources=session.get("sources", "claimed"),
     )
 
 

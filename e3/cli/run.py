@@ -56,6 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         path = path.relative_to(ROOT)
     program = programs.load(path, arguments.args)
     stack = up(arguments.stack)
+    if stack.rules.tls:
+        raise ConfigurationError(
+            f"e3:tls: `e3 run` has no key to certify the parties of stack {stack.name}; "
+            "use `pulumi up` with another e3:trigger"
+        )
     parties = stack.parties if arguments.parties is None else arguments.parties
     if not 1 <= parties <= len(stack.hosts):
         raise ConfigurationError(
@@ -95,6 +100,7 @@ async def _run(
             sessions=stack.sessions,
             deadline_seconds=deadline_seconds,
             paths=stack.paths,
+            sources=stack.sources,
             rules=stack.rules,
             observer=shown,
         )
