@@ -26,6 +26,7 @@ RESULTS = client.PROJECT / ".e3" / "nat-matrix"
 SETTLE_SECONDS = 15.0
 STYLES = {"direct": "green", "relayed": "yellow", "none": "red", "unsupported": "dim"}
 SHORT = {"unsupported": "-"}
+FOLD = str.maketrans({"-": "-\n"})  # seven columns in 80 characters
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -59,10 +60,10 @@ docs/nat-matrix.yaml does not expect.</p>
 
 def table(matrix: Matrix) -> Table:
     """Return a matrix for a terminal."""
-    found = Table(title=f"{matrix.overlay}: {_summary(matrix)}")
+    found = Table(title=f"{matrix.overlay}: {_summary(matrix)}", padding=0)
     found.add_column(no_wrap=True)
     for kind in CLASSES:
-        found.add_column(kind.replace("-", "-\n"), justify="center")
+        found.add_column(kind.translate(FOLD), justify="center")
     cells = {cell.kinds: cell for cell in matrix.cells}
     for row in CLASSES:
         line = [_styled(cells.get((column, row))) for column in CLASSES]
