@@ -46,7 +46,11 @@ class Headscale:
     """
 
     needs: ClassVar[Needs] = Needs(
-        tools=("headscale", "tailscale"), public_host=True, tun=True, control_server=True
+        tools=("headscale", "tailscale"),
+        public_host=True,
+        tun=True,
+        sources="proven",
+        control_server=True,
     )
 
     control_port: int = 8443

@@ -50,6 +50,7 @@ class Tailscale:
     needs: ClassVar[Needs] = Needs(
         tools=("tailscale",),
         tun=True,
+        sources="proven",
         account="a tailnet, and an auth key of it",
         control_server=True,
     )
