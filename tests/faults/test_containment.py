@@ -1,0 +1,170 @@
+"""What a program on a host of a lab can see and do, and that honest programs do not notice."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e3.overlays.nebula import SECRETS, Nebula
+from e3.session.verdicts import Verdict
+from tests.faults.stage import Stage
+from tests.labs import running
+from tests.overlays import Mesh, ask
+
+NAMES = ("ams3-0", "ams3-1", "ams3-2")
+SDIST = ["--no-deps", "--no-binary", "mpyc", "--quiet", "mpyc==0.11"]
+MPYC_PROGRAMS = ("test_mpctools", "test_numpy", "test_secgroups", "test_seclists", "test_secpols")
+"""Of MPyC's own tests, which its sdist has; its demos are in its repository alone."""
+
+TOGETHER = """
+import sys
+import unittest
+from mpyc.runtime import mpc
+
+mpc.run(mpc.start())
+went = unittest.main("{name}", argv=["tests"], exit=False).result
+mpc.run(mpc.shutdown())
+sys.exit(not went.wasSuccessful())
+"""
+"""Has all parties run a test of MPyC's together."""
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    folder = tmp_path_factory.mktemp("lab")
+    with running(folder, {("ams3", "ams3"): 0.0}, ("ams3",)) as lab:
+        mesh = Mesh(lab, Nebula())
+        mesh.add(*NAMES)
+        mesh.connect(*NAMES)
+        mesh.prove()
+        yield mesh
+
+
+@pytest.fixture
+def stage(mesh: Mesh, tmp_path: Path) -> Stage:
+    return Stage(tmp_path, mesh.lab, list(mesh.hosts), mesh.joined.addresses, "nebula")
+
+
+def lines(stage: Stage, program: str) -> dict[str, str]:
+    """Run a program that prints ``name: value``; return what party 1 printed."""
+    result = stage.run(program)
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    said = [line.partition(": ") for line in result.parties[1].output.splitlines()]
+    return {name: value for name, _, value in said}
+
+
+def test_a_program_sees_its_own_folder_and_no_keys(stage: Stage) -> None:
+    for host in stage.hosts:
+        ask(host, "test", "-e", f"{SECRETS}/host.key")
+        ask(host, "sh", "-c", "mkdir -p /run/e3/sessions/other && echo x > /tmp/left-by-another")
+    stage.known = frozenset({"/run/e3/sessions/other"})
+    try:
+        said = lines(
+            stage,
+            f"""
+import os
+print('sessions:', len(os.listdir('/run/e3/sessions')))
+print('tmp:', os.listdir('/tmp'))
+print('keys:', os.path.exists({SECRETS!r}))
+print('services:', os.path.exists('/run/service'))
+print('here:', sorted(os.listdir('.')))
+open('own', 'w').write('1')
+open('/tmp/own', 'w').write('1')
+""",
+        )
+    finally:
+        for host in stage.hosts:
+            ask(host, "rm", "-r", "/run/e3/sessions/other", "/tmp/left-by-another")  # noqa: S108 -- the host's
+    assert said == {
+        "sessions": "1",
+        "tmp": "[]",
+        "keys": "False",
+        "services": "False",
+        "here": "['program.py']",
+    }
+    assert all(ask(host, "ls", "/tmp") == "" for host in stage.hosts)  # noqa: S108 -- the host's
+
+
+def test_a_program_is_nobody_and_gains_nothing(stage: Stage) -> None:
+    said = lines(
+        stage,
+        """
+import os, resource
+status = dict(line.split(':', 1) for line in open('/proc/self/status'))
+print('user:', os.getuid() == os.geteuid() >= 0x40000000)
+print('groups:', os.getgroups())
+for name in ('CapPrm', 'CapEff', 'CapBnd', 'NoNewPrivs'):
+    print(f'{name}:', int(status[name], 16))
+try:
+    os.kill(os.getppid(), 9)
+except PermissionError:
+    print('runner: safe')
+try:
+    os.setuid(0)
+except PermissionError:
+    print('root: never')
+""",
+    )
+    nothing = dict.fromkeys(("CapPrm", "CapEff", "CapBnd"), "0")
+    assert said == {
+        "user": "True",
+        "groups": "[]",
+        **nothing,
+        "NoNewPrivs": "1",
+        "runner": "safe",
+        "root": "never",
+    }
+
+
+def test_processes_and_files_are_bounded(stage: Stage) -> None:
+    said = lines(
+        stage,
+        """
+import os, time
+children = 0
+try:
+    while children < 2000:
+        if os.fork() == 0:
+            time.sleep(1000)
+            os._exit(0)
+        children += 1
+except BlockingIOError:
+    print('forks:', children < 600)
+try:
+    with open('large', 'wb') as file:
+        file.seek(300_000_000)
+        file.write(b'x')
+except OSError as error:
+    print('file:', error.strerror)
+""",
+    )
+    assert said == {"forks": "True", "file": "File too large"}
+
+
+@pytest.fixture(scope="module")
+def mpyc_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs that MPyC's own sdist has."""
+    folder = tmp_path_factory.mktemp("mpyc")
+    download = [sys.executable, "-m", "pip", "download", *SDIST, "--dest", str(folder)]
+    done = subprocess.run(download, capture_output=True, text=True, check=False, timeout=120)
+    found = sorted(folder.glob("mpyc-*.tar.gz"))
+    if done.returncode or not found:
+        pytest.skip(f"MPyC's sdist cannot be had here: {done.stderr.strip()[-200:]}")
+    with tarfile.open(found[0]) as archive:
+        archive.extractall(folder, filter="data")
+    return next(folder.glob("mpyc-*/tests"))
+
+
+@pytest.mark.parametrize("name", MPYC_PROGRAMS)
+def test_a_program_not_written_here(stage: Stage, mpyc_programs: Path, name: str) -> None:
+    folder = stage.folder / "together"
+    folder.mkdir()
+    shutil.copy(mpyc_programs / f"{name}.py", folder)
+    (folder / "main.py").write_text(TOGETHER.format(name=name))
+    result = stage.run(folder)
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    assert "OK" in stage.log(result, 2)

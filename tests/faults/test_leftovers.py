@@ -1,0 +1,68 @@
+"""After many sessions, one after another and side by side, all is as it was."""
+
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from e3.overlays.plain import Plain
+from e3.session.verdicts import Verdict
+from tests.faults.cases import HELLO, LOOP
+from tests.faults.stage import Stage
+from tests.labs import Traces, running
+from tests.overlays import Mesh, files, processes
+
+NAMES = ("ams3-0", "ams3-1", "ams3-2")
+SESSIONS = 20
+LABS = 4
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def temporary_files() -> set[str]:
+    """Return what of ours lies in the machine's folder for temporary files."""
+    return {path.name for path in Path(tempfile.gettempdir()).glob("*e3*")}
+
+
+def test_twenty_sessions_one_after_another(tmp_path: Path) -> None:
+    with running(tmp_path / "lab", {("ams3", "ams3"): 0.0}, ("ams3",)) as lab:
+        mesh = Mesh(lab, Plain())
+        mesh.add(*NAMES)
+        addresses = mesh.connect(*NAMES).addresses
+        stage = Stage(tmp_path, lab, list(mesh.hosts), addresses, "plain")
+        stage.run(HELLO)  # what a first session leaves for all others, such as folders
+
+        def held() -> tuple[object, ...]:
+            alive = [processes(host) for host in mesh.hosts]
+            return descriptors(), alive, [files(host, "%p\n") for host in mesh.hosts]
+
+        before, known = held(), temporary_files()
+        for _ in range(SESSIONS):
+            assert stage.run(HELLO).verdict is Verdict.COMPLETED
+        assert held() == before
+        assert temporary_files() - known == set()
+        traces = Traces.of(lab, lab.hosts())
+        assert set(traces.left()) == {pid for pid in traces.left() if pid != os.getpid()}
+    assert traces.left() == []
+
+
+def test_four_labs_at_once(tmp_path: Path) -> None:
+    before = descriptors()
+
+    def one(number: int) -> Traces:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with running(folder / "lab", {("ams3", "ams3"): 0.0}, ("ams3",)) as lab:
+            mesh = Mesh(lab, Plain())
+            mesh.add(*NAMES)
+            addresses = mesh.connect(*NAMES).addresses
+            stage = Stage(folder, lab, list(mesh.hosts), addresses, "plain")
+            assert stage.run(LOOP).verdict is Verdict.COMPLETED
+            return Traces.of(lab, lab.hosts())
+
+    with ThreadPoolExecutor(LABS) as pool:
+        traces = list(pool.map(one, range(LABS)))
+    assert [trace.left() for trace in traces] == [[]] * LABS
+    assert descriptors() == before

@@ -1,0 +1,103 @@
+"""What takes too long, and for whom, without waiting for it."""
+
+import pytest
+
+from e3.experiment import Limits
+from e3.session.comparison import compare, diff
+from e3.session.results import PartyResult
+from e3.session.verdicts import End, Outcome, Verdict
+from e3.session.watchdog import Sight, overdue
+
+pytestmark = pytest.mark.unit
+
+LIMITS = Limits(ship_seconds=10, connect_seconds=5)
+DONE = Sight(ready_seconds=1, connecting_seconds=1, connected_seconds=1)
+
+
+def look(*sights: Sight, now: float, lost: tuple[int, ...] = ()) -> Outcome | None:
+    ends = [
+        End(pid=i, host=f"h{i}", how="stopped", phase="waiting", lost=lost if i == 0 else ())
+        for i in range(len(sights))
+    ]
+    return overdue(sights, ends, now=now, deadline_seconds=100, limits=LIMITS)
+
+
+def test_nothing_is_overdue_before_its_time() -> None:
+    assert look(DONE, Sight(), now=9) is None
+    assert look(DONE, DONE, now=99) is None
+    assert look(DONE, Sight(ready_seconds=1), now=5) is None
+
+
+def test_a_host_that_does_not_start() -> None:
+    outcome = look(DONE, Sight(), now=11)
+    assert outcome is not None
+    assert (outcome.verdict, outcome.parties) == (Verdict.UNREACHABLE, (1,))
+    assert outcome.reason.startswith("not all hosts have started within 10 s; party 1 (h1)")
+
+
+def test_a_party_that_does_not_come_to_connect() -> None:
+    waits = Sight(ready_seconds=1, connecting_seconds=2)
+    outcome = look(waits, Sight(ready_seconds=1), now=8)
+    assert outcome is not None
+    assert (outcome.verdict, outcome.parties) == (Verdict.TIMED_OUT, (1,))
+
+
+def test_parties_that_do_not_reach_each_other() -> None:
+    waits = Sight(ready_seconds=1, connecting_seconds=2)
+    outcome = look(waits, waits, DONE, now=8)
+    assert outcome is not None
+    assert (outcome.verdict, outcome.parties) == (Verdict.UNREACHABLE, (0, 1))
+
+
+def test_a_party_that_lost_another_and_goes_on() -> None:
+    loser = Sight(ready_seconds=1, connecting_seconds=1, connected_seconds=1, lost_seconds=20)
+    assert look(loser, DONE, now=22, lost=(1,)) is None
+    outcome = look(loser, DONE, now=24, lost=(1,))
+    assert outcome is not None
+    assert outcome.reason == "the connection between party 1 (h1) and party 0 (h0) broke"
+
+
+def test_the_deadline() -> None:
+    outcome = look(DONE, DONE, now=101)
+    assert outcome is not None
+    assert outcome.verdict is Verdict.TIMED_OUT
+
+
+def printed(*outputs: str) -> list[PartyResult]:
+    return [
+        PartyResult(pid=i, host=f"h{i}", exit=0, seconds=1, sent_bytes=1, output=output)
+        for i, output in enumerate(outputs)
+    ]
+
+
+def test_outputs_that_are_the_same() -> None:
+    assert compare(printed("a\n", "a\n")) is None
+
+
+@pytest.mark.parametrize(
+    ("outputs", "parties", "reason"),
+    [
+        (("a", "b", "b"), (0,), "party 0 (h0) printed something else than party 1 (h1): line 1 is"),
+        (("a", "b"), (1,), "line 1 is 'b' and not 'a'"),
+        (("a\nb", "a"), (1,), "line 2 is missing and not 'b'"),
+        (("a", "a\n"), (1,), "line 1 is 'the same with another end' and not 'the same'"),
+    ],
+)
+def test_outputs_that_differ(
+    outputs: tuple[str, ...], parties: tuple[int, ...], reason: str
+) -> None:
+    outcome = compare(printed(*outputs))
+    assert outcome is not None
+    assert (outcome.verdict, outcome.parties) == (Verdict.DIVERGED, parties)
+    assert reason in outcome.reason
+
+
+def test_a_diff_is_against_what_most_printed() -> None:
+    assert diff(printed("1\n2\n", "1\n2\n", "1\n3\n")).splitlines() == [
+        "--- party 0 (h0)",
+        "+++ party 2 (h2)",
+        "@@ -1,2 +1,2 @@",
+        " 1",
+        "-2",
+        "+3",
+    ]
