@@ -117,27 +117,40 @@ class Stage:
         assert left == [], left
         return result
 
+    def cancel(self, program: Path, *, word: str) -> None:
+        """Run the program and end the session once all print ``word``; raises `CancelledError`."""
+
+        async def interrupted() -> None:
+            watcher = Watcher()
+            session = asyncio.create_task(self._conduct(self.plan(program), watcher))
+            await self._await_moment(session, watcher, all_print(word))
+            session.cancel()
+            await session
+
+        asyncio.run(interrupted())
+
     async def _run(
         self, made: Plan, when: Moment | None, then: Callable[[], None] | None
     ) -> SessionResult:
         watcher = Watcher()
-        session = asyncio.create_task(
-            conduct(
-                made,
-                self.hosts,
-                overlay=self.overlay,
-                sessions=self.folder / "sessions",
-                deadline_seconds=self.deadline_seconds,
-                rules=self.rules,
-                observer=watcher,
-            )
-        )
+        session = asyncio.create_task(self._conduct(made, watcher))
         self._shown_seconds = time.monotonic()
         if when is not None and then is not None:
             await self._await_moment(session, watcher, when)
             self._shown_seconds = time.monotonic()
             await asyncio.to_thread(then)
         return await session
+
+    async def _conduct(self, made: Plan, watcher: "Watcher") -> SessionResult:
+        return await conduct(
+            made,
+            self.hosts,
+            overlay=self.overlay,
+            sessions=self.folder / "sessions",
+            deadline_seconds=self.deadline_seconds,
+            rules=self.rules,
+            observer=watcher,
+        )
 
     async def _await_moment(
         self, session: asyncio.Task[SessionResult], watcher: "Watcher", when: Moment

@@ -23,9 +23,9 @@ def look(*sights: Sight, now: float, lost: tuple[int, ...] = ()) -> Outcome | No
 
 
 def test_nothing_is_overdue_before_its_time() -> None:
-    assert look(DONE, Sight(), now=9) is None
+    assert look(Sight(), Sight(), now=9) is None
     assert look(DONE, DONE, now=99) is None
-    assert look(DONE, Sight(ready_seconds=1), now=5) is None
+    assert look(DONE, Sight(ready_seconds=1), now=6) is None
 
 
 def test_a_host_that_does_not_start() -> None:
