@@ -16,6 +16,7 @@ BASE = (
     "nftables",
     "openssh-client",
     "openssh-server",
+    "openssl",
     "procps",
     "s6",
     "tini",
