@@ -383,19 +383,12 @@ async def _keys(host: Host) -> Keys:
 
 async def _host_map(host: Host) -> list[dict[str, Any]]:
     """Return Nebula's own host map, through the debug console that only the host itself reaches."""
-    options = {
-        "StrictHostKeyChecking": "no",  # loopback, and the key was made on this very host
-        "UserKnownHostsFile": "/dev/null",
-        "LogLevel": "ERROR",
-        "IdentitiesOnly": "yes",
-    }
-    flags = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+    # No host key to check: this is loopback, and the key was made on this very host.
+    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
+    flags = ["-F", "none", "-i", f"{SECRETS}/debug", "-p", str(DEBUG_PORT), "-oIdentitiesOnly=yes"]
+    flags += [f"-o{option}" for option in options]
     answer = await host.access.run(
-        [
-            *("ssh", "-F", "none", *flags, "-i", f"{SECRETS}/debug", "-p", str(DEBUG_PORT)),
-            *("e3@127.0.0.1", "list-hostmap", "-json"),
-        ],
-        timeout_seconds=TIMEOUT_SECONDS,
+        ["ssh", *flags, "e3@127.0.0.1", "list-hostmap", "-json"], timeout_seconds=TIMEOUT_SECONDS
     )
     try:
         entries: list[dict[str, Any]] = json.loads(answer.stdout)
