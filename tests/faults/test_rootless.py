@@ -1,0 +1,58 @@
+"""What of the containment is left to an ordinary user, with a lab and without one."""
+
+import json
+from pathlib import Path
+
+from tests.lab.test_lab_rootless import run_as_user
+from tests.lab.test_lab_rootless import stage as stage  # noqa: PLC0414 -- pytest finds it by name
+
+SESSION = """
+import json, sys
+from pathlib import Path
+from e3.lab.client import start, stop
+from tests.local_access import local_hosts
+from tests.overlays import host_of
+from tests.sessions import Bench
+
+folder = Path(sys.argv[1])
+PROGRAM = '''
+import os
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(int(status["CapEff"], 16), int(status["NoNewPrivs"]), os.path.exists("/run/service"))
+'''
+
+def tell(hosts, name):
+    (folder / name).mkdir()
+    bench = Bench(folder / name, hosts)
+    result = bench.run(PROGRAM)
+    manifest = json.loads((bench.sessions / result.id / "manifest.json").read_text())
+    said = {party.output for party in result.parties}
+    notes = {host["confined"] for host in manifest["hosts"].values()}
+    print(json.dumps([result.verdict, sorted(said), sorted(notes)]))
+
+lab = start(folder / "lab", {("a", "a"): 0.0})
+try:
+    lab.add_region("a")
+    tell([host_of(handle) for handle in lab.add_hosts([(f"a-{i}", "a") for i in range(3)])], "in")
+finally:
+    stop(folder / "lab")
+tell(local_hosts(folder / "hosts", 3), "out")
+"""
+
+
+def test_what_an_ordinary_users_programs_may_do(stage: Path) -> None:
+    in_lab, without = map(json.loads, run_as_user(SESSION, stage, "666").splitlines())
+    assert in_lab == [
+        "completed",
+        ["0 1 False\n"],
+        [
+            (
+                "it runs as root of its namespace, without its powers: "
+                "no user of its own (Invalid argument)"
+            )
+        ],
+    ]
+    verdict, said, (notes,) = without
+    assert (verdict, said) == ("completed", ["0 1 False\n"])
+    assert "it sees the host's files: no mount namespace (Operation not permitted)" in notes
+    assert "it runs as the host's user: no user of its own (Operation not permitted)" in notes
