@@ -126,7 +126,7 @@ def killed(stage: Stage) -> SessionResult:
 @case(
     "a program that never starts MPyC",
     Verdict.TIMED_OUT,
-    "not connected 25 s after",
+    "not connected 24 s after",
     "party 2",
     "not yet at mpc.start",
     concerned=(2,),
