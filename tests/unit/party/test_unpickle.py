@@ -5,6 +5,7 @@ import decimal
 import fractions
 import os
 import pickle
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -84,11 +85,14 @@ def test_arrays_over_a_field() -> None:
 
 
 class Calls:
-    def __init__(self, *call: object) -> None:
-        self.call = call
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self.call[0], self.call[1:]
+        return self.call
+
+    def __repr__(self) -> str:
+        return f"Calls({self.call[0].__name__})"
 
 
 @pytest.mark.parametrize(
