@@ -32,10 +32,15 @@ def running(
 
 @dataclass(frozen=True)
 class Traces:
-    """What a lab's processes hold, and what this process sees; other labs may run meanwhile."""
+    """What a lab's processes hold, and what this process sees; other labs may run meanwhile.
+
+    ``held`` are descriptors of the lab's namespaces: while one is open, no namespace of another
+    lab gets the same name.
+    """
 
     pids: frozenset[int]
     namespaces: frozenset[str]
+    held: tuple[int, ...]
     interfaces: frozenset[Path] = field(default_factory=lambda: frozenset(NET.iterdir()))
     mounts: str = field(default_factory=MOUNTS.read_text)
 
@@ -44,8 +49,14 @@ class Traces:
         """Note the processes of ``lab`` and every namespace in which they are and we are not."""
         status = lab.status()
         pids = [status["pid"], status["wan_pid"], *(h.identity.pid for h in hosts)]
+        held = [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for pid in pids for kind in KINDS]
         theirs = {link for pid in pids for link in namespaces(pid)}
-        return cls(frozenset(pids), frozenset(theirs - namespaces(os.getpid())))
+        return cls(frozenset(pids), frozenset(theirs - namespaces(os.getpid())), tuple(held))
+
+    def __del__(self) -> None:
+        """Let go of the namespaces."""
+        for descriptor in self.held:
+            os.close(descriptor)
 
     def left(self) -> list[int]:
         """Return the processes, zombies apart, that still are in one of the lab's namespaces."""
