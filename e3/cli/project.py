@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,7 +14,7 @@ import msgspec
 from e3.access import host_from_properties
 from e3.errors import E3Error, PlatformError
 from e3.experiment import Rules
-from e3.interfaces import Host, Sources
+from e3.interfaces import Authority, Host, Sources
 from e3.interfaces import Path as NetworkPath
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ class Stack:
     """A stack whose hosts are joined, as its state has it.
 
     ``parties``, ``deadline_seconds``, ``rules`` and ``sources`` are of its own
-    session, where that has completed.
+    session, where that has completed; TLS is asked for where there is an authority for it.
     """
 
     name: str
@@ -66,12 +66,36 @@ def up(name: str | None) -> Stack:
     return stack
 
 
-def export(name: str | None) -> Mapping[str, Any]:
-    """Return the state of a stack; it needs no secret."""
+def authority(stack: Stack) -> Authority | None:
+    """Return who certifies the keys of a stack's parties; None without TLS.
+
+    Its key is a Pulumi secret. The pulumi command decrypts it, for which it needs the stack's
+    passphrase, and gives it through a pipe; it is kept in this process's memory alone.
+    Raises `E3Error` where that is not to be had.
+    """
+    if not stack.rules.tls:
+        return None
+    from e3.authority.x509 import X509Authority  # noqa: PLC0415 -- most stacks need no cryptography
+
+    try:
+        state = export(stack.name, "--show-secrets")
+    except E3Error as error:
+        raise E3Error(
+            f"e3:tls: the key that certifies the parties of stack {stack.name} is a secret of its "
+            f"state, which cannot be read ({error}); run `. scripts/activate`, which names the "
+            "file with the passphrase"
+        ) from None
+    made = outputs(state["deployment"]["resources"], "TlsAuthority") or {}
+    # Pulumi has a secret as an object with its value in JSON
+    return X509Authority(certificate=made["certificate"], key=json.loads(made["key"]["plaintext"]))
+
+
+def export(name: str | None, *options: str) -> Mapping[str, Any]:
+    """Return the state of a stack; it needs no secret, unless they are asked for."""
     if shutil.which("pulumi") is None:
         raise PlatformError("pulumi is not on PATH; run `. scripts/activate` in this project first")
     done = subprocess.run(
-        ["pulumi", "stack", "export", *(["--stack", name] if name else [])],
+        ["pulumi", "stack", "export", *(["--stack", name] if name else []), *options],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -92,6 +116,7 @@ def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
         return None
     session = outputs(resources, "Session") or {}
     hosts = tuple(host_from_properties(host) for host in overlay["hosts"])
+    rules = msgspec.convert(session.get("rules", {}), Rules, strict=False)
     return Stack(
         name=resources[0]["urn"].split(":")[2],
         hosts=hosts,
@@ -100,7 +125,8 @@ def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
         paths=tuple(msgspec.convert(overlay["paths"], list[NetworkPath])),
         parties=int(session.get("parties", len(hosts))),
         deadline_seconds=float(session.get("deadline", DEADLINE_SECONDS)),
-        rules=msgspec.convert(session.get("rules", {}), Rules, strict=False),
+        # a stack whose own session has not completed has no rules in its state yet
+        rules=replace(rules, tls=outputs(resources, "TlsAuthority") is not None),
         sources=session.get("sources", "claimed"),
     )
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from e3.cli import terminal
 from e3.cli.display import Display, display
-from e3.cli.project import ROOT, Stack, Verbs, up
+from e3.cli.project import ROOT, Stack, Verbs, authority, up
 from e3.errors import ConfigurationError, HostError
-from e3.interfaces import Host
+from e3.interfaces import Authority, Host
 from e3.session import programs
 from e3.session.conduct import conduct
 from e3.session.plan import Plan, plan
@@ -56,11 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
         path = path.relative_to(ROOT)
     program = programs.load(path, arguments.args)
     stack = up(arguments.stack)
-    if stack.rules.tls:
-        raise ConfigurationError(
-            f"e3:tls: `e3 run` has no key to certify the parties of stack {stack.name}; "
-            "use `pulumi up` with another e3:trigger"
-        )
     parties = stack.parties if arguments.parties is None else arguments.parties
     if not 1 <= parties <= len(stack.hosts):
         raise ConfigurationError(
@@ -76,8 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     deadline_seconds = arguments.deadline or stack.deadline_seconds
     seated = {seat.host for seat in seats.seats}
     asyncio.run(_require(stack.name, [host for host in stack.hosts if host.name in seated]))
+    certifier = authority(stack)
     with display(stack.name, seats, stack.overlay, quietly=arguments.json) as shown:
-        result = asyncio.run(_run(stack, seats, deadline_seconds, shown))
+        result = asyncio.run(_run(stack, seats, certifier, deadline_seconds, shown))
     if result is None:
         terminal.complain("cancelled before it began")
         return EXIT_STATUS[Verdict.CANCELLED]
@@ -89,7 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(
-    stack: Stack, seats: Plan, deadline_seconds: float, shown: Display
+    stack: Stack,
+    seats: Plan,
+    certifier: Authority | None,
+    deadline_seconds: float,
+    shown: Display,
 ) -> Mapping[str, Any] | None:
     """Return the result, also of a session that was cancelled; None if it had not begun."""
     session = asyncio.ensure_future(
@@ -102,6 +102,7 @@ async def _run(
             paths=stack.paths,
             sources=stack.sources,
             rules=stack.rules,
+            authority=certifier,
             observer=shown,
         )
     )
