@@ -6,12 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.resources import files as resources
 from pathlib import Path
 
 from e3.errors import SessionError
 from e3.experiment import Rules
-from e3.interfaces import Authority, File, Host, Sources
+from e3.interfaces import Authority, Host, Sources
 from e3.interfaces import Path as NetworkPath
 from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.session import comparison, programs
@@ -22,14 +21,12 @@ from e3.session.plan import Plan, Seat
 from e3.session.progress import Nobody, Observer
 from e3.session.results import IDENTITY, SessionResult
 from e3.session.runs import KEEP, prune
+from e3.session.shipment import runner_files
 from e3.session.turns import turn
 from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide
 from e3.session.watchdog import TICK_SECONDS, overdue
 
 MB = 1_000_000
-
-NOT_RUNNER = frozenset({"probe.py"})
-"""Modules of `e3.party` that a party does not need."""
 
 
 async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
@@ -77,16 +74,6 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
 def new_id() -> str:
     """Return a name for a session: its time in UTC, and four characters against equal times."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-def runner_files() -> list[File]:
-    """Return the party runner as files below a session's folder: the package and its name alone."""
-    own = [
-        File(path=f"runner/e3/party/{module.name}", content=module.read_bytes())
-        for module in resources("e3.party").iterdir()
-        if module.name.endswith(".py") and module.name not in NOT_RUNNER
-    ]
-    return [File(path="runner/e3/__init__.py", content=b""), *own]
 
 
 @dataclass(kw_only=True)
