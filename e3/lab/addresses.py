@@ -82,6 +82,15 @@ class RegionAddresses:
         if name in self._used:
             self._left[name] = self._used.pop(name)
 
+    def move(self, name: str) -> IPv4Address:
+        """Return another address, from now on that of ``name``.
+
+        The old one is nobody's for ever: what still goes there must not reach somebody else.
+        Raises `LabError` when the region is full.
+        """
+        self._used[name] = self._next()
+        return self._used[name]
+
     def _next(self) -> IPv4Address:
         if self._fresh <= MOST_HOSTS + 1:
             self._fresh += 1

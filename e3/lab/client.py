@@ -102,6 +102,24 @@ class Lab:
         """Have no hosts of these names."""
         self._ask({"verb": "remove_hosts", "names": list(names)})
 
+    def renumber_host(self, name: str) -> HostHandle:
+        """Give a host another address on its region's network, as a provider may do.
+
+        Of a host behind NATs the outermost gets it; the host's own, private one stays.
+        """
+        return self._handle(self._ask({"verb": "renumber_host", "name": name})["host"])
+
+    def reboot_nat(self, name: str) -> None:
+        """Have the NATs before a host forget all their mappings and flows."""
+        self._ask({"verb": "reboot_nat", "name": name})
+
+    def set_cable(self, name: str, *, whole: bool) -> None:
+        """Cut a host off, and its NATs with it, or have it back.
+
+        Packets are lost without a sign: the host's own interface stays up.
+        """
+        self._ask({"verb": "set_cable", "name": name, "whole": whole})
+
     def set_rtt(self, rtt_ms: Mapping[Pair, float]) -> None:
         """Have these round trips between pairs of regions (or inside of one), half each way."""
         self._ask({"verb": "set_rtt", "rtt_ms": _rows(rtt_ms)})

@@ -43,6 +43,9 @@ class Server:
             "remove_region": self._remove_region,
             "add_hosts": self._add_hosts,
             "remove_hosts": self._remove_hosts,
+            "renumber_host": self._renumber_host,
+            "reboot_nat": self._reboot_nat,
+            "set_cable": self._set_cable,
             "set_rtt": self._set_rtt,
             "set_link": self._set_link,
             "status": self._status,
@@ -107,6 +110,18 @@ class Server:
 
     def _remove_hosts(self, request: dict[str, Any]) -> dict[str, Any]:
         self._state.remove_hosts(request["names"])
+        return {}
+
+    def _renumber_host(self, request: dict[str, Any]) -> dict[str, Any]:
+        moved = self._state.renumber_host(request["name"])
+        return {"host": self._state.describe_host(moved)}
+
+    def _reboot_nat(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.reboot_nat(request["name"])
+        return {}
+
+    def _set_cable(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.set_cable(request["name"], whole=request["whole"])
         return {}
 
     def _set_rtt(self, request: dict[str, Any]) -> dict[str, Any]:

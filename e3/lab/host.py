@@ -15,6 +15,7 @@ from e3.errors import LabError
 from e3.lab import linux
 
 NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
+INTERFACE = "eth0"
 DISK = "/run"
 WRITABLE = ("/tmp", "/var/tmp", "/var/lib", "/var/log", "/root", "/dev/shm")  # noqa: S108 - the host's own
 STICKY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
@@ -69,6 +70,11 @@ class Cable:
             f"route add default via {self.gateway} dev {device}\n",
             self.router,
         )
+
+    def readdress(self, device: str, before: str) -> None:
+        """Have the present network namespace, laid before, use the new address alone."""
+        # in this order: with its last address an interface loses its routes
+        run_ip(f"addr add {self.address}/32 dev {device}\naddr del {before}/32 dev {device}\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +199,7 @@ def _join_network(plan: Plan, surroundings: Surroundings) -> None:
             "net/ipv4/tcp_wmem": f"4096 65536 {TCP_BUFFER_BYTES}",
         }
     )
-    plan.cable.lay("eth0")
+    plan.cable.lay(INTERFACE)
     # an overlay's own interface may want IPv6
     write_sysctls({"net/ipv6/conf/default/disable_ipv6": "0"})
 
@@ -201,6 +207,11 @@ def _join_network(plan: Plan, surroundings: Surroundings) -> None:
 def run_ip(commands: str, *descriptors: int, force: bool = False) -> None:
     """Run ip(8) over ``commands``, one a line; ``force`` goes on after one that fails."""
     _run(["ip", *(["-force"] if force else []), "-batch", "-"], commands, *descriptors, force=force)
+
+
+def run_bridge(commands: str) -> None:
+    """Run bridge(8), which comes with ip(8), over ``commands``, one a line."""
+    _run(["bridge", "-batch", "-"], commands)
 
 
 def run_nft(ruleset: str) -> None:

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from e3.experiment import Reachability
-from e3.lab import linux
+from e3.lab import conntrack, linux
 from e3.lab.addresses import carrier_network, home_network
 from e3.lab.host import Cable, run_ip, run_nft, write_sysctls
 from e3.lab.router import ROUTER_SYSCTLS, mac
 
 MAPPING_LIFE = "5m"  # RFC 4787, REQ-5, recommends it
+OUTSIDE = "wan"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,24 +85,29 @@ BOXES: Mapping[Reachability, Sequence[Box]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Nat:
-    """A NAT that works; ``network`` is the descriptor that keeps its namespace alive."""
+    """A NAT that works; ``network`` is the descriptor that keeps its namespace alive.
+
+    What is behind it hangs on it by ``client``; ``rules`` is its nft ruleset.
+    """
 
     network: int
     client: Cable
-    """By which what is behind it hangs on it."""
+    rules: str
 
     @classmethod
     def make(cls, box: Box, outside: Cable) -> "Nat":
         """Make a NAT that hangs on another router by ``outside``."""
         lan = box.inside(IPv4Address(outside.address))
         gateway, client = lan.network_address + 1, lan.network_address + 2
+        rules = box.rules(client)
         network = linux.new_network()
         with linux.inside_network(network):
             write_sysctls(ROUTER_SYSCTLS)
-            run_nft(box.rules(client))
-            outside.lay("wan")
+            run_nft(rules)
+            outside.lay(OUTSIDE)
         return cls(
             network=network,
+            rules=rules,
             client=Cable(
                 address=str(client),
                 mac=mac(client),
@@ -122,6 +128,15 @@ class Nat:
                 f"route add {client.address} dev lan scope link\n"
                 f"neigh add {client.address} lladdr {client.mac} dev lan nud permanent\n"
             )
+
+    def reboot(self) -> None:
+        """Lose all mappings and all that is known of flows, as a router does that starts anew.
+
+        It is back at once; for how long a real one is away is left to `LabState.set_cable`.
+        """
+        with linux.inside_network(self.network):
+            run_nft(f"flush ruleset\n{self.rules}")
+            conntrack.forget_flows()
 
     def close(self) -> None:
         """Let the NAT go, with all that it holds."""

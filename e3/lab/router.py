@@ -15,12 +15,13 @@ from ipaddress import IPv4Address
 from e3.errors import PlatformError
 from e3.lab import linux
 from e3.lab.addresses import LAB_NETWORK, REGION_PREFIX, RegionAddresses
-from e3.lab.host import Cable, run_ip, write_sysctls
+from e3.lab.host import Cable, run_bridge, run_ip, write_sysctls
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x1, 0x1000, 0x4000
 NEAR_TABLE = 100  # routes of packets that come from the region's own hosts
 WAN_QUEUE_PACKETS = 500
+BRIDGE_DROPS, BRIDGE_FORWARDS = 0, 3  # BR_STATE_DISABLED, BR_STATE_FORWARDING: linux/if_bridge.h
 
 ROUTER_SYSCTLS = {
     "net/ipv6/conf/default/disable_ipv6": "1",
@@ -74,6 +75,20 @@ class Router:
         ]
         with linux.inside_network(self.network):
             run_ip("".join(commands))
+
+    def readdress(self, cable: Cable, before: str) -> None:
+        """Find who hangs on ``cable`` at its new address, and nobody at the one of before."""
+        with linux.inside_network(self.network):
+            run_ip(
+                f"neigh replace {cable.address} lladdr {cable.mac} dev br0 nud permanent\n"
+                f"neigh del {before} dev br0\n"
+            )
+
+    def set_cable(self, port: str, *, whole: bool) -> None:
+        """Have a cable carry packets, or lose them all without a sign at either end."""
+        state = BRIDGE_FORWARDS if whole else BRIDGE_DROPS
+        with linux.inside_network(self.network):
+            run_bridge(f"link set dev {port} state {state}\n")
 
     def unplug(self, ports: Iterable[str]) -> None:
         """Remove cables of hosts that are gone, if the kernel has not done so yet."""

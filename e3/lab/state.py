@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from e3.errors import LabError, PlatformError
 from e3.experiment import Reachability
 from e3.lab import linux, nat
 from e3.lab.addresses import MOST_REGIONS, RegionAddresses
-from e3.lab.host import Cable, Newborn, Plan, Surroundings, fork
+from e3.lab.host import INTERFACE, Cable, Newborn, Plan, Surroundings, fork
 from e3.lab.links import Link, Links, Pair
 from e3.lab.names import Names, check_name
 from e3.lab.router import Router, mac, set_straight
@@ -149,6 +149,40 @@ class LabState:
             self._routers[resident.region].addresses.release(resident.name)
         self._names.remove(resident.name for resident in leaving)
 
+    def renumber_host(self, name: str) -> Resident:
+        """Give a host another address on its region's network; behind NATs, the outermost of them.
+
+        Packets to the old address reach nobody. What the host's programs know of it is theirs.
+        """
+        resident = self._resident(name)
+        router, old = self._routers[resident.region], resident.site.cable
+        cable = replace(old, address=str(router.addresses.move(name)))
+        place, device = resident.outpost[0], nat.OUTSIDE if resident.site.nats else INTERFACE
+        network = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with linux.inside_network(network):
+                cable.readdress(device, old.address)
+        finally:
+            os.close(network)
+        router.readdress(cable, old.address)
+        moved = replace(resident, site=replace(resident.site, cable=cable))
+        self._hosts[name] = moved
+        self._names.add([(name, moved.address)])
+        return moved
+
+    def reboot_nat(self, name: str) -> None:
+        """Have the NATs before a host lose all their mappings."""
+        nats = self._resident(name).site.nats
+        if not nats:
+            raise LabError(f"host {name} is public: there is no NAT before it")
+        for each in nats:
+            each.reboot()
+
+    def set_cable(self, name: str, *, whole: bool) -> None:
+        """Cut a host off without a sign to itself, or have it back."""
+        resident = self._resident(name)
+        self._routers[resident.region].set_cable(resident.site.cable.port, whole=whole)
+
     def reap(self) -> None:
         """Take note of hosts that died by themselves; raise `LabError` if the WAN did."""
         for resident in [r for r in self._hosts.values() if not is_running(r.pid)]:
@@ -203,6 +237,12 @@ class LabState:
     def asked_rtt_ms(self, one: str, other: str) -> float:
         """Return the round trip that was asked for."""
         return self._links.asked_rtt_ms(one, other)
+
+    def _resident(self, name: str) -> Resident:
+        if name not in self._hosts:
+            known = ", ".join(sorted(self._hosts)) or "none"
+            raise LabError(f"the lab has no host {name!r}; it has: {known}")
+        return self._hosts[name]
 
     def _addresses(self, region: str) -> RegionAddresses:
         """Return the region's addresses, the old ones if it was there before."""

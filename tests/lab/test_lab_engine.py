@@ -176,6 +176,35 @@ def test_what_cannot_be_made_is_refused_with_a_reason(lab: Lab) -> None:
         lab.add_region("../x")
 
 
+def test_a_host_may_get_another_address_and_keeps_it(
+    lab: Lab, hosts: dict[str, HostHandle]
+) -> None:
+    host = lab.add_host("b-7", "b")
+    moved = lab.renumber_host("b-7")
+    assert moved.identity == host.identity
+    assert moved.underlay != host.underlay
+    assert said(hosts["a-0"], "getent", "ahostsv4", "b-7").split()[0] == moved.underlay
+    assert asyncio.run(transfer(hosts["a-0"], moved, 1000))[1] == 1000
+    assert asyncio.run(transfer(moved, hosts["c-0"], 1000))[0] == moved.underlay
+    assert run(hosts["a-0"], "ping", "-c1", "-W1", host.underlay).exit != 0
+    assert lab.add_host("b-8", "b").underlay != host.underlay
+    assert lab.add_host("b-7", "b").underlay == moved.underlay
+    lab.remove_hosts(["b-7", "b-8"])
+    with pytest.raises(LabError, match="no host 'b-7'; it has: a-0"):
+        lab.renumber_host("b-7")
+
+
+def test_a_host_is_cut_off_without_a_sign(lab: Lab, hosts: dict[str, HostHandle]) -> None:
+    one, other = hosts["a-0"], hosts["a-1"]
+    ping = ["ping", "-c1", "-W1", other.underlay]
+    before = said(one, "ip", "address"), said(one, "ip", "route")
+    lab.set_cable("a-0", whole=False)
+    assert run(one, *ping).exit != 0
+    assert (said(one, "ip", "address"), said(one, "ip", "route")) == before
+    lab.set_cable("a-0", whole=True)
+    said(one, *ping)
+
+
 def test_a_region_goes_with_its_hosts_and_comes_back(
     lab: Lab, hosts: dict[str, HostHandle]
 ) -> None:

@@ -70,6 +70,12 @@ try:
         lab.add_region(region)
     hosts = lab.add_hosts([("a-0", "a"), ("a-1", "a"), ("b-0", "b")], {"b-0": "cgnat"})
     assert 18 < lab.measure()["a", "b"] < 22
+    lab.reboot_nat("b-0")
+    lab.set_cable("a-1", whole=False)
+    lab.set_cable("a-1", whole=True)
+    assert lab.renumber_host("a-1").underlay != hosts[1].underlay
+    assert lab.renumber_host("b-0").underlay == hosts[2].underlay
+    assert 18 < lab.measure()["a", "b"] < 22
     asyncio.run(use(hosts[0]))
     traces = Traces.of(lab, hosts)
     os.kill(lab.status()["pid"], signal.SIGKILL)

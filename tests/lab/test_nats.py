@@ -142,6 +142,58 @@ def test_an_early_packet_of_a_peer_moves_no_port(hosts: dict[str, HostHandle], k
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("kind", [kind for kind in BEHIND if CLASSES[kind][0]])
+def test_a_nat_that_is_rebooted_knows_no_mapping(
+    lab: Lab, hosts: dict[str, HostHandle], kind: Reachability
+) -> None:
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            server = await speaking(stack, hosts["a-0"], HERE)
+            own = await speaking(stack, hosts[kind], OWN)
+            first = await own.ask(hosts["a-0"], HERE)
+            assert first is not None
+            await server.send("before", HERE, first)
+            assert await own.obey(**{"await": "before", "at": OWN}) == ["before"]
+            await asyncio.to_thread(lab.reboot_nat, kind)
+            await server.send("after", HERE, first)
+            assert await own.obey(**{"await": "after", "at": OWN}) is None
+            second = await own.ask(hosts["a-0"], HERE)
+            assert second is not None
+            assert (second == first) == (kind != "symmetric")  # the others keep a port that is free
+            await server.send("again", HERE, second)
+            assert await own.obey(**{"await": "again", "at": OWN}) == ["again"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["port-restricted", "cgnat"])
+def test_a_nat_may_get_another_address(lab: Lab, kind: Reachability) -> None:
+    host = lab.add_host("b-8", "b", kind)
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            server = {h.name: h for h in lab.hosts()}["a-0"]
+            await speaking(stack, server, HERE)
+            own = await speaking(stack, host, OWN)
+            first = await own.ask(server, HERE)
+            moved = await asyncio.to_thread(lab.renumber_host, "b-8")
+            assert moved.underlay == host.underlay  # of its own network at home
+            second = await own.ask(server, HERE)
+            assert first is not None
+            assert second is not None
+            assert first[0] != second[0]
+
+    try:
+        asyncio.run(run())
+    finally:
+        lab.remove_host("b-8")
+
+
+def test_a_host_without_a_nat_has_none_to_be_rebooted(lab: Lab) -> None:
+    with pytest.raises(LabError, match="host a-0 is public"):
+        lab.reboot_nat("a-0")
+
+
 def test_hosts_behind_nats_dial_out_and_nobody_dials_in(hosts: dict[str, HostHandle]) -> None:
     async def run() -> None:
         async with AsyncExitStack() as stack:

@@ -43,6 +43,20 @@ def test_a_host_that_comes_back_gets_its_address_back() -> None:
     assert region.take("a") == first
 
 
+def test_an_address_that_a_host_left_behind_is_nobodys() -> None:
+    region = RegionAddresses(0)
+    first = region.take("a")
+    second = region.move("a")
+    assert second != first
+    assert region.take("a") == second
+    region.release("a")
+    assert region.take("a") == second
+    others = [region.take(f"h{i}") for i in range(MOST_HOSTS - 2)]
+    assert first not in others
+    with pytest.raises(LabError, match="at most"):
+        region.take("one-more")
+
+
 def test_a_full_region_reuses_what_was_left_first_then_refuses() -> None:
     region = RegionAddresses(0)
     names = [f"h{i}" for i in range(MOST_HOSTS)]
