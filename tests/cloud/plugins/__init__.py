@@ -1,0 +1,1 @@
+"""Provider plugins as the engine starts them: ``python -m tests.cloud.plugins.NAME``."""
