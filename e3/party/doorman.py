@@ -21,6 +21,9 @@ Report = Callable[..., None]
 TLS_1_3 = 0x0304
 """`ssl.TLSVersion.TLSv1_3`, without importing ssl where it is not used."""
 
+NO_CERTIFICATE = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+"""OpenSSL's word for it."""
+
 PID_BYTES = 2
 """What a caller sends first."""
 
@@ -36,6 +39,8 @@ def guard(exchanger: Attributes, report: Report, sources: str) -> None:
     @functools.cache
     def addresses(runtime: Attributes) -> Addresses:
         return Addresses(runtime.pid, [party.host for party in runtime.parties], sources)
+
+    name_the_uncertified(exchanger, report, addresses)
 
     @functools.wraps(made)
     def connection_made(self: Attributes, transport: Attributes) -> None:
@@ -67,6 +72,41 @@ def guard(exchanger: Attributes, report: Report, sources: str) -> None:
     exchanger.connection_made = connection_made
     exchanger.data_received = data_received
     exchanger.connection_lost = connection_lost
+
+
+def name_the_uncertified(
+    exchanger: Attributes, report: Report, addresses: Callable[[Attributes], Addresses]
+) -> None:
+    """Have it reported whose certificate is refused, at either end of MPyC's connections.
+
+    asyncio's listeners close such connections without a word, and MPyC dials again for ever. The
+    only place that knows error, connection and party is a method of asyncio's own.
+    """
+    from asyncio import sslproto  # noqa: PLC0415 -- loaded by now, with all of asyncio
+
+    protocol: Attributes = sslproto.SSLProtocol
+    complete = protocol._on_handshake_complete  # noqa: SLF001 -- see above
+
+    @functools.wraps(complete)
+    def on_handshake_complete(self: Attributes, error: Exception | None) -> None:
+        ours = getattr(self, "_app_protocol", None)
+        if isinstance(ours, exchanger) and (what := refusal(error)):
+            address, known = caller(self._transport), addresses(ours.runtime)
+            owners = known.parties_at(address) if ours.peer_pid is None else [ours.peer_pid]
+            if ours.peer_pid is None and not known.admits(address):
+                report("stranger", address=address)
+            else:
+                report("impostor", peer=owners[0] if len(owners) == 1 else None, detail=what)
+        complete(self, error)
+
+    protocol._on_handshake_complete = on_handshake_complete  # noqa: SLF001 -- see above
+
+
+def refusal(error: Exception | None) -> str:
+    """Return how a handshake failed because of a certificate, as words that follow a name."""
+    if message := getattr(error, "verify_message", ""):  # of an `ssl.SSLCertVerificationError`
+        return f"shows a certificate that is refused: {message}"
+    return "shows no certificate" if getattr(error, "reason", "") == NO_CERTIFICATE else ""
 
 
 def fault(exchange: Attributes, addresses: Addresses, claimed: int) -> str:

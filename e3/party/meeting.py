@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from e3.party.agreement import Agreement
-from e3.party.certificates import lay
+from e3.party.certificates import fault, lay
 from e3.party.fields import Groups, Value
 from e3.party.protocol import Exit, Spec, decode
 from e3.party.statement import make
@@ -36,6 +36,9 @@ def meet(spec: Spec, folder: str, channel: Channel, listener: socket.socket | No
     """Agree with the other parties; return whether the program is to start, and report."""
     if len(spec.parties) == 1:
         return True
+    if spec.tls and (wrong := fault(folder)):
+        channel.say("refused", reason=wrong)
+        return False
     channel.say("agreeing")
     agreement = Agreement(spec, make(spec, folder), listener, channel.fd_in)
 

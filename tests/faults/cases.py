@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from e3.session.results import SessionResult
 from e3.session.verdicts import Verdict
+from tests import authorities
+from tests.authorities import Forging, Swapping
 from tests.faults.stage import DEMOS, Stage, all_print
 from tests.overlays import ask
 from tests.sessions import joined
@@ -144,13 +146,8 @@ mpc.run(mpc.start())
 
 @case("a runner that never starts", Verdict.UNREACHABLE, "party 1", concerned=(1,), slow=True)
 def runner_never_starts(stage: Stage) -> SessionResult:
-    ask(stage.hosts[1], "sh", "-c", f"mkdir -p /run/x && printf '{SLEEPY}' > /run/x/python")
-    ask(stage.hosts[1], "chmod", "755", "/run/x/python")
-    stage.hosts[1] = replace(stage.hosts[1], python="/run/x/python")
+    stage.start_through(1, "exec sleep 1000")
     return stage.run(HELLO)
-
-
-SLEEPY = r"#!/bin/sh\nexec sleep 1000\n"
 
 
 @case("a party that starts 20 s late", Verdict.COMPLETED, "all 3 parties completed", slow=True)
@@ -167,10 +164,7 @@ def dead_before(stage: Stage) -> SessionResult:
 
 @case("a host that dies during the agreement", Verdict.UNREACHABLE, "party 2", concerned=(2,))
 def dies_agreeing(stage: Stage) -> SessionResult:
-    slow = r"#!/bin/sh\nsleep 3\nexec " + stage.hosts[1].python + r' "$@"\n'
-    ask(stage.hosts[1], "sh", "-c", f"mkdir -p /run/x && printf '{slow}' > /run/x/python")
-    ask(stage.hosts[1], "chmod", "755", "/run/x/python")
-    stage.hosts[1] = replace(stage.hosts[1], python="/run/x/python")
+    stage.start_through(1, "sleep 3", 'exec "$@"')
     return stage.run(
         HELLO,
         when=lambda parties, _: len(parties) > 2 and parties[2].phase.startswith("comparing"),
@@ -269,12 +263,112 @@ def full_disk(stage: Stage) -> SessionResult:
         ask(stage.hosts[1], "rm", "/run/full")
 
 
+SHOW_CLOCK = """
+import sys, time
+print(round((time.time() - float(sys.argv[-1])) / 86400))
+"""
+
+A_DAY_AHEAD = (
+    "export LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1) FAKETIME=+1d",
+    "export FAKETIME_DONT_FAKE_MONOTONIC=1",
+    'exec "$@"',
+)
+"""Starts a runner whose clock, and its program's, is a day ahead.
+
+The kernel has one CLOCK_REALTIME for all namespaces, so the library call is what is wrong. What
+overlays make of a wrong clock, such as of a certificate's dates, cannot be tried in this way.
+"""
+
+
 @case("a clock that is a day off", Verdict.COMPLETED, "all 3 parties completed")
 def wrong_clock(stage: Stage) -> SessionResult:
-    # the lab's hosts share one CLOCK_REALTIME, so it is the program's that is wrong; what
-    # overlays make of a wrong clock, such as of a certificate's dates, cannot be tried here
-    clock = "import sys, time\nif '2' in sys.argv: time.time = lambda t=time.time: t() + 86400\n"
-    return stage.run(clock + LOOP)
+    stage.start_through(2, *A_DAY_AHEAD)
+    program = LOOP + SHOW_CLOCK
+    result = stage.run(program, str(time.time()))
+    assert [party.output.split()[-1] for party in result.parties] == ["0", "0", "1"]
+    return result
+
+
+@case(
+    "a clock that is a day off, with TLS",
+    Verdict.PARTY_FAILED,
+    "party 2",
+    "did not start: by its clock",
+    "its certificate has expired; set the clock",
+    concerned=(2,),
+)
+def wrong_clock_with_tls(stage: Stage) -> SessionResult:
+    stage.authority = authorities.make()
+    stage.start_through(2, *A_DAY_AHEAD)
+    return stage.run(HELLO)
+
+
+@case(
+    "another authority on one host, with TLS",
+    Verdict.PARTY_FAILED,
+    "party 1",
+    "did not start: its certificate is not of the authority",
+    concerned=(1,),
+)
+def wrong_authority(stage: Stage) -> SessionResult:
+    stage.authority, other = authorities.make(), authorities.make()
+    stage.tamper(1, stage.authority.certificate, other.certificate, below="tls")
+    return stage.run(HELLO)
+
+
+def unwary(stage: Stage, pid: int) -> None:
+    """Have a party's own runner find no fault with its certificate: it belongs to an attacker."""
+    stage.tamper(pid, "(wrong := fault(folder))", "(wrong := '')", below="runner")
+
+
+@case(
+    "a forged certificate, calling",
+    Verdict.INCOMPATIBLE,
+    "party 0",
+    "shows a certificate that is refused: unable to get local issuer certificate",
+    concerned=(0,),
+)
+def forger_calls(stage: Stage) -> SessionResult:
+    stage.authority = Forging(inner=authorities.make(), pid=0)
+    unwary(stage, 0)
+    return stage.run(HELLO)
+
+
+@case(
+    "a forged certificate, being called",
+    Verdict.INCOMPATIBLE,
+    "party 2",
+    "shows a certificate that is refused: unable to get local issuer certificate",
+    concerned=(2,),
+)
+def forger_is_called(stage: Stage) -> SessionResult:
+    stage.authority = Forging(inner=authorities.make(), pid=2)
+    unwary(stage, 2)
+    return stage.run(HELLO)
+
+
+@case(
+    "another pid's certificate, calling",
+    Verdict.INCOMPATIBLE,
+    "party 0",
+    "its certificate is for 'MPyC party 1'",
+    concerned=(0,),
+)
+def swapper_calls(stage: Stage) -> SessionResult:
+    stage.authority = Swapping(inner=authorities.make(), pid=0, other=1)
+    return stage.run(HELLO)
+
+
+@case(
+    "another pid's certificate, being called",
+    Verdict.INCOMPATIBLE,
+    "party 2",
+    "certificate is not valid for 'MPyC party 2'",
+    concerned=(2,),
+)
+def swapper_is_called(stage: Stage) -> SessionResult:
+    stage.authority = Swapping(inner=authorities.make(), pid=2, other=1)
+    return stage.run(HELLO)
 
 
 @case("a program that forks daemons", Verdict.COMPLETED, "all 3 parties completed")

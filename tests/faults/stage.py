@@ -1,6 +1,7 @@
 """A stage for faults: three hosts of a lab on which one thing goes wrong at a chosen moment."""
 
 import asyncio
+import shlex
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from e3.experiment import Rules
-from e3.interfaces import Access, Completed, File, Host, Process, Service
+from e3.interfaces import Access, Authority, Completed, File, Host, Process, Service
 from e3.lab.client import Lab
 from e3.session.conduct import conduct
 from e3.session.plan import Plan, plan
@@ -66,6 +67,8 @@ class Stage:
     addresses: Mapping[str, str]
     overlay: str
     rules: Rules = field(default_factory=Rules)
+    authority: Authority | None = None
+    """With one, MPyC's own TLS is used."""
     deadline_seconds: float = 100.0
     known: frozenset[str] = frozenset()
     """Folders of sessions that are not ours, and stay."""
@@ -83,14 +86,25 @@ class Stage:
         """Give one party arguments of its own."""
         self._private[pid] = args
 
-    def tamper(self, pid: int, old: str, new: str) -> None:
-        """Have another text in the program of one party."""
+    def tamper(self, pid: int, old: str, new: str, *, below: str = "program") -> None:
+        """Have another text in the program of one party, or in what else is shipped to it."""
 
         def change(file: File) -> File:
-            content = file.content.replace(old.encode(), new.encode())
-            return replace(file, content=content) if "/program/" in file.path else file
+            if f"/{below}/" not in file.path:
+                return file
+            stale = file.path.endswith(".pyc")  # an empty one is none
+            content = b"" if stale else file.content.replace(old.encode(), new.encode())
+            return replace(file, content=content)
 
         self.hosts[pid] = replace(self.hosts[pid], access=Meddled(self.hosts[pid].access, change))
+
+    def start_through(self, pid: int, *lines: str) -> None:
+        """Have a script of these lines start one party's runner; ``"$@"`` is its command."""
+        host = self.hosts[pid]
+        text = "\n".join(["#!/bin/sh", f'set -- {shlex.quote(host.python)} "$@"', *lines, ""])
+        script = File(path="/run/x/python", content=text.encode(), mode=0o755)
+        asyncio.run(host.access.put([script], timeout_seconds=30))
+        self.hosts[pid] = replace(host, python=script.path)
 
     def plan(self, program: Path, *args: str) -> Plan:
         made = plan(
@@ -148,7 +162,8 @@ class Stage:
             overlay=self.overlay,
             sessions=self.folder / "sessions",
             deadline_seconds=self.deadline_seconds,
-            rules=self.rules,
+            rules=replace(self.rules, tls=self.authority is not None),
+            authority=self.authority,
             observer=watcher,
         )
 

@@ -1,7 +1,6 @@
 """MPyC's own TLS in sessions: certificates of the stack's authority, each bound to its party."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from e3.session.conduct import conduct
 from e3.session.plan import Plan
 from e3.session.results import SessionResult
 from e3.session.verdicts import Verdict
+from tests import authorities
+from tests.authorities import Forging, Swapping
 from tests.sessions import Bench, joined
 
 pytestmark = pytest.mark.unit
@@ -27,8 +28,7 @@ DEMOS = Path(__file__).parents[3] / "demos"
 
 @pytest.fixture(scope="module")
 def authority() -> x509.X509Authority:
-    certificate, key = x509.make_authority("E3 test", 86_400)
-    return x509.X509Authority(certificate=certificate, key=key)
+    return authorities.make()
 
 
 @pytest.fixture
@@ -81,48 +81,26 @@ def test_without_tls_plain_addresses_prove_nothing(bench: Bench) -> None:
     assert result.to_properties()["identity"] == "nothing"
 
 
-class Swapping:
-    """An authority that certifies party 0's key as party 1's, and says so of nobody else."""
-
-    def __init__(self, inner: x509.X509Authority) -> None:
-        self.certificate = inner.certificate
-        self._inner = inner
-
-    async def sign(self, requests: list[SigningRequest]) -> list[str]:
-        swapped = [
-            replace(request, name="MPyC party 2") if request.name == "MPyC party 0" else request
-            for request in requests
-        ]
-        return list(await self._inner.sign(swapped))
-
-
 def test_a_caller_with_another_partys_certificate_is_refused(
     bench: Bench, authority: x509.X509Authority
 ) -> None:
-    result = run(bench, bench.plan(DEMOS / "helloworld.py"), Swapping(authority))  # type: ignore[arg-type]  # lists
+    swapping = Swapping(inner=authority, pid=0, other=2)
+    result = run(bench, bench.plan(DEMOS / "helloworld.py"), swapping)
     assert result.verdict is Verdict.INCOMPATIBLE
     assert result.reason.startswith(
         "party 0 (local-0) claims to be party 0, and its certificate is for 'MPyC party 2', as "
     )
 
 
-class Foreign:
-    """An authority that nobody of the stack knows."""
-
-    def __init__(self, inner: x509.X509Authority) -> None:
-        certificate, key = x509.make_authority("E3 test", 86_400)
-        self.certificate = inner.certificate
-        self._foreign = x509.X509Authority(certificate=certificate, key=key)
-
-    async def sign(self, requests: list[SigningRequest]) -> list[str]:
-        return list(await self._foreign.sign(requests))
-
-
-def test_certificates_of_another_authority_connect_nobody(
+def test_a_party_that_would_refuse_its_own_certificate_does_not_start(
     bench: Bench, authority: x509.X509Authority
 ) -> None:
-    result = run(bench, bench.plan(DEMOS / "helloworld.py"), Foreign(authority))  # type: ignore[arg-type]  # lists
-    assert result.verdict is not Verdict.COMPLETED
+    forging = Forging(inner=authority, pid=1)
+    result = run(bench, bench.plan(DEMOS / "helloworld.py"), forging)
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert result.reason.startswith(
+        "party 1 (local-1) did not start: its certificate is not of the authority that it was given"
+    )
     assert all(not party.output for party in result.parties)
 
 
