@@ -192,10 +192,8 @@ class CustomImage(Same):
     def create(self, inputs: Properties) -> tuple[str, Properties]:
         """See `Kind`."""
         regions = inputs["regions"]
-        body = {
-            key: inputs[key] for key in ("name", "url", "tags", "distribution") if key in inputs
-        }
-        body["region"] = regions[0]
+        body = dict(inputs)
+        body |= {"region": body.pop("regions")[0]}
         made = api("POST", "images", body) or {}
         id_ = str(made["image"]["id"])
         deadline = time.monotonic() + PATIENCE_SECONDS
