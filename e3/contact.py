@@ -4,13 +4,17 @@ Each host runs e3/party/probe.py: it answers all others and dials all others, so
 ordered pair exchanges application data once. Where an overlay leaves hosts where they are, one
 behind a NAT is dialled by nobody: the data of both directions goes over the connection that it
 opened, as that of its party will.
+
+A path may begin as a relayed one and become direct once both hosts have found out where the other
+is: `settle` waits for that, where it can be expected.
 """
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -23,6 +27,7 @@ PROBE = FilePath(__file__).parent / "party" / "probe.py"
 PROBE_ON_HOST = "/run/e3/probe.py"
 GRACE_SECONDS = 10.0
 SHOWN_PAIRS = 5
+SETTLE_SECONDS = 10.0
 
 
 Pair = tuple[str, str]
@@ -37,18 +42,23 @@ class Survey:
 
 
 async def prove(
-    overlay: Overlay, hosts: Sequence[Host], network: Network, *, timeout_seconds: float
+    overlay: Overlay,
+    hosts: Sequence[Host],
+    network: Network,
+    *,
+    timeout_seconds: float,
+    since: float | None = None,
 ) -> tuple[Path, ...]:
     """Return the path of each ordered pair of hosts.
 
-    Raises `OverlayError` with the pairs that exchanged nothing within the limit, or that
-    never can.
+    ``since`` is when the hosts began to be joined, on the monotonic clock; default: now. Raises
+    `OverlayError` with the pairs that exchanged nothing within the limit, or that never can.
     """
     kind = type(overlay).__name__.lower()
     reason = reach.shortfall(kind, overlay.needs, {host.name: host.reachability for host in hosts})
     if reason is not None:
         raise OverlayError(f"{reason}; make more hosts public, or choose another overlay")
-    found = await survey(overlay, hosts, network, timeout_seconds=timeout_seconds)
+    found = await survey(overlay, hosts, network, timeout_seconds=timeout_seconds, since=since)
     if found.silent:
         silent = [f"{source} -> {target}: {why}" for (source, target), why in found.silent.items()]
         more = f" (and {len(silent) - SHOWN_PAIRS} more)" if len(silent) > SHOWN_PAIRS else ""
@@ -59,45 +69,93 @@ async def prove(
     return found.paths
 
 
-async def survey(
+async def survey(  # noqa: PLR0913 - the facts, by keyword
     overlay: Overlay,
     hosts: Sequence[Host],
     network: Network,
     *,
     timeout_seconds: float,
     everyone: bool = False,
+    since: float | None = None,
 ) -> Survey:
     """Return what can be found out about every ordered pair within the limit.
 
-    With ``everyone``, hosts also dial those of whom the overlay declares that nobody can.
-    Raises `OverlayError` when the hosts cannot be asked.
+    With ``everyone``, hosts also dial those of whom the overlay declares that nobody can. Times
+    count from ``since`` on the monotonic clock; default: now. Raises `OverlayError` when the hosts
+    cannot be asked.
     """
+    since = time.monotonic() if since is None else since
     both_dial = overlay.needs.crosses_nats
     dialled = [h for h in hosts if both_dial or everyone or h.reachability == "public"]
-    limit = timeout_seconds + GRACE_SECONDS
-    try:
-        reports = await asyncio.wait_for(_probe(hosts, dialled, network, timeout_seconds), limit)
-    except TimeoutError as error:
-        reason = str(error) or "a host goes on without an answer"
-        raise OverlayError(f"the hosts could not be probed within {limit:g} s: {reason}") from error
-    rtt_ms = {(s, t): ms for s, report in reports.items() for t, ms in report["rtt_ms"].items()}
+    reports = await _talk(hosts, dialled, network, timeout_seconds)
+    met = {
+        (source, target): Path(
+            source=source,
+            target=target,
+            path_class="none",
+            rtt_ms=round(rtt_ms, 3),
+            contact_seconds=round(report["at"] - report["ago"][target] - since, 3),
+        )
+        for source, report in reports.items()
+        for target, rtt_ms in report["rtt_ms"].items()
+    }
     errors = {(s, t): why for s, report in reports.items() for t, why in report["errors"].items()}
     if not both_dial:  # one connection serves both ways
-        rtt_ms = {(t, s): ms for (s, t), ms in rtt_ms.items()} | rtt_ms
-    classes = await overlay.paths(hosts, network)
+        met = {(t, s): replace(path, source=t, target=s) for (s, t), path in met.items()} | met
+    seen = _seen(met, await overlay.paths(hosts, network), since)
     pairs = [(a.name, b.name) for a in hosts for b in hosts if a != b]
     return Survey(
-        paths=tuple(_path(pair, classes[pair], rtt_ms[pair]) for pair in pairs if pair in rtt_ms),
-        silent={pair: _reason(pair, errors) for pair in pairs if pair not in rtt_ms},
+        paths=tuple(seen[pair] for pair in pairs if pair in seen),
+        silent={pair: _reason(pair, errors) for pair in pairs if pair not in seen},
     )
 
 
-def _path(pair: Pair, known: PathClass | Relayed, rtt_ms: float) -> Path:
-    by = known.by if isinstance(known, Relayed) else ""
-    path_class = "relayed" if isinstance(known, Relayed) else known
-    return Path(
-        source=pair[0], target=pair[1], path_class=path_class, rtt_ms=round(rtt_ms, 3), by=by
-    )
+async def settle(  # noqa: PLR0913 - the same
+    overlay: Overlay,
+    hosts: Sequence[Host],
+    network: Network,
+    paths: Sequence[Path],
+    *,
+    since: float,
+    timeout_seconds: float = SETTLE_SECONDS,
+) -> tuple[Path, ...]:
+    """Return ``paths`` once each is direct of which that can be expected, or time is up.
+
+    Every pair goes on talking meanwhile: some overlays look for a better path only then.
+    """
+    deadline = time.monotonic() + (timeout_seconds if overlay.needs.punches else 0)
+    kinds = {host.name: host.reachability for host in hosts}
+    found = {(path.source, path.target): path for path in paths}
+    while time.monotonic() < deadline:
+        waiting = {
+            name
+            for pair, path in found.items()
+            if path.path_class != "direct" and reach.meet(kinds[pair[0]], kinds[pair[1]])
+            for name in pair
+        }
+        if not waiting:
+            break
+        talking = [host for host in hosts if host.name in waiting]
+        reports = await _talk(talking, talking, network, max(deadline - time.monotonic(), 1.0))
+        for source, report in reports.items():
+            for target, rtt_ms in report["rtt_ms"].items():
+                found[source, target] = replace(found[source, target], rtt_ms=round(rtt_ms, 3))
+        found = _seen(found, await overlay.paths(hosts, network), since)
+    return tuple(found.values())
+
+
+def _seen(
+    paths: Mapping[Pair, Path], known: Mapping[Pair, PathClass | Relayed], since: float
+) -> dict[Pair, Path]:
+    """Return ``paths`` as the overlay reports them now."""
+    now = round(time.monotonic() - since, 3)
+    found = {pair: path.reported(known[pair]) for pair, path in paths.items()}
+    return {
+        pair: replace(path, direct_seconds=now)
+        if path.path_class == "direct" and path.direct_seconds is None
+        else path
+        for pair, path in found.items()
+    }
 
 
 def _reason(pair: Pair, errors: Mapping[Pair, str]) -> str:
@@ -107,14 +165,27 @@ def _reason(pair: Pair, errors: Mapping[Pair, str]) -> str:
     return known[0] if known else "neither can dial the other"
 
 
+async def _talk(
+    hosts: Sequence[Host], dialled: Sequence[Host], network: Network, timeout_seconds: float
+) -> Mapping[str, Mapping[str, Any]]:
+    """Have each of ``hosts`` exchange data with each that is ``dialled``; return their reports."""
+    limit = timeout_seconds + GRACE_SECONDS
+    try:
+        return await asyncio.wait_for(_probe(hosts, dialled, network, timeout_seconds), limit)
+    except TimeoutError as error:
+        reason = str(error) or "a host goes on without an answer"
+        raise OverlayError(f"the hosts could not be probed within {limit:g} s: {reason}") from error
+
+
 async def _probe(
     hosts: Sequence[Host], dialled: Sequence[Host], network: Network, timeout_seconds: float
-) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+) -> Mapping[str, Mapping[str, Any]]:
+    """Return the report of each host; its ``at`` is when that came, on the monotonic clock."""
     script = File(path=PROBE_ON_HOST, content=PROBE.read_bytes())
     waiting = {host.name for host in hosts}
     all_done = asyncio.Event()
 
-    async def probe(host: Host) -> bytes:
+    async def probe(host: Host) -> tuple[bytes, float]:
         await host.access.put([script], timeout_seconds=GRACE_SECONDS)
         async with host.access.attach([host.python, "-I", "-S", PROBE_ON_HOST]) as process:
             peers = {h.name: network.addresses[h.name] for h in dialled if h != host}
@@ -130,22 +201,25 @@ async def _probe(
             with suppress(OSError):  # it has ended: what it said tells why
                 process.stdin.write(json.dumps(task).encode() + b"\n")
                 await process.stdin.drain()
-            line = await process.stdout.readline()
+            line, at = await process.stdout.readline(), time.monotonic()
             waiting.discard(host.name)
             if not waiting:
                 all_done.set()
             await all_done.wait()  # until then it goes on answering others
-        return line
+        return line, at
 
     lines = await together(map(probe, hosts))
-    return {host.name: _report(host, line, hosts) for host, line in zip(hosts, lines, strict=True)}
+    return {
+        host.name: {**_report(host, line, hosts), "at": at}
+        for host, (line, at) in zip(hosts, lines, strict=True)
+    }
 
 
-def _report(host: Host, line: bytes, hosts: Sequence[Host]) -> dict[str, dict[str, Any]]:
+def _report(host: Host, line: bytes, hosts: Sequence[Host]) -> dict[str, Any]:
     try:
-        report: dict[str, dict[str, Any]] = json.loads(line)
+        report: dict[str, Any] = json.loads(line)
     except ValueError:
         said = line.decode(errors="replace").strip() or "nothing"
         reason = f"the probe on {host.name} ended and said {said}"
-        return {"rtt_ms": {}, "errors": {h.name: reason for h in hosts if h != host}}
+        return {"rtt_ms": {}, "ago": {}, "errors": {h.name: reason for h in hosts if h != host}}
     return report

@@ -7,7 +7,7 @@ pulumi: these are values and protocols of the time when hosts exist.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol
 
 from e3.experiment import Reachability
@@ -165,10 +165,23 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Relayed:
+    """The path class ``relayed`` of an overlay that knows by which host."""
+
+    by: str
+
+
+Paths = Mapping[tuple[str, str], PathClass | Relayed]
+"""The class of each ordered pair of host names."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Path:
     """How one host reaches another over the overlay, both named; ``rtt_ms`` as measured.
 
-    ``by`` names the host that relays, where one does and the overlay knows which.
+    ``by`` names the host that relays, where one does and the overlay knows which. The seconds
+    count from when the hosts began to be joined: until the two had exchanged data, and until
+    the overlay reported the path as direct, at most; None where that was not seen.
     """
 
     source: str
@@ -176,13 +189,14 @@ class Path:
     path_class: PathClass
     rtt_ms: float
     by: str = ""
+    contact_seconds: float | None = None
+    direct_seconds: float | None = None
 
-
-@dataclass(frozen=True, kw_only=True)
-class Relayed:
-    """The path class ``relayed`` of an overlay that knows by which host."""
-
-    by: str
+    def reported(self, known: PathClass | Relayed) -> "Path":
+        """Return this path as an overlay reports it by now."""
+        if isinstance(known, Relayed):
+            return replace(self, path_class="relayed", by=known.by)
+        return replace(self, path_class=known, by="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,9 +227,11 @@ class Needs:
     made anew gets another one. When that server's host leaves, all others join anew.
 
     Of the network below: ``udp`` says that it speaks nothing else, ``public_host`` that one host
-    at least must be public. ``crosses_nats`` is false for one that reaches hosts where they are:
-    one behind a NAT then dials, and nobody dials it. ``port_443_suffices`` says that a host
-    whose firewall passes TCP to port 443 alone can join. What follows is in e3/reach.py.
+    at least must be public. ``punches`` says that a path may begin as a relayed one, and is direct
+    within seconds where the NATs between let it. ``crosses_nats`` is false for one that reaches
+    hosts where they are: one behind a NAT then dials, and nobody dials it. ``port_443_suffices``
+    says that a host whose firewall passes TCP to port 443 alone can join. What follows is in
+    e3/reach.py.
     """
 
     tools: tuple[str, ...] = ()
@@ -223,6 +239,7 @@ class Needs:
     authority: Literal["nebula"] | None = None
     udp: bool = False
     public_host: bool = False
+    punches: bool = False
     crosses_nats: bool = True
     port_443_suffices: bool = False
     tun: bool = False
@@ -280,9 +297,7 @@ class Overlay(Protocol):
         it returned changes nothing. The caller then proves that every pair talks.
         """
 
-    async def paths(
-        self, hosts: Sequence[Host], network: Network
-    ) -> Mapping[tuple[str, str], PathClass | Relayed]:
+    async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Return the class of each ordered pair of host names, as the overlay itself reports it."""
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:

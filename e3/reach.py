@@ -57,6 +57,18 @@ def shortfall(name: str, needs: Needs, reachability: Mapping[str, Reachability])
     return None
 
 
+def meet(one: Reachability, other: Reachability) -> bool:
+    """Tell whether hosts behind these can find a direct path, if need be by punching holes.
+
+    A symmetric NAT has a port for each destination, which nobody else can know, so its peer must
+    take packets from any. Nothing is to be hoped for where UDP does not pass.
+    """
+    kinds = {one, other}
+    if kinds & {"udp-blocked", "tcp-443-only"}:
+        return False
+    return "symmetric" not in kinds or bool(kinds & {"public", "full-cone"})
+
+
 def strangers(reachability: Mapping[str, Reachability]) -> list[tuple[str, str]]:
     """Return the pairs of hosts of which neither can open a connection to the other."""
     hidden = [host for host, kind in reachability.items() if kind != "public"]

@@ -75,6 +75,8 @@ class Display:
         self.console.print(Text.assemble(terminal.word(result["verdict"]), f": {reason} ({times})"))
         if result["advice"]:
             self.console.print(Text(f"advice: {result['advice']}"))
+        for note in result["notes"]:
+            self.console.print(Text(f"note: {terminal.printable(note)}"))
         if result["verdict"] not in {Verdict.COMPLETED, Verdict.CANCELLED}:
             self.console.print(f"evidence: {result['evidence']} (`e3 logs {result['id']}`)")
 

@@ -3,23 +3,21 @@
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-import msgspec
 from rich.text import Text
 
 from e3.cli import project, terminal
 from e3.cli.project import Verbs
-from e3.errors import E3Error
 from e3.evaluation.diagnosis import Diagnosis, diagnose
-from e3.experiment import Choice
-from e3.interfaces import Network
-from e3.overlays import OVERLAYS
-from e3.registry import build
+from e3.interfaces import Path
 
 FLOOD_SECONDS = 4.0  # of which TCP needs the first half to find its rate
-HEADER = ("", "from", "to", "path", "overlay ms", "underlay ms")
+HEADER = ("", "from", "to", "path", "overlay ms", "underlay ms", "contact s", "direct s")
+
+Joined = Mapping[tuple[str, str], Path]
+"""What was seen of each ordered pair when the hosts were joined last."""
 
 
 def declare(verbs: Verbs) -> None:
@@ -42,41 +40,46 @@ def declare(verbs: Verbs) -> None:
 
 def show_paths(arguments: argparse.Namespace) -> int:
     """Measure and print; return 1 if a pair does not talk."""
-    state = project.export(arguments.stack)
-    resources = (state.get("deployment") or {}).get("resources") or []
-    stack, known = project.joined(resources), project.outputs(resources, "Overlay")
-    if stack is None or known is None:
-        raise E3Error("the stack is not up: it has no joined hosts; run `pulumi up` first")
-    choice = Choice(name=stack.overlay, options=known["options"])
-    network = {"addresses": known["addresses"], "memory": known.get("memory") or {}}
+    stack = project.up(arguments.stack)
     found = asyncio.run(
         diagnose(
-            build(OVERLAYS, choice, key="overlay"),
+            stack.overlay,
             stack.hosts,
-            msgspec.convert(network, Network),
+            stack.network,
             flood_seconds=FLOOD_SECONDS if arguments.throughput else 0,
         )
     )
+    joined = {(path.source, path.target): path for path in stack.paths}
     if arguments.json:
-        rows = [_properties(one) for one in found]
-        print(json.dumps({"stack": stack.name, "overlay": stack.overlay, "paths": rows}, indent=2))
+        rows = [_properties(one, joined) for one in found]
+        said = {"stack": stack.name, "overlay": stack.choice.name, "paths": rows}
+        print(json.dumps(said, indent=2))
     else:
-        _show(found, throughput=arguments.throughput)
+        _show(found, joined, throughput=arguments.throughput)
     return int(any(one.level == "FAIL" for one in found))
 
 
-def _properties(one: Diagnosis) -> dict[str, object]:
+def _properties(one: Diagnosis, joined: Joined) -> dict[str, object]:
     """Return a path under the names that the stack output ``session.paths`` has."""
     values = asdict(one)
     ends = {"from": values.pop("source"), "to": values.pop("target")}
-    return {**ends, "class": values.pop("path_class"), **values}
+    contact, direct = _seconds(one, joined)
+    times = {"contact_seconds": contact, "direct_seconds": direct}
+    return {**ends, "class": values.pop("path_class"), **values, **times}
 
 
-def _show(found: Sequence[Diagnosis], *, throughput: bool) -> None:
+def _seconds(one: Diagnosis, joined: Joined) -> tuple[float | None, float | None]:
+    """Return how long it took, as the hosts were joined, to the first data and to a direct path."""
+    path = joined.get((one.source, one.target))
+    return (path.contact_seconds, path.direct_seconds) if path else (None, None)
+
+
+def _show(found: Sequence[Diagnosis], joined: Joined, *, throughput: bool) -> None:
     rows: list[Sequence[str | Text]] = []
     for one in found:
         by = f" by {one.by}" if one.by else ""
         numbers = [_number(one.overlay_rtt_ms), _number(one.underlay_rtt_ms)]
+        numbers += map(_number, _seconds(one, joined))
         if throughput:
             numbers.append(_number(one.mbit_per_second))
         ends = (terminal.word(one.level), one.source, one.target, f"{one.path_class}{by}")

@@ -13,9 +13,11 @@ import msgspec
 
 from e3.access import host_from_properties
 from e3.errors import E3Error, PlatformError
-from e3.experiment import Rules
-from e3.interfaces import Authority, Host, Sources
+from e3.experiment import Choice, Rules
+from e3.interfaces import Authority, Host, Network, Overlay, Sources
 from e3.interfaces import Path as NetworkPath
+from e3.overlays import OVERLAYS
+from e3.registry import build
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project; every verb works in it, wherever it was called."""
@@ -41,13 +43,18 @@ class Stack:
 
     name: str
     hosts: tuple[Host, ...]
-    overlay: str
-    addresses: Mapping[str, str]
+    choice: Choice
+    network: Network
     paths: tuple[NetworkPath, ...]
     parties: int
     deadline_seconds: float
     rules: Rules
     sources: Sources
+
+    @property
+    def overlay(self) -> Overlay:
+        """What joined the hosts."""
+        return build(OVERLAYS, self.choice, key="overlay")
 
     @property
     def sessions(self) -> Path:
@@ -120,8 +127,8 @@ def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
     return Stack(
         name=resources[0]["urn"].split(":")[2],
         hosts=hosts,
-        overlay=overlay["kind"],
-        addresses=overlay["addresses"],
+        choice=Choice(name=overlay["kind"], options=overlay["options"]),
+        network=Network(addresses=overlay["addresses"], memory=overlay.get("memory") or {}),
         paths=tuple(msgspec.convert(overlay["paths"], list[NetworkPath])),
         parties=int(session.get("parties", len(hosts))),
         deadline_seconds=float(session.get("deadline", DEADLINE_SECONDS)),

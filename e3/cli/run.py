@@ -13,7 +13,7 @@ from e3.cli import terminal
 from e3.cli.display import Display, display
 from e3.cli.project import ROOT, Stack, Verbs, authority, up
 from e3.errors import ConfigurationError, HostError
-from e3.interfaces import Authority, Host
+from e3.interfaces import Authority, Host, Paths
 from e3.session import programs
 from e3.session.conduct import conduct
 from e3.session.plan import Plan, plan
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     seats = plan(
         hosts=stack.hosts,
-        addresses=stack.addresses,
+        addresses=stack.network.addresses,
         program=program,
         parties=parties,
     )
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     seated = {seat.host for seat in seats.seats}
     asyncio.run(_require(stack.name, [host for host in stack.hosts if host.name in seated]))
     certifier = authority(stack)
-    with display(stack.name, seats, stack.overlay, quietly=arguments.json) as shown:
+    with display(stack.name, seats, stack.choice.name, quietly=arguments.json) as shown:
         result = asyncio.run(_run(stack, seats, certifier, deadline_seconds, shown))
     if result is None:
         terminal.complain("cancelled before it began")
@@ -92,14 +92,19 @@ async def _run(
     shown: Display,
 ) -> Mapping[str, Any] | None:
     """Return the result, also of a session that was cancelled; None if it had not begun."""
+
+    async def look() -> Paths:
+        return await stack.overlay.paths(stack.hosts, stack.network)
+
     session = asyncio.ensure_future(
         conduct(
             seats,
             stack.hosts,
-            overlay=stack.overlay,
+            overlay=stack.choice.name,
             sessions=stack.sessions,
             deadline_seconds=deadline_seconds,
             paths=stack.paths,
+            look=look,
             sources=stack.sources,
             rules=stack.rules,
             authority=certifier,

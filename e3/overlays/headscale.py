@@ -48,6 +48,7 @@ class Headscale:
     needs: ClassVar[Needs] = Needs(
         tools=("headscale", "tailscale"),
         public_host=True,
+        punches=True,
         tun=True,
         sources="proven",
         control_server=True,

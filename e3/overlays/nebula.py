@@ -107,6 +107,7 @@ class Nebula:
         authority="nebula",
         udp=True,
         public_host=True,
+        punches=True,
         tun=True,
     )
 

@@ -49,6 +49,7 @@ class Tailscale:
 
     needs: ClassVar[Needs] = Needs(
         tools=("tailscale",),
+        punches=True,
         tun=True,
         sources="proven",
         account="a tailnet, and an auth key of it",

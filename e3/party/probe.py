@@ -3,8 +3,9 @@
 Reads one JSON line: ``{"name", "address", "port", "peers": {name: address}, "first": [name],
 "seconds"}``.
 Answers every peer that dials it, dials every peer itself until ``seconds`` have passed,
-and writes one JSON line: ``{"rtt_ms": {name: number}, "errors": {name: text}}``. It goes on
-answering until its standard input ends. Standard library only.
+and writes one JSON line: ``{"rtt_ms": {name: number}, "ago": {name: seconds}, "errors": {name:
+text}}``, of which ``ago`` says how long before that line data came back. It goes on answering
+until its standard input ends. Standard library only.
 
 Peers named in ``first`` dial first. Two ends of a WireGuard tunnel that begin at once refuse
 each other's handshake, and try again 5 s later, at about the same time.
@@ -56,8 +57,11 @@ def echo(connection: socket.socket, greeting: bytes) -> float:
     return time.perf_counter() - start
 
 
-def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> float:
-    """Return the round-trip time to a peer in ms, trying again until the deadline."""
+def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> tuple[float, float]:
+    """Return the round-trip time to a peer in ms, and when it was met, on the monotonic clock.
+
+    Tries again until the deadline.
+    """
     greeting = f"e3-probe {name}\n".encode()
     patience = FIRST_TRY_SECONDS
     while True:
@@ -68,7 +72,9 @@ def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> f
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # What has a connection may take its time: Tor does.
                 connection.settimeout(max(deadline - time.monotonic(), RETRY_SECONDS))
-                return min(echo(connection, greeting) for _ in range(ROUNDS)) * 1000
+                first, met = echo(connection, greeting), time.monotonic()
+                others = [echo(connection, greeting) for _ in range(ROUNDS - 1)]
+                return min(first, *others) * 1000, met
         except OSError:
             if time.monotonic() + RETRY_SECONDS >= deadline:
                 raise
@@ -89,6 +95,7 @@ def main() -> None:
     task = json.loads(sys.stdin.readline())
     deadline = time.monotonic() + task["seconds"]
     rtt_ms: dict[str, float] = {}
+    at: dict[str, float] = {}
     errors: dict[str, str] = {}
     family = socket.AF_INET6 if ":" in task["address"] else socket.AF_INET
     try:
@@ -97,7 +104,7 @@ def main() -> None:
         )
     except OSError as error:
         reason = f"cannot listen on {task['address']} port {task['port']}: {error.strerror}"
-        report({"rtt_ms": {}, "errors": {task["name"]: reason}})
+        report({"rtt_ms": {}, "ago": {}, "errors": {task["name"]: reason}})
         return
     met = {address: threading.Event() for address in task["peers"].values()}
     threading.Thread(target=listen, args=(server, met), daemon=True).start()
@@ -106,7 +113,9 @@ def main() -> None:
         if name in task["first"]:
             met[address].wait(TURN_SECONDS)
         try:
-            rtt_ms[name] = meet(task["name"], task["address"], (address, task["port"]), deadline)
+            rtt_ms[name], at[name] = meet(
+                task["name"], task["address"], (address, task["port"]), deadline
+            )
         except OSError as error:
             errors[name] = str(error) or type(error).__name__
 
@@ -117,7 +126,9 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    report({"rtt_ms": rtt_ms, "errors": errors})
+    now = time.monotonic()
+    ago = {name: now - seconds for name, seconds in at.items()}
+    report({"rtt_ms": rtt_ms, "ago": ago, "errors": errors})
     sys.stdin.read()
 
 

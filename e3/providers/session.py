@@ -10,12 +10,15 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 
 from e3.access import host_from_properties
 from e3.errors import SessionError
-from e3.experiment import Experiment, Rules
-from e3.interfaces import Authority, Sources
+from e3.experiment import Choice, Experiment, Rules
+from e3.interfaces import Authority, Host, Network, Paths, Sources
 from e3.interfaces import Path as NetworkPath
+from e3.overlays import OVERLAYS
 from e3.providers import run
+from e3.registry import build
 from e3.session import programs
 from e3.session.conduct import conduct
+from e3.session.paths import Look
 from e3.session.plan import Plan, plan
 from e3.session.verdicts import Verdict
 
@@ -41,14 +44,16 @@ class RunProvider(ResourceProvider):
 
 
 def _conduct(props: dict[str, Any]) -> dict[str, Any]:
+    hosts = [host_from_properties(host) for host in props["hosts"]]
     result = run(
         conduct(
             _plan(props),
-            [host_from_properties(host) for host in props["hosts"]],
+            hosts,
             overlay=props["overlay"],
             sessions=Path(props["folder"]) / "sessions",
             deadline_seconds=props["deadline"],
             paths=msgspec.convert(props["paths"], list[NetworkPath]),
+            look=_look(props, hosts),
             rules=msgspec.convert(props["rules"], Rules, strict=False),
             sources=props["sources"],
             authority=_authority(props.get("tls")),  # Pulumi drops what is None
@@ -60,6 +65,20 @@ def _conduct(props: dict[str, Any]) -> dict[str, Any]:
             f"(evidence: {result.evidence})"
         )
     return {**props, "tls": None, "result": result.to_properties()}
+
+
+def _look(props: Mapping[str, Any], hosts: Sequence[Host]) -> Look:
+    """Return what asks the overlay that joined the hosts for their paths."""
+    choice = Choice(name=props["overlay"], options=props["options"])
+    overlay = build(OVERLAYS, choice, key="overlay")
+    network = msgspec.convert(
+        {"addresses": props["addresses"], "memory": props.get("memory") or {}}, Network
+    )
+
+    async def look() -> Paths:
+        return await overlay.paths(hosts, network)
+
+    return look
 
 
 def _authority(tls: Mapping[str, str] | None) -> Authority | None:
@@ -93,6 +112,7 @@ class Run(Resource, module="e3", name="Session"):
         experiment: Experiment,
         hosts: Sequence[Input[Mapping[str, Any]]],
         addresses: Input[Mapping[str, str]],
+        memory: Input[Mapping[str, Any]],
         paths: Input[Sequence[Mapping[str, Any]]],
         sources: Sources,
         tls: Mapping[str, Input[str]] | None,
@@ -100,7 +120,8 @@ class Run(Resource, module="e3", name="Session"):
     ) -> None:
         """Declare the run of ``experiment``'s program on ``hosts`` at ``addresses``.
 
-        ``sources`` is what these prove; ``tls`` has certificate and key of an authority.
+        ``sources`` is what these prove, ``memory`` what the overlay keeps;
+        ``tls`` has certificate and key of an authority.
         """
         program = experiment.program
         props = {
@@ -122,7 +143,9 @@ class Run(Resource, module="e3", name="Session"):
                 "hosts": hosts,
                 "addresses": addresses,
                 "paths": paths,
+                "memory": memory,
                 "overlay": experiment.overlay.name,
+                "options": experiment.overlay.options,
                 "deadline": experiment.deadline_seconds,
                 "rules": rules,
                 "sources": sources,

@@ -37,6 +37,7 @@ class Session(ComponentResource):
             experiment=experiment,
             hosts=hosts,
             addresses=overlay.addresses,
+            memory=overlay.memory,
             paths=overlay.paths,
             sources=sources,
             tls=tls,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from e3.errors import SessionError
+from e3.errors import OverlayError, SessionError
 from e3.experiment import Rules
 from e3.interfaces import Authority, Host, Sources
 from e3.interfaces import Path as NetworkPath
@@ -17,6 +17,7 @@ from e3.session import comparison, programs
 from e3.session.certificates import Certificates
 from e3.session.evidence import Evidence
 from e3.session.party import LEAVE_SECONDS, Party
+from e3.session.paths import Look, changes, look_again
 from e3.session.plan import Plan, Seat
 from e3.session.progress import Nobody, Observer
 from e3.session.results import IDENTITY, SessionResult
@@ -38,6 +39,7 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     deadline_seconds: float,
     sources: Sources = "claimed",
     paths: Sequence[NetworkPath] = (),
+    look: Look | None = None,
     rules: Rules | None = None,
     authority: Authority | None = None,
     observer: Observer | None = None,
@@ -45,13 +47,13 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     """Run a session and return how it went; leaves no process and no file on the hosts.
 
     ``hosts`` are at least those of the plan; ``overlay`` is the name of what joins them,
-    ``sources`` what its addresses prove, and ``paths`` how; ``rules`` hold in the session, and
-    ``authority`` certifies the parties' keys where they ask for TLS. Evidence goes to a new
-    folder below ``sessions``, each party's output as it comes; sessions of the same folder take
-    turns, and the deadline counts from this one's. ``observer`` follows. Raises `ProgramError`
-    before anything is shipped if the program changed since it was planned. When the task is
-    cancelled, the session ends within seconds, its evidence has the verdict ``cancelled``, and
-    `CancelledError` goes on.
+    ``sources`` what its addresses prove, and ``paths`` how; ``look`` asks the overlay for their
+    class, as the session begins and after it. ``rules`` hold in the session, and ``authority``
+    certifies the parties' keys where they ask for TLS. Evidence goes to a new folder below
+    ``sessions``, each party's output as it comes; sessions of the same folder take turns, and the
+    deadline counts from this one's. ``observer`` follows. Raises `ProgramError` before anything is
+    shipped if the program changed since it was planned. When the task is cancelled, the session
+    ends within seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
     """
     observer = observer or Nobody()
     async with turn(sessions, observer.waiting) as note:
@@ -64,6 +66,7 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
             deadline_seconds=deadline_seconds,
             sources=sources,
             paths=paths,
+            look=look,
             rules=rules or Rules(),
             authority=authority,
         )
@@ -87,6 +90,7 @@ class Session:
     deadline_seconds: float
     sources: Sources
     paths: Sequence[NetworkPath]
+    look: Look | None
     rules: Rules
     authority: Authority | None
 
@@ -101,6 +105,9 @@ class Session:
         )
         by_name = {host.name: host for host in self.hosts}
         self._parties = [self._party(seat, by_name[seat.host]) for seat in self.plan.seats]
+        self._wall_seconds: float | None = None
+        self._paths_after: tuple[NetworkPath, ...] = ()
+        self._notes: list[str] = []
 
     @property
     def id(self) -> str:
@@ -118,10 +125,14 @@ class Session:
             for party in self._parties
         ]
         beat = asyncio.create_task(self._beat())
+        before = asyncio.create_task(self._look())
         try:
             late = await self._watch(tasks)
             await self._stop(tasks)
-            return self._conclude(late or self._judge())
+            self._wall_seconds = self._clock()
+            outcome = late or self._judge()
+            await self._look_back(await before)
+            return self._conclude(outcome)
         except asyncio.CancelledError:
             await self._stop(tasks)
             self._conclude(CANCELLED)
@@ -129,6 +140,24 @@ class Session:
         finally:
             await self._stop(tasks)
             beat.cancel()
+            before.cancel()
+
+    async def _look(self) -> tuple[NetworkPath, ...]:
+        """Return the paths as the overlay reports them now; none where it cannot be asked."""
+        if self.look is None:
+            return ()
+        try:
+            return await look_again(self.look, self.paths)
+        except OverlayError as error:
+            self._notes.append(str(error))
+            return ()
+
+    async def _look_back(self, before: tuple[NetworkPath, ...]) -> None:
+        """Note how the paths are by now, and which of them are not as ``before``."""
+        if before:
+            self.paths = before
+            self._paths_after = await self._look()
+            self._notes += changes(before, self._paths_after)
 
     def _clock(self) -> float:
         return time.monotonic() - self._began
@@ -253,9 +282,11 @@ class Session:
             parties=tuple(party.result for party in self._parties),
             setup_seconds=setup,
             online_seconds=online,
-            wall_seconds=self._clock(),
+            wall_seconds=self._wall_seconds or self._clock(),
             identity="certificates" if self.rules.tls else IDENTITY[self._sources],
             paths=tuple(self.paths),
+            paths_after=self._paths_after,
+            notes=tuple(self._notes),
             evidence=self._evidence.name,
         )
         versions = {party.seat.host: party.versions for party in self._parties}

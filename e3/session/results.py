@@ -43,9 +43,11 @@ class SessionResult:
     it is about, and ``advice`` says what to do, if anything.
     ``setup_seconds`` last from its begin until all parties are connected, ``online_seconds``
     from then until the last party has its last result; both are None if the parties never
-    got there. ``identity`` is what proved who is which party: ``certificates``, ``addresses``
-    of an overlay that authenticates its members, or ``nothing``. ``evidence`` is the folder
-    with logs and manifest.
+    got there. ``paths`` are those at the session's begin, ``paths_after`` the same at its end, none
+    where they could not be read; ``notes`` has a sentence for each that changed meanwhile, and
+    whatever else is to be known besides the verdict. ``identity`` is what proved who is which
+    party: ``certificates``, ``addresses`` of an overlay that authenticates its members, or
+    ``nothing``. ``evidence`` is the folder with logs and manifest.
     """
 
     id: str
@@ -62,6 +64,8 @@ class SessionResult:
     wall_seconds: float
     identity: Identity
     paths: tuple[Path, ...]
+    paths_after: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
     evidence: str
 
     def to_properties(self) -> dict[str, object]:
@@ -80,17 +84,27 @@ class SessionResult:
             "online_seconds": self.online_seconds,
             "wall_seconds": self.wall_seconds,
             "identity": self.identity,
-            "paths": [to_properties(path) for path in self.paths],
+            "paths": self._paths(),
+            "notes": list(self.notes),
             "evidence": self.evidence,
         }
 
-
-def to_properties(path: Path) -> dict[str, str | float | PathClass]:
-    """Return a path as one item of the stack output ``session.paths``; ``by`` if it is known."""
-    return {
-        "from": path.source,
-        "to": path.target,
-        "class": path.path_class,
-        "rtt_ms": path.rtt_ms,
-        **({"by": path.by} if path.by else {}),
-    }
+    def _paths(self) -> list[dict[str, str | float | PathClass]]:
+        """Return each path; ``by`` and what was found at the end stand there if they are known."""
+        ends = {(path.source, path.target): path for path in self.paths_after}
+        items = []
+        for path in self.paths:
+            item: dict[str, str | float | PathClass] = {
+                "from": path.source,
+                "to": path.target,
+                "class": path.path_class,
+                "rtt_ms": path.rtt_ms,
+            }
+            if path.by:
+                item["by"] = path.by
+            if (end := ends.get((path.source, path.target))) is not None:
+                item["class_after"] = end.path_class
+                if end.by:
+                    item["by_after"] = end.by
+            items.append(item)
+        return items

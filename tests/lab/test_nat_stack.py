@@ -20,6 +20,14 @@ def test_a_session_of_parties_behind_nats(stack: Stack) -> None:
         ("sgp1-0", "ams3-1"),
     }
     assert {path["by"] for path in relayed} == {"ams3-0"}
+    assert {path["by_after"] for path in relayed} == {"ams3-0"}
+    assert session["notes"] == []
+    joined = next(r for kind, r in stack.resources.items() if kind.startswith("e3:Overlay"))
+    for path in joined["outputs"]["paths"]:
+        contact, direct = path["contact_seconds"], path.get("direct_seconds")
+        assert 0 < contact < joined["outputs"]["settledSeconds"]
+        assert (direct is None) == (path["path_class"] == "relayed")
+        assert direct is None or direct > contact
 
 
 def test_what_the_overlay_cannot_join_is_refused_and_nothing_changes(stack: Stack) -> None:

@@ -102,6 +102,15 @@ def test_json_is_the_stack_output_of_such_a_session(up: Stack, e3: Command) -> N
     assert [run.id for run in runs(up.sessions)][-1] == result["id"]
 
 
+def test_paths_tell_how_long_the_first_contact_took(up: Stack, e3: Command) -> None:
+    assert up.outputs["session"]["verdict"] == "completed"
+    paths = json.loads(e3("paths", "--stack", "trial", "--json").stdout)["paths"]
+    assert len(paths) == 6
+    assert {path["class"] for path in paths} == {"direct"}
+    assert all(0 < path["contact_seconds"] < path["direct_seconds"] < 30 for path in paths)
+    assert "direct s" in e3("paths", "--stack", "trial").stdout
+
+
 def test_the_exit_status_tells_the_verdict(up: Stack, e3: Command) -> None:
     up.write("import sys; sys.exit('no money')", "bad.py")
     answer = e3("run", "bad.py", "--stack", "trial", "--parties", "2")

@@ -37,6 +37,7 @@ SESSION_TYPES = {
     "online_seconds": float,
     "wall_seconds": float,
     "paths": list,
+    "notes": list,
     "evidence": str,
 }
 PARTY_TYPES = {
@@ -47,7 +48,7 @@ PARTY_TYPES = {
     "sent_bytes": int,
     "output": str,
 }
-PATH_TYPES = {"from": str, "to": str, "class": str, "rtt_ms": float}
+PATH_TYPES = {"from": str, "to": str, "class": str, "rtt_ms": float, "class_after": str}
 
 
 def types(values: Mapping[str, Any]) -> dict[str, type]:

@@ -10,7 +10,7 @@ from e3.interfaces import Needs
 from e3.overlays import OVERLAYS
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
-from e3.reach import check, shortfall
+from e3.reach import check, meet, shortfall
 
 UDP = Needs(udp=True, public_host=True)
 BARE = Needs(crosses_nats=False)
@@ -45,6 +45,24 @@ def test_shortfall(case: str) -> None:
     needs, reachability, said = CASES[case]
     reason = shortfall("x", needs, reachability)
     assert reason == said or (said is not None and reason is not None and said in reason)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "can"),
+    [
+        ("public", "symmetric", True),
+        ("full-cone", "symmetric", True),
+        ("port-restricted", "cgnat", True),
+        ("symmetric", "port-restricted", False),
+        ("symmetric", "symmetric", False),
+        ("udp-blocked", "public", False),
+        ("full-cone", "tcp-443-only", False),
+    ],
+)
+def test_who_can_be_expected_to_meet_directly(
+    one: Reachability, other: Reachability, *, can: bool
+) -> None:
+    assert meet(one, other) == meet(other, one) == can
 
 
 def test_the_error_names_key_reason_and_what_works_here() -> None:

@@ -25,6 +25,8 @@ def test_the_names_of_a_result() -> None:
         wall_seconds=2.0,
         identity="nothing",
         paths=(Path(source="a-0", target="b-0", path_class="direct", rtt_ms=0.4),),
+        paths_after=(Path(source="a-0", target="b-0", path_class="relayed", rtt_ms=0.4, by="c-0"),),
+        notes=("the path changed",),
         evidence=".e3/dev/sessions/s1",
     )
     assert result.to_properties() == {
@@ -43,6 +45,16 @@ def test_the_names_of_a_result() -> None:
         "online_seconds": 1.0,
         "wall_seconds": 2.0,
         "identity": "nothing",
-        "paths": [{"from": "a-0", "to": "b-0", "class": "direct", "rtt_ms": 0.4}],
+        "paths": [
+            {
+                "from": "a-0",
+                "to": "b-0",
+                "class": "direct",
+                "rtt_ms": 0.4,
+                "class_after": "relayed",
+                "by_after": "c-0",
+            }
+        ],
+        "notes": ["the path changed"],
         "evidence": ".e3/dev/sessions/s1",
     }
