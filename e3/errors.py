@@ -6,6 +6,8 @@
      +-- ConfigurationError   a key of the stack configuration, before anything is made
      +-- ProgramError         the MPyC program cannot be run as given
      +-- PlatformError        this machine lacks a tool, a kernel feature or a permission
+     +-- BuildError           an image or another output of a flake could not be built
+     +-- CloudError           an account refuses what is asked, or does not offer it
      +-- HostError            a host is gone or does not answer
      |    +-- ServiceError    a service on a host did not start or died
      +-- LabError             the lab could not be built or does not behave as asked
@@ -32,6 +34,14 @@ class ProgramError(E3Error):
 
 class PlatformError(E3Error):
     """The machine lacks a tool, a kernel feature or a permission."""
+
+
+class BuildError(E3Error):
+    """An image or another output of a flake could not be built."""
+
+
+class CloudError(E3Error):
+    """An account at a cloud refuses what is asked of it, or does not offer it."""
 
 
 class HostError(E3Error):

@@ -25,6 +25,17 @@ PROBE_PORT = 11_299
 PARTY_PORT = 11_365
 """MPyC's own: party i listens at PARTY_PORT + i, at its host's overlay address."""
 
+LAST_PARTY_PORT = PARTY_PORT + 9_999
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingress:
+    """What a host has to let in from the others of its stack: ports ``first`` to ``last``."""
+
+    protocol: Literal["tcp", "udp"]
+    first: int
+    last: int
+
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
@@ -223,8 +234,8 @@ class Needs:
     ``tools`` are programs built by scripts/setup, ``packages`` come from the
     distribution, ``authority`` is the certificate encoding to be signed, if any. ``account``
     says what only the user can bring, such as an account with somebody. ``control_server``
-    says that a server gives the addresses, in the order in which identities come to it: a host
-    made anew gets another one. When that server's host leaves, all others join anew.
+    says that one server serves all: when its host leaves, the others join anew. It may give the
+    addresses, too, in the order in which identities come to it: a host made anew gets another.
 
     Of the network below: ``udp`` says that it speaks nothing else, ``public_host`` that one host
     at least must be public. ``punches`` says that a path may begin as a relayed one, and is direct
@@ -285,6 +296,9 @@ class Overlay(Protocol):
         Pure, and asked once before anything is made: raises `ConfigurationError` when the
         addresses do not suffice. A host that `previous` knows keeps its address.
         """
+
+    def ingress(self) -> Sequence[Ingress]:
+        """Return what a firewall in front of each host has to let in from the other hosts. Pure."""
 
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None

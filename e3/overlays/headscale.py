@@ -12,11 +12,13 @@ import yaml
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import (
+    LAST_PARTY_PORT,
     PARTY_PORT,
     PROBE_PORT,
     Authority,
     File,
     Host,
+    Ingress,
     Needs,
     Network,
     PathClass,
@@ -32,7 +34,6 @@ SECRETS = "/var/lib/e3/headscale"
 SOCKET = f"{CONFIGURATION}/headscale.sock"
 USER = "e3"
 REGION = 900  # Tailscale leaves 900 to 999 to relays of one's own
-LAST_PARTY_PORT = PARTY_PORT + 9999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,15 @@ class Headscale:
         """Return nothing: Headscale gives addresses out of 100.64.0.0/10 as hosts log in."""
         del names, previous
         return {}
+
+    def ingress(self) -> Sequence[Ingress]:
+        """Return the ports of control server and relay, and that of the clients."""
+        return (
+            Ingress(protocol="tcp", first=self.control_port, last=self.control_port),
+            Ingress(protocol="tcp", first=self.relay_port, last=self.relay_port),
+            Ingress(protocol="udp", first=self.stun_port, last=self.stun_port),
+            Ingress(protocol="udp", first=self.port, last=self.port),
+        )
 
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None

@@ -16,6 +16,7 @@ from e3.interfaces import (
     Authority,
     File,
     Host,
+    Ingress,
     Needs,
     Network,
     PathClass,
@@ -136,6 +137,10 @@ class Nebula:
         """Return an address of `range` for each host."""
         span = addresses.network(self.range, key="range")
         return addresses.assign(names, span, previous.addresses if previous else {})
+
+    def ingress(self) -> Sequence[Ingress]:
+        """Return the port at which Nebula speaks UDP."""
+        return (Ingress(protocol="udp", first=self.port, last=self.port),)
 
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None

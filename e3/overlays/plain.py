@@ -4,7 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from e3.interfaces import Authority, Host, Needs, Network, PathClass
+from e3.interfaces import (
+    LAST_PARTY_PORT,
+    PARTY_PORT,
+    PROBE_PORT,
+    Authority,
+    Host,
+    Ingress,
+    Needs,
+    Network,
+    PathClass,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +32,13 @@ class Plain:
         """Return nothing: the fleet has given the addresses."""
         del names, previous
         return {}
+
+    def ingress(self) -> Sequence[Ingress]:
+        """Return the ports of probe and parties, which nothing carries here."""
+        return (
+            Ingress(protocol="tcp", first=PROBE_PORT, last=PROBE_PORT),
+            Ingress(protocol="tcp", first=PARTY_PORT, last=LAST_PARTY_PORT),
+        )
 
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None

@@ -18,6 +18,7 @@ from e3.interfaces import (
     Completed,
     File,
     Host,
+    Ingress,
     Needs,
     Network,
     PathClass,
@@ -74,6 +75,10 @@ class Tailscale:
         del names, previous
         self._auth_key()
         return {}
+
+    def ingress(self) -> Sequence[Ingress]:
+        """Return the port at which Tailscale speaks UDP."""
+        return (Ingress(protocol="udp", first=self.port, last=self.port),)
 
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None

@@ -12,7 +12,17 @@ import msgspec
 
 from e3.access.together import together
 from e3.errors import OverlayError, ServiceError
-from e3.interfaces import Authority, File, Host, Needs, Network, PathClass, Relayed, Service
+from e3.interfaces import (
+    Authority,
+    File,
+    Host,
+    Ingress,
+    Needs,
+    Network,
+    PathClass,
+    Relayed,
+    Service,
+)
 from e3.overlays import addresses
 
 SERVICE = "tinc"
@@ -100,6 +110,13 @@ class Tinc:
         """Return an address of `range` for each host."""
         span = addresses.network(self.range, key="range")
         return addresses.assign(names, span, previous.addresses if previous else {})
+
+    def ingress(self) -> Sequence[Ingress]:
+        """Return the port at which tinc speaks TCP and UDP."""
+        return (
+            Ingress(protocol="tcp", first=self.port, last=self.port),
+            Ingress(protocol="udp", first=self.port, last=self.port),
+        )
 
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None

@@ -1,0 +1,117 @@
+"""Calls of DigitalOcean's API, version 2: https://docs.digitalocean.com/reference/api/."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeAlias
+
+import urllib3
+
+from e3.errors import CloudError
+
+Row: TypeAlias = Mapping[str, Any]
+
+URL = "https://api.digitalocean.com"
+TOKEN, ENDPOINT = "DIGITALOCEAN_TOKEN", "DIGITALOCEAN_API_URL"
+ANSWER_SECONDS = 30.0
+RETRIES = 6
+PAUSE_SECONDS = 0.2
+TRY_AGAIN = (429, 500, 502, 503, 504)
+PAGE = 200  # the most that a page holds
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, FIRST_ERROR = 401, 403, 404, 300
+
+
+class Api:
+    """The account of a token; every call raises `CloudError` with a sentence when it fails.
+
+    An answer 429 is tried again after what it says (``retry-after``), 5xx after a pause that
+    doubles. Creating is no verb here: a creation tried again may create twice.
+    """
+
+    def __init__(self, token: str, url: str = URL) -> None:
+        """Call nothing yet."""
+        again = urllib3.Retry(
+            RETRIES,
+            status_forcelist=TRY_AGAIN,
+            allowed_methods=None,
+            backoff_factor=PAUSE_SECONDS,
+            raise_on_status=False,
+        )
+        self._pool = urllib3.PoolManager(retries=again, timeout=ANSWER_SECONDS)
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._url = url.rstrip("/")
+
+    def get(self, path: str) -> Row | None:
+        """Return what is at ``path``, None if nothing is."""
+        return self._call("GET", path)
+
+    def all(self, path: str, name: str) -> list[Row]:
+        """Return the rows called ``name`` of all pages of a list."""
+        rows: list[Row] = []
+        mark = "&" if "?" in path else "?"
+        for page in range(1, 10_000):
+            answer = self.get(f"{path}{mark}page={page}&per_page={PAGE}") or {}
+            rows += answer.get(name) or []
+            if not (answer.get("links") or {}).get("pages", {}).get("next"):
+                break
+        return rows
+
+    def delete(self, path: str) -> bool:
+        """Have nothing at ``path``; return whether there was anything."""
+        return self._call("DELETE", path) is not None
+
+    def tag(self, name: str, resources: list[tuple[str, str]]) -> None:
+        """Have a tag of that name, and these resources (type, id) tagged with it."""
+        self._call("POST", "tags", {"name": name})
+        if resources:
+            rows = [{"resource_type": kind, "resource_id": id_} for kind, id_ in resources]
+            self._call("POST", f"tags/{name}/resources", {"resources": rows})
+
+    def _call(self, method: str, path: str, body: Row | None = None) -> Row | None:
+        try:
+            answer = self._pool.request(
+                method, f"{self._url}/v2/{path}", headers=self._headers, json=body
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise CloudError(
+                f"DigitalOcean's API at {self._url} does not answer: {_reason(error)}"
+            ) from error
+        if answer.status == NOT_FOUND:
+            return None
+        if answer.status >= FIRST_ERROR:
+            _fail(method, path, answer)
+        found: Row = json.loads(answer.data) if answer.data else {}
+        return found
+
+
+def account() -> Api:
+    """Return the API of the account whose token is in the environment."""
+    token = os.environ.get(TOKEN, "")
+    if not token:
+        raise CloudError(
+            f"{TOKEN} is not set; make a token with read and write access at "
+            f"https://cloud.digitalocean.com/account/api/tokens, then `export {TOKEN}=...`"
+        )
+    return Api(token, os.environ.get(ENDPOINT) or URL)
+
+
+def _fail(method: str, path: str, answer: urllib3.BaseHTTPResponse) -> NoReturn:
+    try:
+        said = json.loads(answer.data)["message"]
+    except (ValueError, KeyError, TypeError):
+        said = answer.reason
+    if answer.status == UNAUTHORIZED:
+        raise CloudError(
+            f"{TOKEN} is not accepted by DigitalOcean ({said}); it may have expired or be of "
+            "another account: make a new one"
+        )
+    if answer.status == FORBIDDEN:
+        raise CloudError(
+            f"{TOKEN} may not {method} {path} ({said}); make one with read and write access"
+        )
+    raise CloudError(f"DigitalOcean's API answers {method} {path} with {answer.status}: {said}")
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    reason = getattr(error, "reason", None) or error
+    return str(reason).rpartition(": ")[2]

@@ -1,0 +1,46 @@
+"""The names of what a stack has at the account, and what they say; pure.
+
+Everything of a stack carries its *label* as name or tag, so that it is found without the
+state: ``<project>-<stack>-<8 hex digits>``, of which the digits are made once a stack. A
+second tag says until when it may stay: ``<label>:until:<Unix time>``. Tags have letters,
+digits, colons, hyphens and underscores (openapi, tags/models/tags.yml), names of buckets small
+letters, digits and hyphens.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MOST_STACK = 30
+DIGITS = 8
+UNTIL = re.compile(r"(?P<label>[a-z0-9-]+-[0-9a-f]{8}):until:(?P<until>\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A label and the Unix time until which what carries it may stay."""
+
+    label: str
+    until: int
+
+    @property
+    def tag(self) -> str:
+        """The lease as a tag."""
+        return f"{self.label}:until:{self.until}"
+
+
+def label(project: str, stack: str, digits: str) -> str:
+    """Return the label of a stack with these hexadecimal digits."""
+    plain = re.sub(r"[^a-z0-9]+", "-", stack.lower())[:MOST_STACK].strip("-")
+    return f"{project}-{plain}-{digits}"
+
+
+def droplet(project: str, host: str, label: str) -> str:
+    """Return the name of the droplet that is ``host``."""
+    return f"{project}-{host}-{label[-DIGITS:]}"
+
+
+def leases(tags: Iterable[str]) -> list[Lease]:
+    """Return the leases among tags."""
+    found = [UNTIL.fullmatch(tag) for tag in tags]
+    return [Lease(label=m["label"], until=int(m["until"])) for m in found if m]

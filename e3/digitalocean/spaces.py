@@ -1,0 +1,102 @@
+"""Spaces, DigitalOcean's object storage, which speaks S3.
+
+https://docs.digitalocean.com/reference/api/spaces/ has what it supports.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from e3.errors import CloudError
+
+KEY, SECRET, ENDPOINT = "SPACES_ACCESS_KEY_ID", "SPACES_SECRET_ACCESS_KEY", "SPACES_ENDPOINT_URL"
+SIGNING_REGION = "us-east-1"  # "the region is ignored, yet has to be valid" for AWS's SDKs
+
+SENTENCES: Mapping[str, str] = {
+    "InvalidAccessKeyId": f"{KEY} is not a key of Spaces; make one at "
+    "https://cloud.digitalocean.com/spaces/access_keys",
+    "SignatureDoesNotMatch": f"{SECRET} does not belong to {KEY}",
+    "RequestTimeTooSkewed": "this machine's clock is off by more than 15 minutes, which makes "
+    "every signature invalid; set it, such as with `sudo timedatectl set-ntp true`",
+    "BucketAlreadyExists": "the bucket's name is taken by somebody else; `pulumi up` again after "
+    "`pulumi destroy` makes another name",
+}
+
+
+def check_keys() -> None:
+    """Raise `CloudError` unless both halves of a key of Spaces are in the environment."""
+    for name in (KEY, SECRET):
+        if not os.environ.get(name):
+            raise CloudError(
+                f"{name} is not set; an image is uploaded to Spaces, which has keys of its own: "
+                "make one at https://cloud.digitalocean.com/spaces/access_keys"
+            )
+
+
+def client(region: str) -> Any:  # noqa: ANN401 - boto3 has no types
+    """Return a client of boto3 for the Spaces of a region."""
+    import boto3  # noqa: PLC0415 - 0.3 s that most stacks need not wait for
+    from botocore.config import Config  # noqa: PLC0415
+
+    check_keys()
+    return boto3.client(
+        "s3",
+        endpoint_url=os.environ.get(ENDPOINT) or f"https://{region}.digitaloceanspaces.com",
+        aws_access_key_id=os.environ[KEY],
+        aws_secret_access_key=os.environ[SECRET],
+        region_name=SIGNING_REGION,
+        config=Config(
+            signature_version="s3v4",
+            retries={"max_attempts": 5, "mode": "standard"},
+            request_checksum_calculation="when_required",  # Spaces knows no newer ones
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn what boto3 raises while it does ``what`` into a `CloudError` with what helps."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response["Error"]["Code"])
+        said = error.response["Error"].get("Message") or code
+        raise CloudError(f"{what}: {SENTENCES.get(code, f'{code}: {said}')}") from error
+    except BotoCoreError as error:
+        raise CloudError(f"{what}: {error}") from error
+
+
+def is_missing(error: Exception) -> bool:
+    """Return whether an error of boto3 says that a bucket, object or upload does not exist."""
+    code = getattr(error, "response", {}).get("Error", {}).get("Code")
+    return code in {"404", "NoSuchBucket", "NoSuchKey", "NoSuchUpload"}
+
+
+def remove_bucket(region: str, name: str) -> bool:
+    """Have no bucket of that name, nor what is in it; return whether there was one."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    s3 = client(region)
+    with explained(f"bucket {name}"):
+        try:
+            empty_bucket(s3, name)
+            s3.delete_bucket(Bucket=name)
+        except ClientError as error:
+            if not is_missing(error):
+                raise
+            return False
+    return True
+
+
+def empty_bucket(s3: Any, name: str) -> None:  # noqa: ANN401 - boto3 has no types
+    """Have neither objects nor unfinished uploads in a bucket."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name):
+        for entry in page.get("Contents", []):
+            s3.delete_object(Bucket=name, Key=entry["Key"])
+    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=name):
+        for entry in page.get("Uploads", []):
+            s3.abort_multipart_upload(Bucket=name, Key=entry["Key"], UploadId=entry["UploadId"])
