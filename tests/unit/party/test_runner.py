@@ -261,6 +261,21 @@ def test_a_program_that_ends_by_itself_is_not_cut_off_by_a_stop(tmp_path: Path) 
         assert exited["exit"] == 7
 
 
+def test_what_a_program_leaves_in_a_cycle_is_still_finalized_at_its_end(tmp_path: Path) -> None:
+    program = """
+        from mpyc.runtime import mpc
+        class Last:
+            def __init__(self):
+                self.me = self
+            def __del__(self):
+                print('finalized', flush=True)
+        Last()
+    """
+    with running(tmp_path, program) as runner:
+        runner.begin()
+        assert "finalized" in runner.await_output("finalized")
+
+
 def test_the_argv_of_a_party() -> None:
     spec = Spec(
         session="s",
