@@ -54,8 +54,7 @@ def write(
     and group id, None leaves the file to whoever writes it.
     """
     place = PurePosixPath(path)
-    make_folder(root, str(place.parent))
-    with opened(root, str(place.parent), os.O_RDONLY | os.O_DIRECTORY) as folder:
+    with _folder(root, str(place.parent)) as folder:
         if _holds(folder, place.name, content, mode, owner):
             return False
         temporary = f".{place.name[:200]}.{secrets.token_hex(4)}"
@@ -81,6 +80,21 @@ def make_folder(root: int, path: str) -> None:
         with opened(root, str(reached)) as parent, contextlib.suppress(FileExistsError):
             os.mkdir(part, 0o755, dir_fd=parent)
         reached /= part
+
+
+@contextlib.contextmanager
+def _folder(root: int, path: str) -> Iterator[int]:
+    """Hold the folder ``path`` below ``root`` open; it is made as needed."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    try:
+        descriptor = _open(root, path, flags)
+    except FileNotFoundError:
+        make_folder(root, path)
+        descriptor = _open(root, path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _open(root: int, path: str, flags: int) -> int:
