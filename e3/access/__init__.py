@@ -11,13 +11,15 @@ from typing import Any
 import msgspec
 
 from e3.access.namespace import NamespaceAccess
+from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.interfaces import Access, Host
 
-__all__ = ["ACCESSES", "NamespaceAccess", "host_from_properties", "host_to_properties"]
+__all__ = ["ACCESSES", "NamespaceAccess", "SshAccess", "host_from_properties", "host_to_properties"]
 
 ACCESSES: Mapping[str, type[Access]] = {
     "namespace": NamespaceAccess,
+    "ssh": SshAccess,
 }
 
 

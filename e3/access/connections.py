@@ -1,0 +1,276 @@
+"""SSH connections: one a host and event loop, reused, and closed with the loop.
+
+asyncssh speaks the protocol. Host keys are always checked: against the pinned one, or else
+against the known_hosts files of the user's OpenSSH configuration; a key that nobody vouches for
+is refused, whatever that configuration says. A server grants ten sessions a connection
+(sshd_config(5), MaxSessions), so more at once open another connection.
+"""
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from e3.errors import HostError
+
+CONNECT_SECONDS = 20.0
+KEEPALIVE_SECONDS, KEEPALIVES = 10, 3
+CLOSE_SECONDS = 2.0
+SESSIONS = 8
+"""Of one connection at once; the server's limit is 10, and one that just ended may still count."""
+
+Channel = asyncssh.SSHClientProcess[bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a host is reached; what the fields of `e3.access.ssh.SshAccess` of these names mean."""
+
+    host: str
+    address: str
+    port: int
+    user: str
+    key: str
+    host_key: str
+    ssh_config: str
+
+
+@dataclass
+class _Line:
+    """A connection with the number of sessions that use it; closed when its keeper ends."""
+
+    connection: asyncssh.SSHClientConnection
+    keeper: "asyncio.Task[None]"
+    sessions: int = 0
+
+
+@dataclass
+class _Pool:
+    """The connections to one host."""
+
+    way: Way
+    lines: list[_Line] = field(default_factory=list)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def line(self) -> _Line:
+        """Return a connection with a free place, which the caller has taken with that."""
+        async with self.lock:
+            self.lines = [line for line in self.lines if not line.keeper.done()]
+            free = [line for line in self.lines if line.sessions < SESSIONS]
+            line = free[0] if free else await self._open()
+            line.sessions += 1
+            return line
+
+    async def _open(self) -> _Line:
+        connection = await connect(self.way)
+        line = _Line(connection, asyncio.create_task(_keep(connection)))
+        self.lines.append(line)
+        return line
+
+
+_pools: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Way, _Pool]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+@asynccontextmanager
+async def channel(way: Way, command: str) -> AsyncIterator[Channel]:
+    """Run ``command`` in a session of a connection to the host; leaving it closes the session.
+
+    Raises `HostError` when the host cannot be reached, or is lost meanwhile.
+    """
+    pool = _pools.setdefault(asyncio.get_running_loop(), {}).setdefault(way, _Pool(way))
+    line = await pool.line()
+    try:
+        with translated(way.host):
+            process = await _start(line.connection, command)
+            try:
+                yield process
+            finally:
+                await _close(process)
+    finally:
+        line.sessions -= 1
+
+
+async def connect(way: Way) -> asyncssh.SSHClientConnection:
+    """Return a new connection; raises `HostError` that says what is wrong and what helps."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await _connect(way)
+    except TimeoutError:
+        raise HostError(
+            f"host {way.host} does not answer at {_where(way)} within {CONNECT_SECONDS:g} s; "
+            "is it on, and may this machine reach it?"
+        ) from None
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise HostError(_distrust(way, str(error))) from error
+    except asyncssh.PermissionDenied as error:
+        raise HostError(
+            f"host {way.host} at {_where(way)} refuses to let user {way.user} in with "
+            f"{f'the key {way.key}' if way.key else 'the keys of OpenSSH'}; put its public half "
+            f"into ~{way.user}/.ssh/authorized_keys there"
+        ) from error
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise HostError(
+            f"host {way.host}: the private key {way.key or 'of OpenSSH'} cannot be used: {error}; "
+            "give one without a passphrase, or have an agent hold it and give none"
+        ) from error
+    except (asyncssh.Error, OSError, ValueError) as error:
+        raise HostError(
+            f"host {way.host} cannot be reached at {_where(way)}: {_reason(error)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def translated(host: str) -> Iterator[None]:
+    """Say of a lost connection which host it led to."""
+    try:
+        yield
+    except asyncssh.ChannelOpenError as error:
+        raise HostError(f"host {host} grants no session: {_reason(error)}") from error
+    except (asyncssh.Error, ConnectionError, asyncio.IncompleteReadError) as error:
+        raise HostError(f"the connection to host {host} was cut: {_reason(error)}") from None
+
+
+async def _connect(way: Way) -> asyncssh.SSHClientConnection:
+    seen = await _options(way, way.address, way.user)
+    jump: asyncssh.SSHClientConnection | None = None
+    try:
+        # asyncssh would open these by itself, and trust anyone where the file says so
+        for name in seen.tunnel.split(",") if isinstance(seen.tunnel, str) else ():
+            jump = await _through(way, name, jump)
+        own: dict[str, Any] = {}
+        if way.host_key:
+            own["known_hosts"] = ([asyncssh.import_public_key(way.host_key)], [], [])
+        return await _dial(way, way.address, way.user, jump, own)
+    except BaseException:
+        if jump is not None:
+            jump.abort()
+        raise
+
+
+async def _through(
+    way: Way, name: str, jump: asyncssh.SSHClientConnection | None
+) -> asyncssh.SSHClientConnection:
+    """Return a connection to a host named by ProxyJump: ``[user@]host[:port]``."""
+    user, _, place = name.strip().rpartition("@")
+    address, _, port = place.partition(":")
+    return await _dial(way, address, user, jump, {"port": int(port) if port else ()})
+
+
+async def _dial(
+    way: Way,
+    address: str,
+    user: str,
+    jump: asyncssh.SSHClientConnection | None,
+    own: Mapping[str, Any],
+) -> asyncssh.SSHClientConnection:
+    """Connect; ``own`` are arguments of asyncssh for this connection alone."""
+    seen = await _options(way, address, user)
+    values = {
+        **_arguments(way, user),
+        # None would mean that any key will do; b"" is the user's own file
+        "known_hosts": seen.known_hosts or b"",
+        "tunnel": jump,
+        "keepalive_interval": KEEPALIVE_SECONDS,
+        "keepalive_count_max": KEEPALIVES,
+        **own,
+    }
+    connection = await asyncssh.connect(address, **values)
+    connection.set_tunnel(jump)  # closed with it
+    return connection
+
+
+async def _options(way: Way, address: str, user: str) -> asyncssh.SSHClientConnectionOptions:
+    """Return what OpenSSH's configuration says of a host."""
+    arguments = {"host": address, **_arguments(way, user)}
+    made: asyncssh.SSHClientConnectionOptions
+    made = await asyncssh.SSHClientConnectionOptions.construct(None, **arguments)
+    return made
+
+
+def _arguments(way: Way, user: str) -> dict[str, Any]:
+    """Return what holds for this host and for those on the way to it."""
+    values: dict[str, Any] = {
+        "config": [str(Path(way.ssh_config).expanduser())] if way.ssh_config else None,
+        "preferred_auth": "publickey",
+        "x509_trusted_certs": None,
+    }
+    if user:
+        values["username"] = user
+    if way.port:
+        values["port"] = way.port
+    if way.key:
+        values |= {"client_keys": [str(Path(way.key).expanduser())], "agent_path": None}
+    return values
+
+
+async def _start(connection: asyncssh.SSHClientConnection, command: str) -> Channel:
+    """Return the session, also when we are cancelled meanwhile: then it is closed."""
+
+    async def create() -> Channel:
+        return await connection.create_process(command, encoding=None)
+
+    start = asyncio.create_task(create())
+    try:
+        return await asyncio.shield(start)
+    except asyncio.CancelledError:
+        start.add_done_callback(_forget)
+        raise
+
+
+def _forget(start: "asyncio.Task[Channel]") -> None:
+    if not start.cancelled() and start.exception() is None:
+        start.result().channel.abort()
+
+
+async def _close(process: Channel) -> None:
+    """End the session: what runs there sees the end of its input, and has a moment to go."""
+    try:
+        with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                process.stdin.write_eof()
+                await process.wait_closed()
+    finally:
+        process.channel.abort()
+
+
+async def _keep(connection: asyncssh.SSHClientConnection) -> None:
+    """Return when the connection is lost; close it when the event loop ends, which cancels us."""
+    try:
+        await connection.wait_closed()
+    finally:
+        connection.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await connection.wait_closed()
+        connection.abort()
+
+
+def _where(way: Way) -> str:
+    if way.ssh_config:
+        return f"{way.address} of {way.ssh_config}"
+    return f"{way.address} port {way.port}"
+
+
+def _distrust(way: Way, reason: str) -> str:
+    if not way.host_key:
+        return (
+            f"host {way.host} at {_where(way)} shows a key that no known_hosts file vouches for "
+            f"({reason}); log in once with ssh to check and keep it, or pin it as host-key"
+        )
+    known = asyncssh.import_public_key(way.host_key).get_fingerprint()
+    return (
+        f"host {way.host} at {_where(way)} does not have the host key that is pinned ({known}); "
+        "if it was installed anew pin its new one, else somebody stands in between"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or getattr(error, "reason", "") or type(error).__name__

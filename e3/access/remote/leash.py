@@ -1,0 +1,197 @@
+"""A command whose life is tied to the caller's: `main` is the other end of `SshAccess.run`.
+
+The command's input comes in frames; when these end, or nothing comes for too long, the command
+and all its descendants are killed. With ``cage``, they are killed with its end as well; where
+the kernel permits it (root, no container that forbids it), all of it then lives in a process
+namespace of its own, so that not even a kill of this process lets anything survive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import select
+import signal
+import time
+from typing import Any, NoReturn
+
+from e3.access.remote import wire
+from e3.party.processes import Family, adopt_orphans, die_with_parent
+
+CLONE_NEWNS, CLONE_NEWPID = 0x00020000, 0x20000000
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
+NO_SUCH_COMMAND, NOT_RUNNABLE = 127, 126
+HELD_BYTES = 4 << 20
+"""Of the command's input: with more, nothing is read from the caller until it takes some."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main(request: dict[str, Any]) -> NoReturn:
+    """Run ``argv`` with ``environment`` to its end, and end as it did; never returns.
+
+    ``merge`` has its standard error follow its output, ``cage`` ends what it leaves behind.
+    """
+    wire.begin()
+    parent = os.getpid()
+    adopt_orphans()
+    caged = request["cage"] and _enter_namespaces()
+    reading, writing = os.pipe()
+    telling, told = os.pipe()
+    woken, wake = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        for descriptor in (writing, telling, woken, wake):
+            os.close(descriptor)
+        die_with_parent(0 if caged else parent)  # across the namespace a parent has no number
+        if caged:
+            _be_first(request, reading, told)
+        _become(request, reading)
+    for descriptor in (reading, told):
+        os.close(descriptor)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    family = Family(pid)
+    Leash(family, writing, woken).hold()
+    if request["cage"] or family.status is None:
+        family.kill()
+    status = family.status
+    if caged:
+        said = os.read(telling, 64)
+        status = int(said) if said else status
+    _end_as(status)
+
+
+class Leash:
+    """The loop that passes input on until the command has ended or the caller has gone."""
+
+    def __init__(self, family: Family, stdin: int, woken: int) -> None:
+        """Watch over ``family``, whose input is the pipe ``stdin``."""
+        self.family = family
+        self.over = False
+        self._stdin: int | None = stdin
+        self._woken = woken
+        self._raw = b""
+        self._held = b""
+        self._ended = False
+        self._heard = time.monotonic()
+        os.set_blocking(stdin, False)
+
+    def hold(self) -> None:
+        """Return when the command has ended, or must."""
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        while not self.over and self.family.status is None:
+            poll.register(0, select.POLLIN if len(self._held) < HELD_BYTES else 0)
+            if self._stdin is not None:
+                poll.register(self._stdin, select.POLLOUT if self._held else 0)
+            ready = dict(poll.poll(wire.BEAT_SECONDS * 1000))
+            if self._woken in ready:
+                os.read(self._woken, 4096)
+                self.family.reap()
+            if self._stdin is not None and self._stdin in ready:
+                self._pass_on(poll, ready[self._stdin])
+            if 0 in ready:
+                self._hear()
+            if self._stdin is not None and self._ended and not self._held:
+                self._close(poll)
+            if time.monotonic() - self._heard > wire.SILENCE_SECONDS:
+                self.over = True
+
+    def _hear(self) -> None:
+        data = os.read(0, 65_536)
+        self.over = self.over or not data
+        self._heard = time.monotonic()
+        self._raw += data
+        while len(self._raw) >= 4:  # noqa: PLR2004 -- the length of a length
+            length = int.from_bytes(self._raw[:4], "big")
+            size = 0 if length == wire.BEAT else length
+            if len(self._raw) < 4 + size:
+                return
+            if length == wire.END:
+                self._ended = True
+            self._held += self._raw[4 : 4 + size] if self._stdin is not None else b""
+            self._raw = self._raw[4 + size :]
+
+    def _pass_on(self, poll: select.poll, events: int) -> None:
+        if self._stdin is None:
+            return
+        try:
+            if events & select.POLLOUT:
+                self._held = self._held[os.write(self._stdin, self._held) :]
+            elif events & (select.POLLERR | select.POLLHUP):
+                self._close(poll)
+        except BlockingIOError:
+            pass
+        except OSError:  # the command has closed its input
+            self._close(poll)
+
+    def _close(self, poll: select.poll) -> None:
+        if self._stdin is not None:
+            poll.unregister(self._stdin)
+            os.close(self._stdin)
+        self._stdin, self._held = None, b""
+
+
+def _enter_namespaces() -> bool:
+    """Have the next child be the first of a process namespace; return whether that is so."""
+    if _libc.unshare(CLONE_NEWNS | CLONE_NEWPID):
+        return False
+    private = ctypes.c_ulong(MS_REC | MS_PRIVATE)
+    return not _libc.mount(None, b"/", None, private, None)
+
+
+def _be_first(request: dict[str, Any], reading: int, told: int) -> NoReturn:
+    """Be the first process of a namespace: start the command, bury the dead, tell its status."""
+    flags = ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    _libc.mount(b"proc", b"/proc", b"proc", flags, None)
+    pid = os.fork()
+    if pid == 0:
+        os.close(told)
+        _become(request, reading)
+    os.close(reading)
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+    while True:
+        ended, status = os.wait()
+        if ended == pid:
+            os.write(told, b"%d" % os.waitstatus_to_exitcode(status))
+            os._exit(0)
+
+
+def _become(request: dict[str, Any], reading: int) -> NoReturn:
+    """Become the command, the leader of a group of its own."""
+    argv = request["argv"]
+    try:
+        os.setsid()
+        os.dup2(reading, 0)
+        os.close(reading)
+        if request["merge"]:
+            os.dup2(1, 2)
+        os.chdir("/")
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)  # Python ignores them
+        environment = wire.environment(request)
+        os.execvpe(argv[0], argv, environment)  # noqa: S606 -- that is the purpose
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        missing = isinstance(error, FileNotFoundError)
+        os._exit(NO_SUCH_COMMAND if missing else NOT_RUNNABLE)
+    finally:
+        os._exit(1)
+
+
+def _end_as(status: int | None) -> NoReturn:
+    """End as the command did, by the same signal if need be; killed if nothing is known."""
+    if status is not None and status >= 0:
+        os._exit(status)
+    number = signal.SIGKILL if status is None else -status
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, ValueError):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    time.sleep(1)  # the signal is on its way
+    os._exit(128 + number)

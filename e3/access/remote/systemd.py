@@ -1,0 +1,108 @@
+"""Keeps a service running by systemd: a unit in /run/systemd/system, which ends with the boot.
+
+The unit is a file and no call of systemd-run, so that it can be checked as data, is replaced in
+one step, and has neither the service's arguments nor its environment on a command line.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+UNITS = Path("/run/systemd/system")
+COMMAND_SECONDS = 60.0
+JOURNAL_LINES = 40
+
+
+def unit(name: str, folder: Path, reload: str | None) -> str:
+    """Return the unit that runs ``folder``/run; ``reload`` is the signal of a reload, if any."""
+    # by sh: on Debian nothing in /run may be executed
+    lines = [
+        "[Unit]",
+        f"Description=E3: {name}",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=exec",
+        f"ExecStart=/bin/sh {folder}/run",
+        *([f"ExecReload=/bin/kill -{reload} $MAINPID"] if reload else []),
+        "Restart=always",
+        "RestartSec=1",
+        "KillMode=control-group",
+        "TimeoutStopSec=2",
+        "StandardOutput=journal",
+        "StandardError=journal",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+class Systemd:
+    """The service ``name`` as its manager; ``folder`` has its start script."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        """Look at the service; nothing is done yet."""
+        self._name = name
+        self._folder = folder
+        self._unit = f"e3-{name}.service"
+        self._file = UNITS / self._unit
+
+    def exists(self) -> bool:
+        """Return whether there is such a unit."""
+        return self._file.exists()
+
+    def renew(self, reload: str | None) -> None:
+        """Start it, or start it anew, by its script and unit as they are now."""
+        UNITS.mkdir(parents=True, exist_ok=True)
+        aside = self._file.with_name(f".{self._unit}")
+        aside.write_text(unit(self._name, self._folder, reload))
+        aside.rename(self._file)
+        _call("systemctl", "daemon-reload")
+        self.restart()
+
+    def restart(self) -> None:
+        """Have it end and start."""
+        _call("systemctl", "restart", self._unit)
+
+    def revive(self) -> None:
+        """Start it if somebody stopped it."""
+        _call("systemctl", "start", self._unit)
+
+    def reload(self, name: str) -> None:
+        """Have its reload signal sent, which the unit knows."""
+        del name
+        _call("systemctl", "reload", self._unit)
+
+    def up(self) -> bool:
+        """Return whether it runs."""
+        return self._show("ActiveState") == "active"
+
+    def deaths(self) -> int:
+        """Return how often systemd has started it again; one that cannot start counts."""
+        return int(self._show("NRestarts") or 0) + (self._show("ActiveState") == "failed")
+
+    def obituary(self) -> tuple[str, bytes]:
+        """Return how it last ended, and the end of what it wrote."""
+        end = f"{self._show('Result')}, exitcode {self._show('ExecMainStatus')}"
+        lines = ["--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}", f"--unit={self._unit}"]
+        return end, _call("journalctl", *lines)
+
+    def remove(self) -> None:
+        """Have it end, and no such unit."""
+        if self.exists():
+            _call("systemctl", "stop", self._unit)
+            self._file.unlink(missing_ok=True)
+            _call("systemctl", "daemon-reload")
+            _call("systemctl", "reset-failed", self._unit)
+
+    def _show(self, name: str) -> str:
+        return (
+            _call("systemctl", "show", f"--property={name}", "--value", self._unit).decode().strip()
+        )
+
+
+def _call(*argv: str) -> bytes:
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS, check=False
+    )
+    return done.stdout

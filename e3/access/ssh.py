@@ -1,0 +1,339 @@
+"""Hosts that are reached by SSH: any machine with a Python, of whatever system.
+
+Each verb is a module of `e3.access.remote` that travels with the call; `e3.access.connections`
+holds the connections.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from e3.access import shipping
+from e3.access.environment import ENVIRONMENT
+from e3.access.remote import wire
+from e3.errors import HostError, ServiceError
+from e3.interfaces import Completed, File, Process, Service
+
+if TYPE_CHECKING:
+    from e3.access.connections import Channel, Way
+
+ATTACH_SECONDS = 60.0
+GRACE_SECONDS = 2.0
+NO_SUCH_COMMAND = 127
+RUN, STATE = "/run/e3", "/var/lib/e3"
+"""Where E3 keeps what it needs on a host: until the next boot, and longer."""
+
+SERVICES = f"{RUN}/services"
+
+ServiceManager = Literal["systemd", "supervisor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshAccess:
+    """Access to the machine at ``address``, an alias where ``ssh_config`` names a file.
+
+    ``key`` is the path of a private key, ``host_key`` the server's public one as in a
+    known_hosts file. Either may be empty with an ``ssh_config``, whose own files then serve.
+    ``port`` 0 is what that says. ``sudo`` has all done as root. Without it, and as another user
+    than root, all files are that user's, and the folder ``own`` holds what would lie in /run/e3
+    and /var/lib/e3. ``python`` runs E3's side of each call there (3.9 or newer).
+    """
+
+    host: str
+    address: str
+    port: int = 22
+    user: str = "root"
+    key: str = ""
+    host_key: str = ""
+    ssh_config: str = ""
+    sudo: bool = False
+    services: ServiceManager = "supervisor"
+    python: str = "python3"
+    own: str = ""
+
+    @property
+    def rights(self) -> bool:
+        """Whether commands run as root."""
+        return self.sudo or self.user == "root"
+
+    def place(self, text: str) -> str:
+        """Return a path or argument as it reads on this host: below `own` without rights."""
+        if self.own:
+            for shared, folder in ((RUN, "run"), (STATE, "state")):
+                if text == shared or text.startswith(f"{shared}/"):
+                    return f"{self.own}/{folder}{text.removeprefix(shared)}"
+        return text
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float
+    ) -> Completed:
+        """Run a command to its end; past the limit it is killed with all that it started."""
+        request = self._command(argv, merge=False, cage=False)
+        late = f"{argv[0]} on host {self.host} took longer than {timeout_seconds:g} s"
+        async with self._within(timeout_seconds, late), self._call("leash", "main", request) as it:
+            if stdin:
+                it.stdin.write(wire.frame(stdin))
+            it.stdin.write(wire.sign(wire.END))
+            stdout, stderr = await asyncio.gather(it.stdout.read(), it.stderr.read())
+            return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
+
+    async def shell(self, script: str, *, timeout_seconds: float) -> Completed:
+        """Run a POSIX shell script by the login alone: also where there is no Python, nor sudo."""
+        from e3.access import connections  # noqa: PLC0415 -- as in _call
+
+        command = shipping.command_line(["sh", "-c", script], sudo=False)
+        late = f"host {self.host} does not answer within {timeout_seconds:g} s"
+        async with (
+            self._within(timeout_seconds, late),
+            connections.channel(self._way, command) as it,
+        ):
+            stdout, stderr = await asyncio.gather(it.stdout.read(), it.stderr.read())
+            return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
+
+    async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
+        """Write each file atomically; only what differs is sent."""
+        known = [
+            {
+                "path": self.place(file.path),
+                "mode": file.mode,
+                "owner": file.owner,
+                "size": len(file.content),
+                "digest": hashlib.sha256(file.content).hexdigest(),
+            }
+            for file in files
+        ]
+        request = {"files": known, "plain": not self.rights}
+        late = f"files of host {self.host} took longer than {timeout_seconds:g} s"
+        async with self._within(timeout_seconds, late), self._call("files", "put", request) as it:
+            wanted = (await self._answer(it))["wanted"]
+            for i in wanted:
+                if files[i].content:
+                    it.stdin.write(wire.frame(files[i].content))
+                    await it.stdin.drain()
+            await self._answer(it)
+            return frozenset(files[i].path for i in wanted)
+
+    async def get(self, paths: Sequence[str], *, timeout_seconds: float) -> Mapping[str, bytes]:
+        """Return the content of each path that exists."""
+        places = {self.place(path): path for path in paths}
+        late = f"files of host {self.host} took longer than {timeout_seconds:g} s"
+        request = {"paths": list(places)}
+        async with self._within(timeout_seconds, late), self._call("files", "get", request) as it:
+            sizes = (await self._answer(it))["sizes"]
+            return {places[p]: await it.stdout.readexactly(n) for p, n in sizes.items()}
+
+    async def start(self, service: Service, *, timeout_seconds: float) -> None:
+        """Have the service run as described and ready, by systemd or a supervisor of its own."""
+        known = {
+            "name": service.name,
+            "argv": [self.place(word) for word in service.argv],
+            "environment": dict(service.environment),
+            "ready": [self.place(word) for word in service.ready],
+            "revision": service.revision,
+            "reload": service.reload_signal,
+        }
+        request = {
+            "service": known,
+            "environment": self._environment,
+            **self._managed(service.name),
+        }
+        late = (
+            f"service {service.name} on host {self.host} is not ready after {timeout_seconds:g} s; "
+            f"its log is {self._log(service.name)} there"
+        )
+        async with (
+            self._within(timeout_seconds, late),
+            self._call("services", "start", request) as it,
+        ):
+            answer = await self._answer(it)
+        if "died" in answer:
+            lines = "\n".join(answer["lines"])
+            said = f"; its last lines:\n{lines}" if lines else "; it wrote nothing"
+            raise ServiceError(
+                f"service {service.name} on host {self.host} died ({answer['died']}){said}"
+            )
+
+    async def stop(self, name: str, *, timeout_seconds: float) -> None:
+        """Have no service of that name on the host."""
+        request = {"name": name, **self._managed(name)}
+        late = f"service {name} on host {self.host} did not stop within {timeout_seconds:g} s"
+        async with (
+            self._within(timeout_seconds, late),
+            self._call("services", "stop", request) as it,
+        ):
+            await self._answer(it)
+
+    @asynccontextmanager
+    async def attach(self, argv: Sequence[str]) -> AsyncIterator[Process]:
+        """Start a command and hold it; it and all that it started end with the context.
+
+        They end as well when this side goes away or is cut off: at once where the host sees
+        that, and after a minute of silence where it does not.
+        """
+        request = self._command(argv, merge=True, cage=True)
+        async with contextlib.AsyncExitStack() as stack:
+            late = f"host {self.host} did not start {argv[0]} within {ATTACH_SECONDS:g} s"
+            async with self._within(ATTACH_SECONDS, late):
+                it = await stack.enter_async_context(self._call("leash", "main", request))
+            held = _Held(self, it)
+            beat = asyncio.create_task(held.beat())
+            try:
+                yield held
+            finally:
+                beat.cancel()
+                await held.end()
+
+    @asynccontextmanager
+    async def _call(
+        self, part: str, verb: str, request: Mapping[str, Any]
+    ) -> "AsyncIterator[Channel]":
+        from e3.access import connections  # noqa: PLC0415 -- asyncssh is slow to load; labs need none
+
+        call = shipping.call(part, verb, request, python=self.python, sudo=self.sudo)
+        async with connections.channel(self._way, call.command) as it:
+            it.stdin.write(call.stdin)
+            try:
+                await it.stdout.readuntil(wire.MARK)
+            except asyncio.IncompleteReadError:
+                raise HostError(await self._explain(it)) from None
+            yield it
+
+    @property
+    def _way(self) -> "Way":
+        from e3.access.connections import Way  # noqa: PLC0415 -- as in _call
+
+        return Way(**{field.name: getattr(self, field.name) for field in fields(Way)})
+
+    def _command(self, argv: Sequence[str], *, merge: bool, cage: bool) -> dict[str, Any]:
+        words = [self.place(word) for word in argv]
+        return {"argv": words, "environment": self._environment, "merge": merge, "cage": cage}
+
+    @property
+    def _environment(self) -> dict[str, str | None]:
+        """What a command gets; None is the login's own value."""
+        home = {} if self.rights else {"HOME": None}
+        return {**ENVIRONMENT, "PATH": shipping.PATH, **home}
+
+    def _managed(self, name: str) -> dict[str, str]:
+        return {"folder": self.place(f"{SERVICES}/{name}"), "manager": self.services}
+
+    def _log(self, name: str) -> str:
+        if self.services == "systemd":
+            return f"in the journal (journalctl -u e3-{name})"
+        return self.place(f"{SERVICES}/{name}/log")
+
+    @asynccontextmanager
+    async def _within(self, seconds: float, late: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise TimeoutError(late) from None
+
+    async def _status(self, it: "Channel") -> int:
+        await it.wait_closed()
+        if it.returncode is None:
+            raise HostError(f"the connection to host {self.host} was cut")
+        return it.returncode
+
+    async def _answer(self, it: "Channel") -> dict[str, Any]:
+        line = await it.stdout.readline()
+        if not line.endswith(b"\n"):
+            said = (await it.stderr.read()).decode(errors="replace").strip()
+            raise HostError(f"host {self.host} did not do what it should: {said or 'no answer'}")
+        answer: dict[str, Any] = json.loads(line)
+        if "refused" in answer:
+            raise HostError(f"host {self.host} {answer['refused']}")
+        if "errno" in answer:
+            cause = OSError(answer["errno"], answer["reason"], answer["path"])
+            raise HostError(
+                f"host {self.host} refuses a file: {answer['path']}: {answer['reason']}"
+            ) from cause
+        return answer
+
+    async def _explain(self, it: "Channel") -> str:
+        """Return why a call did not even begin."""
+        said = (await it.stderr.read()).decode(errors="replace").strip()
+        status = await self._status(it)
+        last = said.rpartition("\n")[2]
+        if status == NO_SUCH_COMMAND:
+            return (
+                f"host {self.host} has no program {self.python}"
+                f"{' or sudo' if self.sudo else ''}; install Python 3.11 or newer there"
+            )
+        if self.sudo and "sudo" in said:
+            return (
+                f"host {self.host} does not let user {self.user} become root without a password "
+                f"({last}); permit that (sudoers: NOPASSWD), or set sudo: false"
+            )
+        return f"host {self.host} runs no commands: {last or f'exit status {status}'}"
+
+
+class _Held:
+    """A held command as `e3.interfaces.Process`; it is its own writer and reader."""
+
+    def __init__(self, access: SshAccess, it: "Channel") -> None:
+        self._access = access
+        self._it = it
+        self._closed = False
+
+    @property
+    def stdin(self) -> "_Held":
+        return self
+
+    @property
+    def stdout(self) -> "_Held":
+        return self
+
+    def write(self, data: bytes) -> None:
+        if self._closed:
+            raise BrokenPipeError(f"the input of a command on host {self._access.host} is closed")
+        if data:
+            self._it.stdin.write(wire.frame(data))
+
+    async def drain(self) -> None:
+        with self._lost():
+            await self._it.stdin.drain()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            with contextlib.suppress(OSError):
+                self._it.stdin.write(wire.sign(wire.END))
+
+    async def readline(self) -> bytes:
+        with self._lost():
+            line: bytes = await self._it.stdout.readline()
+            return line
+
+    async def wait(self) -> int:
+        return await self._access._status(self._it)  # noqa: SLF001 -- a part of it
+
+    async def beat(self) -> None:
+        """Let the host know that we are here, until that fails."""
+        with contextlib.suppress(OSError):
+            while True:
+                await asyncio.sleep(wire.BEAT_SECONDS)
+                self._it.stdin.write(wire.sign(wire.BEAT))
+
+    async def end(self) -> None:
+        """Close the command's input and give it a moment to end by itself."""
+        self.close()
+        with contextlib.suppress(TimeoutError, HostError, RuntimeError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                with self._lost():
+                    while await self._it.stdout.read(wire.PIECE_BYTES):
+                        pass  # a full pipe would keep the command from ending
+                await self.wait()
+
+    @contextlib.contextmanager
+    def _lost(self) -> Iterator[None]:
+        from e3.access.connections import translated  # noqa: PLC0415 -- as in SshAccess._call
+
+        with translated(self._access.host):
+            yield
