@@ -1,11 +1,12 @@
 """From an experiment to resources: the only file that knows fleet, overlay and session."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pulumi import Output, ResourceOptions
 
-from e3 import reach
+from e3 import outputs, reach
 from e3.access import host_from_properties
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
@@ -49,20 +50,23 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         sources=overlay.needs.sources,
         tls=_tls(experiment),
     )
-    outputs = {
-        "hosts": Output.all(hosts=Output.all(*made.hosts), addresses=joined.addresses).apply(
-            lambda known: _describe(experiment, **known)
-        ),
-        "session": session.result,
+    members = Output.all(hosts=Output.all(*made.hosts), addresses=joined.addresses).apply(
+        lambda known: _members(experiment, **known)
+    )
+    exports: dict[str, Output[Any]] = {
+        name: members.apply(render) for name, render in outputs.ANYWHERE.items()
     }
+    exports["session"] = session.result
     if made.ssh_blocks:
         config = SshConfig(
             "ssh-config",
             path=str(experiment.folder / "ssh_config"),
             blocks=Output.all(*made.ssh_blocks),
         )
-        outputs["ssh_config"] = config.path
-    return outputs
+        exports["ssh_config"] = config.path
+        for name, through in outputs.BY_SSH.items():
+            exports[name] = Output.all(members, config.path).apply(partial(_apply, through))
+    return exports
 
 
 def _authority(experiment: Experiment, encoding: str | None) -> Mapping[str, Output[str]] | None:
@@ -79,19 +83,16 @@ def _tls(experiment: Experiment) -> Mapping[str, Output[str]] | None:
     return {"certificate": authority.certificate, "key": authority.key}
 
 
-def _describe(
+def _members(
     experiment: Experiment, hosts: list[Mapping[str, Any]], addresses: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """Return the output ``hosts``; ``pid`` is None for a host that runs no party."""
-    seated = seat([host_from_properties(host) for host in hosts], experiment.parties)
-    pids = {host.name: pid for pid, host in enumerate(seated)}
+) -> list[outputs.Member]:
+    known = [host_from_properties(host) for host in hosts]
+    pids = {host.name: pid for pid, host in enumerate(seat(known, experiment.parties))}
     return [
-        {
-            "name": host["name"],
-            "region": host["region"],
-            "underlay": host["underlay"],
-            "overlay": addresses[host["name"]],
-            "pid": pids.get(host["name"]),
-        }
-        for host in hosts
+        outputs.Member(host=host, overlay=addresses[host.name], pid=pids.get(host.name))
+        for host in known
     ]
+
+
+def _apply(render: Callable[..., object], arguments: Sequence[Any]) -> object:
+    return render(*arguments)

@@ -26,7 +26,11 @@ def main() -> None:
     options = parser.parse_args()
 
     start = time.monotonic()
-    wanted = [*packages.BASE, *(packages.BENCH if options.bench else [])]
+    wanted = [
+        *packages.BASE,
+        *(packages.BENCH if options.bench else []),
+        *(packages.TESTS if options.all else []),
+    ]
     take(
         [
             Packages(wanted, TOOLS),

@@ -23,6 +23,8 @@ BASE = (
     "util-linux",
 )
 BENCH = ("iperf3",)
+TESTS = ("faketime", "pssh", "rsync")
+"""What shifts a clock, and tools that people have and for which stacks have outputs."""
 
 PROGRAM = {
     "iproute2": "ip",
@@ -31,6 +33,7 @@ PROGRAM = {
     "openssh-client": "ssh",
     "openssh-server": "sshd",
     "procps": "kill",
+    "pssh": "parallel-ssh",
     "s6": "s6-svscan",
     "tinc": "tincd",
     "util-linux": "nsenter",

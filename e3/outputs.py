@@ -1,0 +1,125 @@
+"""The hosts of a stack in the formats of tools that people have. Pure.
+
+How a host is reached stands in ``ssh_config`` alone, where a host's name is an alias: ports,
+users, keys and jump hosts are written once, and each of these formats only names the host.
+Texts are without their last newline, as `pulumi stack output` adds one.
+"""
+
+import ipaddress
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from e3.interfaces import PARTY_PORT, Endpoint, Host
+
+TTL_SECONDS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A host, its overlay address, and the index of its party if it runs one."""
+
+    host: Host
+    overlay: str
+    pid: int | None
+
+
+def describe(members: Sequence[Member]) -> list[dict[str, Any]]:
+    """Return the output ``hosts``; ``pid`` is None for a host that runs no party."""
+    return [
+        {
+            "name": member.host.name,
+            "region": member.host.region,
+            "underlay": member.host.underlay,
+            "overlay": member.overlay,
+            "pid": member.pid,
+        }
+        for member in members
+    ]
+
+
+def dns(members: Sequence[Member]) -> str:
+    """Return records of a zone file (RFC 1035, 5): each host, and ``HOST.overlay``."""
+    names = [(member.host.name, member.host.underlay) for member in members]
+    names += [(f"{member.host.name}.overlay", member.overlay) for member in members]
+    return "\n".join(f"{name} {TTL_SECONDS} IN {_record(target)}" for name, target in names)
+
+
+def mpyc(members: Sequence[Member]) -> str:
+    """Return a line for each party by pid: its host, its endpoint, and the Python that has MPyC."""
+    lines = {
+        member.pid: f"{member.host.name} "
+        f"{Endpoint(address=member.overlay, port=PARTY_PORT + member.pid)} {member.host.python}"
+        for member in members
+        if member.pid is not None
+    }
+    return "\n".join(lines[pid] for pid in sorted(lines))
+
+
+def pssh(members: Sequence[Member], ssh_config: str) -> str:
+    """Return a host file of parallel-ssh(1): a host a line; give it ``-x '-F SSH_CONFIG'``."""
+    del ssh_config
+    return "\n".join(member.host.name for member in members)
+
+
+def colmena(members: Sequence[Member], ssh_config: str) -> dict[str, Any]:
+    """Return a NixOS module for each node of a Colmena hive; give it ``SSH_CONFIG_FILE``.
+
+    Options as in Colmena's manual, reference/deployment.md; without a user, SSH's own is taken.
+    """
+    del ssh_config
+    return {
+        member.host.name: {
+            "deployment": {
+                "targetHost": member.host.name,
+                "targetUser": None,
+                "tags": [member.host.region],
+            },
+            "networking": {"hostName": member.host.name},
+            "nixpkgs": {"system": member.host.system},
+        }
+        for member in members
+    }
+
+
+def ansible(members: Sequence[Member], ssh_config: str) -> str:
+    """Return an inventory of Ansible in YAML, with a group for each region.
+
+    Format of the inventory plugin ansible.builtin.yaml; connection variables of
+    ansible.builtin.ssh.
+    """
+    regions: dict[str, dict[str, dict[str, Any]]] = {}
+    for member in members:
+        regions.setdefault(member.host.region, {"hosts": {}})["hosts"][member.host.name] = {
+            "e3_underlay": member.host.underlay,
+            "e3_overlay": member.overlay,
+            "e3_python": member.host.python,
+            **({} if member.pid is None else {"e3_pid": member.pid}),
+        }
+    arguments = shlex.join(["-F", ssh_config])
+    inventory = {"all": {"vars": {"ansible_ssh_common_args": arguments}, "children": regions}}
+    return yaml.safe_dump(inventory, sort_keys=False).rstrip()
+
+
+ANYWHERE: Mapping[str, Callable[[Sequence[Member]], object]] = {
+    "hosts": describe,
+    "hosts-dns": dns,
+    "hosts-mpyc": mpyc,
+}
+BY_SSH: Mapping[str, Callable[[Sequence[Member], str], object]] = {
+    "hosts-ansible": ansible,
+    "hosts-colmena": colmena,
+    "hosts-pssh": pssh,
+}
+"""Of hosts that ssh_config reaches; its path is the second argument."""
+
+
+def _record(target: str) -> str:
+    try:
+        version = ipaddress.ip_address(target).version
+    except ValueError:
+        return f"CNAME {target.rstrip('.')}."
+    return f"{'A' if version == 4 else 'AAAA'} {target}"  # noqa: PLR2004 - IPv4
