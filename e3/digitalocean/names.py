@@ -44,3 +44,8 @@ def leases(tags: Iterable[str]) -> list[Lease]:
     """Return the leases among tags."""
     found = [UNTIL.fullmatch(tag) for tag in tags]
     return [Lease(label=m["label"], until=int(m["until"])) for m in found if m]
+
+
+def subdomain(label: str) -> str:
+    """Return what stands between a host's name and the domain in its records."""
+    return label.partition("-")[2]

@@ -92,11 +92,11 @@ def remove_bucket(region: str, name: str) -> bool:
     return True
 
 
-def empty_bucket(s3: Any, name: str) -> None:  # noqa: ANN401 - boto3 has no types
-    """Have neither objects nor unfinished uploads in a bucket."""
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name):
+def empty_bucket(s3: Any, name: str, *, prefix: str = "") -> None:  # noqa: ANN401 - boto3 has no types
+    """Have neither objects nor unfinished uploads in a bucket whose names begin so."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix):
         for entry in page.get("Contents", []):
             s3.delete_object(Bucket=name, Key=entry["Key"])
-    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=name):
+    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=name, Prefix=prefix):
         for entry in page.get("Uploads", []):
             s3.abort_multipart_upload(Bucket=name, Key=entry["Key"], UploadId=entry["UploadId"])

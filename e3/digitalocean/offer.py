@@ -1,0 +1,104 @@
+"""Whether an account offers what an experiment asks for, and at what price; before it is made."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from e3.digitalocean.api import Api
+from e3.errors import CloudError, ConfigurationError
+
+SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """Number of droplets by region, their size, and the image: a slug, or "" for one of ours."""
+
+    regions: Mapping[str, int]
+    size: str
+    slug: str
+    domain: str
+    limit_hourly_usd: float
+
+
+def check(api: Api, wish: Wish, held: str = "") -> float:
+    """Return the hourly price in US dollars; raise an `E3Error` for what cannot be had.
+
+    ``held`` is the label of the stack, whose droplets are there already, "" for a new one.
+    """
+    _check_regions(api, wish)
+    hourly = _price(api, wish)
+    if wish.slug:
+        _check_slug(api, wish)
+    if wish.domain and api.get(f"domains/{wish.domain}") is None:
+        raise ConfigurationError(
+            f"e3:domain: {wish.domain!r} is not a domain of this account; add it at "
+            "https://cloud.digitalocean.com/networking/domains, or leave the key out"
+        )
+    _check_quota(api, wish, held)
+    if hourly > wish.limit_hourly_usd:
+        raise ConfigurationError(
+            f"e3:max-hourly-usd: {sum(wish.regions.values())} droplets of size {wish.size} cost "
+            f"{hourly:.3f} USD an hour, more than {wish.limit_hourly_usd:g}; ask for fewer or "
+            "smaller ones, or raise the limit"
+        )
+    return hourly
+
+
+def _check_regions(api: Api, wish: Wish) -> None:
+    offered = {row["slug"] for row in api.all("regions", "regions") if row["available"]}
+    for region in wish.regions:
+        if region not in offered:
+            raise ConfigurationError(
+                f"e3:regions: DigitalOcean offers this account no droplets in {region!r}; "
+                f"choose from {', '.join(sorted(offered))}"
+            )
+
+
+def _price(api: Api, wish: Wish) -> float:
+    sizes = {row["slug"]: row for row in api.all("sizes", "sizes") if row["available"]}
+    if wish.size not in sizes:
+        raise ConfigurationError(
+            f"e3:fleet-options: size is {wish.size!r}, which DigitalOcean does not offer; "
+            f"choose one of {_some(sizes)}"
+        )
+    size = sizes[wish.size]
+    for region in wish.regions:
+        if region not in size["regions"]:
+            raise ConfigurationError(
+                f"e3:fleet-options: size {wish.size} is not offered in region {region}, but in "
+                f"{', '.join(sorted(size['regions']))}; choose another size or region"
+            )
+    return float(size["price_hourly"]) * sum(wish.regions.values())
+
+
+def _check_slug(api: Api, wish: Wish) -> None:
+    found = api.get(f"images/{wish.slug}")
+    if found is None:
+        raise ConfigurationError(
+            f"e3:fleet-options: image is {wish.slug!r}, neither a file here nor an image of "
+            "DigitalOcean's; such a one is debian-12-x64"
+        )
+    for region in wish.regions:
+        if region not in found["image"]["regions"]:
+            raise ConfigurationError(
+                f"e3:fleet-options: image {wish.slug} is not offered in region {region}, but in "
+                f"{', '.join(sorted(found['image']['regions']))}; choose another image or region"
+            )
+
+
+def _check_quota(api: Api, wish: Wish, held: str) -> None:
+    limit = int(((api.get("account") or {}).get("account") or {}).get("droplet_limit", 0))
+    droplets = api.all("droplets", "droplets")
+    others = [row for row in droplets if not held or held not in row["tags"]]
+    wanted = sum(wish.regions.values())
+    if limit and len(others) + wanted > limit:
+        raise CloudError(
+            f"this account may have {limit} droplets and has {len(others)} others, so that "
+            f"{wanted} more are too many; ask for fewer in e3:regions, remove others, or have "
+            "the limit raised at https://cloud.digitalocean.com/account/team"
+        )
+
+
+def _some(names: Collection[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(sorted(names)[:SHOWN]) + more

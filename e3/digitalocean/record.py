@@ -1,0 +1,30 @@
+"""Which labels a stack ever had, kept beside its other files so that `verify-gone` can ask."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "digitalocean.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A label, the Spaces region of its bucket, and the domain of its records, if it has them."""
+
+    label: str
+    spaces_region: str = ""
+    domain: str = ""
+
+
+def note(folder: Path, entry: Entry) -> None:
+    """Add an entry to the record of the stack whose files are in ``folder``."""
+    entries = {known.label: known for known in entries_of(folder)} | {entry.label: entry}
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps([asdict(entry) for entry in entries.values()], indent=1)
+    (folder / FILE).write_text(text)
+
+
+def entries_of(folder: Path) -> list[Entry]:
+    """Return the record of the stack whose files are in ``folder``."""
+    path = folder / FILE
+    return [Entry(**row) for row in json.loads(path.read_text())] if path.exists() else []

@@ -1,0 +1,61 @@
+"""The first contact with the droplets of a stack as one resource, with concurrency of its own."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+
+from e3.access.ssh import SshAccess
+from e3.digitalocean.contact import meet
+from e3.providers import run
+
+
+class ContactProvider(ResourceProvider):
+    """Waits until every droplet answers."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Wait for all."""
+        accesses = [msgspec.convert(row, SshAccess, strict=False) for row in props["accesses"]]
+        run(meet(accesses, seconds=float(props["seconds"]), said=_say))
+        return CreateResult("met", {**props, "met": props["accesses"]})
+
+    def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
+        """Wait for all, also for those that were there."""
+        del id, olds
+        return UpdateResult(self.create(news).outs)
+
+    def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
+        """Compare who is to be met."""
+        del id
+        return DiffResult(changes=olds["accesses"] != news["accesses"])
+
+
+def _say(text: str) -> None:
+    # the engine shows what a provider writes there
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+class Contact(Resource, module="e3", name="CloudContact"):
+    """Droplets that answer; ``met`` has the properties of an `SshAccess` each, in order."""
+
+    met: Output[Sequence[Mapping[str, Any]]]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        accesses: Sequence[Input[Mapping[str, Any]]],
+        seconds: float,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Declare the contact, which may take ``seconds``."""
+        super().__init__(
+            ContactProvider(),
+            name,
+            {"accesses": accesses, "seconds": seconds, "met": None},
+            opts,
+        )

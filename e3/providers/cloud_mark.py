@@ -1,0 +1,145 @@
+"""What marks all that a stack has at DigitalOcean as a resource: its label and its lease.
+
+Made before anything else there and removed after it: then whatever still carries the label is
+what no state knows of, such as a droplet that was on its way when `pulumi up` was killed.
+"""
+
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pulumi import Output, ResourceOptions
+from pulumi.dynamic import (
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    ResourceProvider,
+    UpdateResult,
+)
+
+from e3.digitalocean import api, broom, names, record, spaces
+from e3.digitalocean.names import Lease
+
+HOUR_SECONDS = 3600
+
+
+class MarkProvider(ResourceProvider):
+    """Makes the tags, renews the lease, and sweeps at the end."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Make a label that was never used, and its lease."""
+        digits = secrets.token_hex(names.DIGITS // 2)
+        label = names.label(props["project"], props["stack"], digits)
+        _note(label, props)
+        lease = _lease(label, props)
+        account = api.account()
+        account.tag(label, [])
+        account.tag(lease.tag, [])
+        return CreateResult(label, {**props, "label": label, "until": lease.until})
+
+    def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
+        """Let everything that there is stay longer."""
+        _note(id, news)
+        account, lease = api.account(), _lease(id, news)
+        resources = [
+            (thing.path.partition("s/")[0], thing.path.partition("/")[2])
+            for thing in broom.find(account, id)
+            if thing.path.startswith(("droplets/", "images/"))
+        ]
+        account.tag(id, resources)
+        account.tag(lease.tag, resources)
+        before = Lease(label=id, until=int(olds["until"]))
+        if before != lease:
+            account.delete(f"tags/{before.tag}")
+        return UpdateResult({**news, "label": id, "until": lease.until})
+
+    def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
+        """Renew the lease when its hours have changed, or half of them are over."""
+        del id
+        left = float(olds["until"]) - time.time()
+        inputs = ("hours", "folder", "spaces", "domain")
+        changed = any(olds.get(key) != news.get(key) for key in inputs)
+        return DiffResult(changes=changed or left < float(news["hours"]) * HOUR_SECONDS / 2)
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Notice that the tags are gone; the label stays the stack's."""
+        there = api.account().get(f"tags/{id_}") is not None
+        return ReadResult(id_, props if there else {**props, "until": 0})
+
+    def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name
+        """Remove the tags, and before them what still carries the label."""
+        sweep(api.account(), record.Entry(**_entry(id, props)))
+
+
+def sweep(account: api.Api, entry: record.Entry) -> list[str]:
+    """Remove all that carries a label, and tell of what is no tag; return what it was."""
+    things = broom.find(account, entry.label)
+    if entry.domain:
+        things += broom.find_records(account, entry.domain, names.subdomain(entry.label))
+    found = [thing.what for thing in broom.remove(account, things)]
+    if entry.spaces_region and spaces.remove_bucket(entry.spaces_region, entry.label):
+        found.append(f"bucket {entry.label}")
+    for what in found:
+        if not what.startswith("tag "):
+            sys.stderr.write(f"removed what the state did not know: {what}\n")
+    sys.stderr.flush()
+    return found
+
+
+def _lease(label: str, props: dict[str, Any]) -> Lease:
+    return Lease(label=label, until=int(time.time() + float(props["hours"]) * HOUR_SECONDS))
+
+
+def _note(label: str, props: dict[str, Any]) -> None:
+    record.note(Path(props["folder"]), record.Entry(**_entry(label, props)))
+
+
+def _entry(label: str, props: dict[str, Any]) -> dict[str, str]:
+    return {"label": label, "spaces_region": props["spaces"], "domain": props["domain"]}
+
+
+class Mark(Resource, module="e3", name="CloudMark"):
+    """The label of a stack at DigitalOcean, and the Unix time until which it may stay."""
+
+    label: Output[str]
+    until: Output[float]
+
+    def __init__(  # noqa: PLR0913 - what a mark says
+        self,
+        name: str,
+        *,
+        project: str,
+        stack: str,
+        hours: float,
+        folder: str,
+        spaces: str,
+        domain: str,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Declare the mark; ``folder`` has the stack's files, ``spaces`` is the bucket's region."""
+        super().__init__(
+            MarkProvider(),
+            name,
+            {
+                "project": project,
+                "stack": stack,
+                "hours": hours,
+                "folder": folder,
+                "spaces": spaces,
+                "domain": domain,
+                "label": None,
+                "until": None,
+            },
+            opts,
+        )
+
+    @property
+    def tags(self) -> list[Output[str]]:
+        """The tags of everything that can have tags."""
+        lease = Output.all(self.label, self.until).apply(
+            lambda known: Lease(label=known[0], until=int(known[1])).tag
+        )
+        return [self.label, lease]

@@ -1,0 +1,102 @@
+"""An image in Spaces as a resource, with a URL by which DigitalOcean may fetch it for a while."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import (
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    ResourceProvider,
+    UpdateResult,
+)
+
+from e3.digitalocean import upload
+from e3.digitalocean.upload import Target
+
+
+class ObjectProvider(ResourceProvider):
+    """Uploads a file; what was begun and interrupted is finished."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Upload the file under its digest."""
+        target = _target(props)
+        if not upload.exists(target):
+            upload.upload(Path(props["path"]), target, props["digest"], _say)
+        return CreateResult(target.key, _signed(props))
+
+    def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
+        """Take note of another path: the file is the same."""
+        del id
+        return UpdateResult({**news, "url": olds["url"], "expires": olds["expires"]})
+
+    def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
+        """Compare file and place; a URL that has expired is of no more use and does no harm."""
+        del id
+        replaces = [key for key in ("digest", "bucket", "region") if olds[key] != news[key]]
+        return DiffResult(changes=bool(replaces) or olds["path"] != news["path"], replaces=replaces)
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Notice that the object is gone, and sign a new URL in the place of an expired one."""
+        if not upload.exists(_target(props)):
+            return ReadResult(None, props)
+        return ReadResult(id_, props if props["expires"] > time.time() else _signed(props))
+
+    def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name
+        """Remove the object."""
+        del id
+        upload.remove(_target(props))
+
+
+def _target(props: dict[str, Any]) -> Target:
+    return Target(
+        region=props["region"], bucket=props["bucket"], key=f"{props['digest']}{props['suffix']}"
+    )
+
+
+def _signed(props: dict[str, Any]) -> dict[str, Any]:
+    expires = time.time() + upload.URL_SECONDS
+    return {**props, "url": upload.signed_url(_target(props)), "expires": expires}
+
+
+def _say(text: str) -> None:
+    # the engine shows what a provider writes there
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+class Object(Resource, module="e3", name="CloudObject"):
+    """A file in a bucket, called by its SHA-256; ``url`` is secret, as it lets anybody read it."""
+
+    url: Output[str]
+
+    def __init__(  # noqa: PLR0913 - what an object is
+        self,
+        name: str,
+        *,
+        path: str,
+        digest: str,
+        suffix: str,
+        bucket: Input[str],
+        region: str,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Declare the object; ``suffix`` is the end of its name, such as ``.qcow2.gz``."""
+        super().__init__(
+            ObjectProvider(),
+            name,
+            {
+                "path": path,
+                "digest": digest,
+                "suffix": suffix,
+                "bucket": bucket,
+                "region": region,
+                "url": None,
+                "expires": None,
+            },
+            ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["url"])),
+        )
