@@ -4,6 +4,7 @@ Its mounts: the machine's files, read-only; what a host writes to lies on a memo
 system of its own, bounded. The lab's folder holds what all hosts share (hosts, resolv.conf).
 """
 
+import contextlib
 import os
 import select
 import subprocess
@@ -159,6 +160,7 @@ def _mount_all(surroundings: Surroundings) -> None:
     linux.mount("proc", "/proc", "proc", flags)
     if not surroundings.in_user_namespace:  # the kernel may refuse it there, and little needs it
         linux.mount("sysfs", "/sys", "sysfs", flags | linux.MS_RDONLY)
+        _mount_cgroups(flags)
     os.chdir("/")
 
 
@@ -176,6 +178,12 @@ def _mount_disk(size_mb: int) -> None:
             # /root, too, is open to all: Python may lie below it
             source.chmod(0o1777 if target in STICKY else 0o755)
             linux.bind(str(source), target)
+
+
+def _mount_cgroups(flags: int) -> None:
+    """Let a party's runner bound its program as a whole, if the kernel has cgroups for that."""
+    with contextlib.suppress(OSError):
+        linux.mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags)
 
 
 def _mount_resolv_conf(path: str, source: int) -> None:

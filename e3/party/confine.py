@@ -24,7 +24,10 @@ from pathlib import Path
 
 from e3.party.protocol import Spec
 
-COVERED = ("/dev/shm", "/home", "/root", "/run", "/srv", "/tmp", "/var/lib", "/var/log", "/var/tmp")  # noqa: S108 -- empty ones of its own take their place
+COVERED = (
+    *("/dev/shm", "/home", "/root", "/run", "/srv", "/sys/fs/cgroup", "/tmp"),  # noqa: S108 -- empty ones of its own take their place
+    *("/var/lib", "/var/log", "/var/tmp"),  # noqa: S108 -- the same
+)
 WRITABLE = frozenset({"/dev/shm", "/tmp", "/var/tmp"})  # noqa: S108 -- see above
 
 FIRST_USER = 0x40000000

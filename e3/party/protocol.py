@@ -12,6 +12,8 @@ seconds since it had read the spec, by its own monotonic clock:
                ``strangers`` are connections turned away, by address
 ``disagreed``  they are not, or one is not there: ``result`` is incompatible or unreachable,
                ``found`` are the differences, ``peer`` and ``detail`` say who did what
+``bounded``    it is about to be; ``note`` says why the kernel cannot count its processes'
+               memory together, see `e3.party.bounds`
 ``started``    the program's process runs
 ``confined``   it has given up what it does not need; ``notes`` say what it could not
 ``loaded``     the program has imported mpyc; ``version``
@@ -70,8 +72,8 @@ class Spec:
     on as they come, and the last few of the rest; a party that writes more
     than ``flood_bytes`` is stopped. ``private`` are arguments that no other party learns.
     ``sources`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit
-    the agreement. ``tls`` says that MPyC's own TLS is used. Each process of the program has
-    ``memory_bytes``, each of its files ``file_bytes``, all of it ``processes``. ``unpickle``
+    the agreement. ``tls`` says that MPyC's own TLS is used. The program has ``memory_bytes`` in
+    all, each of its files ``file_bytes``, all of it ``processes``. ``unpickle``
     are types, as ``module.name``, that peers may send besides MPyC's own.
     """
 
@@ -112,8 +114,8 @@ class Exit:
     """How a party ended.
 
     ``exit`` is the program's own status, negative for a signal, and None where the
-    runner stopped it: ``why`` is then ``stop``, ``flood``, ``silence`` or ``end``
-    (of its input). ``seconds`` is the program's running time, ``written`` the
+    runner stopped it: ``why`` is then ``stop``, ``flood``, ``memory``, ``silence`` or
+    ``end`` (of its input). ``seconds`` is the program's running time, ``written`` the
     bytes it wrote by stream, ``strays`` the processes it left behind.
     """
 

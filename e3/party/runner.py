@@ -24,6 +24,7 @@ from collections.abc import Callable
 from functools import partial
 
 from e3.party import program
+from e3.party.bounds import LOOK_SECONDS, Bounds
 from e3.party.capture import Capture
 from e3.party.meeting import meet
 from e3.party.processes import Family, adopt_orphans, die_with_parent
@@ -103,9 +104,15 @@ class Leash:
     """The loop that holds a running program."""
 
     def __init__(
-        self, spec: Spec, channel: Channel, family: Family, inputs: dict[str, int]
+        self,
+        spec: Spec,
+        channel: Channel,
+        family: Family,
+        inputs: dict[str, int],
+        bounds: Bounds,
     ) -> None:
         """Watch ``family`` and read ``inputs``: its streams by name, and its ``events``."""
+        self.bounds = bounds
         self.spec = spec
         self.channel = channel
         self.family = family
@@ -127,7 +134,7 @@ class Leash:
         """Return when the program has ended, or must end; `why` says in which way."""
         self._obey(self.channel.unread)
         while not self.why:
-            for key, _ in self._selector.select(min(BEAT_SECONDS, self._patience())):
+            for key, _ in self._selector.select(min(LOOK_SECONDS, self._patience())):
                 key.data()
             if not self.channel.flush():
                 self._await_channel()
@@ -137,6 +144,8 @@ class Leash:
                 self.why = self.why or "stop"
             elif time.monotonic() - self.channel.heard > SILENCE_SECONDS:
                 self.why = "silence"
+            elif self.bounds.broken():
+                self.why = self.why or "memory"
 
     def end(self) -> None:
         """Kill what is left of the program, and report all that is known about it."""
@@ -145,6 +154,8 @@ class Leash:
         self.family.reap()
         natural = self.family.status
         strays = self.family.kill()
+        if self.bounds.close():
+            natural, self.why = None, "memory"
         os.set_blocking(self._events, False)
         with contextlib.suppress(BlockingIOError):
             while self._relay():
@@ -242,11 +253,14 @@ def main(folder: str) -> Callable[[], object]:
         listener = listen(spec)
         if not meet(spec, folder, channel, listener):
             return partial(os._exit, 0)
+        bounds = Bounds(spec)
+        channel.say("bounded", note=bounds.note)
         pipes = {name: os.pipe() for name in (*STREAMS, "events")}
         if (pid := os.fork()) == 0:
             die_with_parent(runner)
+            bounds.enter()
             return partial(program.run, spec, folder, listener, inherit(channel, pipes))
-        hold(Leash(spec, channel, Family(pid), keep(listener, pipes)))
+        hold(Leash(spec, channel, Family(pid), keep(listener, pipes), bounds))
     except RefusedError as refusal:
         channel.say("refused", reason=str(refusal))
     finally:

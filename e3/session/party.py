@@ -262,6 +262,12 @@ class Party:
         for note in notes:
             self._log.write(f"[e3: the program is not fully confined: {note}]\n")
 
+    def _on_bounded(self, message: dict[str, Any], _at: float) -> None:
+        note = message["note"]
+        self.versions["bounded"] = note or "by the kernel"
+        if note:
+            self._log.write(f"[e3: {note}]\n")
+
     def _on_connecting(self, _message: dict[str, Any], at: float) -> None:
         if self._connecting_seconds is None:
             self._connecting_seconds = at
@@ -335,6 +341,9 @@ class Party:
         if message["why"] == "flood":
             limit = f"{self._spec.flood_bytes // 1_000_000} MB"
             self._finish("flooded", detail=f"it printed more than {limit}; have it print less")
+        elif message["why"] == "memory":
+            limit = f"{self._spec.memory_bytes // 1_000_000} MB"
+            self._finish("bloated", detail=f"its processes took more than {limit} together")
         elif message["exit"] is None:
             self._finish("stopped")
         else:

@@ -44,9 +44,11 @@ EXIT_STATUS: dict[Verdict, int] = {
 }
 """For commands that run a session; 1 and 2 stay free for errors of the command itself."""
 
-How = Literal["exited", "refused", "incompatible", "unreachable", "gone", "flooded", "stopped"]
-"""An end: the program's own, not begun, not agreed on (two), host lost, output flooded, or ours
-to all others."""
+How = Literal[
+    "exited", "refused", "incompatible", "unreachable", "gone", "flooded", "bloated", "stopped"
+]
+"""An end: the program's own, not begun, not agreed on (two), host lost, too much output or memory,
+or ours to all others."""
 
 
 NOT_AGREED = frozenset({"incompatible", "unreachable"})
@@ -106,7 +108,7 @@ class End:
             return f"{self.party} did not start{detail}"
         if self.how == "gone":
             return f"{self.party} is gone{detail}"
-        if self.how in {"flooded", "stopped"}:
+        if self.how in {"bloated", "flooded", "stopped"}:
             return f"{self.party} was stopped{detail}"
         return f"{self.party} {describe(self.exit or 0)}{'' if self.killed else detail}"
 
@@ -147,6 +149,7 @@ AGAIN = "run `pulumi refresh` and `pulumi up`, which make hosts anew that are go
 LOG = "read that party's log: `e3 logs`"
 NETWORK = "see whether these hosts reach each other: run `e3 doctor`, then run the session again"
 ADVICE: dict[How, str] = {
+    "bloated": "if the program needs more memory, raise memory-mb of e3:limits",
     "flooded": "have the program print less, or raise output-mb of e3:limits",
     "gone": AGAIN,
     "incompatible": "give all parties the same of what differs, then run the session again",

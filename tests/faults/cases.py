@@ -452,6 +452,40 @@ def memory(stage: Stage) -> SessionResult:
     return stage.run("x = b'x' * 300_000_000")
 
 
+@case(
+    "more memory than allowed, in many processes",
+    Verdict.PARTY_FAILED,
+    "party 2",
+    "its processes took more than 400 MB together",
+    concerned=(2,),
+)
+def memory_of_children(stage: Stage) -> SessionResult:
+    stage.rules = replace(stage.rules, limits=replace(stage.rules.limits, memory_mb=400))
+    return stage.run("""
+import os, time
+from mpyc.runtime import mpc
+if mpc.pid == 2:
+    for _ in range(8):
+        if os.fork() == 0:
+            taken = b'x' * 100_000_000
+            time.sleep(1000)
+time.sleep(1000)
+""")
+
+
+@case("a worker that shares much memory with others", Verdict.COMPLETED, "all 3 parties completed")
+def memory_that_is_shared(stage: Stage) -> SessionResult:
+    stage.rules = replace(stage.rules, limits=replace(stage.rules.limits, memory_mb=400))
+    return stage.run("""
+import os, time
+taken = b'x' * 100_000_000
+children = [os.fork() or time.sleep(2) or os._exit(0) for _ in range(6)]
+for child in children:
+    os.waitpid(child, 0)
+print(len(taken))
+""")
+
+
 @case("more output than allowed", Verdict.PARTY_FAILED, "printed more than 1 MB")
 def flood(stage: Stage) -> SessionResult:
     stage.rules = replace(stage.rules, limits=replace(stage.rules.limits, output_mb=1))

@@ -135,7 +135,7 @@ def test_a_life_from_spec_to_exit(tmp_path: Path) -> None:
         runner.begin()
         events = list(runner.events())
         kinds = [event["e3"] for event in events]
-        assert kinds[:2] == ["ready", "started"]
+        assert kinds[:3] == ["ready", "bounded", "started"]
         assert kinds[-1] == "exited"
         assert {event["stream"]: event["text"] for event in events if event["e3"] == "output"} == {
             "stdout": "out\n",

@@ -1,0 +1,170 @@
+"""What all processes of a party may take together, however many they are.
+
+The kernel holds the bound where it lets us: in a cgroup (version 2) of the party's own, which dies
+as one when its memory is out. Elsewhere the runner weighs the processes twice a second; that is no
+wall, but no program gets far beyond it. Which of both it is, is told: see `Bounds.note`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from e3.party.processes import descendants
+from e3.party.protocol import Spec
+
+MOUNT = Path("/sys/fs/cgroup")
+NEEDED = frozenset({"memory", "pids"})
+NAME = "e3-"
+"""The names of our cgroups begin with it."""
+
+LOOK_SECONDS = 0.5
+STALE_SECONDS = 60
+REMOVE_SECONDS = 1.0
+
+
+class Bounds:
+    """The bounds of one party, made by its runner before the program's process is."""
+
+    def __init__(self, spec: Spec) -> None:
+        """Make a cgroup for the party, if the host permits it."""
+        self._most_bytes = spec.memory_bytes
+        self._next = 0.0
+        self._group: Path | None = None
+        self.note = ""
+        """Why the kernel does not count the party's processes together; empty where it does."""
+        try:
+            self._group = make(spec)
+        except (OSError, LookupError) as error:
+            what = (error.strerror if isinstance(error, OSError) else "") or str(error)
+            self.note = f"the runner weighs its processes, since the kernel does not ({what})"
+
+    def enter(self) -> None:
+        """Come under the bounds with all children to come; called by the program's process."""
+        if self._group is not None:
+            (self._group / "cgroup.procs").write_text("0")
+
+    def broken(self) -> bool:
+        """Return whether the party takes too much; looks no more often than it must."""
+        if self._group is not None or (now := time.monotonic()) < self._next:
+            return False
+        self._next = now + LOOK_SECONDS
+        return weigh(descendants(os.getpid()), self._most_bytes) > self._most_bytes
+
+    def close(self) -> bool:
+        """Remove the cgroup of a party that has ended; return whether the kernel ended it."""
+        if self._group is None:
+            return False
+        events = dict(map(str.split, (self._group / "memory.events").read_text().splitlines()))
+        remove(self._group)
+        self._group = None
+        return int(events["oom_kill"]) > 0
+
+
+def make(spec: Spec) -> Path:
+    """Return a new cgroup with a party's bounds.
+
+    Raises `OSError` or `LookupError` where the host has none to give.
+    """
+    parent = parent_for_ours()
+    for old in stale(parent):
+        with suppress(OSError):  # it is in use
+            old.rmdir()
+    group = parent / f"{NAME}{spec.session}-{spec.pid}"
+    group.mkdir()
+    try:
+        (group / "memory.max").write_text(str(spec.memory_bytes))
+        (group / "memory.oom.group").write_text("1")
+        (group / "pids.max").write_text(str(spec.processes))
+        with suppress(FileNotFoundError):  # a kernel without swap
+            (group / "memory.swap.max").write_text("0")
+    except OSError:
+        group.rmdir()
+        raise
+    return group
+
+
+def parent_for_ours() -> Path:
+    """Return the cgroup below which a new one counts memory and processes.
+
+    It is the nearest above this process that hands both on and that we may move processes in;
+    the topmost one is asked to hand them on, as it is the only one that may with processes in it.
+    """
+    if not (MOUNT / "cgroup.controllers").exists():
+        raise LookupError(f"no cgroups of version 2 at {MOUNT}")
+    if not handed_on(MOUNT, "cgroup.controllers"):
+        raise LookupError("its cgroups of version 2 count no memory")
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    own = MOUNT / next(line for line in lines if line.startswith("0::"))[len("0::/") :]
+    for folder in (own, *own.parents):
+        if handed_on(folder, "cgroup.subtree_control") and movable(folder):
+            return folder
+        if folder == MOUNT:
+            break
+    (MOUNT / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(NEEDED)))
+    return MOUNT
+
+
+def handed_on(folder: Path, file: str) -> bool:
+    """Return whether a file of a cgroup names all controllers that we need."""
+    try:
+        return set((folder / file).read_text().split()) >= NEEDED
+    except FileNotFoundError:  # out of sight, for a process in a namespace of cgroups
+        return False
+
+
+def movable(folder: Path) -> bool:
+    """Return whether we may make cgroups there, and move processes into them."""
+    return os.access(folder, os.W_OK) and os.access(folder / "cgroup.procs", os.W_OK)
+
+
+def stale(parent: Path) -> Iterator[Path]:
+    """Yield cgroups that runners left which were killed, or that are in use."""
+    for folder in parent.glob(f"{NAME}*"):
+        with suppress(FileNotFoundError):
+            if folder.stat().st_ctime < time.time() - STALE_SECONDS:
+                yield folder
+
+
+def remove(group: Path) -> None:
+    """Remove a cgroup whose last processes are just going; a later session tries again."""
+    deadline = time.monotonic() + REMOVE_SECONDS
+    while group.exists() and time.monotonic() < deadline:
+        with suppress(OSError):
+            group.rmdir()
+            return
+        time.sleep(0.01)  # nothing tells when the kernel lets go of it
+
+
+def weigh(pids: Iterable[int], enough_bytes: int) -> int:
+    """Return the memory that processes have of their own, in bytes.
+
+    What they share is counted for each, which takes no time; only where that is more than
+    ``enough_bytes`` each one's share is asked for.
+    """
+    pids = list(pids)
+    most = sum(map(own_bytes, pids))
+    return most if most <= enough_bytes else sum(map(fair_bytes, pids))
+
+
+def own_bytes(pid: int) -> int:
+    """Return what a process holds in memory that is no file's, shared or not; 0 if it is gone."""
+    return read_kb(Path(f"/proc/{pid}/status"), ("RssAnon:", "RssShmem:"))
+
+
+def fair_bytes(pid: int) -> int:
+    """Return the same, with each page that n processes share counted as an n-th."""
+    return read_kb(Path(f"/proc/{pid}/smaps_rollup"), ("Pss_Anon:", "Pss_Shmem:"))
+
+
+def read_kb(path: Path, names: tuple[str, ...]) -> int:
+    """Return the sum of lines ``name: value kB`` in bytes; 0 where the file cannot be read."""
+    total = 0
+    with suppress(OSError):
+        for line in path.read_text().splitlines():
+            if line.startswith(names):
+                total += int(line.split()[1]) * 1024
+    return total
