@@ -11,7 +11,7 @@ from pulumi import Output, ResourceOptions
 from e3.access import NamespaceAccess, host_from_properties
 from e3.experiment import Experiment
 from e3.fleets.fleet import Made
-from e3.lab import ssh
+from e3.lab import ssh, userspace
 from e3.lab.links import default_rtt_ms
 from e3.providers.lab import Lab
 from e3.providers.lab_host import LabHost
@@ -24,7 +24,9 @@ class LabFleet:
     """Hosts without any account: namespaces, regions with routers, a WAN between them."""
 
     def check(self, experiment: Experiment) -> None:
-        """Accept: the lab itself says what this machine lacks."""
+        """Ask for what a lab needs of this machine; it needs nothing of the experiment."""
+        del experiment
+        userspace.check()
 
     def hosts(self, experiment: Experiment, opts: ResourceOptions) -> Made:
         """Declare the lab, its regions and its hosts."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from e3.errors import PlatformError
@@ -25,6 +26,16 @@ REMEDIES = {
 }
 
 
+def check() -> None:
+    """Raise `PlatformError` with what helps where this machine can have no lab; make nothing."""
+    require_tools()
+    user = os.geteuid()
+    apart = ["unshare", *(["--map-root-user"] if user else []), "--net", "--mount", "true"]
+    tried = subprocess.run(apart, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        raise refusal(tried.stderr.strip().rpartition(": ")[2], user)
+
+
 def enter_namespaces() -> bool:
     """Leave the machine's network and mounts; return whether that took a user namespace.
 
@@ -44,10 +55,13 @@ def enter_namespaces() -> bool:
             linux.unshare(apart)
         linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     except OSError as error:
-        raise PlatformError(
-            f"this machine refuses the lab its namespaces ({error.strerror}); {remedy(user)}"
-        ) from error
+        raise refusal(error.strerror, user) from error
     return user != 0
+
+
+def refusal(reason: str, user: int) -> PlatformError:
+    """Return the error for a ``user`` to whom the kernel gives no namespaces."""
+    return PlatformError(f"this machine refuses the lab its namespaces ({reason}); {remedy(user)}")
 
 
 def require_tools() -> None:

@@ -370,7 +370,7 @@ def test_a_machine_that_permits_no_namespaces_says_what_to_do(stack: Stack) -> N
     assert "refuses the lab its namespaces (Operation not permitted)" in ended.said
     assert "`docker run --privileged`" in ended.said
     assert "Traceback" not in ended.said
-    assert not [name for name in barred.resources if name.startswith("e3:")]
+    assert not [name for name in barred.resources if name.startswith("e3:")], barred.resources
     assert barred.pulumi("destroy", "--yes", "--skip-preview").exit == 0
 
 
