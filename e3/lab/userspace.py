@@ -55,7 +55,7 @@ def enter_namespaces() -> bool:
             linux.unshare(apart)
         linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     except OSError as error:
-        raise refusal(error.strerror, user) from error
+        raise refusal(str(error.strerror), user) from error
     return user != 0
 
 
