@@ -23,13 +23,14 @@ BASE = (
     "util-linux",
 )
 BENCH = ("iperf3",)
-TESTS = ("faketime", "pssh", "rsync")
-"""What shifts a clock, and tools that people have and for which stacks have outputs."""
+TESTS = ("faketime", "nix-bin", "pssh", "rsync")
+"""What shifts a clock and what builds flakes; tools that people have and stacks have outputs for."""
 
 PROGRAM = {
     "iproute2": "ip",
     "iputils-ping": "ping",
     "nftables": "nft",
+    "nix-bin": "nix",
     "openssh-client": "ssh",
     "openssh-server": "sshd",
     "procps": "kill",

@@ -1,0 +1,135 @@
+"""An output of a flake as a resource: built once, and again when what it is made of changed."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pulumi import Output, ResourceOptions
+from pulumi.dynamic import (
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    ResourceProvider,
+    UpdateResult,
+)
+
+from e3 import nix
+from e3.providers import run
+
+DECIDING = ("digest", "flake", "output", "pattern")
+"""The inputs that decide what is built; the others say where and how."""
+
+
+class NixBuildProvider(ResourceProvider):
+    """Builds an output and keeps it from Nix's garbage collection."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Build the output."""
+        return CreateResult(props["output"], _build(props))
+
+    def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
+        """Build the output as it is now; if that fails, the one before stays."""
+        del id, olds
+        return UpdateResult(_build(news))
+
+    def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
+        """Compare what is built; what somebody removed from the store is built again."""
+        del id
+        changed = any(olds.get(key) != news.get(key) for key in DECIDING)
+        moved = olds["folder"] != news["folder"]
+        return DiffResult(
+            changes=changed or moved or not _kept(olds),
+            replaces=["folder"] if moved else [],
+            delete_before_replace=True,
+        )
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Notice that the output is no longer kept."""
+        return ReadResult(id_ if _kept(props) else None, props)
+
+    def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name
+        """Let go of the output, which Nix then may collect."""
+        del id
+        nix.release(Path(props["folder"]))
+
+
+def _build(props: dict[str, Any]) -> dict[str, Any]:
+    flake = nix.Flake(folder=Path(props["flake"]), sources=tuple(props["sources"]))
+    build = nix.Build(
+        flake=flake,
+        output=props["output"],
+        folder=Path(props["folder"]),
+        builder=props["builder"],
+    )
+    built = run(build.run(_say))
+    return {
+        **props,
+        "path": built.path,
+        "nar_hash": built.nar_hash,
+        "closure_bytes": built.closure_bytes,
+        "file": built.file(props["pattern"]) if props["pattern"] else built.path,
+    }
+
+
+def _kept(props: dict[str, Any]) -> bool:
+    link = Path(props["folder"]) / nix.LINK
+    return link.is_symlink() and str(link.readlink()) == props["path"] and link.exists()
+
+
+def _say(text: str) -> None:
+    # the engine shows what a provider writes there (pulumi 3.259, sdk/go/common/resource/plugin)
+    sys.stderr.write(f"nix: {text}\n")
+    sys.stderr.flush()
+
+
+class NixBuild(Resource, module="e3", name="NixBuild"):
+    """An output of a flake, built.
+
+    ``path`` is where it lies in the Nix store, ``file`` the file of it that was asked for,
+    ``nar_hash`` the hash of its contents as Nix computes it, ``closure_bytes`` the size of it with
+    all that it refers to.
+    """
+
+    path: Output[str]
+    file: Output[str]
+    nar_hash: Output[str]
+    closure_bytes: Output[float]
+
+    def __init__(  # noqa: PLR0913 - what a build is made of
+        self,
+        name: str,
+        *,
+        output: str,
+        folder: str,
+        flake: str = ".",
+        sources: Sequence[str] = (),
+        pattern: str = "",
+        builder: str = "",
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Declare the build of ``output``, an attribute path, of the flake in folder ``flake``.
+
+        ``folder`` is where its root and log are kept; ``sources``, ``pattern`` and ``builder``
+        are explained at `e3.nix`. Raises `ConfigurationError` if there is no such flake.
+        """
+        digest = nix.Flake(folder=Path(flake), sources=tuple(sources)).digest()
+        super().__init__(
+            NixBuildProvider(),
+            name,
+            {
+                "flake": flake,
+                "output": output,
+                "sources": list(sources),
+                "digest": digest,
+                "pattern": pattern,
+                "builder": builder,
+                "folder": folder,
+                "path": None,
+                "file": None,
+                "nar_hash": None,
+                "closure_bytes": None,
+            },
+            opts,
+        )
