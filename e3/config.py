@@ -25,9 +25,15 @@ KEYS = (
     "args",
     "compare",
     "deadline-seconds",
+    "domain",
+    "expires-hours",
     "fleet",
+    "fleet-options",
+    "hosts",
+    "image-rollout",
     "latency-ms",
     "limits",
+    "max-hourly-usd",
     "nats",
     "overlay",
     "overlay-options",
@@ -39,6 +45,9 @@ KEYS = (
     "trigger",
     "unpickle",
 )
+
+FLEET_KEYS = ("domain", "expires-hours", "hosts", "image-rollout", "max-hourly-usd")
+"""Options of a fleet that are keys of their own, as every stack of that fleet is about them."""
 
 HOST_NAME_LENGTH = 15
 """A host's name is also the name of an interface, and Linux allows 15 characters there."""
@@ -92,16 +101,13 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
         )
     return Experiment(
         stack=stack,
-        fleet=Choice(name=values.get("fleet", "lab")),
+        fleet=Choice(name=values.get("fleet", "lab"), options=_fleet_options(values)),
         regions=regions,
         latency_ms=_latency(_object(values, "latency-ms", {}), regions),
         nats=_nats(_object(values, "nats", {}), regions),
         overlay=Choice(
             name=values.get("overlay", "nebula"),
-            options={
-                key.replace("-", "_"): value
-                for key, value in _object(values, "overlay-options", {}).items()
-            },
+            options=_options(_object(values, "overlay-options", {})),
         ),
         program=load(Path(values.get("program", "demos/secret_santa.py")), args=_arguments(values)),
         parties=parties,
@@ -111,6 +117,21 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
         private_args=_private(_object(values, "private-args", {}), regions),
         folder=Path(".e3") / stack,
     )
+
+
+def _options(raw: Mapping[str, object]) -> dict[str, object]:
+    return {key.replace("-", "_"): value for key, value in raw.items()}
+
+
+def _fleet_options(values: Mapping[str, str]) -> dict[str, object]:
+    own: dict[str, object] = {}
+    for key in FLEET_KEYS:
+        if values.get(key, "") not in {"", "false"}:  # what Pulumi.yaml has for "not said"
+            try:
+                own[key] = json.loads(values[key])
+            except ValueError:
+                own[key] = values[key]  # a word
+    return _options({**_object(values, "fleet-options", {}), **own})
 
 
 def _rules(values: Mapping[str, str]) -> Rules:

@@ -34,7 +34,9 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     overlay.assign(experiment.host_names, None)
     fleet.check(experiment)
 
-    made = fleet.hosts(experiment, ResourceOptions())
+    made = fleet.hosts(experiment, overlay.ingress(), ResourceOptions())
+    if not made.hosts:
+        return {"hosts": Output.from_input([])}
     joined = JoinedOverlay(
         experiment.overlay.name,
         choice=experiment.overlay,
@@ -42,6 +44,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         authority=_authority(experiment, overlay.needs.authority),
         opts=ResourceOptions(depends_on=made.proof),
     )
+    made.publish(joined.addresses)
     session = Session(
         "session",
         experiment=experiment,

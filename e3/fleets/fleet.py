@@ -1,12 +1,13 @@
 """The contract of a fleet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pulumi import Output, Resource, ResourceOptions
 
 from e3.experiment import Experiment
+from e3.interfaces import Ingress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +17,14 @@ class Made:
     Each is the properties of an `e3.interfaces.Host` (`e3.access.host_to_properties`);
     ``ssh_blocks`` are the hosts' entries of an OpenSSH client configuration, empty where
     the hosts cannot be reached that way. ``proof`` are resources that must exist before the
-    hosts are used, such as a measurement of their network.
+    hosts are used, such as a measurement of their network. ``publish`` is told the overlay
+    addresses by host name once there are any. Without hosts there is neither overlay nor session.
     """
 
     hosts: Sequence[Output[Mapping[str, Any]]]
     ssh_blocks: Sequence[Output[str]] = ()
     proof: Sequence[Resource] = ()
+    publish: Callable[[Output[dict[str, str]]], None] = lambda _: None
 
 
 class Fleet(Protocol):
@@ -30,5 +33,10 @@ class Fleet(Protocol):
     def check(self, experiment: Experiment) -> None:
         """Raise an `E3Error` if the hosts cannot be made here; before anything is made."""
 
-    def hosts(self, experiment: Experiment, opts: ResourceOptions) -> Made:
-        """Declare the resources that make the hosts, below the given parent."""
+    def hosts(
+        self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions
+    ) -> Made:
+        """Declare the resources that make the hosts, below the given parent.
+
+        ``ingress`` is what a firewall in front of each host has to let in from the others.
+        """

@@ -11,6 +11,7 @@ from pulumi import Output, ResourceOptions
 from e3.access import NamespaceAccess, host_from_properties
 from e3.experiment import Experiment
 from e3.fleets.fleet import Made
+from e3.interfaces import Ingress
 from e3.lab import ssh, userspace
 from e3.lab.links import default_rtt_ms
 from e3.providers.lab import Lab
@@ -28,8 +29,11 @@ class LabFleet:
         del experiment
         userspace.check()
 
-    def hosts(self, experiment: Experiment, opts: ResourceOptions) -> Made:
-        """Declare the lab, its regions and its hosts."""
+    def hosts(
+        self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions
+    ) -> Made:
+        """Declare the lab, its regions and its hosts; a firewall there is one of e3:nats."""
+        del ingress
         folder = experiment.folder / "lab"
         lab = Lab("lab", folder=str(folder), opts=opts)
         hosts = []
