@@ -24,7 +24,7 @@ BASE = (
 )
 BENCH = ("iperf3",)
 TESTS = ("faketime", "nix-bin", "pssh", "rsync")
-"""What shifts a clock and what builds flakes; tools that people have and stacks have outputs for."""
+"""What shifts a clock, what builds flakes, and tools that stacks have outputs for."""
 
 PROGRAM = {
     "iproute2": "ip",
