@@ -71,10 +71,9 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What is kept between deployments.
+    """What is kept between deployments: ``authority`` is who signed, as a certificate.
 
-    ``authority`` is the certificate of whoever signed the members', ``blocklist`` maps
-    fingerprints to their expiry, ``lighthouses`` are names of hosts.
+    ``blocklist`` maps fingerprints to their expiry, ``lighthouses`` are names of hosts.
     """
 
     authority: str = ""
@@ -153,9 +152,7 @@ class Nebula:
         keys = dict(zip((h.name for h in hosts), await together(map(_keys, hosts)), strict=True))
         memory = await self.certify(given, keys, authority, known)
         memory = replace(memory, lighthouses=self.choose_lighthouses(hosts, known.lighthouses))
-        await together(
-            self._serve(host, hosts, memory, keys[host.name], authority) for host in hosts
-        )
+        await together(self._serve(h, hosts, memory, keys[h.name], authority) for h in hosts)
         return Network(
             addresses=given,
             memory=asdict(memory),
@@ -168,9 +165,8 @@ class Nebula:
         """Ask each Nebula for its host map: a current remote is direct, a relay to us relayed."""
         names = {address: name for name, address in network.addresses.items()}
         maps = await together(map(_host_map, hosts))
-        found: dict[tuple[str, str], PathClass | Relayed] = {
-            (a.name, b.name): "none" for a in hosts for b in hosts if a != b
-        }
+        found: dict[tuple[str, str], PathClass | Relayed]
+        found = {(a.name, b.name): "none" for a in hosts for b in hosts if a != b}
         for host, entries in zip(hosts, maps, strict=True):
             for entry in entries:
                 name = names.get(entry["vpnAddrs"][0])
@@ -188,9 +184,8 @@ class Nebula:
 
         async def one(host: Host) -> None:
             await host.access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
-            await host.access.run(
-                ["rm", "-rf", CONFIGURATION, SECRETS], timeout_seconds=TIMEOUT_SECONDS
-            )
+            remove = ["rm", "-rf", CONFIGURATION, SECRETS]
+            await host.access.run(remove, timeout_seconds=TIMEOUT_SECONDS)
 
         await together(map(one, hosts))
 
@@ -339,14 +334,15 @@ class Nebula:
                 "read_buffer": 10_485_760,
                 "write_buffer": 10_485_760,
             },
-            # A relayed pair is promoted to a direct path with its next packet. Who was called
-            # over a relay knows no address of its peer until it asks a lighthouse: at once,
-            # then once a minute. Else a symmetric NAT that a public host calls stays relayed.
+            # A relayed pair is promoted to a direct path with its next packet. Who was called by
+            # relay knows no address until it asks a lighthouse: at once, then once a minute.
             "counters": {
                 "try_promote": 1,
                 "requery_every_packets": 1,
                 "requery_wait_duration": "60s",
             },
+            # What is gone is given up after 6 s, not 20: a session waits no longer than that.
+            "timers": {"connection_alive_interval": 2, "pending_deletion_interval": 3},
             "punchy": {"punch": True, "respond": True, "delay": "1s", "respond_delay": "5s"},
             "relay": {"am_relay": serving, "use_relays": True, "relays": [] if serving else others},
             "tun": {

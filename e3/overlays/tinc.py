@@ -30,6 +30,7 @@ DEVICE = "e3-tinc"
 CONFIGURATION = "/run/e3/tinc"
 SECRETS = "/var/lib/e3/tinc"
 TIMEOUT_SECONDS = 30.0
+KEY_SECONDS = 8
 REACHABLE = 0x10
 """The bit of a node's status in tinc's dump (its node.h)."""
 
@@ -100,7 +101,7 @@ class Tinc:
     range: str = "10.79.0.0/16"
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 655
     mtu: Annotated[int, msgspec.Meta(ge=576, le=1500)] = 1400
-    keepalive: Annotated[int, msgspec.Meta(ge=6, le=3600)] = 25
+    keepalive: Annotated[int, msgspec.Meta(ge=6, le=3600)] = 10
 
     def __post_init__(self) -> None:
         """Reject a range that is none."""
@@ -220,6 +221,9 @@ class Tinc:
             "TunnelServer": "no" if _gossips(host, hosts, given) else "yes",
             "Broadcast": "no",
             "PingInterval": str(self.keepalive),
+            # One that was restarted does not know the keys that hidden hosts have of it, whom
+            # nobody tells that it was away. New ones come over TCP, and no packet waits for them.
+            "KeyExpire": str(KEY_SECONDS),
             "MaxTimeout": "1",  # the pause between attempts to connect would grow by 5 s each time
         }
         dialled = [peer for peer in hosts if dials(host, peer, given)]
