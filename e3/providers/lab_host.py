@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,13 @@ class HostProvider(ResourceProvider):
         return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice that the host has died."""
-        return ReadResult(id_ if _alive(props) else None, props)
+        """Notice that the host has died, or has another address."""
+        if not _alive(props):
+            return ReadResult(None, props)
+        there = {host.name: host for host in client.Lab(Path(props["folder"])).hosts()}
+        known = host_from_properties(props["made"])
+        made = replace(known, underlay=there[known.name].underlay)
+        return ReadResult(id_, {**props, "made": host_to_properties(made)})
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name
         """Remove the host, if it still lives."""
