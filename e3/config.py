@@ -46,8 +46,14 @@ KEYS = (
     "unpickle",
 )
 
-FLEET_KEYS = ("domain", "expires-hours", "hosts", "image-rollout", "max-hourly-usd")
-"""Options of a fleet that are keys of their own, as every stack of that fleet is about them."""
+FLEET_KEYS = {
+    "domain": "domain",
+    "expires-hours": "expires-hours",
+    "hosts": "hosts-wanted",
+    "image-rollout": "image-rollout",
+    "max-hourly-usd": "max-hourly-usd",
+}
+"""Keys of their own that are options of a fleet, by key."""
 
 HOST_NAME_LENGTH = 15
 """A host's name is also the name of an interface, and Linux allows 15 characters there."""
@@ -125,12 +131,12 @@ def _options(raw: Mapping[str, object]) -> dict[str, object]:
 
 def _fleet_options(values: Mapping[str, str]) -> dict[str, object]:
     own: dict[str, object] = {}
-    for key in FLEET_KEYS:
+    for key, option in FLEET_KEYS.items():
         if values.get(key, "") not in {"", "false"}:  # what Pulumi.yaml has for "not said"
             try:
-                own[key] = json.loads(values[key])
+                own[option] = json.loads(values[key])
             except ValueError:
-                own[key] = values[key]  # a word
+                own[option] = values[key]  # a word
     return _options({**_object(values, "fleet-options", {}), **own})
 
 

@@ -20,10 +20,10 @@ class Wish:
     limit_hourly_usd: float
 
 
-def check(api: Api, wish: Wish, held: str = "") -> float:
+def check(api: Api, wish: Wish, held: Collection[str] = ()) -> float:
     """Return the hourly price in US dollars; raise an `E3Error` for what cannot be had.
 
-    ``held`` is the label of the stack, whose droplets are there already, "" for a new one.
+    ``held`` are labels of the stack, whose droplets do not count: they are there already.
     """
     _check_regions(api, wish)
     hourly = _price(api, wish)
@@ -86,10 +86,10 @@ def _check_slug(api: Api, wish: Wish) -> None:
             )
 
 
-def _check_quota(api: Api, wish: Wish, held: str) -> None:
+def _check_quota(api: Api, wish: Wish, held: Collection[str]) -> None:
     limit = int(((api.get("account") or {}).get("account") or {}).get("droplet_limit", 0))
     droplets = api.all("droplets", "droplets")
-    others = [row for row in droplets if not held or held not in row["tags"]]
+    others = [row for row in droplets if not set(held) & set(row["tags"])]
     wanted = sum(wish.regions.values())
     if limit and len(others) + wanted > limit:
         raise CloudError(

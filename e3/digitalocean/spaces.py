@@ -13,14 +13,19 @@ from e3.errors import CloudError
 KEY, SECRET, ENDPOINT = "SPACES_ACCESS_KEY_ID", "SPACES_SECRET_ACCESS_KEY", "SPACES_ENDPOINT_URL"
 SIGNING_REGION = "us-east-1"  # "the region is ignored, yet has to be valid" for AWS's SDKs
 
+REGIONS = (
+    "ams3", "atl1", "blr1", "fra1", "lon1", "nyc3", "ric1", "sfo2", "sfo3", "sgp1", "syd1", "tor1"
+)  # fmt: skip
+"""https://docs.digitalocean.com/platform/regional-availability/"""
+
 SENTENCES: Mapping[str, str] = {
     "InvalidAccessKeyId": f"{KEY} is not a key of Spaces; make one at "
     "https://cloud.digitalocean.com/spaces/access_keys",
     "SignatureDoesNotMatch": f"{SECRET} does not belong to {KEY}",
     "RequestTimeTooSkewed": "this machine's clock is off by more than 15 minutes, which makes "
     "every signature invalid; set it, such as with `sudo timedatectl set-ntp true`",
-    "BucketAlreadyExists": "the bucket's name is taken by somebody else; `pulumi up` again after "
-    "`pulumi destroy` makes another name",
+    "BucketAlreadyExists": "the bucket's name was taken by somebody else meanwhile; `pulumi "
+    "destroy`, then `pulumi up` makes another",
 }
 
 
@@ -32,6 +37,35 @@ def check_keys() -> None:
                 f"{name} is not set; an image is uploaded to Spaces, which has keys of its own: "
                 "make one at https://cloud.digitalocean.com/spaces/access_keys"
             )
+
+
+def check(region: str) -> None:
+    """Raise `CloudError` if Spaces refuses the key or this machine's clock; makes nothing."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to load
+
+    s3 = client(region)
+    with explained(f"Spaces in {region}"):
+        try:
+            s3.list_buckets()
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "AccessDenied":  # a key for some buckets alone
+                raise
+
+
+def is_free(region: str, name: str) -> bool:
+    """Return whether a bucket of that name can be made: names are shared by all accounts."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to load
+
+    s3 = client(region)
+    with explained(f"bucket {name}"):
+        try:
+            s3.head_bucket(Bucket=name)
+        except ClientError as error:
+            if is_missing(error):
+                return True
+            if error.response["Error"]["Code"] not in {"403", "AccessDenied"}:
+                raise
+        return False
 
 
 def client(region: str) -> Any:  # noqa: ANN401 - boto3 has no types

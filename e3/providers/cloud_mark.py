@@ -31,8 +31,7 @@ class MarkProvider(ResourceProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make a label that was never used, and its lease."""
-        digits = secrets.token_hex(names.DIGITS // 2)
-        label = names.label(props["project"], props["stack"], digits)
+        label = _new_label(props)
         _note(label, props)
         lease = _lease(label, props)
         account = api.account()
@@ -87,6 +86,14 @@ def sweep(account: api.Api, entry: record.Entry) -> list[str]:
             sys.stderr.write(f"removed what the state did not know: {what}\n")
     sys.stderr.flush()
     return found
+
+
+def _new_label(props: dict[str, Any]) -> str:
+    while True:
+        digits = secrets.token_hex(names.DIGITS // 2)
+        label = names.label(props["project"], props["stack"], digits)
+        if not props["spaces"] or spaces.is_free(props["spaces"], label):
+            return label
 
 
 def _lease(label: str, props: dict[str, Any]) -> Lease:

@@ -154,8 +154,7 @@ class Account:
         with self.lock:
             todo = [(self.machines[i], self._rules(d)) for i, d in self._running()]
         for machine, rules in todo:
-            if machine.alive():
-                filter_packets(machine, rules)
+            filter_packets(machine, rules)
 
     def lose(self, name: str) -> None:
         """Have a droplet's SSH stop answering."""

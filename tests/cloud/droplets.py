@@ -97,15 +97,18 @@ def filter_packets(handle: HostHandle, rules: Sequence[Mapping[str, Any]] | None
             "table inet cloud { chain input {\n"
             "type filter hook input priority -10; policy accept;\n"
             'iifname != "eth0" accept\nct state established,related accept\n'
-            f"{admitted}\ndrop\n}} }}"
+            f"{admitted}\ndrop\n}}\n}}"
         )
-    subprocess.run(
+    done = subprocess.run(
         ["nsenter", "-t", str(handle.identity.pid), "-n", "--", "nft", "-f", "-"],
         input="\n".join(lines),
         text=True,
-        check=True,
+        capture_output=True,
+        check=False,
         timeout=START_SECONDS,
     )
+    if done.returncode and handle.alive():  # else it was deleted meanwhile
+        raise RuntimeError(done.stderr)
 
 
 def _admit(rule: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import boto3
@@ -345,4 +346,4 @@ KINDS: Mapping[str, Kind] = {
 
 
 if __name__ == "__main__":
-    serve(Plugin(KINDS))
+    serve(Plugin(KINDS, version=metadata.version("pulumi-digitalocean")))

@@ -1,0 +1,113 @@
+"""The droplets of a stack, each with the SSH key that it is known by before it exists."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+import pulumi_digitalocean as do
+from pulumi import ComponentResource, CustomTimeouts, Output, ResourceOptions
+
+from e3.digitalocean import names
+from e3.experiment import Experiment
+from e3.providers.cloud_contact import Contact
+from e3.providers.cloud_mark import Mark
+from e3.providers.key_pair import KeyPair
+
+if TYPE_CHECKING:
+    from e3.fleets.digitalocean.fleet import DigitalOcean
+
+CREATE_TIMEOUT, DELETE_TIMEOUT = "10m", "5m"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """Who may log in: the account's keys by fingerprint, and the path of the one that E3 uses."""
+
+    fingerprints: Sequence[Output[str] | str]
+    path: str
+
+
+class Droplets(ComponentResource):
+    """Droplets that answer; ``accesses`` has the properties of an `SshAccess` of each."""
+
+    accesses: Sequence[Output[Mapping[str, Any]]]
+
+    def __init__(  # noqa: PLR0913 - what droplets are made of
+        self,
+        name: str,
+        *,
+        fleet: "DigitalOcean",
+        experiment: Experiment,
+        mark: Mark,
+        image: Output[str] | str,
+        login: Login,
+        opts: ResourceOptions,
+    ) -> None:
+        """Declare a droplet for each host of the experiment."""
+        super().__init__("e3:digitalocean:Droplets", name, None, opts)
+        rows = []
+        for host in experiment.host_names:
+            key = KeyPair(f"host-key-{host}", opts=ResourceOptions(parent=self))
+            droplet = do.Droplet(
+                host,
+                name=_name(mark, host),
+                region=host.rpartition("-")[0],
+                size=fleet.size,
+                image=image,
+                ipv6=True,
+                ssh_keys=[*login.fingerprints],
+                tags=mark.tags,
+                user_data=Output.all(key.private, key.public).apply(lambda pair: user_data(*pair)),
+                opts=_options(self, rollout=fleet.image_rollout),
+            )
+            rows.append(
+                {
+                    "host": host,
+                    "address": droplet.ipv4_address,
+                    "user": "root",
+                    "key": login.path,
+                    "host_key": key.public,
+                }
+            )
+        contact = Contact(
+            "first-contact",
+            accesses=rows,
+            seconds=fleet.answer_seconds,
+            opts=ResourceOptions(parent=self),
+        )
+        self.accesses = [contact.met.apply(itemgetter(i)) for i, _ in enumerate(rows)]
+        self.register_outputs({})
+
+
+def user_data(private: str, public: str) -> str:
+    """Return a cloud-config (JSON is YAML) that gives a host its SSH key.
+
+    https://cloudinit.readthedocs.io/en/latest/reference/modules.html: ``ssh_keys``, and
+    ``disable_ec2_metadata``, without which any program on the host could read the key from the
+    metadata service (169.254.169.254) for as long as the host exists.
+    """
+    config = {
+        "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": private, "ed25519_public": public},
+        "ssh_pwauth": False,
+        "disable_root": False,
+        "disable_ec2_metadata": True,
+    }
+    return f"#cloud-config\n{json.dumps(config)}\n"
+
+
+def _name(mark: Mark, host: str) -> Output[str]:
+    project = pulumi.get_project()
+    return mark.label.apply(lambda label: names.droplet(project, host, label))
+
+
+def _options(parent: pulumi.Resource, *, rollout: bool) -> ResourceOptions:
+    return ResourceOptions(
+        parent=parent,
+        # tags come and go with the lease, which the mark renews
+        ignore_changes=["tags", *([] if rollout else ["image"])],
+        custom_timeouts=CustomTimeouts(create=CREATE_TIMEOUT, delete=DELETE_TIMEOUT),
+    )

@@ -1,0 +1,80 @@
+"""The resources of a stack at DigitalOcean."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_digitalocean as do
+from pulumi import Output, ResourceOptions
+
+from e3.digitalocean import keys
+from e3.experiment import Experiment
+from e3.fleets.digitalocean.droplets import Droplets, Login
+from e3.fleets.digitalocean.image import Image
+from e3.fleets.digitalocean.protection import firewall
+from e3.fleets.fleet import Made
+from e3.interfaces import Ingress
+from e3.providers.cloud_mark import Mark
+from e3.providers.key_pair import KeyPair
+
+if TYPE_CHECKING:
+    from e3.fleets.digitalocean.fleet import DigitalOcean
+
+
+def declare(
+    fleet: "DigitalOcean",
+    experiment: Experiment,
+    ingress: Sequence[Ingress],
+    opts: ResourceOptions,
+) -> Made:
+    """Declare all that the stack has there, each below its mark."""
+    mark = Mark(
+        "cloud",
+        project=pulumi.get_project(),
+        stack=experiment.stack,
+        hours=fleet.expires_hours,
+        folder=str(experiment.folder),
+        spaces=fleet.bucket_region(experiment),
+        domain=fleet.domain,
+        opts=opts,
+    )
+    below = ResourceOptions(parent=mark)
+    image: Output[str] | str = fleet.image
+    if fleet.image_file is not None:
+        image = Image(
+            "image",
+            file=fleet.image_file,
+            mark=mark,
+            regions=list(experiment.regions),
+            bucket_region=fleet.bucket_region(experiment),
+            protect=fleet.protect_image,
+            opts=below,
+        ).id
+    if fleet.hosts_wanted == "none":
+        return Made(hosts=())
+    login = _login(fleet, experiment, mark, below)
+    wall = firewall(mark, ingress, admit=fleet.admit, opts=below)
+    droplets = Droplets(
+        "droplets",
+        fleet=fleet,
+        experiment=experiment,
+        mark=mark,
+        image=image,
+        login=login,
+        opts=ResourceOptions(parent=mark, depends_on=[wall]),
+    )
+    return Made(hosts=droplets.accesses)
+
+
+def _login(
+    fleet: "DigitalOcean", experiment: Experiment, mark: Mark, opts: ResourceOptions
+) -> Login:
+    if fleet.key:
+        given = Path(fleet.key).expanduser()
+        own = keys.fingerprint(keys.public_half(given))
+        return Login(fingerprints=[own, *fleet.account_keys], path=str(given))
+    path = str(experiment.folder / "ssh" / "id_ed25519")
+    pair = KeyPair("key", path=path, opts=opts)
+    known = do.SshKey("key", name=mark.label, public_key=pair.public, opts=opts)
+    return Login(fingerprints=[known.fingerprint, *fleet.account_keys], path=path)
