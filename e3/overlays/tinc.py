@@ -31,6 +31,10 @@ CONFIGURATION = "/run/e3/tinc"
 SECRETS = "/var/lib/e3/tinc"
 TIMEOUT_SECONDS = 30.0
 KEY_SECONDS = 8
+
+HEADER_BYTES = 14
+"""Of Ethernet, which tinc counts as a part of a packet."""
+
 REACHABLE = 0x10
 """The bit of a node's status in tinc's dump (its node.h)."""
 
@@ -83,7 +87,7 @@ until met "$@" || [ $rounds -ge 50 ]; do rounds=$((rounds + 1)); sleep 0.05; don
 
 NODE = re.compile(
     r"(?P<name>\w+) at .* status (?P<status>[0-9a-f]+) nexthop (?P<nexthop>\S+) via (?P<via>\S+)"
-    r" pmtu \d+ \(min (?P<mtu>\d+)"
+    r" pmtu (?P<mtu>\d+) \(min (?P<passed>\d+)"
 )
 
 
@@ -147,7 +151,7 @@ class Tinc:
         names = {_node(host): host.name for host in hosts}
         found: dict[tuple[str, str], PathClass | Relayed] = {}
         for host, dump in zip(hosts, dumps, strict=True):
-            ways = read_ways(dump, _node(host))
+            ways = read_ways(dump, _node(host), self.mtu + HEADER_BYTES)
             for node, name in names.items():
                 first = ways.get(node)
                 way: PathClass | Relayed = "direct" if first == node else "none"
@@ -250,17 +254,21 @@ LOG = f"{CONFIGURATION}/log"
 OPTIONS = ("-D", "-c", CONFIGURATION, f"--pidfile={CONFIGURATION}/pid", f"--logfile={LOG}")
 
 
-def read_ways(dump: str, own: str) -> dict[str, str]:
+def read_ways(dump: str, own: str, largest: int) -> dict[str, str]:
     """Return the node that gets the packets for each that a dump of ``own`` calls reachable; pure.
 
-    It is ``via`` over UDP once its path MTU is known, else ``nexthop`` over TCP; a ``via`` that
-    is the node itself means ``nexthop`` as well.
+    It is ``via``, over UDP, for packets up to the size that has passed there, and ``nexthop`` for
+    larger ones (net_packet.c, send_udppacket). So while tinc still looks for that size, it is
+    ``via`` only if the ``largest`` of the tunnel pass; a ``via`` that is the node itself means
+    ``nexthop`` as well.
     """
-    return {
-        node["name"]: node["nexthop"] if node["via"] == own or not int(node["mtu"]) else node["via"]
-        for node in NODE.finditer(dump)
-        if int(node["status"], 16) & REACHABLE
-    }
+    ways = {}
+    for node in NODE.finditer(dump):
+        all_pass = int(node["passed"]) >= min(int(node["mtu"]), largest)
+        if int(node["status"], 16) & REACHABLE:
+            over_udp = all_pass and node["via"] != own
+            ways[node["name"]] = node["via"] if over_udp else node["nexthop"]
+    return ways
 
 
 def _node(host: Host) -> str:

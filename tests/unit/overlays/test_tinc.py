@@ -51,6 +51,8 @@ def line(name: str, *, status: str = "001a", nexthop: str, via: str, mtu: int) -
         pytest.param(line("b", nexthop="b", via="b", mtu=0), "b", id="tcp"),
         pytest.param(line("b", nexthop="c", via="b", mtu=1451), "b", id="hole-punched"),
         pytest.param(line("b", nexthop="c", via="b", mtu=0), "c", id="tcp-by-a-third"),
+        pytest.param(line("b", nexthop="c", via="b", mtu=700), "c", id="only-small-ones-pass"),
+        pytest.param(line("b", nexthop="c", via="b", mtu=1414), "b", id="the-tunnels-own-pass"),
         pytest.param(line("b", nexthop="c", via="c", mtu=1451), "c", id="udp-by-a-third"),
         pytest.param(line("b", nexthop="b", via="a", mtu=0), "b", id="via-itself"),
         pytest.param(
@@ -61,7 +63,7 @@ def line(name: str, *, status: str = "001a", nexthop: str, via: str, mtu: int) -
     ],
 )
 def test_who_gets_the_packets_for_a_node(dump: str, expected: str | None) -> None:
-    assert read_ways(dump, "a") == ({"b": expected} if expected else {})
+    assert read_ways(dump, "a", 1414) == ({"b": expected} if expected else {})
 
 
 @pytest.mark.parametrize(
