@@ -122,6 +122,9 @@ async def connect(way: Way) -> asyncssh.SSHClientConnection:
             "give one without a passphrase, or have an agent hold it and give none"
         ) from error
     except (asyncssh.Error, OSError, ValueError) as error:
+        if getattr(error, "filename", None):  # a key or a configuration of this machine's
+            reason = f"{error.filename}: {error.strerror}"  # type: ignore[union-attr]
+            raise HostError(f"host {way.host}: cannot read {reason}; correct its path") from error
         raise HostError(
             f"host {way.host} cannot be reached at {_where(way)}: {_reason(error)}"
         ) from error
