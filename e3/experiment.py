@@ -58,8 +58,8 @@ class Program:
 class Limits:
     """What a session may take: of its hosts, and of time.
 
-    A party takes ``memory_mb``, all its processes together; each file that it makes, and what lies in
-    its /tmp, has ``files_mb``; it has ``processes`` at once and prints ``output_mb``. The host
+    A party takes ``memory_mb``, all its processes together; each file that it makes, and what lies
+    in its /tmp, has ``files_mb``; it has ``processes`` at once and prints ``output_mb``. The host
     is to take the program and start it within ``ship_seconds``; all parties are to be connected
     ``connect_seconds`` after the first is ready for it.
     """

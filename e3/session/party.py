@@ -86,6 +86,8 @@ class Party:
         self._accused: int | None = None
         self._about: tuple[int, ...] = ()
         self._removed = False
+        self._missed = False
+        """Its runner has said nothing for too long."""
         self._stopping = False
 
     @property
@@ -161,7 +163,7 @@ class Party:
             how: How = "refused" if isinstance(error.__cause__, OSError) else "gone"
             self._finish(how, detail=str(error))
         except TimeoutError:
-            self._finish("gone", detail=f"its host is silent while {self._phase}")
+            self._miss()
         except OSError as error:
             self._finish("gone", detail=str(error))
         finally:
@@ -206,13 +208,17 @@ class Party:
             with contextlib.suppress(OSError):
                 process.stdin.close()
             with contextlib.suppress(TimeoutError, HostError):
-                async with asyncio.timeout(LEAVE_SECONDS):
+                async with asyncio.timeout(0 if self._missed else LEAVE_SECONDS):
                     await process.wait()
 
     async def _follow(self, process: Process) -> None:
         while self.end is None:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                line = await process.stdout.readline()
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    line = await process.stdout.readline()
+            except TimeoutError:
+                self._miss()  # now: until it is gone takes seconds, and all others are to stop
+                return
             if not line:
                 await self._explain(process)
                 return
@@ -222,6 +228,10 @@ class Party:
                 self._log.write(line.decode(errors="replace"))
             else:
                 self._note(message)
+
+    def _miss(self) -> None:
+        self._missed = True
+        self._finish("gone", detail=f"its host is silent while {self._phase}")
 
     async def _explain(self, process: Process) -> None:
         """Find out why the runner ended without a word."""

@@ -1,4 +1,8 @@
-"""The table of faults: case, verdict, seconds, at the end of a run that had any."""
+"""The table of faults, at the end of a run that had any.
+
+Case, verdict, seconds from the fault to the verdict, and how long it took to stop all parties
+once the first had failed.
+"""
 
 import pytest
 
@@ -12,7 +16,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if rows:
         terminalreporter.section("faults")
+        terminalreporter.write_line(f"{'case':<52} {'verdict':<13} after    all stopped after")
     for name, facts, outcome in sorted(rows):
         mark = "" if outcome == "passed" else f"  {outcome}"
-        line = f"{name:<50} {facts['verdict']:<13} {float(str(facts['seconds'])):5.1f} s{mark}"
+        seconds, stop = (float(str(facts[key])) for key in ("seconds", "stop_seconds"))
+        stopped = "" if facts["verdict"] == "completed" else f"{stop:12.2f} s"
+        line = f"{name:<52} {facts['verdict']:<13} {seconds:5.1f} s {stopped}{mark}"
         terminalreporter.write_line(line)

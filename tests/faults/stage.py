@@ -22,6 +22,12 @@ DEMOS = Path(__file__).parents[2] / "demos"
 PROMISE_SECONDS = 30.0
 """Every failure is a verdict by then, from the moment at which it can be seen."""
 
+STOP_SECONDS = 2.0
+"""From the first failure until nothing of any party runs any more, on any host."""
+
+HUNG_SECONDS = 5.0
+"""The same where a runner itself hangs, and its party is ended from outside its host."""
+
 Moment = Callable[[Sequence[Progress], str], bool]
 """Whether it is time, from the parties' progress and what their logs say."""
 
@@ -74,8 +80,11 @@ class Stage:
     """Folders of sessions that are not ours, and stay."""
     seconds: float = 0.0
     """From the moment at which the fault was there to be seen to the end of the session."""
+    stop_seconds: float = 0.0
+    """From the first party's failure, or being stopped, until nothing was left of any party."""
+    shown_seconds: float = 0.0
+    """When the fault was there to be seen, by the monotonic clock."""
     _private: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    _shown_seconds: float = 0.0
 
     def write(self, text: str) -> Path:
         path = self.folder / "program.py"
@@ -126,18 +135,19 @@ class Stage:
         """Run the program to its verdict; ``when`` it is time, ``then`` happens."""
         path = self.write(program) if isinstance(program, str) else program
         result = asyncio.run(self._run(self.plan(path, *args), when, then))
-        self.seconds = time.monotonic() - self._shown_seconds
+        self.seconds = time.monotonic() - self.shown_seconds
         left = [line for line in self.leftovers() if line not in self.known]
         assert left == [], left
         return result
 
-    def cancel(self, program: Path, *, word: str) -> None:
+    def cancel(self, program: Path, *args: str, word: str) -> None:
         """Run the program and end the session once all print ``word``; raises `CancelledError`."""
 
         async def interrupted() -> None:
             watcher = Watcher()
-            session = asyncio.create_task(self._conduct(self.plan(program), watcher))
+            session = asyncio.create_task(self._conduct(self.plan(program, *args), watcher))
             await self._await_moment(session, watcher, all_print(word))
+            self.shown_seconds = time.monotonic()
             session.cancel()
             await session
 
@@ -148,12 +158,15 @@ class Stage:
     ) -> SessionResult:
         watcher = Watcher()
         session = asyncio.create_task(self._conduct(made, watcher))
-        self._shown_seconds = time.monotonic()
-        if when is not None and then is not None:
+        self.shown_seconds = time.monotonic()
+        if when is not None:
             await self._await_moment(session, watcher, when)
-            self._shown_seconds = time.monotonic()
-            await asyncio.to_thread(then)
-        return await session
+            self.shown_seconds = time.monotonic()
+            if then is not None:
+                await asyncio.to_thread(then)
+        result = await session
+        self.stop_seconds = result.wall_seconds - watcher.first_failure_seconds()
+        return result
 
     async def _conduct(self, made: Plan, watcher: "Watcher") -> SessionResult:
         return await conduct(
@@ -208,10 +221,25 @@ class Watcher:
         del session
         self.look, self._evidence = look, evidence
 
+    def first_failure_seconds(self) -> float:
+        """Return when a party failed first, or was stopped, or the last one's end if all went well.
+
+        Seconds since the session began.
+        """
+        by_state: dict[str, list[float]] = {}
+        for party in self.look():
+            by_state.setdefault(party.state, []).append(party.seconds)
+        return min(by_state.get("failed") or by_state.get("stopped") or [max(by_state["done"])])
+
     def logs(self) -> str:
         """Return what all parties' logs say."""
         files = sorted(self._evidence.glob("*.log")) if self._evidence else ()
         return "\n".join(file.read_text(errors="replace") for file in files)
+
+
+def any_is(phase: str) -> Moment:
+    """Return the moment at which a party does that."""
+    return lambda parties, _: any(party.phase == phase for party in parties)
 
 
 def all_print(word: str, times: int = 3) -> Moment:

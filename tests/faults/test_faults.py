@@ -14,10 +14,14 @@ import pytest
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
 from e3.session.results import SessionResult
-from tests.faults.cases import CASES
-from tests.faults.stage import PROMISE_SECONDS, Stage
+from tests.faults import cases, cases_identity
+from tests.faults.case import CASES
+from tests.faults.stage import HUNG_SECONDS, PROMISE_SECONDS, STOP_SECONDS, Stage
 from tests.labs import running
 from tests.overlays import Mesh
+
+TABLES = (cases, cases_identity)
+"""They add their cases to `CASES`."""
 
 OVERLAYS = {"plain": Plain, "nebula": Nebula}
 AT_ONCE = 6
@@ -31,6 +35,7 @@ class Trial:
 
     result: SessionResult
     seconds: float
+    stop_seconds: float
 
 
 Trials = Mapping[tuple[str, str], "Future[Trial]"]
@@ -71,7 +76,7 @@ def try_one(mesh: Mesh, names: list[str], place: Path, overlay: str, name: str) 
         mesh.prove()
         stage = Stage(place, mesh.lab, list(mesh.hosts), addresses, overlay)
         result = CASES[name].act(stage)
-        return Trial(result=result, seconds=stage.seconds)
+        return Trial(result=result, seconds=stage.seconds, stop_seconds=stage.stop_seconds)
     finally:
         mesh.lab.remove_hosts(names)
 
@@ -86,6 +91,7 @@ def test_a_fault(
     trial = trials[overlay, name].result(timeout=240)
     record_property("verdict", str(trial.result.verdict))
     record_property("seconds", trial.seconds)
+    record_property("stop_seconds", trial.stop_seconds)
     case, result = CASES[name], trial.result
     assert result.verdict is case.verdict, result.reason
     rest = result.reason
@@ -95,4 +101,5 @@ def test_a_fault(
     if case.concerned:
         assert result.concerned == case.concerned, result.reason
     assert trial.seconds < PROMISE_SECONDS
+    assert trial.stop_seconds < (HUNG_SECONDS if case.hangs else STOP_SECONDS)
     assert bool(result.advice) is (result.verdict != "completed")

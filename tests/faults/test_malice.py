@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.faults.cases import MALICE
+from tests.faults.cases_identity import MALICE
 
 SECONDS = 30.0
 
