@@ -8,8 +8,10 @@ from pulumi import Output, ResourceOptions
 
 from e3 import outputs, reach
 from e3.access import host_from_properties
+from e3.credentials import CREDENTIALS
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
+from e3.interfaces import Overlay
 from e3.overlays import OVERLAYS
 from e3.providers.authority import NebulaAuthority
 from e3.providers.overlay import JoinedOverlay
@@ -42,6 +44,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         choice=experiment.overlay,
         hosts=made.hosts,
         authority=_authority(experiment, overlay.needs.authority),
+        secrets=_secrets(experiment, overlay, made.hosts),
         opts=ResourceOptions(depends_on=made.proof),
     )
     made.publish(joined.addresses)
@@ -77,6 +80,14 @@ def _authority(experiment: Experiment, encoding: str | None) -> Mapping[str, Out
         return None
     authority = AUTHORITIES[encoding]("authority", title=f"E3 {experiment.stack}")
     return {"certificate": authority.certificate, "key": authority.key}
+
+
+def _secrets(
+    experiment: Experiment, overlay: Overlay, hosts: Sequence[Output[Mapping[str, Any]]]
+) -> Mapping[str, Output[str]]:
+    """Return options of the overlay that no configuration holds."""
+    kind = overlay.needs.credential
+    return CREDENTIALS[kind](experiment, overlay, hosts) if kind else {}
 
 
 def _tls(experiment: Experiment) -> Mapping[str, Output[str]] | None:

@@ -232,8 +232,9 @@ class Needs:
     ``open_to_all`` says that it keeps nobody out: who reaches the underlay reaches the
     parties. ``sources`` says what an address of it proves about who speaks.
     ``tools`` are programs built by scripts/setup, ``packages`` come from the
-    distribution, ``authority`` is the certificate encoding to be signed, if any. ``account``
-    says what only the user can bring, such as an account with somebody. ``control_server``
+    distribution, ``authority`` is the certificate encoding to be signed, ``credential`` what the
+    stack makes at a service so that its hosts are let in, if any. ``account`` says what only the
+    user can bring, such as an account with somebody. ``control_server``
     says that one server serves all: when its host leaves, the others join anew. It may give the
     addresses, too, in the order in which identities come to it: a host made anew gets another.
 
@@ -248,6 +249,7 @@ class Needs:
     tools: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     authority: Literal["nebula"] | None = None
+    credential: Literal["tailnet"] | None = None
     udp: bool = False
     public_host: bool = False
     punches: bool = False

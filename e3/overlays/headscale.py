@@ -95,13 +95,13 @@ class Headscale:
         """
         del authority
         server = choose_server(hosts, previous)
-        certificate = await self._serve_relay(server)
+        certificate = await self.serve_relay(server)
         digest = _fingerprint(certificate)
         if previous and previous.memory.get("certificate") != digest:
             # Another server, or the same one built anew: to it, all the identities are unknown.
             await asyncio.gather(*map(tailscale.remove_client, hosts))
         await asyncio.gather(
-            self._serve_control(server, certificate),
+            self.serve_control(server, certificate),
             *(tailscale.run_client(h, port=self.port, certificate=certificate) for h in hosts),
         )
         nodes, *said = await asyncio.gather(_nodes(server), *map(tailscale.status, hosts))
@@ -149,7 +149,7 @@ class Headscale:
 
         await asyncio.gather(*map(one, hosts))
 
-    async def _serve_relay(self, server: Host) -> str:
+    async def serve_relay(self, server: Host) -> str:
         """Have the relay running; return the certificate that it made for its address."""
         place = f"{SECRETS}/relay/{_file_name(server)}"
         service = Service(
@@ -164,7 +164,7 @@ class Headscale:
                 f"-certdir={SECRETS}/relay",
                 f"-hostname={server.underlay}",
                 f"-c={SECRETS}/relay/derper.json",
-                f"-verify-client-url={self._url(server)}/verify",
+                f"-verify-client-url={self.url(server)}/verify",
                 "-verify-client-url-fail-open=false",
             ),
             environment={"SSL_CERT_FILE": f"{place}.crt"},
@@ -174,7 +174,8 @@ class Headscale:
         files = await server.access.get([f"{place}.crt"], timeout_seconds=TIMEOUT_SECONDS)
         return files[f"{place}.crt"].decode()
 
-    async def _serve_control(self, server: Host, certificate: str) -> None:
+    async def serve_control(self, server: Host, certificate: str) -> None:
+        """Have the control server running, which tells its clients of the relay."""
         contents = {
             "config.json": json.dumps(self.render(server), indent=1),
             "policy.json": json.dumps(render_policy(), indent=1),
@@ -201,9 +202,10 @@ class Headscale:
             *("preauthkeys", "create", "--user", user),
             *("--expiration", f"{self.key_minutes}m"),
         )
-        await tailscale.log_in(host, control_url=self._url(server), auth_key=made["key"])
+        await tailscale.log_in(host, control_url=self.url(server), auth_key=made["key"])
 
-    def _url(self, server: Host) -> str:
+    def url(self, server: Host) -> str:
+        """Return where clients find the control server."""
         # https, as the client asks for the key of the server's Noise handshake in the clear:
         # over http, whoever sits in between could answer with one of his own.
         return f"https://{_bracketed(server)}:{self.control_port}"
@@ -212,7 +214,7 @@ class Headscale:
         """Return the configuration of Headscale on ``server``; pure."""
         place = f"{SECRETS}/relay/{_file_name(server)}"
         return {
-            "server_url": self._url(server),
+            "server_url": self.url(server),
             "listen_addr": f"[::]:{self.control_port}",
             # Neither is used; names that cannot be resolved would keep Headscale from starting.
             "metrics_listen_addr": "127.0.0.1:0",

@@ -7,11 +7,13 @@ e3/overlays/headscale.py brings one of its own.
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from e3 import tailnet
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import (
     Authority,
@@ -30,11 +32,13 @@ CONFIGURATION = "/run/e3/tailscale"
 SECRETS = "/var/lib/e3/tailscale"
 SOCKET = f"{CONFIGURATION}/tailscaled.sock"
 TRUSTED = f"{CONFIGURATION}/control.crt"
-AUTH_KEY = f"{CONFIGURATION}/auth-key"
+AUTH_KEY = "/run/keys/tailnet"
 TIMEOUT_SECONDS = 30.0
 LOGIN_SECONDS = 30
 LOGOUT_SECONDS = 10.0
+LONGEST_KEY_MINUTES = 90 * 24 * 60  # of a Tailscale auth key
 REMOVE = '[ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup; rm -rf "$1" "$2"'
+FORGET = 'rm -f "$1"; rmdir "${1%/*}" 2>/dev/null || true'
 PINGS = 3
 PINGS_AT_ONCE = 8
 
@@ -46,6 +50,9 @@ class Tailscale:
     The control server decides who belongs: it hands out public keys and access rules, and
     learns who talks to whom; so do its relays (DERP), which carry what they cannot read. The
     tailnet's own access rules apply; they must let the hosts reach each other.
+
+    Hosts log in with the key of ``auth_key_file``. Without one the stack makes its own, for
+    ``key_minutes`` and ``tag``, hands it over as ``auth_key``, and removes devices by their ids.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -53,13 +60,19 @@ class Tailscale:
         punches=True,
         tun=True,
         sources="proven",
-        account="a tailnet, and an auth key of it",
+        account="a tailnet, and an auth key of it or credentials of its API",
         control_server=True,
+        credential="tailnet",
     )
 
     control_url: str = ""
-    auth_key_file: str = ".e3/tailnet-key"
+    control_certificate: str = ""
+    auth_key_file: str = ""
+    tag: str = "tag:e3"
+    key_minutes: int = 60
+    policy: Literal["leave", "own"] = "leave"
     port: int = 41_641
+    auth_key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         """Reject values that the hosts would refuse."""
@@ -69,11 +82,30 @@ class Tailscale:
                 f"e3:overlay-options: control-url is {self.control_url!r}; write an https:// "
                 "address, or leave it out for Tailscale's own server"
             )
+        if not re.fullmatch(r"tag:[a-zA-Z][a-zA-Z0-9-]*", self.tag):
+            raise ConfigurationError(
+                f"e3:overlay-options: tag is {self.tag!r}; write tag: and then letters, digits and "
+                "hyphens, as in tag:e3"
+            )
+        if not 1 <= self.key_minutes <= LONGEST_KEY_MINUTES:
+            raise ConfigurationError(
+                f"e3:overlay-options: key-minutes is {self.key_minutes}; write a number from 1 to "
+                f"{LONGEST_KEY_MINUTES}, which are 90 days"
+            )
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
-        """Return nothing, as the control server gives the addresses; say so if there is no key."""
+        """Return nothing: the control server gives the addresses. Say so if hosts get no key."""
         del names, previous
-        self._auth_key()
+        self._certificate()
+        if self.auth_key:
+            raise ConfigurationError(
+                "e3:overlay-options: auth-key would be readable in the configuration; write the "
+                "key into a file, and its name into auth-key-file"
+            )
+        if self.auth_key_file:
+            self._auth_key()
+        else:
+            tailnet.account()
         return {}
 
     def ingress(self) -> Sequence[Ingress]:
@@ -85,19 +117,20 @@ class Tailscale:
     ) -> Network:
         """Have each host run Tailscale and log in where it is not logged in yet."""
         del authority, previous
-        key = self._auth_key()
+        certificate = self._certificate()
 
-        async def one(host: Host) -> str:
-            await run_client(host, port=self.port)
+        async def one(host: Host) -> tuple[str, str]:
+            await run_client(host, port=self.port, certificate=certificate)
             if not logged_in(await status(host)):
-                await log_in(host, control_url=self.control_url, auth_key=key)
-            return address(await status(host))
+                await self._admit(host)
+            said = await status(host)
+            return address(said), str(said["Self"]["ID"])
 
-        given = dict(
-            zip((h.name for h in hosts), await asyncio.gather(*map(one, hosts)), strict=True)
-        )
+        found = await asyncio.gather(*map(one, hosts))
+        given = {host.name: each[0] for host, each in zip(hosts, found, strict=True)}
         await introduced(hosts, given)
-        return Network(addresses=given)
+        devices = {host.name: each[1] for host, each in zip(hosts, found, strict=True)}
+        return Network(addresses=given, memory={"devices": devices})
 
     async def paths(
         self, hosts: Sequence[Host], network: Network
@@ -106,22 +139,60 @@ class Tailscale:
         return await paths(hosts, network)
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
-        """Log out, which removes the device of an ephemeral key, then remove client and keys."""
-        del network
+        """Log out, then remove client and keys, and the device at the control server by its id.
+
+        The id is what counts: a host that is gone has not logged out, and the one that takes its
+        name would be called ``NAME-1``.
+        """
+        known = network.memory.get("devices")
+        devices = known if isinstance(known, dict) and not self.auth_key_file else {}
 
         async def one(host: Host) -> None:
-            # What cannot reach the control server any more leaves without it.
             try:
-                await _tailscale(host, "logout", timeout_seconds=LOGOUT_SECONDS)
-            except TimeoutError:
-                pass
+                await self._log_out(host)
             finally:
-                await remove_client(host)
+                if host.name in devices:
+                    await asyncio.to_thread(tailnet.account().remove_device, devices[host.name])
 
         await asyncio.gather(*map(one, hosts))
 
+    async def _admit(self, host: Host) -> None:
+        try:
+            await log_in(host, control_url=self.control_url, auth_key=self._auth_key())
+        except OverlayError as error:
+            if self.auth_key_file:
+                raise
+            raise OverlayError(
+                f"{error}; if the key has expired, `pulumi refresh` and `pulumi up` make another"
+            ) from error
+
+    async def _log_out(self, host: Host) -> None:
+        # What cannot reach the control server any more leaves without it.
+        try:
+            await _tailscale(host, "logout", timeout_seconds=LOGOUT_SECONDS)
+        except TimeoutError:
+            pass
+        finally:
+            await remove_client(host)
+
+    def _certificate(self) -> str:
+        """Return the certificate of a control server that no public authority vouches for."""
+        if not self.control_certificate:
+            return ""
+        try:
+            return Path(self.control_certificate).expanduser().read_text()
+        except OSError as error:
+            raise ConfigurationError(
+                f"e3:overlay-options: control-certificate is {self.control_certificate!r}: "
+                f"{error.strerror}; write the path of a PEM file on this machine"
+            ) from error
+
     def _auth_key(self) -> str:
-        """Return the key; only its place stands in configuration and state."""
+        """Return the key; of one in a file only the place stands in configuration and state."""
+        if not self.auth_key_file:
+            if not self.auth_key:
+                raise OverlayError("a host is to log in to the tailnet, but there is no key for it")
+            return self.auth_key
         try:
             key = Path(self.auth_key_file).expanduser().read_text().strip()
         except OSError as error:
@@ -222,7 +293,7 @@ async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
             timeout_seconds=LOGIN_SECONDS + TIMEOUT_SECONDS,
         )
     finally:
-        await host.access.run(["rm", "-f", AUTH_KEY], timeout_seconds=TIMEOUT_SECONDS)
+        await host.access.run(["sh", "-c", FORGET, "sh", AUTH_KEY], timeout_seconds=TIMEOUT_SECONDS)
     if done.exit:
         reason = (done.stderr + done.stdout).decode(errors="replace").strip()
         raise OverlayError(

@@ -102,7 +102,7 @@ async def _leave(overlay: Overlay, hosts: Sequence[Host], network: Network) -> N
 
 
 def _public(props: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs that may stand in the outputs: the authority without its key."""
+    """Return the inputs that may stand in the outputs: the authority without its key, no secret."""
     authority = props.get("authority")
     return {
         "kind": props["kind"],
@@ -113,7 +113,8 @@ def _public(props: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _overlay(props: Mapping[str, Any]) -> Overlay:
-    return build(OVERLAYS, Choice(name=props["kind"], options=props["options"]), key="overlay")
+    options = {**props["options"], **(props.get("secrets") or {})}
+    return build(OVERLAYS, Choice(name=props["kind"], options=options), key="overlay")
 
 
 def _hosts(props: Mapping[str, Any]) -> list[Host]:
@@ -142,16 +143,20 @@ class JoinedOverlay(Resource, module="e3", name="Overlay"):
     memory: Output[dict[str, Any]]
     paths: Output[list[dict[str, Any]]]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a resource is made of
         self,
         name: str,
         *,
         choice: Choice,
         hosts: Sequence[Input[Mapping[str, Any]]],
         authority: Mapping[str, Input[str]] | None,
+        secrets: Mapping[str, Input[str]] | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare the overlay over ``hosts``, each the properties of a host."""
+        """Declare the overlay over ``hosts``, each the properties of a host.
+
+        ``secrets`` are options that stay out of the outputs, and by which no host joins anew.
+        """
         super().__init__(
             OverlayProvider(),
             name,
@@ -160,6 +165,7 @@ class JoinedOverlay(Resource, module="e3", name="Overlay"):
                 "options": choice.options,
                 "hosts": hosts,
                 "authority": authority,
+                "secrets": secrets,
                 "addresses": None,
                 "memory": None,
                 "renewAfter": None,

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import grpc
 from google.protobuf import any_pb2, empty_pb2, json_format, struct_pb2
@@ -65,6 +65,14 @@ class Kind(Protocol):
         """Have it gone, also if it already is."""
 
 
+@runtime_checkable
+class Ageing(Protocol):
+    """A kind of which some outputs alone, as `Kind.read` found them, call for another one."""
+
+    def stale(self, outputs: Properties) -> set[str]:
+        """Return the names of such outputs."""
+
+
 @dataclass
 class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     """Answers the engine for the kinds by type (``pkg:module/name:Name``), functions by token.
@@ -114,6 +122,8 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             kind = self._kind(request.urn)
         olds, news = _plain(request.old_inputs), _plain(request.news)
         changed = {key for key in {*olds, *news} if olds.get(key) != news.get(key)}
+        if isinstance(kind, Ageing):
+            changed |= kind.stale(_plain(request.olds))
         some, none = provider_pb2.DiffResponse.DIFF_SOME, provider_pb2.DiffResponse.DIFF_NONE
         return provider_pb2.DiffResponse(
             changes=some if changed else none,

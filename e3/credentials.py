@@ -1,0 +1,101 @@
+"""What a stack makes at a service so that its hosts are let in, by `Needs.credential`."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pulumi import ComponentResource, Output, ResourceOptions
+
+from e3.experiment import Experiment
+from e3.interfaces import PARTY_PORT, PROBE_PORT, Overlay
+from e3.overlays.tailscale import Tailscale
+
+LAST_PARTY_PORT = PARTY_PORT + 9999
+DESCRIPTION_LENGTH = 50  # of a key, in characters; letters, digits, hyphens and spaces
+
+
+class TailnetKey(ComponentResource):
+    """A key with which the hosts of one stack, and no others, become devices of a tailnet.
+
+    It is ephemeral (a device that is gone is forgotten), pre-authorised, tagged and valid for as
+    long as joining takes. Another one is made when a host is to join, and only then: its
+    description has a digest of the hosts. One that expired meanwhile is made anew after
+    `pulumi refresh`. ``key`` is a secret.
+    """
+
+    key: Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        stack: str,
+        overlay: Tailscale,
+        hosts: Sequence[Output[Mapping[str, Any]]],
+    ) -> None:
+        """Declare the key and, where the stack owns the tailnet's policy, that."""
+        # half a second of each deployment, if it stood above
+        from pulumi_tailscale import Acl, TailnetKey  # noqa: PLC0415
+
+        super().__init__("e3:tailnet:Key", name)
+        policy = []
+        if overlay.policy == "own":
+            # refused by the service unless the policy is the one that a new tailnet has
+            acl = Acl(
+                f"{name}-policy",
+                acl=json.dumps(render_policy(overlay.tag), indent=2),
+                reset_acl_on_destroy=True,
+                opts=ResourceOptions(parent=self),
+            )
+            policy.append(acl)
+        made = TailnetKey(
+            name,
+            description=Output.all(*hosts).apply(lambda known: describe(stack, known)),
+            ephemeral=True,
+            preauthorized=True,
+            reusable=True,
+            recreate_if_invalid="always",
+            expiry=overlay.key_minutes * 60,
+            tags=[overlay.tag],
+            opts=ResourceOptions(parent=self, depends_on=policy),
+        )
+        self.key = Output.secret(made.key)
+        self.register_outputs({})
+
+
+def describe(stack: str, hosts: Sequence[Mapping[str, Any]]) -> str:
+    """Return a key's description: other hosts have another one."""
+    reached = sorted(json.dumps(host["access"], sort_keys=True) for host in hosts)
+    digest = hashlib.sha256("\n".join(reached).encode()).hexdigest()[:8]
+    label = re.sub("[^A-Za-z0-9]+", "-", stack)[: DESCRIPTION_LENGTH - len(f"e3  {digest}")]
+    return f"e3 {label} {digest}"
+
+
+def render_policy(tag: str) -> dict[str, object]:
+    """Return a tailnet's policy: hosts of the tag reach each other, at the ports of sessions.
+
+    https://tailscale.com/kb/1337/policy-syntax
+    """
+    ports = f"{PROBE_PORT},{PARTY_PORT}-{LAST_PARTY_PORT}"
+    return {
+        "tagOwners": {tag: ["autogroup:admin"]},
+        "acls": [{"action": "accept", "proto": "tcp", "src": [tag], "dst": [f"{tag}:{ports}"]}],
+    }
+
+
+def tailnet(
+    experiment: Experiment, overlay: Overlay, hosts: Sequence[Output[Mapping[str, Any]]]
+) -> Mapping[str, Output[str]]:
+    """Return the option ``auth_key`` of an overlay that has not been given a key in a file."""
+    if not isinstance(overlay, Tailscale) or overlay.auth_key_file:
+        return {}
+    key = TailnetKey("tailnet", stack=experiment.stack, overlay=overlay, hosts=hosts)
+    return {"auth_key": key.key}
+
+
+Credential = Callable[
+    [Experiment, Overlay, Sequence[Output[Mapping[str, Any]]]], Mapping[str, Output[str]]
+]
+CREDENTIALS: Mapping[str, Credential] = {"tailnet": tailnet}
