@@ -55,7 +55,9 @@ async def prove(
     `OverlayError` with the pairs that exchanged nothing within the limit, or that never can.
     """
     kind = type(overlay).__name__.lower()
-    reason = reach.shortfall(kind, overlay.needs, {host.name: host.reachability for host in hosts})
+    reason = reach.shortfall(
+        kind, reach.needs_of(overlay), {host.name: host.reachability for host in hosts}
+    )
     if reason is not None:
         raise OverlayError(f"{reason}; make more hosts public, or choose another overlay")
     found = await survey(overlay, hosts, network, timeout_seconds=timeout_seconds, since=since)

@@ -32,7 +32,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     """
     fleet = build(FLEETS, experiment.fleet, key="fleet")
     overlay = build(OVERLAYS, experiment.overlay, key="overlay")
-    reach.check(experiment.overlay.name, OVERLAYS, experiment.reachability)
+    reach.check(experiment.overlay.name, overlay, OVERLAYS, experiment.reachability)
     overlay.assign(experiment.host_names, None)
     fleet.check(experiment)
 

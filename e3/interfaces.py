@@ -242,8 +242,8 @@ class Needs:
     at least must be public. ``punches`` says that a path may begin as a relayed one, and is direct
     within seconds where the NATs between let it. ``crosses_nats`` is false for one that reaches
     hosts where they are: one behind a NAT then dials, and nobody dials it. ``port_443_suffices``
-    says that a host whose firewall passes TCP to port 443 alone can join. What follows is in
-    e3/reach.py.
+    says that a host whose firewall passes TCP to port 443 alone can join, if that is one of the
+    ports at which it listens. What follows is in e3/reach.py.
     """
 
     tools: tuple[str, ...] = ()

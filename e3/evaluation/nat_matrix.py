@@ -142,7 +142,8 @@ def measure(
 def _joins(name: str, overlay: Overlay, kind: Reachability) -> bool:
     """Return whether an overlay says that it can join such a host to public ones."""
     with_servers: dict[str, Reachability] = dict.fromkeys(SERVERS, "public")
-    return reach.shortfall(name, overlay.needs, {**with_servers, "host": kind}) is None
+    needs = reach.needs_of(overlay)
+    return reach.shortfall(name, needs, {**with_servers, "host": kind}) is None
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""Headscale: Tailscale's clients with control server and relay on a host of our own."""
+"""Headscale: Tailscale's clients with control server and relay on a host of our own.
+
+Both are one program at one port, 443 unless told otherwise: so who can use that port alone can
+join, and is relayed.
+"""
 
 import asyncio
 import hashlib
@@ -21,49 +25,58 @@ from e3.interfaces import (
     Ingress,
     Needs,
     Network,
-    PathClass,
+    Paths,
     Service,
 )
 from e3.overlays import tailscale
 from e3.overlays.tailscale import TIMEOUT_SECONDS
 
 SERVICE = "headscale"
-RELAY = "derper"
 CONFIGURATION = "/run/e3/headscale"
 SECRETS = "/var/lib/e3/headscale"
 SOCKET = f"{CONFIGURATION}/headscale.sock"
 USER = "e3"
 REGION = 900  # Tailscale leaves 900 to 999 to relays of one's own
 
+MAKE_CERTIFICATE = """
+set -eu; umask 077; mkdir -p "$1"; cd "$1"
+[ -s "$2.crt" ] || {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \\
+    -subj "/CN=$2" -addext "subjectAltName=IP:$2" -keyout "$2.key" -out new 2>&1
+  mv new "$2.crt"
+}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Headscale:
     """WireGuard tunnels that our own control server arranges, with our own relay beside it.
 
-    Both run on the first public host; whoever controls that host decides who belongs. The relay
-    carries what it cannot read, and serves nobody whom the control server does not know. No
-    program talks to any server outside of the fleet. Configuration as documented in
+    Both are Headscale on the first public host; whoever controls that host decides who belongs. The
+    relay (DERP) carries what it cannot read, and serves nobody whom the control server does not
+    know. No program talks to any server outside of the fleet. Configuration as documented in
     github.com/juanfont/headscale, config-example.yaml.
     """
 
     needs: ClassVar[Needs] = Needs(
         tools=("headscale", "tailscale"),
+        packages=("openssl",),
         public_host=True,
         punches=True,
         tun=True,
         sources="proven",
         control_server=True,
+        port_443_suffices=True,
     )
 
-    control_port: int = 8443
-    relay_port: int = 443
+    control_port: int = 443
     stun_port: int = 3478
     port: int = 41_641
     key_minutes: int = 5
 
     def __post_init__(self) -> None:
         """Reject values that the hosts would refuse."""
-        tailscale.check_ports({"control-port": self.control_port, "relay-port": self.relay_port})
+        tailscale.check_ports({"control-port": self.control_port})
         tailscale.check_ports({"stun-port": self.stun_port, "port": self.port})
         if not 1 <= self.key_minutes <= 60:  # noqa: PLR2004 - an hour
             raise ConfigurationError(
@@ -80,7 +93,6 @@ class Headscale:
         """Return the ports of control server and relay, and that of the clients."""
         return (
             Ingress(protocol="tcp", first=self.control_port, last=self.control_port),
-            Ingress(protocol="tcp", first=self.relay_port, last=self.relay_port),
             Ingress(protocol="udp", first=self.stun_port, last=self.stun_port),
             Ingress(protocol="udp", first=self.port, last=self.port),
         )
@@ -95,7 +107,7 @@ class Headscale:
         """
         del authority
         server = choose_server(hosts, previous)
-        certificate = await self.serve_relay(server)
+        certificate = await self.certificate(server)
         digest = _fingerprint(certificate)
         if previous and previous.memory.get("certificate") != digest:
             # Another server, or the same one built anew: to it, all the identities are unknown.
@@ -126,9 +138,7 @@ class Headscale:
             await tailscale.introduced(hosts, given)
         return Network(addresses=given, memory={"server": server.name, "certificate": digest})
 
-    async def paths(
-        self, hosts: Sequence[Host], network: Network
-    ) -> Mapping[tuple[str, str], PathClass]:
+    async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Ask each client for the present path to each other host."""
         return await tailscale.paths(hosts, network)
 
@@ -144,38 +154,26 @@ class Headscale:
             access = host.access
             await tailscale.remove_client(host)
             await access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
-            await access.stop(RELAY, timeout_seconds=TIMEOUT_SECONDS)
             await access.run(["rm", "-rf", CONFIGURATION, SECRETS], timeout_seconds=TIMEOUT_SECONDS)
 
         await asyncio.gather(*map(one, hosts))
 
-    async def serve_relay(self, server: Host) -> str:
-        """Have the relay running; return the certificate that it made for its address."""
-        place = f"{SECRETS}/relay/{_file_name(server)}"
-        service = Service(
-            name=RELAY,
-            argv=(
-                f"{server.tools}/derper",
-                f"-a=:{self.relay_port}",
-                "-http-port=-1",
-                f"-stun-port={self.stun_port}",
-                "-home=blank",
-                "-certmode=manual",
-                f"-certdir={SECRETS}/relay",
-                f"-hostname={server.underlay}",
-                f"-c={SECRETS}/relay/derper.json",
-                f"-verify-client-url={self.url(server)}/verify",
-                "-verify-client-url-fail-open=false",
-            ),
-            environment={"SSL_CERT_FILE": f"{place}.crt"},
-            ready=("test", "-s", f"{place}.key"),
+    async def certificate(self, server: Host) -> str:
+        """Return the certificate that the server made for its address."""
+        folder = f"{SECRETS}/relay"
+        done = await server.access.run(
+            ["sh", "-c", MAKE_CERTIFICATE, "sh", folder, server.underlay],
+            timeout_seconds=TIMEOUT_SECONDS,
         )
-        await server.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
-        files = await server.access.get([f"{place}.crt"], timeout_seconds=TIMEOUT_SECONDS)
-        return files[f"{place}.crt"].decode()
+        if done.exit:
+            said = done.stdout.decode(errors="replace").strip()
+            raise OverlayError(f"host {server.name} could not make a certificate: {said}")
+        place = f"{folder}/{server.underlay}.crt"
+        files = await server.access.get([place], timeout_seconds=TIMEOUT_SECONDS)
+        return files[place].decode()
 
     async def serve_control(self, server: Host, certificate: str) -> None:
-        """Have the control server running, which tells its clients of the relay."""
+        """Have control server and relay running."""
         contents = {
             "config.json": json.dumps(self.render(server), indent=1),
             "policy.json": json.dumps(render_policy(), indent=1),
@@ -212,7 +210,7 @@ class Headscale:
 
     def render(self, server: Host) -> dict[str, object]:
         """Return the configuration of Headscale on ``server``; pure."""
-        place = f"{SECRETS}/relay/{_file_name(server)}"
+        place = f"{SECRETS}/relay/{server.underlay}"
         return {
             "server_url": self.url(server),
             "listen_addr": f"[::]:{self.control_port}",
@@ -225,7 +223,14 @@ class Headscale:
             "tls_key_path": f"{place}.key",
             "prefixes": {"v4": "100.64.0.0/10", "allocation": "sequential"},
             "derp": {
-                "server": {"enabled": False},
+                "server": {
+                    "enabled": True,
+                    "automatically_add_embedded_derp_region": False,  # ours names the certificate
+                    "verify_clients": True,
+                    "private_key_path": f"{SECRETS}/relay.key",
+                    "stun_listen_addr": f"[::]:{self.stun_port}",
+                    "region_id": REGION,
+                },
                 "urls": [],
                 "paths": [f"{CONFIGURATION}/relay.yaml"],
                 "auto_update_enabled": False,
@@ -262,14 +267,14 @@ class Headscale:
             "ipv6": server.underlay if ":" in server.underlay else "none",
             "stunport": self.stun_port,
             "stunonly": False,
-            "derpport": self.relay_port,
+            "derpport": self.control_port,
             "canport80": False,
         }
         return {
             "regions": {
                 REGION: {
                     "regionid": REGION,
-                    "regioncode": "e3",
+                    "regioncode": server.name,  # by which clients call it
                     "regionname": f"Relay on {server.name}",
                     "nodes": [node],
                 }
@@ -305,11 +310,6 @@ def _fingerprint(certificate: str) -> str:
 
 def _key(said: Mapping[str, Any]) -> str:
     return str(said["Self"]["PublicKey"])
-
-
-def _file_name(server: Host) -> str:
-    """Return what derper makes of an address in the name of a file."""
-    return server.underlay.replace(":", "")
 
 
 def _bracketed(server: Host) -> str:

@@ -24,6 +24,8 @@ from e3.interfaces import (
     Needs,
     Network,
     PathClass,
+    Paths,
+    Relayed,
     Service,
 )
 
@@ -39,6 +41,8 @@ LOGOUT_SECONDS = 10.0
 LONGEST_KEY_MINUTES = 90 * 24 * 60  # of a Tailscale auth key
 REMOVE = '[ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup; rm -rf "$1" "$2"'
 FORGET = 'rm -f "$1"; rmdir "${1%/*}" 2>/dev/null || true'
+RELAY = re.compile(r" via (?:DERP|peer-relay)\((?P<by>.*?)\) in ")
+NEVER = "0001-"  # the zero of time in Go
 PINGS = 3
 PINGS_AT_ONCE = 8
 
@@ -63,6 +67,7 @@ class Tailscale:
         account="a tailnet, and an auth key of it or credentials of its API",
         control_server=True,
         credential="tailnet",
+        port_443_suffices=True,
     )
 
     control_url: str = ""
@@ -132,9 +137,7 @@ class Tailscale:
         devices = {host.name: each[1] for host, each in zip(hosts, found, strict=True)}
         return Network(addresses=given, memory={"devices": devices})
 
-    async def paths(
-        self, hosts: Sequence[Host], network: Network
-    ) -> Mapping[tuple[str, str], PathClass]:
+    async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Ask each client for the present path to each other host."""
         return await paths(hosts, network)
 
@@ -225,7 +228,11 @@ def check_ports(ports: Mapping[str, int]) -> None:
 async def run_client(host: Host, *, port: int, certificate: str = "") -> None:
     """Have tailscaled running, which trusts ``certificate`` instead of the system's if given."""
     # A folder for its log that is not there would be ignored, for one of the distribution's.
-    environment = {"TS_NO_LOGS_NO_SUPPORT": "true", "TS_LOGS_DIR": CONFIGURATION}
+    environment = {
+        "TS_NO_LOGS_NO_SUPPORT": "true",
+        "TS_LOGS_DIR": CONFIGURATION,
+        "TS_FORCE_NOISE_443": "true",  # else it tries port 80 first, for half a second
+    }
     trusted = File(path=TRUSTED, content=certificate.encode())
     await host.access.put([trusted], timeout_seconds=TIMEOUT_SECONDS)
     if certificate:
@@ -344,35 +351,49 @@ async def remove_client(host: Host) -> None:
     await access.run(["sh", "-c", REMOVE, "sh", *places], timeout_seconds=TIMEOUT_SECONDS)
 
 
-async def paths(hosts: Sequence[Host], network: Network) -> Mapping[tuple[str, str], PathClass]:
+async def paths(hosts: Sequence[Host], network: Network) -> Paths:
     """Return the class of each ordered pair as the clients report it.
 
-    A client forgets within seconds which path it used, so a pair without a current address is
-    pinged: that also ends the moment in which a pair that will be direct is still relayed.
+    A client knows for 45 s by which path it sent; a peer that it has not sent to is pinged.
     """
     at_once = asyncio.Semaphore(PINGS_AT_ONCE)
 
-    async def direct_now(host: Host) -> set[str]:
-        peers = [peer for peer in await _peers(host) if peer["CurAddr"]]
-        return {given for peer in peers for given in peer["TailscaleIPs"] or []}
-
-    async def one(source: Host, target: Host, known: set[str]) -> PathClass:
+    async def one(
+        source: Host, target: Host, known: Mapping[str, PathClass | Relayed]
+    ) -> PathClass | Relayed:
         given = network.addresses[target.name]
         if given in known:
-            return "direct"
+            return known[given]
         async with at_once:
             answer = await _tailscale(source, "ping", f"--c={PINGS}", "--timeout=2s", given)
-        pongs = [line for line in answer.stdout.decode().splitlines() if line.startswith("pong")]
-        if not pongs:
-            return "none"
-        return "relayed" if "via DERP" in pongs[-1] or "via peer-relay" in pongs[-1] else "direct"
+        return read_pongs(answer.stdout.decode())
 
-    known = await asyncio.gather(*map(direct_now, hosts))
+    known = [read_paths(peers) for peers in await asyncio.gather(*map(_peers, hosts))]
     pairs = [
         (a, b, k) for a, k in zip(hosts, known, strict=True) for b in hosts if a.name != b.name
     ]
     classes = await asyncio.gather(*(one(a, b, k) for a, b, k in pairs))
     return {(a.name, b.name): c for (a, b, _), c in zip(pairs, classes, strict=True)}
+
+
+def read_paths(peers: Sequence[Mapping[str, Any]]) -> dict[str, PathClass | Relayed]:
+    """Return the path to each address that a client sends to now, by its own status; pure."""
+    found: dict[str, PathClass | Relayed] = {}
+    for peer in peers:
+        if peer["Active"] and not peer["LastHandshake"].startswith(NEVER):
+            relay = peer.get("PeerRelay") or peer["Relay"]
+            path: PathClass | Relayed = "direct" if peer["CurAddr"] else Relayed(by=relay)
+            found.update(dict.fromkeys(peer["TailscaleIPs"] or [], path))
+    return found
+
+
+def read_pongs(said: str) -> PathClass | Relayed:
+    """Return the path that a ping found, by its last answer; pure."""
+    pongs = [line for line in said.splitlines() if line.startswith("pong")]
+    if not pongs:
+        return "none"
+    relay = RELAY.search(pongs[-1])
+    return Relayed(by=relay["by"]) if relay else "direct"
 
 
 async def _tailscale(

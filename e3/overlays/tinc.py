@@ -100,7 +100,9 @@ class Tinc:
     each other through the hub, the public host that is there longest, and meet there at worst.
     """
 
-    needs: ClassVar[Needs] = Needs(packages=("tinc",), public_host=True, punches=True, tun=True)
+    needs: ClassVar[Needs] = Needs(
+        packages=("tinc",), public_host=True, punches=True, port_443_suffices=True, tun=True
+    )
 
     range: str = "10.79.0.0/16"
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 655

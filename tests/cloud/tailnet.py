@@ -57,7 +57,7 @@ class Tailnet:
 
     async def _serve(self) -> str:
         headscale = Headscale()
-        certificate = await headscale.serve_relay(self.control)
+        certificate = await headscale.certificate(self.control)
         await headscale.serve_control(self.control, certificate)
         return certificate
 

@@ -10,11 +10,13 @@ from e3.errors import OverlayError
 from e3.evaluation import nat_matrix
 from e3.evaluation.diagnosis import diagnose
 from e3.experiment import Reachability
-from e3.interfaces import Host
+from e3.interfaces import Host, Overlay
 from e3.lab.client import Lab
 from e3.overlays import OVERLAYS
+from e3.overlays.headscale import Headscale
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
+from e3.overlays.tinc import Tinc
 from e3.session.verdicts import Verdict
 from tests.labs import running
 from tests.overlays import Mesh, host_of
@@ -81,6 +83,16 @@ def test_throughput_is_measured_from_who_can_dial(lab: Lab) -> None:
     assert rates["a-0"] is None  # nobody can dial b-0
     assert rates["b-0"] is not None
     assert rates["b-0"] > 1.0
+
+
+@pytest.mark.parametrize("overlay", [Headscale(), Tinc(port=443)], ids=["headscale", "tinc"])
+def test_who_has_port_443_alone_is_joined_by_relay(lab: Lab, overlay: Overlay) -> None:
+    hosts = made(lab, a_0="public", a_1="tcp-443-only", b_0="port-restricted")
+    mesh = Mesh(lab, overlay, hosts)
+    mesh.connect(*(host.name for host in hosts))
+    by = {(path.source, path.target): path.by for path in mesh.prove()}
+    assert len(by) == 6
+    assert by["a-1", "b-0"] == by["b-0", "a-1"] == "a-0"
 
 
 @pytest.mark.parametrize("name", ["nebula", "plain"])

@@ -41,7 +41,7 @@ def test_every_pair_of_classes_has_an_expectation_with_a_reason(name: str) -> No
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_unsupported_is_what_the_overlay_declares(name: str) -> None:
-    needs, expected = OVERLAYS[name]().needs, load()
+    needs, expected = reach.needs_of(OVERLAYS[name]()), load()
     for kind in CLASSES:
         refused = reach.shortfall(name, needs, {"a-0": "public", "b-0": kind}) is not None
         assert (expected.of(name, ("public", kind)).path == "unsupported") == refused

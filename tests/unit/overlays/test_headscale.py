@@ -10,10 +10,10 @@ import pytest
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.experiment import Choice
-from e3.interfaces import Network
+from e3.interfaces import Network, PathClass, Relayed
 from e3.overlays import OVERLAYS
 from e3.overlays.headscale import Headscale, choose_server, render_policy
-from e3.overlays.tailscale import Tailscale
+from e3.overlays.tailscale import Tailscale, read_paths, read_pongs
 from e3.registry import build
 from tests.hosts import host
 
@@ -69,15 +69,52 @@ def test_a_fleet_without_a_public_host_is_refused() -> None:
     ("options", "said"),
     [
         ({"port": 0}, "port is 0; write a number from 1 to 65535"),
-        ({"control_port": 443}, "control-port, relay-port must differ; they are 443, 443"),
+        ({"control_port": 70_000}, "control-port is 70000; write a number from 1 to 65535"),
         ({"stun_port": 41_641}, "stun-port, port must differ"),
         ({"key_minutes": 61}, "key-minutes is 61; write a number from 1 to 60"),
-        ({"derp": 1}, "headscale has no option 'derp'; it has: control-port, relay-port"),
+        ({"derp": 1}, "headscale has no option 'derp'; it has: control-port, stun-port"),
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         build(OVERLAYS, Choice(name="headscale", options=options), key="overlay")
+
+
+IDLE = {"Active": False, "LastHandshake": "0001-01-01T00:00:00Z"}
+BUSY = {"Active": True, "LastHandshake": "2026-11-21T12:55:01.5+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param({**BUSY, "CurAddr": "198.18.0.3:41641"}, "direct", id="direct"),
+        pytest.param({**BUSY, "CurAddr": ""}, Relayed(by="ams3-0"), id="relayed"),
+        pytest.param({**BUSY, "CurAddr": "", "PeerRelay": "1.2.3.4:7"}, Relayed(by="1.2.3.4:7")),
+        pytest.param({**BUSY, **IDLE, "Active": True, "CurAddr": ""}, None, id="no-answer-yet"),
+        pytest.param({**IDLE, "CurAddr": ""}, None, id="idle"),
+    ],
+)
+def test_paths_by_a_clients_status(
+    said: dict[str, object], expected: PathClass | Relayed | None
+) -> None:
+    peer = {"TailscaleIPs": ["100.64.0.2"], "Relay": "ams3-0", **said}
+    assert read_paths([peer]) == ({"100.64.0.2": expected} if expected else {})
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("pong from b (100.64.0.2) via 198.18.4.2:41641 in 4ms\n", "direct"),
+        ("pong from b (100.64.0.2) via DERP(ams3-0) in 12ms\n", Relayed(by="ams3-0")),
+        (
+            "pong from b (1.2.3.4) via DERP(x) in 9ms\npong from b (1.2.3.4) via 1:2 in 1ms\n",
+            "direct",
+        ),
+        ("ping timed out\nno reply\n", "none"),
+    ],
+)
+def test_paths_by_pings(said: str, expected: PathClass | Relayed) -> None:
+    assert read_pongs(said) == expected
 
 
 def test_tailscale_without_a_key_is_refused_before_anything_is_made(tmp_path: Path) -> None:
