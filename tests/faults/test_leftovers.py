@@ -1,21 +1,19 @@
-"""After many sessions, one after another and side by side, all is as it was."""
+"""After many sessions, one after another, all is as it was; tests/lab has four stacks at once."""
 
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from e3.overlays.plain import Plain
 from e3.session.verdicts import Verdict
-from tests.faults.cases import HELLO, LOOP
+from tests.faults.cases import HELLO
 from tests.faults.stage import Stage
 from tests.labs import Traces, running
 from tests.overlays import Mesh, files, processes
 
 NAMES = ("ams3-0", "ams3-1", "ams3-2")
 SESSIONS = 20
-LABS = 4
 
 
 def descriptors() -> int:
@@ -45,24 +43,3 @@ def test_twenty_sessions_one_after_another(tmp_path: Path, monkeypatch: pytest.M
         assert list(temporary.iterdir()) == []
         traces = Traces.of(lab, lab.hosts())
     assert traces.left() == []
-
-
-def test_four_labs_at_once(tmp_path: Path) -> None:
-    before = descriptors()
-
-    def one(number: int) -> Traces:
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        with running(folder / "lab", {("ams3", "ams3"): 0.0}, ("ams3",)) as lab:
-            mesh = Mesh(lab, Plain())
-            mesh.add(*NAMES)
-            addresses = mesh.connect(*NAMES).addresses
-            stage = Stage(folder, lab, list(mesh.hosts), addresses, "plain")
-            assert stage.run(LOOP).verdict is Verdict.COMPLETED
-            return Traces.of(lab, lab.hosts())
-
-    with ThreadPoolExecutor(LABS) as pool:
-        traces = list(pool.map(one, range(LABS)))
-    assert [trace.left() for trace in traces] == [[]] * LABS
-    traces.clear()  # they hold the namespaces' names
-    assert descriptors() == before

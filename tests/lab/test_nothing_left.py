@@ -1,4 +1,4 @@
-"""After `pulumi destroy` nothing is left of a stack, on a machine that has nothing else.
+"""After `pulumi destroy` nothing is left of four stacks, on a machine that has nothing else.
 
 That machine is a set of namespaces, so that what others do on this one is not compared.
 """
@@ -36,7 +36,10 @@ exec tini -s -- "$@"
 """
 LIFE = """
 import contextlib, json, os, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from tests.commands import Command
 from tests.stack import project
 
 PLACES = ("/run", "/tmp", "/var/tmp", "/var/lib", "/etc/netns", "/dev/shm", "/mnt/home")
@@ -69,19 +72,35 @@ def files():
         for name in folders + names
     }
 
+def descriptors():
+    return os.listdir("/proc/self/fd")
+
 def machine():
-    kinds = (namespaces, processes, interfaces, mounts, files)
+    kinds = (namespaces, processes, interfaces, mounts, files, descriptors)
     return {kind.__name__: sorted(kind()) for kind in kinds}
+
+def come(stack):
+    if stack.name != "trial":
+        assert stack.pulumi("stack init").exit == 0
+    outputs = stack.brought_up(program="demos/helloworld.py")
+    e3 = Command(folder=stack.folder, environment=stack.environment)
+    run = e3("run", "demos/helloworld.py", "--stack", stack.name, "--json")
+    return outputs["session"]["verdict"], json.loads(run.stdout)["verdict"]
+
+def go(stack):
+    ended = stack.pulumi("destroy --yes --skip-preview")
+    assert ended.exit == 0, ended.said
+    removed = stack.pulumi("stack rm --yes --preserve-config --remove-backups")
+    assert removed.exit == 0, removed.said
 
 before = machine()
 with project(Path("/mnt/project")) as stack:
-    outputs = stack.brought_up(program="demos/helloworld.py")
-    during = machine()
-    ended = stack.pulumi("destroy --yes --skip-preview")
-    assert ended.exit == 0, ended.said
+    stacks = [stack, *(replace(stack, name=f"trial{i}") for i in (2, 3, 4))]
+    with ThreadPoolExecutor(4) as at_once:
+        verdicts = list(at_once.map(come, stacks))
+        during = machine()
+        list(at_once.map(go, stacks))
     during["state"] = ["up"]
-    removed = stack.pulumi("stack rm --yes --preserve-config --remove-backups")
-    assert removed.exit == 0, removed.said
     state = Path("/mnt/project/.e3/state/.pulumi")
     left = [str(path) for path in state.rglob("*trial*") if path.is_file()]
     deadline = time.monotonic() + 20
@@ -92,7 +111,7 @@ with project(Path("/mnt/project")) as stack:
         "during": during,
         "after": {**after, "state": left},
     }))
-    assert outputs["session"]["verdict"] == "completed"
+    assert verdicts == [("completed", "completed")] * 4, verdicts
 """
 ORDINARY = """
 import os, sys
@@ -115,7 +134,7 @@ print("done")
 
 @pytest.fixture(scope="module")
 def life() -> dict[str, dict[str, list[str]]]:
-    """Bring a stack up and down on a machine of its own; return what was there by moment."""
+    """Bring four stacks up at once, and down, on a machine of their own; return what was there."""
     if os.geteuid() != 0:
         pytest.skip("needs root to make a machine of its own")
     reached = {ROOT, Path(sys.base_prefix), Path(sys.prefix).resolve(), (ROOT / ".tools").resolve()}
@@ -141,7 +160,7 @@ def life() -> dict[str, dict[str, list[str]]]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["namespaces", "processes", "interfaces", "mounts", "files", "state"]
+    "kind", ["namespaces", "processes", "interfaces", "mounts", "files", "descriptors", "state"]
 )
 def test_destroy_leaves_nothing(life: dict[str, dict[str, list[str]]], kind: str) -> None:
     assert life["after"][kind] == life["before"][kind]
