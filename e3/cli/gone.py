@@ -1,9 +1,11 @@
 """``e3 verify-gone``: proof that nothing is left of destroyed stacks."""
 
 import argparse
+from pathlib import Path
 
 from e3 import leftovers
 from e3.cli.project import FILES, Verbs
+from e3.digitalocean import api, broom, record
 
 
 def declare(verbs: Verbs) -> None:
@@ -16,7 +18,7 @@ def declare(verbs: Verbs) -> None:
 def verify_gone(arguments: argparse.Namespace) -> int:
     """Say what is left of stacks that were destroyed; exit with 1 if anything is."""
     folders = [FILES / name for name in arguments.stacks] or leftovers.stacks(FILES)
-    left = {folder.name: leftovers.find(folder) for folder in folders}
+    left = {folder.name: [*leftovers.find(folder), *_away(folder)] for folder in folders}
     for stack, found in left.items():
         for line in found:
             print(f"{stack}: {line}")
@@ -25,4 +27,16 @@ def verify_gone(arguments: argparse.Namespace) -> int:
         return 1
     names = ", ".join(left) or "any stack"
     print(f"Nothing is left of {names}: no process, namespace, mount, socket or state entry.")
+    asked = [entry.label for folder in folders for entry in record.entries_of(folder)]
+    if asked:
+        print(f"DigitalOcean has nothing called {', '.join(asked)} either.")
     return 0
+
+
+def _away(folder: Path) -> list[str]:
+    """Return one line for each thing that a stack has at a cloud, as that itself says."""
+    entries = record.entries_of(folder)
+    if not entries:
+        return []
+    account = api.account()
+    return [what for it in entries for what in broom.left(account, it.label, it.spaces_region)]

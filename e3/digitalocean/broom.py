@@ -1,9 +1,9 @@
 """What a stack has at the account, found by its label and not by the state, and its removal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from e3.digitalocean import names
+from e3.digitalocean import names, spaces
 from e3.digitalocean.api import Api
 
 
@@ -16,54 +16,72 @@ class Thing:
 
 
 def find(api: Api, label: str) -> list[Thing]:
-    """Return all that carries a stack's label, in the order in which it can be removed.
+    """Return all that carries a stack's label, but for the bucket, which is Spaces' own.
 
-    Buckets are Spaces' own and not found here; records of domains neither.
+    In the order in which it can be removed; tags are last, as they tell of the rest.
     """
     return [
         *_tagged(api, label),
         *_named(api, label),
-        *(
-            Thing(what=f"tag {tag}", path=f"tags/{tag}")
-            for tag in _tags(api)
-            if tag == label or tag.startswith(f"{label}:")
-        ),
+        *_records(api, names.subdomain(label)),
+        *(Thing(what=f"tag {tag}", path=f"tags/{tag}") for tag in _tags(api, label)),
     ]
 
 
-def find_records(api: Api, domain: str, suffix: str) -> list[Thing]:
-    """Return the records of a domain whose names end with ``.suffix``."""
-    return [
-        Thing(what=f"record {row['name']}.{domain}", path=f"domains/{domain}/records/{row['id']}")
-        for row in api.all(f"domains/{domain}/records", "domain_records")
-        if row["name"].endswith(f".{suffix}")
-    ]
+def sweep(api: Api, label: str, region: str = "") -> list[str]:
+    """Remove all that carries a label, and its bucket; return what there was.
+
+    ``region`` is that of the bucket, if it is known otherwise than from the tags.
+    """
+    things = find(api, label)
+    removed = [thing.what for thing in _rest(things) if api.delete(thing.path)]
+    bucket_region = region or names.spaces_region(label, _tags(api, label))
+    if bucket_region and spaces.remove_bucket(bucket_region, label):
+        removed.append(f"bucket {label}")
+    return removed + [thing.what for thing in _tag_things(things) if api.delete(thing.path)]
 
 
-def remove(
-    api: Api, things: list[Thing], said: Callable[[str], object] = lambda _: None
-) -> list[Thing]:
-    """Remove these things; return those that there still were."""
-    removed = []
-    for thing in things:
-        if api.delete(thing.path):
-            said(thing.what)
-            removed.append(thing)
-    return removed
+def left(api: Api, label: str, region: str = "") -> list[str]:
+    """Return all that carries a label, and its bucket; nothing is removed."""
+    found = [thing.what for thing in find(api, label)]
+    bucket_region = region or names.spaces_region(label, _tags(api, label))
+    if bucket_region and not spaces.is_free(bucket_region, label):
+        found.append(f"bucket {label}")
+    return found
 
 
 def leases(api: Api) -> list[names.Lease]:
     """Return the leases of all stacks at the account; of one label, the latest only."""
     latest: dict[str, names.Lease] = {}
-    for lease in names.leases(_tags(api)):
+    for lease in names.leases(_all_tags(api)):
         known = latest.get(lease.label)
         if known is None or known.until < lease.until:
             latest[lease.label] = lease
     return sorted(latest.values(), key=lambda lease: lease.until)
 
 
-def _tags(api: Api) -> list[str]:
+def _rest(things: list[Thing]) -> list[Thing]:
+    return [thing for thing in things if not thing.path.startswith("tags/")]
+
+
+def _tag_things(things: list[Thing]) -> list[Thing]:
+    return [thing for thing in things if thing.path.startswith("tags/")]
+
+
+def _all_tags(api: Api) -> list[str]:
     return [str(row["name"]) for row in api.all("tags", "tags")]
+
+
+def _tags(api: Api, label: str) -> list[str]:
+    return [tag for tag in _all_tags(api) if tag == label or tag.startswith(f"{label}:")]
+
+
+def _records(api: Api, subdomain: str) -> Iterator[Thing]:
+    for domain in [str(row["name"]) for row in api.all("domains", "domains")]:
+        for row in api.all(f"domains/{domain}/records", "domain_records"):
+            if row["name"].endswith(f".{subdomain}"):
+                path = f"domains/{domain}/records/{row['id']}"
+                yield Thing(what=f"record {row['name']}.{domain}", path=path)
 
 
 def _tagged(api: Api, label: str) -> Iterator[Thing]:

@@ -2,7 +2,8 @@
 
 Everything of a stack carries its *label* as name or tag, so that it is found without the
 state: ``<project>-<stack>-<8 hex digits>``, of which the digits are made once a stack. A
-second tag says until when it may stay: ``<label>:until:<Unix time>``. Tags have letters,
+second tag says until when it may stay: ``<label>:until:<Unix time>``, and a third where its
+bucket is: ``<label>:spaces:<region>``. Tags have letters,
 digits, colons, hyphens and underscores (openapi, tags/models/tags.yml), names of buckets small
 letters, digits and hyphens.
 """
@@ -27,6 +28,17 @@ class Lease:
     def tag(self) -> str:
         """The lease as a tag."""
         return f"{self.label}:until:{self.until}"
+
+
+def spaces_tag(label: str, region: str) -> str:
+    """Return the tag that says in which region's Spaces the stack has its bucket."""
+    return f"{label}:spaces:{region}"
+
+
+def spaces_region(label: str, tags: Iterable[str]) -> str:
+    """Return the region of the bucket, as tags have it, or "" if there is none."""
+    begin = spaces_tag(label, "")
+    return next((tag.removeprefix(begin) for tag in tags if tag.startswith(begin)), "")
 
 
 def label(project: str, stack: str, digits: str) -> str:

@@ -9,11 +9,10 @@ FILE = "digitalocean.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A label, the Spaces region of its bucket, and the domain of its records, if it has them."""
+    """A label, and the Spaces region of its bucket if it has one."""
 
     label: str
     spaces_region: str = ""
-    domain: str = ""
 
 
 def note(folder: Path, entry: Entry) -> None:

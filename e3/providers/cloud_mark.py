@@ -35,8 +35,8 @@ class MarkProvider(ResourceProvider):
         _note(label, props)
         lease = _lease(label, props)
         account = api.account()
-        account.tag(label, [])
-        account.tag(lease.tag, [])
+        for tag in (label, lease.tag, *_spaces_tag(label, props)):
+            account.tag(tag, [])
         return CreateResult(label, {**props, "label": label, "until": lease.until})
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
@@ -48,8 +48,10 @@ class MarkProvider(ResourceProvider):
             for thing in broom.find(account, id)
             if thing.path.startswith(("droplets/", "images/"))
         ]
-        account.tag(id, resources)
-        account.tag(lease.tag, resources)
+        for tag in (id, lease.tag):
+            account.tag(tag, resources)
+        for tag in _spaces_tag(id, news):
+            account.tag(tag, [])
         before = Lease(label=id, until=int(olds["until"]))
         if before != lease:
             account.delete(f"tags/{before.tag}")
@@ -59,7 +61,7 @@ class MarkProvider(ResourceProvider):
         """Renew the lease when its hours have changed, or half of them are over."""
         del id
         left = float(olds["until"]) - time.time()
-        inputs = ("hours", "folder", "spaces", "domain")
+        inputs = ("hours", "folder", "spaces")
         changed = any(olds.get(key) != news.get(key) for key in inputs)
         return DiffResult(changes=changed or left < float(news["hours"]) * HOUR_SECONDS / 2)
 
@@ -70,22 +72,10 @@ class MarkProvider(ResourceProvider):
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name
         """Remove the tags, and before them what still carries the label."""
-        sweep(api.account(), record.Entry(**_entry(id, props)))
-
-
-def sweep(account: api.Api, entry: record.Entry) -> list[str]:
-    """Remove all that carries a label, and tell of what is no tag; return what it was."""
-    things = broom.find(account, entry.label)
-    if entry.domain:
-        things += broom.find_records(account, entry.domain, names.subdomain(entry.label))
-    found = [thing.what for thing in broom.remove(account, things)]
-    if entry.spaces_region and spaces.remove_bucket(entry.spaces_region, entry.label):
-        found.append(f"bucket {entry.label}")
-    for what in found:
-        if not what.startswith("tag "):
-            sys.stderr.write(f"removed what the state did not know: {what}\n")
-    sys.stderr.flush()
-    return found
+        for what in broom.sweep(api.account(), id, props["spaces"]):
+            if not what.startswith("tag "):
+                sys.stderr.write(f"removed {what}, of which the state did not know\n")
+        sys.stderr.flush()
 
 
 def _new_label(props: dict[str, Any]) -> str:
@@ -101,11 +91,12 @@ def _lease(label: str, props: dict[str, Any]) -> Lease:
 
 
 def _note(label: str, props: dict[str, Any]) -> None:
-    record.note(Path(props["folder"]), record.Entry(**_entry(label, props)))
+    entry = record.Entry(label=label, spaces_region=props["spaces"])
+    record.note(Path(props["folder"]), entry)
 
 
-def _entry(label: str, props: dict[str, Any]) -> dict[str, str]:
-    return {"label": label, "spaces_region": props["spaces"], "domain": props["domain"]}
+def _spaces_tag(label: str, props: dict[str, Any]) -> list[str]:
+    return [names.spaces_tag(label, props["spaces"])] if props["spaces"] else []
 
 
 class Mark(Resource, module="e3", name="CloudMark"):
@@ -123,7 +114,6 @@ class Mark(Resource, module="e3", name="CloudMark"):
         hours: float,
         folder: str,
         spaces: str,
-        domain: str,
         opts: ResourceOptions | None = None,
     ) -> None:
         """Declare the mark; ``folder`` has the stack's files, ``spaces`` is the bucket's region."""
@@ -136,7 +126,6 @@ class Mark(Resource, module="e3", name="CloudMark"):
                 "hours": hours,
                 "folder": folder,
                 "spaces": spaces,
-                "domain": domain,
                 "label": None,
                 "until": None,
             },

@@ -218,6 +218,10 @@ def _firewalls(app: Flask, account: Account) -> None:
 
 
 def _domains(app: Flask, account: Account) -> None:
+    @app.get("/v2/domains")
+    def list_domains() -> Row:
+        return _page("domains", [{"name": name} for name in sorted(account.domains)])
+
     @app.get("/v2/domains/<domain>")
     def get_domain(domain: str) -> Row:
         _own(domain)

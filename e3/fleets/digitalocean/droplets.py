@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -12,6 +13,7 @@ from pulumi import ComponentResource, CustomTimeouts, Output, ResourceOptions
 
 from e3.digitalocean import names
 from e3.experiment import Experiment
+from e3.providers.cloud_census import Census
 from e3.providers.cloud_contact import Contact
 from e3.providers.cloud_mark import Mark
 from e3.providers.key_pair import KeyPair
@@ -31,9 +33,13 @@ class Login:
 
 
 class Droplets(ComponentResource):
-    """Droplets that answer; ``accesses`` has the properties of an `SshAccess` of each."""
+    """Droplets that answer; ``accesses`` has the properties of an `SshAccess` of each.
+
+    ``addresses`` has the public address by host name.
+    """
 
     accesses: Sequence[Output[Mapping[str, Any]]]
+    addresses: Mapping[str, Output[str]]
 
     def __init__(  # noqa: PLR0913 - what droplets are made of
         self,
@@ -48,7 +54,7 @@ class Droplets(ComponentResource):
     ) -> None:
         """Declare a droplet for each host of the experiment."""
         super().__init__("e3:digitalocean:Droplets", name, None, opts)
-        rows = []
+        made, rows = [], []
         for host in experiment.host_names:
             key = KeyPair(f"host-key-{host}", opts=ResourceOptions(parent=self))
             droplet = do.Droplet(
@@ -63,6 +69,7 @@ class Droplets(ComponentResource):
                 user_data=Output.all(key.private, key.public).apply(lambda pair: user_data(*pair)),
                 opts=_options(self, rollout=fleet.image_rollout),
             )
+            made.append(droplet)
             rows.append(
                 {
                     "host": host,
@@ -72,12 +79,15 @@ class Droplets(ComponentResource):
                     "host_key": key.public,
                 }
             )
+        own = ResourceOptions(parent=self)
+        Census("census", label=mark.label, droplets=[it.id for it in made], opts=own)
         contact = Contact(
             "first-contact",
             accesses=rows,
             seconds=fleet.answer_seconds,
-            opts=ResourceOptions(parent=self),
+            opts=own,
         )
+        self.addresses = {row["host"]: row["address"] for row in rows}
         self.accesses = [contact.met.apply(itemgetter(i)) for i, _ in enumerate(rows)]
         self.register_outputs({})
 
@@ -97,6 +107,26 @@ def user_data(private: str, public: str) -> str:
         "disable_ec2_metadata": True,
     }
     return f"#cloud-config\n{json.dumps(config)}\n"
+
+
+def ssh_block(access: Mapping[str, Any]) -> str:
+    """Return a droplet's entry of an OpenSSH client configuration (8.5 or newer).
+
+    The command is what ssh(1) asks for the host's key, so that no other file is needed.
+    """
+    name = access["host"]
+    return (
+        f"Host {name}\n"
+        f"  HostName {access['address']}\n"
+        f"  HostKeyAlias {name}\n"
+        f"  User {access['user']}\n"
+        f'  IdentityFile "{Path(access["key"]).absolute()}"\n'
+        "  IdentitiesOnly yes\n"
+        "  UserKnownHostsFile none\n"
+        "  GlobalKnownHostsFile none\n"
+        f"  KnownHostsCommand /bin/echo {name} {access['host_key']}\n"
+        "  StrictHostKeyChecking yes\n"
+    )
 
 
 def _name(mark: Mark, host: str) -> Output[str]:

@@ -1,6 +1,8 @@
 """The resources of a stack at DigitalOcean."""
 
 from collections.abc import Sequence
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,10 @@ from pulumi import Output, ResourceOptions
 
 from e3.digitalocean import keys
 from e3.experiment import Experiment
-from e3.fleets.digitalocean.droplets import Droplets, Login
+from e3.fleets.digitalocean.droplets import Droplets, Login, ssh_block
 from e3.fleets.digitalocean.image import Image
 from e3.fleets.digitalocean.protection import firewall
+from e3.fleets.digitalocean.records import records
 from e3.fleets.fleet import Made
 from e3.interfaces import Ingress
 from e3.providers.cloud_mark import Mark
@@ -36,7 +39,6 @@ def declare(
         hours=fleet.expires_hours,
         folder=str(experiment.folder),
         spaces=fleet.bucket_region(experiment),
-        domain=fleet.domain,
         opts=opts,
     )
     below = ResourceOptions(parent=mark)
@@ -64,7 +66,26 @@ def declare(
         login=login,
         opts=ResourceOptions(parent=mark, depends_on=[wall]),
     )
-    return Made(hosts=droplets.accesses)
+    if fleet.domain:
+        records(fleet.domain, mark, droplets.addresses, below)
+    return Made(
+        hosts=droplets.accesses,
+        ssh_blocks=[access.apply(ssh_block) for access in droplets.accesses],
+        publish=partial(_publish, fleet.domain, mark, experiment.host_names, below),
+    )
+
+
+def _publish(
+    domain: str,
+    mark: Mark,
+    hosts: Sequence[str],
+    opts: ResourceOptions,
+    addresses: Output[dict[str, str]],
+) -> None:
+    if not domain:
+        return
+    overlay = {f"{host}.overlay": addresses.apply(itemgetter(host)) for host in hosts}
+    records(domain, mark, overlay, opts)
 
 
 def _login(

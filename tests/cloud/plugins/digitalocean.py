@@ -102,8 +102,10 @@ class Plain(Same):
         return {**outputs, **inputs}
 
     def delete(self, id_: str, outputs: Properties) -> None:
-        """See `Kind`."""
-        api("DELETE", f"{self._path(outputs)}/{id_}")
+        """See `Kind`; the real one fails for a key that is gone (sshkey/resource_ssh_key.go)."""
+        gone = api("DELETE", f"{self._path(outputs)}/{id_}") is None
+        if gone and self.name == "ssh_key":
+            raise RefusedError(f"Error deleting SSH key: 404 {id_}")
 
     def _path(self, values: Properties) -> str:
         return self.path.format(**values)
@@ -180,8 +182,10 @@ class Droplet(Same):
         return fresh
 
     def delete(self, id_: str, outputs: Properties) -> None:
-        """See `Kind`."""
+        """See `Kind`; the real one waits first until it is unlocked, and fails if it is gone."""
         del outputs
+        if api("GET", f"droplets/{id_}") is None:
+            raise RefusedError(f"Error waiting for droplet to be unlocked for destroy ({id_}): 404")
         api("DELETE", f"droplets/{id_}")
 
 
@@ -281,8 +285,7 @@ class SpacesBucket(Same):
             s3().delete_bucket(Bucket=id_)
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code != "NoSuchBucket":
-                raise RefusedError(f"deleting Spaces bucket {id_}: {code}") from error
+            raise RefusedError(f"deleting Spaces bucket {id_}: {code}") from error
 
     def _rules(self, inputs: Properties) -> None:
         rules = [
