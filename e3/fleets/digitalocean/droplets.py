@@ -87,7 +87,8 @@ class Droplets(ComponentResource):
             seconds=fleet.answer_seconds,
             opts=own,
         )
-        self.addresses = {row["host"]: row["address"] for row in rows}
+        addresses = [droplet.ipv4_address for droplet in made]
+        self.addresses = dict(zip(experiment.host_names, addresses, strict=True))
         self.accesses = [contact.met.apply(itemgetter(i)) for i, _ in enumerate(rows)]
         self.register_outputs({})
 
