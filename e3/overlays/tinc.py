@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Annotated, ClassVar
 
@@ -92,6 +92,13 @@ NODE = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What is kept between deployments: the names of those who hear of third members."""
+
+    gossips: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tinc:
     """A mesh of daemons that know each other's RSA keys, made on the hosts.
 
@@ -138,11 +145,13 @@ class Tinc:
             )
         made = await together(_run(host, MAKE_KEYS, SECRETS) for host in hosts)
         keys = {host.name: key for host, key in zip(hosts, made, strict=True)}
-        told = await together(self._serve(host, hosts, given, keys) for host in hosts)
+        before = msgspec.convert(previous.memory, Memory) if previous else Memory()
+        gossips = gossiping(hosts, given, before.gossips)
+        told = await together(self._serve(host, hosts, given, keys, gossips) for host in hosts)
         # A packet that comes before its connection is lost, and sent again after whole seconds.
         changed = [host for host, news in zip(hosts, told, strict=True) if news]
         await together(_meet(host, hosts) for host in changed)
-        return Network(addresses=given)
+        return Network(addresses=given, memory={"gossips": gossips})
 
     async def paths(
         self, hosts: Sequence[Host], network: Network
@@ -174,10 +183,15 @@ class Tinc:
         await together(map(one, hosts))
 
     async def _serve(
-        self, host: Host, hosts: Sequence[Host], given: Mapping[str, str], keys: Mapping[str, str]
+        self,
+        host: Host,
+        hosts: Sequence[Host],
+        given: Mapping[str, str],
+        keys: Mapping[str, str],
+        gossips: Sequence[str],
     ) -> bool:
         """Have tinc run on ``host``; return whether it was told anything new."""
-        files = self.render(host, hosts, given, keys)
+        files = self.render(host, hosts, given, keys, gossips)
         changed = await host.access.put(
             [
                 File(
@@ -192,8 +206,7 @@ class Tinc:
         await _run(host, FORGET, f"{CONFIGURATION}/hosts", *map(_node, hosts))
         # HUP has it read hosts and whom to connect to again; connections to those that are
         # as they were stay.
-        gossips = _gossips(host, hosts, given)
-        fixed = [files["tinc-up"], self.port, self.keepalive, gossips]
+        fixed = [files["tinc-up"], self.port, self.keepalive, host.name in gossips]
         service = Service(
             name=SERVICE,
             # A process number of before may be another's by now, and tinc would not start.
@@ -212,9 +225,14 @@ class Tinc:
         return bool(changed)
 
     def render(
-        self, host: Host, hosts: Sequence[Host], given: Mapping[str, str], keys: Mapping[str, str]
+        self,
+        host: Host,
+        hosts: Sequence[Host],
+        given: Mapping[str, str],
+        keys: Mapping[str, str],
+        gossips: Sequence[str],
     ) -> Mapping[str, str]:
-        """Return the files of ``host`` by name; pure."""
+        """Return the files of ``host`` by name; pure. ``gossips`` is what `gossiping` returned."""
         span = addresses.network(self.range, key="range")
         settings = {
             "Name": _node(host),
@@ -224,7 +242,7 @@ class Tinc:
             "Digest": "sha256",
             "MACLength": "16",  # else 4 bytes
             "StrictSubnets": "yes",  # only we say who has which address, no member does
-            "TunnelServer": "no" if _gossips(host, hosts, given) else "yes",
+            "TunnelServer": "no" if host.name in gossips else "yes",
             "Broadcast": "no",
             "PingInterval": str(self.keepalive),
             # One that was restarted does not know the keys that hidden hosts have of it, whom
@@ -278,17 +296,19 @@ def _node(host: Host) -> str:
     return host.name.replace("-", "_")
 
 
-def _gossips(host: Host, hosts: Sequence[Host], given: Mapping[str, str]) -> bool:
-    """Tell whether ``host`` hears of third members: the hidden ones, and the hub that tells them.
+def gossiping(hosts: Sequence[Host], given: Mapping[str, str], before: Sequence[str]) -> list[str]:
+    """Return who hears of third members: the hidden hosts, and the hub that tells them; pure.
 
     The others know only those to whom they have a connection (`TunnelServer`). With gossip,
     session keys go through whoever was there first, who could read them; and two keys on two
     ways can arrive in the wrong order, after which a pair is silent until the next exchange.
+    Who did ``before`` goes on: only a start ends it, and that would end connections.
     """
     hidden = [h for h in hosts if h.reachability != "public"]
     public = [h for h in hosts if h.reachability == "public"]
     hub = min(public, key=lambda h: IPv4Address(given[h.name]))
-    return len(hidden) > 1 and host in (hub, *hidden)
+    need = {h.name for h in (hub, *hidden)} if len(hidden) > 1 else set()
+    return [h.name for h in hosts if h.name in need or h.name in before]
 
 
 def dials(host: Host, peer: Host, given: Mapping[str, str]) -> bool:

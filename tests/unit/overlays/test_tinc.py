@@ -10,7 +10,7 @@ import pytest
 from e3.errors import ConfigurationError
 from e3.experiment import Choice
 from e3.overlays import OVERLAYS
-from e3.overlays.tinc import Tinc, read_ways
+from e3.overlays.tinc import Tinc, gossiping, read_ways
 from e3.registry import build
 from tests.hosts import host
 
@@ -27,8 +27,9 @@ def test_configuration(path: Path) -> None:
     overlay = msgspec.convert(case["options"], Tinc)
     given = overlay.assign([each.name for each in hosts], None)
     keys = {each.name: f"KEY of {each.name}\n" for each in hosts}
+    gossips = gossiping(hosts, given, ())
     for each in hosts:
-        files = overlay.render(each, hosts, given, keys)
+        files = overlay.render(each, hosts, given, keys, gossips)
         assert {name for name in files if name.startswith("hosts/")} == {
             f"hosts/{other.name.replace('-', '_')}" for other in hosts
         }
@@ -64,6 +65,19 @@ def line(name: str, *, status: str = "001a", nexthop: str, via: str, mtu: int) -
 )
 def test_who_gets_the_packets_for_a_node(dump: str, expected: str | None) -> None:
     assert read_ways(dump, "a", 1414) == ({"b": expected} if expected else {})
+
+
+def test_who_hears_of_third_members_goes_on_when_there_are_none() -> None:
+    public = [host("ams3-0", "198.18.0.2"), host("ams3-1", "198.18.0.3")]
+    hidden = [
+        replace(host(name, "172.16.0.2"), reachability="port-restricted")
+        for name in ("sgp1-0", "sgp1-1")
+    ]
+    given = Tinc().assign([each.name for each in (*public, *hidden)], None)
+    first = gossiping([*public, *hidden], given, ())
+    assert first == ["ams3-0", "sgp1-0", "sgp1-1"]
+    assert gossiping([*public, hidden[0]], given, first) == ["ams3-0", "sgp1-0"]
+    assert gossiping([*public, hidden[0]], given, ()) == []
 
 
 @pytest.mark.parametrize(
