@@ -28,7 +28,7 @@ SIZES: Mapping[str, tuple[int, int, int, float]] = {
 }
 """Number of CPUs, memory in MB, disk in GB, and US dollars an hour (sizes/models/size.yml)."""
 
-STOCK = ("debian-12-x64", "ubuntu-24-04-x64")
+STOCK = {"debian-12-x64": REGIONS, "ubuntu-24-04-x64": REGIONS, "rockylinux-9-x64": ("nyc3",)}
 LARGEST_USER_DATA = 64 << 10  # droplets/models/droplet_create.yml: user_data
 
 NEW_SECONDS = 0.3

@@ -110,7 +110,9 @@ def _images(app: Flask, account: Account) -> None:
     @app.get("/v2/images/<id_>")
     def get_image(id_: str) -> Row:
         if id_ in STOCK:
-            return {"image": {"slug": id_, "regions": [*REGIONS], "status": "available"}}
+            return {"image": {"slug": id_, "regions": [*STOCK[id_]], "status": "available"}}
+        if not id_.isdigit():
+            raise _nothing()
         return {"image": account.images[int(id_)]}
 
     @app.delete("/v2/images/<int:id_>")
