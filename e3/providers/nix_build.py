@@ -22,6 +22,10 @@ DECIDING = ("digest", "flake", "output", "pattern")
 """The inputs that decide what is built; the others say where and how."""
 
 
+SOURCES = ("flake.nix", "flake.lock", "images", "nix")
+"""What decides the outputs of E3's own flake."""
+
+
 class NixBuildProvider(ResourceProvider):
     """Builds an output and keeps it from Nix's garbage collection."""
 

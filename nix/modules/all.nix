@@ -1,0 +1,16 @@
+# Every module by name; one concern each.
+{
+  base = ./base.nix;
+  contract = ./contract.nix;
+  firewall = ./firewall.nix;
+  headscale = ./headscale.nix;
+  keys = ./keys.nix;
+  nebula = ./nebula.nix;
+  plain = ./plain.nix;
+  ssh = ./ssh.nix;
+  tailscale = ./tailscale.nix;
+  tinc = ./tinc.nix;
+  tor = ./tor.nix;
+  users = ./users.nix;
+  wireguard = ./wireguard.nix;
+}

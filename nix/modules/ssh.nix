@@ -1,0 +1,28 @@
+# SSH, by which E3 reaches a host: keys alone, and enough sessions at once for a stack.
+{
+  services.openssh = {
+    enable = true;
+    openFirewall = true;
+    # of one kind, as that is what first contact checks
+    hostKeys = [
+      {
+        path = "/etc/ssh/ssh_host_ed25519_key";
+        type = "ed25519";
+      }
+    ];
+    authorizedKeysFiles = ["/var/keys/authorized_keys"];
+    settings = {
+      AllowAgentForwarding = false;
+      ClientAliveCountMax = 4;
+      ClientAliveInterval = 15;
+      KbdInteractiveAuthentication = false;
+      LoginGraceTime = 30;
+      MaxAuthTries = 4;
+      MaxSessions = 64;
+      MaxStartups = "64:30:128";
+      PasswordAuthentication = false;
+      PermitRootLogin = "prohibit-password";
+      X11Forwarding = false;
+    };
+  };
+}

@@ -1,0 +1,7 @@
+# The party environment: the Python that runs a party, with what programs may import.
+{python3}:
+python3.withPackages (packages: [
+  (packages.callPackage ./mpyc.nix {})
+  packages.gmpy2
+  packages.numpy
+])

@@ -1,0 +1,76 @@
+# All programs that scripts/setup would install or build. What is left to it is the Python
+# environment, from the same lock as everywhere, and what is too old here.
+{
+  alejandra,
+  colmena,
+  git,
+  gnumake,
+  go,
+  headscale,
+  iperf3,
+  iproute2,
+  iputils,
+  lib,
+  libfaketime,
+  mkShell,
+  nebula,
+  nftables,
+  nix,
+  openssh,
+  openssl,
+  procps,
+  pssh,
+  pulumi-bin,
+  python3,
+  rsync,
+  s6,
+  stdenv,
+  tailscale,
+  tinc,
+  tini,
+  tor,
+  util-linux,
+  wireguard-go,
+  wireguard-tools,
+  zlib,
+}:
+mkShell {
+  packages = [
+    alejandra
+    colmena
+    git
+    gnumake
+    go
+    headscale
+    iperf3
+    iproute2
+    iputils
+    libfaketime
+    nebula
+    nftables
+    nix
+    openssh
+    openssl
+    procps
+    pssh
+    pulumi-bin
+    python3
+    rsync
+    s6
+    tailscale
+    tailscale.derper
+    tinc
+    tini
+    tor
+    util-linux
+    wireguard-go
+    wireguard-tools
+  ];
+  # packages from PyPI come with machine code that expects these where other systems have them
+  LD_LIBRARY_PATH = lib.makeLibraryPath [stdenv.cc.cc.lib zlib];
+  shellHook = ''
+    if [ -x scripts/setup ]; then
+      scripts/setup --all && . scripts/activate
+    fi
+  '';
+}
