@@ -8,6 +8,7 @@ from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
 from e3.overlays.tailscale import Tailscale
 from e3.overlays.tinc import Tinc
+from e3.overlays.tor import Tor
 from e3.overlays.wireguard import WireGuard
 
 OVERLAYS: Mapping[str, Callable[..., Overlay]] = {
@@ -16,5 +17,6 @@ OVERLAYS: Mapping[str, Callable[..., Overlay]] = {
     "plain": Plain,
     "tailscale": Tailscale,
     "tinc": Tinc,
+    "tor": Tor,
     "wireguard": WireGuard,
 }

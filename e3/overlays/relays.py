@@ -1,0 +1,200 @@
+"""A private Tor network: one authority and three relays on public hosts of the stack."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from e3.access.together import together
+from e3.errors import OverlayError
+from e3.interfaces import File, Host, Service
+
+SERVERS = ("tor-authority", "tor-relay-0", "tor-relay-1", "tor-relay-2")
+"""The services of a network; two relays besides the authority's own are too few."""
+
+CONFIGURATION = "/run/e3/tor"
+SECRETS = "/var/lib/e3/tor"
+TIMEOUT_SECONDS = 60.0
+NETWORK_SECONDS = 120.0
+
+MAKE_AUTHORITY = """
+set -eu; umask 077; mkdir -p "$1/keys"; cd "$1"
+[ -s keys/authority_certificate ] || head -c 24 /dev/urandom | base64 | tor-gencert \
+  --create-identity-key -m 12 -a "$2" -i keys/authority_identity_key \
+  -s keys/authority_signing_key -c keys/authority_certificate --passphrase-fd 0 >&2
+sed -n 's/^fingerprint //p' keys/authority_certificate
+"""
+"""Makes an authority's keys in a folder; prints the digest of its identity."""
+
+MAKE_RELAY = """
+set -eu; umask 077; mkdir -p "$1"
+[ -s "$1/fingerprint" ] || echo | tor --quiet -f - --DataDirectory "$1" --ORPort "$3" \
+  --Address "$2" --Nickname e3 --list-fingerprint >&2
+sed 's/^[^ ]* //; s/ //g' "$1/fingerprint"
+"""
+"""Makes a relay's keys in a folder; prints the digest of its identity."""
+
+LISTED = 'file="$1"; shift; for relay; do grep -q "^r [^ ]* $relay " "$file" || exit 1; done'
+"""Tells whether a consensus has all these relays."""
+
+COMMON = "Schedulers Vanilla\nLog notice stdout\nAvoidDiskWrites 1\n"
+
+SERVING = "SocksPort 0\nExitPolicy reject *:*\nContactInfo e3\n"
+
+TESTING = """\
+TestingTorNetwork 1
+AssumeReachable 1
+TestingDirAuthVoteExit *
+TestingDirAuthVoteGuard *
+TestingDirAuthVoteHSDir *
+TestingMinExitFlagThreshold 0
+TestingV3AuthInitialVotingInterval 10
+TestingV3AuthInitialVoteDelay 2
+TestingV3AuthInitialDistDelay 2
+V3AuthVotingInterval 20
+V3AuthVoteDelay 2
+V3AuthDistDelay 2
+"""
+"""A consensus within 10 s of the start, then each 20 s, lest a relay that was late has to wait;
+every relay may serve as anything."""
+
+PARAMETERS = "ConsensusParams hsdir_n_replicas=1 hsdir_spread_store=2 hsdir_spread_fetch=2 \
+hs_intro_num_extra=0\n"
+"""Each service is announced in two places instead of eight: there are only four."""
+
+SMALL = """\
+UseEntryGuards 0
+VanguardsLiteEnabled 0
+PathsNeededToBuildCircuits 0.67
+"""
+"""With four relays there is no choice of guards that would leave one for the rest of a path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """Who carries a private network: names of hosts, of which each stands for several servers.
+
+    ``line`` is that by which every Tor knows the authority; ``listed`` are the digests of all
+    relays, the authority's own first.
+    """
+
+    carriers: list[str] = field(default_factory=list)
+    line: str = ""
+    listed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relays:
+    """A network's servers on ``hosts`` public hosts, at TCP ports from ``port`` on.
+
+    What a Tor network is good for needs relays of many owners; this one shows what it costs.
+    """
+
+    hosts: int
+    port: int
+
+    def choose(self, hosts: Sequence[Host], known: Sequence[str]) -> list[str]:
+        """Return the names of those who carry the network: who does, then the first by region."""
+        public = [host for host in hosts if host.reachability == "public"]
+        if not public:
+            raise OverlayError(
+                "a private Tor network needs a host that the others can reach from outside, for "
+                "its relays, and this fleet has none; make one host public, or set network: public"
+            )
+        first = {host.region: host for host in reversed(public)}
+        public.sort(key=lambda host: (host.name not in known, first[host.region] is not host))
+        return [host.name for host in public[: self.hosts]]
+
+    async def identify(self, hosts: Sequence[Host], known: Sequence[str]) -> Roles:
+        """Have the keys of all servers made where they are missing; return who they are."""
+        carriers = self.choose(hosts, known)
+        placed = _placed(hosts, carriers)
+        chief = placed[0]
+        directory = f"{chief.underlay}:{self.port + 1}"
+        relays = [
+            _make(host, MAKE_RELAY, data_of(name), host.underlay, str(self._port(i)))
+            for i, (name, host) in enumerate(zip(SERVERS, placed, strict=True))
+        ]
+        authority = _make(chief, MAKE_AUTHORITY, data_of(SERVERS[0]), directory)
+        identity, *listed = await together([authority, *relays])
+        line = (
+            f"DirAuthority e3 orport={self.port} no-v2 v3ident={identity} {directory} {listed[0]}"
+        )
+        return Roles(carriers=carriers, line=line, listed=listed)
+
+    async def serve(self, hosts: Sequence[Host], roles: Roles) -> None:
+        """Have all servers running; return once the authority has listed them."""
+        consensus = f"{data_of(SERVERS[0])}/cached-microdesc-consensus"
+        listed = ("sh", "-c", LISTED, "sh", consensus, *map(_short, roles.listed))
+
+        async def one(index: int, host: Host) -> None:
+            name, text = SERVERS[index], self.render(index, host, roles)
+            await host.access.put(
+                [File(path=f"{CONFIGURATION}/{name}", content=text.encode())],
+                timeout_seconds=TIMEOUT_SECONDS,
+            )
+            service = Service(
+                name=name,
+                argv=("tor", "-f", f"{CONFIGURATION}/{name}"),
+                ready=("true",) if index else listed,
+                revision=digest_of(text),
+            )
+            await host.access.start(service, timeout_seconds=NETWORK_SECONDS)
+
+        placed = _placed(hosts, roles.carriers)
+        await together(one(i, host) for i, host in enumerate(placed))
+
+    def render(self, index: int, host: Host, roles: Roles) -> str:
+        """Return the configuration of one server, of which the first is the authority; pure."""
+        authority = (
+            f"DirPort {self.port + 1} IPv4Only\nAuthoritativeDirectory 1\n"
+            f"V3AuthoritativeDirectory 1\n{PARAMETERS}"
+        )
+        return (
+            f"Nickname e3r{index}\nDataDirectory {data_of(SERVERS[index])}\n"
+            f"Address {host.underlay}\nORPort {self._port(index)} IPv4Only\n"
+            f"{'' if index else authority}{SERVING}{COMMON}{TESTING}{SMALL}{roles.line}\n"
+        )
+
+    def _port(self, index: int) -> int:
+        """Return where a server listens; the authority's directory has the port after its own."""
+        return self.port + index + (index > 0)
+
+    @property
+    def last_port(self) -> int:
+        """The last of the ports."""
+        return self._port(len(SERVERS) - 1)
+
+
+def data_of(name: str) -> str:
+    """Return the folder of a service of Tor."""
+    return f"{SECRETS}/{name}"
+
+
+def digest_of(value: object) -> str:
+    """Return a digest of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _placed(hosts: Sequence[Host], carriers: Sequence[str]) -> list[Host]:
+    """Return the host of each of `SERVERS`."""
+    by_name: Mapping[str, Host] = {host.name: host for host in hosts}
+    return [by_name[carriers[i % len(carriers)]] for i in range(len(SERVERS))]
+
+
+def _short(digest: str) -> str:
+    """Return a relay's digest as a consensus has it."""
+    return base64.b64encode(bytes.fromhex(digest)).decode().rstrip("=")
+
+
+async def _make(host: Host, script: str, *arguments: str) -> str:
+    """Return the one digest that a script prints, which makes keys if there are none."""
+    made = await host.access.run(
+        ["sh", "-c", script, "sh", *arguments], timeout_seconds=TIMEOUT_SECONDS
+    )
+    digest = made.stdout.decode().strip()
+    if made.exit or not digest:
+        reason = (made.stderr + made.stdout).decode(errors="replace").strip()
+        raise OverlayError(f"host {host.name} could not make the keys of a Tor relay: {reason}")
+    return digest

@@ -1,0 +1,265 @@
+"""Tor: each host is an onion service for each of the others, and for nobody else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from e3.access.together import together
+from e3.errors import ConfigurationError, OverlayError
+from e3.interfaces import (
+    PARTY_PORT,
+    PROBE_PORT,
+    Authority,
+    File,
+    Host,
+    Ingress,
+    Needs,
+    Network,
+    Paths,
+    Service,
+)
+from e3.overlays import addresses
+from e3.overlays.relays import (
+    COMMON,
+    CONFIGURATION,
+    SECRETS,
+    SERVERS,
+    SMALL,
+    TIMEOUT_SECONDS,
+    Relays,
+    Roles,
+    data_of,
+    digest_of,
+)
+
+PROJECT = Path(__file__).parents[2]
+GATE_FILES = tuple(f"e3/party/{name}.py" for name in ("__init__", "carry", "onion"))
+SERVICE = "tor"
+GATE = "tor-gate"
+KEYS = f"{SECRETS}/keys"
+SOCKS = f"{SECRETS}/socks"  # Tor wants its sockets in a folder that only root may enter
+CONTROL = f"{SECRETS}/control"
+READY = f"{CONFIGURATION}/published"
+GATE_START = (
+    f"import sys; sys.path.insert(0, {CONFIGURATION!r}); "
+    "from e3.party.onion import main; main(*sys.argv[1:])"
+)
+DEAF = 'trap "" HUP; exec "$@"'
+"""Until a program listens to this signal it would die of it; its configuration is read after."""
+PUBLISH_SECONDS = 120.0
+KNOCK_SECONDS = 120.0
+LOOPBACK = IPv4Network("127.0.0.0/8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The public halves of a host's keys: to dial with, and of its service for each peer."""
+
+    key: str
+    services: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tor:
+    """Onion services (v3), one for each ordered pair of hosts, open to the holder of one key.
+
+    Six relays lie between two hosts, of which none knows both; nobody learns who talks to whom,
+    except in a private network, whose relays are hosts of the stack. Settings as documented in
+    tor(1); `Schedulers Vanilla` takes an echo from 96 to 2 ms.
+    """
+
+    needs: ClassVar[Needs] = Needs(
+        packages=("openssl", "tor"), public_host=True, sources="proven", control_server=True
+    )
+
+    range: str = "127.77.0.0/16"
+    network: Literal["private", "public"] = "private"
+    relay_hosts: Annotated[int, msgspec.Meta(ge=1, le=len(SERVERS))] = 1
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_000)] = 9001
+    bridge: str = ""
+
+    def __post_init__(self) -> None:
+        """Reject values that Tor would refuse only on the hosts."""
+        if not addresses.network(self.range, key="range").subnet_of(LOOPBACK):
+            raise ConfigurationError(
+                f"e3:overlay-options: range is {self.range!r}; write a part of {LOOPBACK}, which "
+                "every host has for itself"
+            )
+        if self.bridge and self.network == "private":
+            raise ConfigurationError(
+                f"e3:overlay-options: bridge is {self.bridge!r}, but a private network has none; "
+                "set network: public"
+            )
+
+    def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
+        """Return a loopback address of `range` for each host, the same on all hosts."""
+        span = addresses.network(self.range, key="range")
+        return addresses.assign(names, span, previous.addresses if previous else {})
+
+    def ingress(self) -> Sequence[Ingress]:
+        """Return the ports of the private network's servers; who is reached by Tor only dials."""
+        if self.network == "public":
+            return ()
+        return (Ingress(protocol="tcp", first=self.port, last=self._relays.last_port),)
+
+    async def connect(
+        self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
+    ) -> Network:
+        """Have a network of relays, a Tor on each host, and services for each pair."""
+        del authority
+        given = self.assign([host.name for host in hosts], previous)
+        before = msgspec.convert(previous.memory, Roles) if previous else Roles()
+        roles = await self._network(hosts, before)
+        made = await together(_keys(host, hosts) for host in hosts)
+        keys = dict(zip((host.name for host in hosts), made, strict=True))
+        await together(self._serve(host, roles, given, keys) for host in hosts)
+        # Only now: Tor does not soon ask again for a service that it has not found once.
+        await together(map(_knock, hosts))
+        return Network(addresses=given, memory=asdict(roles))
+
+    async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
+        """Return `relayed` for each pair: there is no other way through Tor."""
+        del network
+        return {(a.name, b.name): "relayed" for a in hosts for b in hosts if a.name != b.name}
+
+    async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
+        """Stop everything and remove its files and keys."""
+        del network
+        await together(_halt(host, CONFIGURATION, SECRETS) for host in hosts)
+
+    @property
+    def _relays(self) -> Relays:
+        return Relays(hosts=self.relay_hosts, port=self.port)
+
+    async def _network(self, hosts: Sequence[Host], before: Roles) -> Roles:
+        """Have relays, where they are ours; if they are not those of before, all begin anew.
+
+        Hardly a circuit of so few relays survives when one of them goes, and Tor would go on
+        for hours trying those that it knows.
+        """
+        roles = await self._identify(hosts, before)
+        if before not in (Roles(), roles):
+            data = [data_of(name) for name in (*SERVERS, SERVICE)]
+            await together(_halt(host, *data) for host in hosts)
+            roles = await self._identify(hosts, before)
+        if self.network == "private":
+            await self._relays.serve(hosts, roles)
+        return roles
+
+    async def _identify(self, hosts: Sequence[Host], before: Roles) -> Roles:
+        if self.network == "public":
+            return Roles()
+        return await self._relays.identify(hosts, before.carriers)
+
+    async def _serve(
+        self, host: Host, roles: Roles, given: Mapping[str, str], keys: Mapping[str, Keys]
+    ) -> None:
+        torrc = self.render(roles)
+        gate = render_gate(host.name, given, keys)
+        revision = digest_of([torrc, gate])
+        files = {"torrc": torrc, "gate.json": json.dumps({**gate, "revision": revision}, indent=1)}
+        await host.access.put(
+            [File(path=f"{CONFIGURATION}/{n}", content=t.encode()) for n, t in files.items()],
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
+        tor = Service(
+            name=SERVICE,
+            argv=("tor", "-f", f"{CONFIGURATION}/torrc"),
+            ready=("test", "-S", CONTROL),
+            revision=digest_of(torrc),
+        )
+        await host.access.start(tor, timeout_seconds=TIMEOUT_SECONDS)
+        service = Service(
+            name=GATE,
+            argv=("sh", "-c", DEAF, "sh", *_onion(host), "serve", f"{CONFIGURATION}/gate.json"),
+            # with another Tor, services begin anew
+            environment={"E3_REVISION": digest_of([torrc, *map(str, _program().values())])},
+            ready=("grep", "-qx", revision, READY),
+            revision=revision,
+            reload_signal="HUP",
+        )
+        await host.access.start(service, timeout_seconds=PUBLISH_SECONDS)
+
+    def render(self, roles: Roles) -> str:
+        """Return the configuration of the Tor that a host dials and is dialled with; pure."""
+        bridge = f"UseBridges 1\nBridge {self.bridge}\n" if self.bridge else ""
+        private = (
+            f"TestingTorNetwork 1\nFetchDirInfoEarly 1\n{roles.line}\n{SMALL}" if roles.line else ""
+        )
+        return (
+            f"DataDirectory {data_of(SERVICE)}\nSocksPort unix:{SOCKS}\nControlSocket {CONTROL}\n"
+            f"CookieAuthentication 0\n{COMMON}{bridge}{private}"
+        )
+
+
+def render_gate(name: str, given: Mapping[str, str], keys: Mapping[str, Keys]) -> dict[str, object]:
+    """Return what e3/party/onion.py is to do on the host ``name``; pure."""
+    return {
+        "address": given[name],
+        "ports": [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(given))],
+        "keys": KEYS,
+        "entries": f"{SECRETS}/entries",
+        "socks": SOCKS,
+        "control": CONTROL,
+        "ready": READY,
+        "knock_seconds": KNOCK_SECONDS,
+        "peers": {
+            peer: {
+                "address": given[peer],
+                "onion": keys[peer].services[name],
+                "key": keys[peer].key,
+            }
+            for peer in sorted(given)
+            if peer != name
+        },
+    }
+
+
+def _onion(host: Host) -> tuple[str, ...]:
+    return host.python, "-I", "-S", "-B", "-c", GATE_START
+
+
+def _program() -> dict[str, bytes]:
+    """Return the files of the gate, by their place in `CONFIGURATION`."""
+    own = {name: (PROJECT / name).read_bytes() for name in GATE_FILES}
+    return {"e3/__init__.py": b"", **own}
+
+
+async def _knock(host: Host) -> None:
+    done = await host.access.run(
+        [*_onion(host), "knock", f"{CONFIGURATION}/gate.json"],
+        timeout_seconds=KNOCK_SECONDS + TIMEOUT_SECONDS,
+    )
+    if done.exit:
+        reason = done.stderr.decode(errors="replace").strip()
+        raise OverlayError(f"host {host.name} has no way through Tor: {reason}")
+
+
+async def _halt(host: Host, *places: str) -> None:
+    """Have no service of Tor on a host, and nothing at these places."""
+    for name in (GATE, SERVICE, *SERVERS):
+        await host.access.stop(name, timeout_seconds=TIMEOUT_SECONDS)
+    await host.access.run(["rm", "-rf", *places], timeout_seconds=TIMEOUT_SECONDS)
+
+
+async def _keys(host: Host, hosts: Sequence[Host]) -> Keys:
+    await host.access.put(
+        [
+            File(path=f"{CONFIGURATION}/{name}", content=content)
+            for name, content in _program().items()
+        ],
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
+    peers = [peer.name for peer in hosts if peer.name != host.name]
+    made = await host.access.run(
+        [*_onion(host), "keys", KEYS, *peers], timeout_seconds=TIMEOUT_SECONDS
+    )
+    if made.exit:
+        reason = made.stderr.decode(errors="replace").strip()
+        raise OverlayError(f"host {host.name} could not make its Tor keys: {reason}")
+    return msgspec.json.decode(made.stdout, type=Keys)

@@ -1,0 +1,93 @@
+"""What only Tor promises: the holder of one key gets in, and a daemon that dies comes back."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from e3.interfaces import File, Host, Service
+from e3.overlays.relays import CONFIGURATION, SECRETS
+from e3.overlays.tor import KEYS, SERVICE, SOCKS, Tor
+from tests.labs import running
+from tests.overlays import Mesh, ask
+from tests.stack import until
+
+NAMES = ("ams3-0", "ams3-1")
+SECONDS = 60.0
+
+KNOCK = """
+import base64, socket, sys
+onion, key = sys.argv[1:]
+place = "/var/lib/e3/tor/"
+control = socket.socket(socket.AF_UNIX)
+control.connect(place + "control")
+said = control.makefile("rw", newline="\\r\\n")
+forget = f"ONION_CLIENT_AUTH_REMOVE {onion}"
+known = f"ONION_CLIENT_AUTH_ADD {onion} x25519:{key}" if key else forget
+for command in ("AUTHENTICATE", known):
+    print(command, file=said, end="\\r\\n", flush=True)
+    assert said.readline().startswith("25")
+socks = socket.socket(socket.AF_UNIX)
+socks.connect(place + "socks")
+name = f"{onion}.onion".encode()
+socks.sendall(b"\\5\\1\\0\\5\\1\\0\\3" + bytes([len(name)]) + name + bytes([0, 1]))
+answer = b""
+while len(answer) < 4:
+    answer += socks.recv(4 - len(answer)) or sys.exit("Tor has hung up")
+print(f"{answer[3]:x}")
+"""
+"""Prints what Tor says to who calls a service at port 1, with a key or without one."""
+
+CONNECTED, NO_KEY, WRONG_KEY = "0", "f4", "f5"
+"""Status in SOCKS, of which the errors are those of Tor's proposal 304."""
+
+FORGED = base64.b64encode(bytes(range(32))).decode()
+"""A key, of nobody."""
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Two hosts that are joined, and one that is not."""
+    with running(tmp_path_factory.mktemp("tor") / "lab", regions=("ams3",)) as lab:
+        mesh = Mesh(lab, Tor())
+        mesh.add(*NAMES, "ams3-2")
+        mesh.connect(*NAMES)
+        yield mesh
+
+
+def dwell(host: Host, torrc: str) -> None:
+    """Have a Tor of its own on a host, in the same network as the others."""
+    ask(host, "mkdir", "-p", "-m", "700", SECRETS)
+    service = Service(
+        name=SERVICE,
+        argv=("tor", "-f", f"{CONFIGURATION}/torrc"),
+        ready=("grep", "-q", "Bootstrapped 100%", f"/var/log/{SERVICE}/current"),
+    )
+    files = [File(path=f"{CONFIGURATION}/torrc", content=torrc.encode())]
+    asyncio.run(host.access.put(files, timeout_seconds=SECONDS))
+    asyncio.run(host.access.start(service, timeout_seconds=SECONDS))
+
+
+def test_only_the_holder_of_the_key_can_connect(mesh: Mesh) -> None:
+    member, outsider = mesh.host("ams3-1"), mesh.host("ams3-2")
+    torrc = ask(member, "cat", f"{CONFIGURATION}/torrc")
+    dwell(outsider, torrc.replace(f"unix:{SOCKS}", f"unix:{SOCKS} ExtendedErrors"))
+    gate = json.loads(ask(member, "cat", f"{CONFIGURATION}/gate.json"))
+    onion = gate["peers"]["ams3-0"]["onion"]
+
+    def knock(key: str) -> str:
+        return ask(outsider, outsider.python, "-I", "-c", KNOCK, onion, key).strip()
+
+    until(lambda: knock("") == NO_KEY, "who has no key cannot even read where it is", SECONDS)
+    until(lambda: knock(FORGED) == WRONG_KEY, "another key does not help", SECONDS)
+    stolen = ask(member, "sh", "-c", f"tail -c 32 {KEYS}/client.der | base64").strip()
+    until(lambda: knock(stolen) == CONNECTED, "with the key one could", SECONDS)
+
+
+@pytest.mark.parametrize("service", ["tor", "tor-gate", "tor-authority"])
+def test_what_dies_comes_back(mesh: Mesh, service: str) -> None:
+    ask(mesh.host("ams3-0"), "s6-svc", "-wr", "-k", f"/run/service/{service}")
+    for source, target in (NAMES, reversed(NAMES)):
+        until(lambda: mesh.reaches(source, target), f"{source} reaches {target}", SECONDS)  # noqa: B023 - at once
