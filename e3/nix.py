@@ -222,6 +222,20 @@ class Build:
         return f"to see all of it, type:  {command}"
 
 
+def choose(text: str, system: str) -> tuple[str, str]:
+    """Return folder and attribute path that ``FOLDER#OUTPUT``, or ``OUTPUT`` alone, names.
+
+    An output without a dot is the package of that name for ``system``, such as ``x86_64-linux``.
+    """
+    folder, hash_, output = text.rpartition("#")
+    if not output or (hash_ and not folder):
+        raise ConfigurationError(
+            f"flake output {text!r}: write the name of an output such as digitalocean, or "
+            "FOLDER#OUTPUT for one of another flake"
+        )
+    return folder or ".", output if "." in output else f"packages.{system}.{output}"
+
+
 def program() -> str:
     """Return the path of ``nix``; raise `PlatformError` without it."""
     places = os.pathsep.join([os.environ.get("PATH", ""), *map(os.path.expanduser, INSTALLED)])

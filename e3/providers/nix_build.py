@@ -1,5 +1,6 @@
 """An output of a flake as a resource: built once, and again when what it is made of changed."""
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,13 +26,19 @@ DECIDING = ("digest", "flake", "output", "pattern")
 SOURCES = ("flake.nix", "flake.lock", "images", "nix")
 """What decides the outputs of E3's own flake."""
 
+VERSION_DIGITS = 12
+
 
 class NixBuildProvider(ResourceProvider):
     """Builds an output and keeps it from Nix's garbage collection."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Build the output."""
-        return CreateResult(props["output"], _build(props))
+        """Build the output; one that is not what was asked for is not kept."""
+        try:
+            return CreateResult(props["output"], _build(props))
+        except BaseException:
+            nix.release(Path(props["folder"]))
+            raise
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
         """Build the output as it is now; if that fails, the one before stays."""
@@ -73,8 +80,16 @@ def _build(props: dict[str, Any]) -> dict[str, Any]:
         "path": built.path,
         "nar_hash": built.nar_hash,
         "closure_bytes": built.closure_bytes,
-        "file": built.file(props["pattern"]) if props["pattern"] else built.path,
+        **_file(built, props["pattern"]),
     }
+
+
+def _file(built: nix.Built, pattern: str) -> dict[str, Any]:
+    if not pattern:
+        return {"file": None, "sha256": None}
+    file = built.file(pattern)
+    with Path(file).open("rb") as opened:
+        return {"file": file, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
 
 
 def _kept(props: dict[str, Any]) -> bool:
@@ -91,13 +106,16 @@ def _say(text: str) -> None:
 class NixBuild(Resource, module="e3", name="NixBuild"):
     """An output of a flake, built.
 
-    ``path`` is where it lies in the Nix store, ``file`` the file of it that was asked for,
-    ``nar_hash`` the hash of its contents as Nix computes it, ``closure_bytes`` the size of it with
-    all that it refers to.
+    ``path`` is where it lies in the Nix store, ``nar_hash`` the hash of its contents as Nix
+    computes it, ``closure_bytes`` the size of it with all that it refers to. With a ``pattern``,
+    ``file`` is the one file of it that matches, with its ``sha256``. ``version`` names the sources:
+    it is known before anything is built, so that resources can be named by it.
     """
 
+    version: str
     path: Output[str]
     file: Output[str]
+    sha256: Output[str]
     nar_hash: Output[str]
     closure_bytes: Output[float]
 
@@ -132,8 +150,38 @@ class NixBuild(Resource, module="e3", name="NixBuild"):
                 "folder": folder,
                 "path": None,
                 "file": None,
+                "sha256": None,
                 "nar_hash": None,
                 "closure_bytes": None,
             },
             opts,
+        )
+        self.version = digest[:VERSION_DIGITS]
+
+    @classmethod
+    def image(  # noqa: PLR0913 - as above
+        cls,
+        name: str,
+        *,
+        choice: str,
+        system: str,
+        pattern: str,
+        folder: str,
+        builder: str = "",
+        opts: ResourceOptions | None = None,
+    ) -> "NixBuild":
+        """Declare the build of an image that a stack's configuration names by ``choice``.
+
+        That is ``OUTPUT`` of E3's own flake or ``FOLDER#OUTPUT`` of another one.
+        """
+        flake, output = nix.choose(choice, system)
+        return cls(
+            name,
+            output=output,
+            folder=folder,
+            flake=flake,
+            sources=SOURCES if flake == "." else (),
+            pattern=pattern,
+            builder=builder,
+            opts=opts,
         )
