@@ -100,10 +100,15 @@ class Cloud:
 
     def install(self, name: str) -> None:
         """Have tests/cloud/plugins/``name``.py as the plugin of that name."""
-        program = self.plugins / f"pulumi-resource-{name}"
-        start = f'exec "{sys.executable}" -m tests.cloud.plugins.{name} "$@"'
-        program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" {start}\n')
-        program.chmod(0o755)
+        install(self.plugins, name)
+
+
+def install(folder: Path, name: str) -> None:
+    """Have tests/cloud/plugins/``name``.py as the plugin of that name in a folder of PATH."""
+    program = folder / f"pulumi-resource-{name}"
+    start = f'exec "{sys.executable}" -m tests.cloud.plugins.{name} "$@"'
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" {start}\n')
+    program.chmod(0o755)
 
 
 @contextmanager
