@@ -1,51 +1,101 @@
 """The first contact with droplets: until each answers by SSH, with the key sent to it."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from e3.access.ssh import SshAccess
 from e3.errors import HostError
+from e3.interfaces import Host
 
 PAUSE_SECONDS = 0.5
 ONE_TRY_SECONDS = 30.0
 DISTRUST = "host key"
+CONTRACT = "/etc/e3/image.json"
+"""What an image of E3 says of itself: docs/images.md."""
+
+LOOK = f"cat {CONTRACT} 2>/dev/null || echo null"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Droplet:
+    """A droplet as it is known before it answers."""
+
+    host: str
+    region: str
+    address: str
+    key: str
+    host_key: str
+
+    @property
+    def access(self) -> SshAccess:
+        """How it is reached."""
+        return SshAccess(
+            host=self.host,
+            address=self.address,
+            user="root",
+            key=self.key,
+            host_key=self.host_key,
+            services="systemd",
+        )
 
 
 async def meet(
-    accesses: Sequence[SshAccess],
+    droplets: Sequence[Droplet],
     *,
     seconds: float,
     said: Callable[[str], object] = lambda _: None,
-) -> None:
-    """Return once every host has run a command; all are waited for at the same time.
+) -> list[Host]:
+    """Return the hosts once every one has answered; all are waited for at the same time.
 
-    Raises `HostError` with a sentence for each host that does not within ``seconds``. A host
+    Raises `HostError` with a sentence for each droplet that does not within ``seconds``. One
     that answers with another key than the one sent to it is not waited for: somebody else is
     there, or the image has no cloud-init.
     """
     begin = time.monotonic()
 
-    async def one(access: SshAccess) -> str | None:
-        reason = "it was not asked"
+    async def one(droplet: Droplet) -> Host | str:
+        reason = f"host {droplet.host} was not asked"
         while (left := begin + seconds - time.monotonic()) > 0:
             try:
-                done = await access.shell("true", timeout_seconds=min(left, ONE_TRY_SECONDS))
+                done = await droplet.access.shell(LOOK, timeout_seconds=min(left, ONE_TRY_SECONDS))
+                if done.exit == 0:
+                    said(f"{droplet.host} answers after {time.monotonic() - begin:.1f} s")
+                    return _host(droplet, json.loads(done.stdout))
+                reason = f"host {droplet.host} runs no commands: {done.stderr.decode().strip()}"
             except (HostError, TimeoutError) as error:
                 reason = str(error)
                 if DISTRUST in reason:
                     return reason
-            else:
-                if done.exit == 0:
-                    said(f"{access.host} answers after {time.monotonic() - begin:.1f} s")
-                    return None
-                reason = f"host {access.host} runs no commands: {done.stderr.decode().strip()}"
             await asyncio.sleep(PAUSE_SECONDS)
         return f"{reason} (after {seconds:g} s)"
 
-    wrong = [reason for reason in await asyncio.gather(*map(one, accesses)) if reason]
-    if wrong:
+    answers = await asyncio.gather(*map(one, droplets))
+    if wrong := [answer for answer in answers if isinstance(answer, str)]:
         raise HostError(
             "; ".join(wrong) + "; its console at https://cloud.digitalocean.com/droplets tells "
             "more, `pulumi up` tries again"
         )
+    return [answer for answer in answers if isinstance(answer, Host)]
+
+
+def _host(droplet: Droplet, image: dict[str, Any] | None) -> Host:
+    if image is None:
+        raise HostError(
+            f"host {droplet.host} has no {CONTRACT}: its image carries no party environment; "
+            "give the path of an image of E3 in e3:fleet-options (docs/images.md)"
+        )
+    python = str(image["python"])
+    return Host(
+        name=droplet.host,
+        region=droplet.region,
+        system=str(image["system"]),
+        underlay=droplet.address,
+        reachability="public",
+        python=python,
+        tools=str(image["tools"]),
+        access=replace(droplet.access, python=python, services=image["services"]),
+    )

@@ -8,8 +8,8 @@ import msgspec
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
-from e3.access.ssh import SshAccess
-from e3.digitalocean.contact import meet
+from e3.access import host_to_properties
+from e3.digitalocean.contact import Droplet, meet
 from e3.providers import run
 
 
@@ -18,9 +18,9 @@ class ContactProvider(ResourceProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Wait for all."""
-        accesses = [msgspec.convert(row, SshAccess, strict=False) for row in props["accesses"]]
-        run(meet(accesses, seconds=float(props["seconds"]), said=_say))
-        return CreateResult("met", {**props, "met": props["accesses"]})
+        droplets = msgspec.convert(props["droplets"], list[Droplet])
+        hosts = run(meet(droplets, seconds=float(props["seconds"]), said=_say))
+        return CreateResult("met", {**props, "hosts": [host_to_properties(h) for h in hosts]})
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
         """Wait for all, also for those that were there."""
@@ -30,7 +30,7 @@ class ContactProvider(ResourceProvider):
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
         """Compare who is to be met."""
         del id
-        return DiffResult(changes=olds["accesses"] != news["accesses"])
+        return DiffResult(changes=olds["droplets"] != news["droplets"])
 
 
 def _say(text: str) -> None:
@@ -40,22 +40,22 @@ def _say(text: str) -> None:
 
 
 class Contact(Resource, module="e3", name="CloudContact"):
-    """Droplets that answer; ``met`` has the properties of an `SshAccess` each, in order."""
+    """Droplets that answer; ``hosts`` has the properties of a `Host` each, in order."""
 
-    met: Output[Sequence[Mapping[str, Any]]]
+    hosts: Output[Sequence[Mapping[str, Any]]]
 
     def __init__(
         self,
         name: str,
         *,
-        accesses: Sequence[Input[Mapping[str, Any]]],
+        droplets: Sequence[Input[Mapping[str, Any]]],
         seconds: float,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare the contact, which may take ``seconds``."""
+        """Declare the contact; ``droplets`` are properties of a `Droplet`, all have ``seconds``."""
         super().__init__(
             ContactProvider(),
             name,
-            {"accesses": accesses, "seconds": seconds, "met": None},
+            {"droplets": droplets, "seconds": seconds, "hosts": None},
             opts,
         )

@@ -83,6 +83,7 @@ class KeyPair(Resource, module="e3", name="KeyPair"):
     With a ``path``, the private half lies there too, for its owner alone.
     """
 
+    path: Output[str]
     public: Output[str]
     private: Output[str]
 

@@ -5,11 +5,13 @@ https://github.com/digitalocean/openapi), cited by resource and file where they 
 """
 
 import itertools
+import platform
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from e3.lab.client import HostHandle
@@ -18,6 +20,7 @@ from tests.cloud.faults import Faults
 from tests.cloud.room import Room
 
 Row = dict[str, Any]
+ROOT = Path(__file__).parents[2]
 
 REGIONS = ("ams3", "nyc3", "sfo3", "sgp1")
 CLOSED_REGION = "nyc2"
@@ -27,6 +30,14 @@ SIZES: Mapping[str, tuple[int, int, int, float]] = {
     "s-2vcpu-4gb": (2, 4096, 80, 0.03571),
 }
 """Number of CPUs, memory in MB, disk in GB, and US dollars an hour (sizes/models/size.yml)."""
+
+CONTRACT = {
+    "python": str(ROOT / ".venv" / "bin" / "python"),
+    "tools": str(ROOT / ".tools" / "bin"),
+    "system": f"{platform.machine()}-linux",
+    "services": "supervisor",
+}
+"""What an uploaded image carries here; lab hosts see the project."""
 
 STOCK = {"debian-12-x64": REGIONS, "ubuntu-24-04-x64": REGIONS, "rockylinux-9-x64": ("nyc3",)}
 LARGEST_USER_DATA = 64 << 10  # droplets/models/droplet_create.yml: user_data
@@ -97,7 +108,11 @@ class Account:
             self.droplets[id_] = droplet
             given = [str(key) for key in wanted.get("ssh_keys") or []]
             keys = [self._key(key)["public_key"] for key in given]
-        first = FirstBoot(user_data=wanted.get("user_data") or "", authorized_keys=keys)
+        first = FirstBoot(
+            user_data=wanted.get("user_data") or "",
+            authorized_keys=keys,
+            carries=CONTRACT if isinstance(wanted["image"], int) else None,
+        )
         self._later(lambda: self._boot(id_, first))
         return droplet
 

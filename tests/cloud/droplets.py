@@ -1,6 +1,7 @@
 """Droplets as lab hosts: cloud-init's part in a first boot, a real sshd, the cloud's firewall."""
 
 import asyncio
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ LogLevel ERROR
 Subsystem sftp internal-sftp
 """
 START_SECONDS = 20.0
+OPEN_ETC = f"""
+mkdir -p {PLACE}/etc {PLACE}/work
+mount -t overlay overlay -o lowerdir=/etc,upperdir={PLACE}/etc,workdir={PLACE}/work /etc
+"""
+"""A lab host shows the machine's /etc; a droplet has one of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,8 @@ class FirstBoot:
 
     user_data: str
     authorized_keys: Sequence[str]
+    carries: Mapping[str, str] | None = None
+    """What /etc/e3/image.json says, of an image that carries the party environment."""
 
 
 def boot(lab: Lab, name: str, region: str) -> HostHandle:
@@ -68,6 +76,11 @@ def start_ssh(handle: HostHandle, given: FirstBoot, hostname: str) -> None:
         if "ed25519_private" not in keys:
             make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{PLACE}/host_key"]
             await access.run(make, timeout_seconds=START_SECONDS)
+        if given.carries is not None:
+            await access.run(["sh", "-euc", OPEN_ETC], timeout_seconds=START_SECONDS)
+            content = json.dumps(given.carries).encode()
+            contract = File(path="/etc/e3/image.json", content=content)
+            await access.put([contract], timeout_seconds=START_SECONDS)
         await access.start(sshd, timeout_seconds=START_SECONDS)
 
     asyncio.run(start())

@@ -29,16 +29,16 @@ class Login:
     """Who may log in: the account's keys by fingerprint, and the path of the one that E3 uses."""
 
     fingerprints: Sequence[Output[str] | str]
-    path: str
+    path: Output[str] | str
 
 
 class Droplets(ComponentResource):
-    """Droplets that answer; ``accesses`` has the properties of an `SshAccess` of each.
+    """Droplets that answer; ``hosts`` has the properties of a `Host` of each.
 
     ``addresses`` has the public address by host name.
     """
 
-    accesses: Sequence[Output[Mapping[str, Any]]]
+    hosts: Sequence[Output[Mapping[str, Any]]]
     addresses: Mapping[str, Output[str]]
 
     def __init__(  # noqa: PLR0913 - what droplets are made of
@@ -73,8 +73,8 @@ class Droplets(ComponentResource):
             rows.append(
                 {
                     "host": host,
+                    "region": host.rpartition("-")[0],
                     "address": droplet.ipv4_address,
-                    "user": "root",
                     "key": login.path,
                     "host_key": key.public,
                 }
@@ -83,13 +83,13 @@ class Droplets(ComponentResource):
         Census("census", label=mark.label, droplets=[it.id for it in made], opts=own)
         contact = Contact(
             "first-contact",
-            accesses=rows,
+            droplets=rows,
             seconds=fleet.answer_seconds,
             opts=own,
         )
         addresses = [droplet.ipv4_address for droplet in made]
         self.addresses = dict(zip(experiment.host_names, addresses, strict=True))
-        self.accesses = [contact.met.apply(itemgetter(i)) for i, _ in enumerate(rows)]
+        self.hosts = [contact.hosts.apply(itemgetter(i)) for i, _ in enumerate(rows)]
         self.register_outputs({})
 
 
@@ -110,11 +110,12 @@ def user_data(private: str, public: str) -> str:
     return f"#cloud-config\n{json.dumps(config)}\n"
 
 
-def ssh_block(access: Mapping[str, Any]) -> str:
+def ssh_block(host: Mapping[str, Any]) -> str:
     """Return a droplet's entry of an OpenSSH client configuration (8.5 or newer).
 
     The command is what ssh(1) asks for the host's key, so that no other file is needed.
     """
+    access = host["access"]
     name = access["host"]
     return (
         f"Host {name}\n"

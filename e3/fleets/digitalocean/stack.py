@@ -69,8 +69,8 @@ def declare(
     if fleet.domain:
         records(fleet.domain, mark, droplets.addresses, below)
     return Made(
-        hosts=droplets.accesses,
-        ssh_blocks=[access.apply(ssh_block) for access in droplets.accesses],
+        hosts=droplets.hosts,
+        ssh_blocks=[host.apply(ssh_block) for host in droplets.hosts],
         publish=partial(_publish, fleet.domain, mark, experiment.host_names, below),
     )
 
@@ -95,7 +95,6 @@ def _login(
         given = Path(fleet.key).expanduser()
         own = keys.fingerprint(keys.public_half(given))
         return Login(fingerprints=[own, *fleet.account_keys], path=str(given))
-    path = str(experiment.folder / "ssh" / "id_ed25519")
-    pair = KeyPair("key", path=path, opts=opts)
+    pair = KeyPair("key", path=str(experiment.folder / "ssh" / "id_ed25519"), opts=opts)
     known = do.SshKey("key", name=mark.label, public_key=pair.public, opts=opts)
-    return Login(fingerprints=[known.fingerprint, *fleet.account_keys], path=path)
+    return Login(fingerprints=[known.fingerprint, *fleet.account_keys], path=pair.path)
