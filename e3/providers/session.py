@@ -1,5 +1,6 @@
 """One run of a program by all its parties, as a resource; run again when its inputs change."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from e3.session import programs
 from e3.session.conduct import conduct
 from e3.session.paths import Look
 from e3.session.plan import Plan, plan
+from e3.session.progress import Nobody
 from e3.session.verdicts import Verdict
 
 
@@ -43,6 +45,15 @@ class RunProvider(ResourceProvider):
         return DiffResult(changes=changed)
 
 
+class Herald(Nobody):
+    """Says why nothing happens, which Pulumi shows at once."""
+
+    def waiting(self, session: str) -> None:
+        """See `e3.session.progress.Observer`."""
+        sys.stderr.write(f"waiting for run {session} to end, which has the hosts; see `e3 runs`\n")
+        sys.stderr.flush()
+
+
 def _conduct(props: dict[str, Any]) -> dict[str, Any]:
     hosts = [host_from_properties(host) for host in props["hosts"]]
     result = run(
@@ -57,6 +68,7 @@ def _conduct(props: dict[str, Any]) -> dict[str, Any]:
             rules=msgspec.convert(props["rules"], Rules, strict=False),
             sources=props["sources"],
             authority=_authority(props.get("tls")),  # Pulumi drops what is None
+            observer=Herald(),
         )
     )
     if result.verdict is not Verdict.COMPLETED:

@@ -138,13 +138,22 @@ def test_an_end_by_signal_stops_all_parties(up: Stack, e3: Command, number: int)
 
 def test_runs_of_a_stack_queue_also_with_the_engine(up: Stack, e3: Command) -> None:
     before = len(runs(up.sessions))
-    first = e3.begin("run", "slow.py", "--stack", "trial", "--", "6")
+    first = e3.begin("run", "slow.py", "--stack", "trial", "--", "14")
     until(lambda: len(runs(up.sessions)) > before and is_running(up), "the first one runs")
     ahead = runs(up.sessions)[-1]
     assert (ahead.verdict, ahead.running) == ("running", True)
     assert "running" in e3("runs").stdout.splitlines()[-1]
     second = e3.begin("run", "demos/helloworld.py", "--stack", "trial")
-    ended = up.up(overlay="plain", program="demos/helloworld.py", trigger="again")
+    up.configure(
+        {"e3:overlay": "plain", "e3:program": "demos/helloworld.py", "e3:trigger": "again"}
+    )
+    engine = up.begin("up", "--yes", "--skip-preview")
+    try:
+        told = f"waiting for run {ahead.id} to end"
+        until(lambda: told in up.log.read_text(), up.log.read_text)
+        assert first.poll() is None
+    finally:
+        ended = up.end(engine)
     assert ended.exit == 0, ended.said
     assert f"waiting for run {ahead.id} to end" in said(second)[0]
     said(first)
