@@ -88,6 +88,26 @@ finally:
     stop(folder)
 print("done")
 """
+JOINED = """
+import sys
+from pathlib import Path
+from e3.overlays import OVERLAYS
+from tests.labs import running
+from tests.overlays import Mesh, ask
+
+overlays = {name: make() for name, make in OVERLAYS.items()}
+bare = {name for name, overlay in overlays.items() if not overlay.needs.tun}
+for name in sorted(bare):
+    with running(Path(sys.argv[1]) / name, regions=("a",)) as lab:
+        mesh = Mesh(lab, overlays[name])
+        mesh.add("a-0", "a-1")
+        before = ask(mesh.host("a-0"), "ls", "/sys/class/net")
+        mesh.connect("a-0", "a-1")
+        mesh.prove()
+        assert ask(mesh.host("a-0"), "ls", "/sys/class/net") == before
+        mesh.disconnect("a-0", "a-1")
+print(*sorted(bare))
+"""
 COMPLAINT = """
 import sys
 from pathlib import Path
@@ -147,6 +167,10 @@ def stage() -> Iterator[Path]:
 
 def test_an_ordinary_user_can_run_a_lab(stage: Path) -> None:
     assert run_as_user(JOURNEY, stage, "666") == "done\n"
+
+
+def test_an_overlay_that_declares_no_tun_makes_no_interface(stage: Path) -> None:
+    assert run_as_user(JOINED, stage, "666") == "plain tor\n"
 
 
 def test_an_ordinary_user_who_may_not_open_the_tun_device_is_told_what_to_do(stage: Path) -> None:
