@@ -5,6 +5,7 @@
   dockerTools,
   iproute2,
   iputils,
+  linkFarm,
   nebula,
   nftables,
   openssh,
@@ -36,6 +37,7 @@
     services = "supervisor";
   };
   configuration = writeText "sshd_config" ''
+    AuthorizedKeysFile /root/.ssh/authorized_keys
     HostKey /var/keys/ssh_host_ed25519_key
     PidFile none
     PasswordAuthentication no
@@ -63,6 +65,12 @@ in
     contents =
       tools
       ++ [
+        (linkFarm "e3-etc" [
+          {
+            name = "etc/e3";
+            path = contract;
+          }
+        ])
         coreutils
         dockerTools.binSh
         dockerTools.caCertificates
@@ -81,8 +89,7 @@ in
         util-linux
       ];
     extraCommands = ''
-      mkdir -p etc root run tmp var/empty var/keys var/lib var/log var/tmp
-      ln -s ${contract} etc/e3
+      mkdir -p root run tmp var/empty var/keys var/lib var/log var/tmp
       chmod 1777 tmp var/tmp
       chmod 700 root var/keys
     '';

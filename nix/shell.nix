@@ -32,6 +32,7 @@
   util-linux,
   wireguard-go,
   wireguard-tools,
+  writeShellScriptBin,
   zlib,
 }:
 mkShell {
@@ -52,6 +53,8 @@ mkShell {
     openssh
     openssl
     procps
+    # Debian's name of it, which set-up asks for
+    (writeShellScriptBin "parallel-ssh" ''exec ${pssh}/bin/pssh "$@"'')
     pssh
     pulumi-bin
     python3

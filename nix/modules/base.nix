@@ -5,7 +5,6 @@
   environment.defaultPackages = lib.mkForce [];
   # certificates are valid from one moment to another
   services.timesyncd.enable = true;
-  services.journald.extraConfig = "SystemMaxUse=200M";
   nix.gc = {
     automatic = true;
     options = "--delete-older-than 14d";

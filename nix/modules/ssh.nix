@@ -10,6 +10,8 @@
         type = "ed25519";
       }
     ];
+    # a cloud writes into root's home, a medium comes to /var/keys
+    authorizedKeysInHomedir = true;
     authorizedKeysFiles = ["/var/keys/authorized_keys"];
     settings = {
       AllowAgentForwarding = false;

@@ -65,6 +65,7 @@ system: let
       buildEnv = arguments: package arguments.name // {paths = map toString arguments.paths;};
       linkFarm = name: entries: package name // {inherit entries;};
       mkShell = arguments: package "shell" // arguments;
+      writeShellScriptBin = name: text: package name // {inherit text;};
       writeText = name: text: package name // {inherit text;};
       writeShellScript = name: text: package name // {inherit text;};
       dockerTools = {

@@ -291,13 +291,13 @@ def test_keys_are_taken_over_at_each_start(evaluate: Evaluator, tmp_path: Path, 
 def test_a_container_serves_ssh_with_keys_of_its_volume(evaluate: Evaluator) -> None:
     found = evaluate(
         'let c = (stub.pkgsOf "x86_64-linux").callPackage ./images/container.nix {}; in'
-        " {inherit (c) config extraCommands; start = (builtins.elemAt c.config.Entrypoint 2);"
-        " contents = map toString c.contents;}"
+        " {inherit (c) config; contents = map toString c.contents;"
+        " entries = map (p: p.entries) (builtins.filter (p: p ? entries) c.contents);}"
     )
     assert found["config"]["Volumes"] == {"/var/keys": {}}
     assert found["config"]["Env"] == ["PATH=/bin"]
     assert "/package/party" in found["contents"]
-    assert "ln -s /package/e3-contract etc/e3" in found["extraCommands"]
+    assert found["entries"] == [[{"name": "etc/e3", "path": "/package/e3-contract"}]]
 
 
 @pytest.mark.nixpkgs
