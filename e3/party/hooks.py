@@ -23,7 +23,7 @@ from socket import socket
 from types import ModuleType
 from typing import Any, TextIO
 
-from e3.party import doorman, peers
+from e3.party import doorman, meter, peers
 from e3.party.peers import Report
 
 Attributes = Any
@@ -161,6 +161,7 @@ def load_runtime(
         with place(self):
             await start(self)
         report("connected")
+        meter.read(self, report)
 
     @functools.wraps(shutdown)
     async def reported_shutdown(self: Attributes) -> None:

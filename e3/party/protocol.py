@@ -19,6 +19,7 @@ seconds since it had read the spec, by its own monotonic clock:
 ``loaded``     the program has imported mpyc; ``version``
 ``connecting`` the program called ``mpc.start``
 ``connected``  all parties are connected
+``sent``       it has sent ``total_bytes`` to all peers since; at most once a second
 ``stranger``   a caller from ``address``, which is no party's, was turned away
 ``impostor``   party ``peer``, None if its address does not tell, was turned away: ``detail``
 ``lost``       the connection to party ``peer`` ended before its time

@@ -79,6 +79,7 @@ class Party:
         self._ended_seconds: float | None = None
         """When it ended, since the session began."""
         self._sent_bytes: int | None = None
+        self._sent_since_bytes = 0  # in the computation that goes on
         self._output: list[str] = []
         self._error = ""
         self._complaint = ""
@@ -129,7 +130,7 @@ class Party:
             state=state,
             phase=phase,
             seconds=self._clock() if ended is None else ended,
-            sent_bytes=self._sent_bytes,
+            sent_bytes=((self._sent_bytes or 0) + self._sent_since_bytes) or self._sent_bytes,
             line=printed.rpartition("\n")[2],
         )
 
@@ -289,8 +290,12 @@ class Party:
         if self.connected_seconds is None:
             self.connected_seconds = at
 
+    def _on_sent(self, message: dict[str, Any], _at: float) -> None:
+        self._sent_since_bytes = message["total_bytes"]
+
     def _on_stopping(self, message: dict[str, Any], at: float) -> None:
         self._sent_bytes = sum(message["sent_bytes"]) + (self._sent_bytes or 0)
+        self._sent_since_bytes = 0
         self.served_seconds = at
 
     def _on_stranger(self, message: dict[str, Any], _at: float) -> None:

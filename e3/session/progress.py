@@ -13,8 +13,9 @@ class Progress:
     """One party at this moment.
 
     ``phase`` says in words what it is doing, or how it ended; ``seconds`` are those since the
-    session began, up to the party's end. ``sent_bytes`` is known once it has shut MPyC down;
-    ``line`` is the last one that it printed on standard output.
+    session began, up to the party's end. ``sent_bytes`` is what MPyC has sent to its peers, a
+    second old at most where the program lets its loop turn, and None before; ``line`` is the last
+    one that it printed on standard output.
     """
 
     pid: int

@@ -91,6 +91,33 @@ def test_progress_tells_phase_bytes_and_last_line(bench: Bench) -> None:
         assert party.seconds > 0
 
 
+def test_progress_tells_what_was_sent_so_far(bench: Bench) -> None:
+    diary = Diary()
+    path = bench.write(
+        joined("""
+            from asyncio import sleep
+            for i in range(100):
+                await mpc.output(mpc.input(mpc.SecInt()(i), senders=0))
+                await sleep(0.03)
+        """)
+    )
+
+    async def followed() -> list[int]:
+        task = asyncio.create_task(session(bench, path, diary))
+        seen: set[int] = set()
+        while not task.done():
+            going = [p for p in diary.look() if p.pid == 0 and p.phase == "computing"]
+            seen.update(party.sent_bytes for party in going if party.sent_bytes)
+            await asyncio.sleep(0.05)
+        return sorted(seen)
+
+    before = asyncio.run(followed())
+    after = diary.look()[0].sent_bytes
+    assert len(before) >= 2
+    assert after is not None
+    assert 0 < before[0] < before[-1] < after < 2 * before[-1] + 10_000
+
+
 def test_progress_of_a_party_that_fails(bench: Bench) -> None:
     diary = Diary()
     asyncio.run(session(bench, bench.write("raise SystemExit(3)"), diary))

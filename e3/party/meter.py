@@ -1,0 +1,31 @@
+"""How much a party has sent so far, told while it computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from e3.party.peers import Report
+
+Attributes = Any
+"""MPyC has no types."""
+
+SECONDS = 1.0
+
+
+def read(runtime: Attributes, report: Report) -> None:
+    """Report what a connected party has sent, each second in which that grew, until it stops.
+
+    It is read in the loop of the program: one that keeps this to itself reports later.
+    """
+    loop = runtime._loop  # noqa: SLF001 -- MPyC has no other name for it
+    links = [peer.protocol for peer in runtime.parties if peer.pid != runtime.pid]
+
+    def tick(before: int) -> None:
+        sent = sum(link.nbytes_sent for link in links)
+        if sent > before:
+            report("sent", total_bytes=sent)
+        if not runtime.e3_stopping:
+            loop.call_later(SECONDS, tick, sent)
+
+    if links:
+        loop.call_later(SECONDS, tick, 0)
