@@ -19,6 +19,7 @@ import pulumi
 
 from e3.errors import ConfigurationError
 from e3.experiment import Choice, Comparison, Experiment, Limits, Reachability, Rules
+from e3.inventory import machines as inventory
 from e3.session.programs import check_args, load
 
 KEYS = (
@@ -97,7 +98,11 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
     unknown = sorted(set(values) - set(KEYS))
     if unknown:
         raise ConfigurationError(f"e3:{unknown[0]}: unknown key; choose one of {', '.join(KEYS)}")
-    regions = _regions(_object(values, "regions", {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}))
+    fleet = Choice(name=values.get("fleet", "lab"), options=_fleet_options(values))
+    machines = _listed(fleet)
+    usual: dict[str, object] = {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}
+    counted = dict(inventory.regions(list(machines.values())))
+    regions = _regions(counted or _object(values, "regions", usual))
     hosts = sum(regions.values())
     parties = int(_number(values, "parties", 0, least=0, whole=True)) or hosts
     if parties > hosts:
@@ -107,10 +112,10 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
         )
     return Experiment(
         stack=stack,
-        fleet=Choice(name=values.get("fleet", "lab"), options=_fleet_options(values)),
+        fleet=fleet,
         regions=regions,
         latency_ms=_latency(_object(values, "latency-ms", {}), regions),
-        nats=_nats(_object(values, "nats", {}), regions),
+        nats=_nats(_object(values, "nats", {}), regions) | _hidden(machines),
         overlay=Choice(
             name=values.get("overlay", "nebula"),
             options=_options(_object(values, "overlay-options", {})),
@@ -138,6 +143,18 @@ def _fleet_options(values: Mapping[str, str]) -> dict[str, object]:
             except ValueError:
                 own[option] = values[key]  # a word
     return _options({**_object(values, "fleet-options", {}), **own})
+
+
+def _listed(fleet: Choice) -> Mapping[str, inventory.Machine]:
+    """Return the machines of a fleet that has them in a file, by host; none of any other."""
+    file = fleet.options.get("file")
+    return inventory.named(inventory.read(str(file))) if file else {}
+
+
+def _hidden(machines: Mapping[str, inventory.Machine]) -> dict[str, Reachability]:
+    """Return what stands before each machine that is not public."""
+    kinds = {name: machine.reachability for name, machine in machines.items()}
+    return {name: kind for name, kind in kinds.items() if kind != "public"}
 
 
 def _rules(values: Mapping[str, str]) -> Rules:

@@ -16,7 +16,7 @@ from typing import Any
 from e3.lab import client
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("Pulumi.yaml", "__main__.py", "e3", "demos", "docs", "scripts")
+SOURCES = ("Pulumi.yaml", "__main__.py", "e3", "demos", "docs", "scripts", "tools")
 UP_SECONDS = 180.0
 END_SECONDS = 60.0
 FLEET: Mapping[str, object] = {

@@ -130,6 +130,14 @@ async def connect(way: Way) -> asyncssh.SSHClientConnection:
         ) from error
 
 
+async def user_of(way: Way) -> str:
+    """Return the user that OpenSSH's configuration gives for a host, or ours."""
+    try:
+        return (await _options(way, way.address, way.user)).username
+    except (OSError, ValueError) as error:
+        raise HostError(f"host {way.host}: {way.ssh_config} cannot be used: {error}") from error
+
+
 @contextlib.contextmanager
 def translated(host: str) -> Iterator[None]:
     """Say of a lost connection which host it led to."""

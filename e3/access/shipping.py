@@ -17,6 +17,7 @@ PATH = f"{ENVIRONMENT['PATH']}:/run/wrappers/bin:/run/current-system/sw/bin"
 MODULES: Mapping[str, tuple[str, ...]] = {
     "leash": ("e3.party.processes", "e3.access.remote.wire", "e3.access.remote.leash"),
     "files": ("e3.access.remote.wire", "e3.access.remote.files"),
+    "look": ("e3.access.remote.wire", "e3.access.remote.look"),
     "services": (
         "e3.party.processes",
         "e3.access.remote.wire",

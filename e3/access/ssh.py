@@ -90,7 +90,7 @@ class SshAccess:
         late = f"host {self.host} does not answer within {timeout_seconds:g} s"
         async with (
             self._within(timeout_seconds, late),
-            connections.channel(self._way, command) as it,
+            connections.channel(self.way, command) as it,
         ):
             stdout, stderr = await asyncio.gather(it.stdout.read(), it.stderr.read())
             return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
@@ -195,7 +195,7 @@ class SshAccess:
         from e3.access import connections  # noqa: PLC0415 -- asyncssh is slow to load; labs need none
 
         call = shipping.call(part, verb, request, python=self.python, sudo=self.sudo)
-        async with connections.channel(self._way, call.command) as it:
+        async with connections.channel(self.way, call.command) as it:
             it.stdin.write(call.stdin)
             try:
                 await it.stdout.readuntil(wire.MARK)
@@ -203,8 +203,17 @@ class SshAccess:
                 raise HostError(await self._explain(it)) from None
             yield it
 
+    async def ask(
+        self, part: str, verb: str, request: Mapping[str, Any], *, timeout_seconds: float
+    ) -> dict[str, Any]:
+        """Return the answer of a verb of `e3.access.remote` that is one line."""
+        late = f"host {self.host} does not answer within {timeout_seconds:g} s"
+        async with self._within(timeout_seconds, late), self._call(part, verb, request) as it:
+            return await self._answer(it)
+
     @property
-    def _way(self) -> "Way":
+    def way(self) -> "Way":
+        """What a connection depends on."""
         from e3.access.connections import Way  # noqa: PLC0415 -- as in _call
 
         return Way(**{field.name: getattr(self, field.name) for field in fields(Way)})

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 
 from e3.fleets.digitalocean import DigitalOcean
 from e3.fleets.fleet import Fleet, Made
+from e3.fleets.inventory import Inventory
 from e3.fleets.lab import LabFleet
 
 __all__ = ["FLEETS", "Fleet", "Made"]
 
 FLEETS: Mapping[str, Callable[..., Fleet]] = {
     "digitalocean": DigitalOcean,
+    "inventory": Inventory,
     "lab": LabFleet,
 }

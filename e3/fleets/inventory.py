@@ -1,0 +1,89 @@
+"""Machines that exist: listed in a file, made ready over SSH without Nix, left as they were."""
+
+import getpass
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pulumi import ResourceOptions
+
+from e3.access import SshAccess, host_from_properties
+from e3.access.client_config import block
+from e3.errors import ConfigurationError
+from e3.experiment import Experiment
+from e3.fleets.fleet import Made
+from e3.interfaces import Ingress
+from e3.inventory import machines
+from e3.providers.inventory_host import InventoryHost
+from e3.providers.inventory_survey import Survey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """The machines that ``file`` lists (see `e3.inventory.machines`).
+
+    ``install_packages`` has what an overlay needs of Debian's packages installed where E3 is
+    root; without it, what is missing is named.
+    """
+
+    file: str = "hosts.yaml"
+    install_packages: bool = False
+
+    def check(self, experiment: Experiment) -> None:
+        """Read the file and look for the keys that it names."""
+        for name, machine in self._machines.items():
+            for key, path in (("key", machine.key), ("ssh-config", machine.ssh_config)):
+                if path and not Path(path).expanduser().is_file():
+                    raise ConfigurationError(
+                        f"{self.file}: host {machine.host} ({name}): {key} {path} does not exist"
+                    )
+        listed = {name: machine.reachability for name, machine in self._machines.items()}
+        if experiment.reachability != listed and set(listed) == set(experiment.host_names):
+            raise ConfigurationError(
+                f"e3:nats: machines have what {self.file} says; write it there as reachability"
+            )
+        if tuple(self._machines) != experiment.host_names:
+            raise ConfigurationError(
+                f"e3:fleet-options: {self.file} lists other hosts than e3:regions; name the file "
+                "in e3:fleet-options, from which the regions follow"
+            )
+
+    def hosts(
+        self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions
+    ) -> Made:
+        """Declare the look at all machines, and then each machine."""
+        del ingress  # no firewall of these machines is ours
+        survey = Survey(
+            "survey",
+            machines={name: machine.to_properties() for name, machine in self._machines.items()},
+            overlay=experiment.overlay.name,
+            install_packages=self.install_packages,
+            opts=opts,
+        )
+        hosts = [
+            InventoryHost(
+                name,
+                region=machine.region,
+                reachability=machine.reachability,
+                facts=survey.facts[name],
+                overlay=experiment.overlay.name,
+                owner=f"{experiment.stack} of {getpass.getuser()} on {socket.gethostname()}",
+                opts=ResourceOptions(parent=survey),
+            )
+            for name, machine in self._machines.items()
+        ]
+        return Made(
+            hosts=[host.made for host in hosts],
+            ssh_blocks=[host.made.apply(_ssh_block) for host in hosts],
+        )
+
+    @property
+    def _machines(self) -> Mapping[str, machines.Machine]:
+        return machines.named(machines.read(self.file))
+
+
+def _ssh_block(made: Mapping[str, Any]) -> str:
+    access = host_from_properties(made).access
+    return block(access) if isinstance(access, SshAccess) else ""

@@ -1,0 +1,158 @@
+"""The file that lists machines: YAML to typed values, every mistake named with its place.
+
+::
+
+    defaults: {user: pi, key: ~/.ssh/id_ed25519}
+    hosts:
+      - {host: attic, address: 192.168.1.11, region: home, host-key: ssh-ed25519 AAAA...}
+      - {host: office, ssh-config: ~/.ssh/config, region: work, reachability: symmetric}
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from e3.access.ssh import ServiceManager
+from e3.errors import ConfigurationError
+from e3.experiment import Reachability
+
+SYSTEMS = ("x86_64-linux", "aarch64-linux", "armv7l-linux", "armv6l-linux", "i686-linux")
+"""What a party runs on, as Nix names it; the last three have 32-bit words."""
+
+System = Literal["x86_64-linux", "aarch64-linux", "armv7l-linux", "armv6l-linux", "i686-linux"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine as the file has it; what is None is found out on the machine itself.
+
+    ``host`` is any name; it is the address, too, where there is none, and an alias of the
+    OpenSSH configuration ``ssh_config`` where that is given. ``underlay`` is the address at
+    which the other machines know it, where that is not ``address``. ``sudo`` has all done as root.
+    """
+
+    host: str
+    address: str = ""
+    port: int | None = None
+    user: str | None = None
+    key: str = ""
+    host_key: str = ""
+    ssh_config: str = ""
+    region: str = "home"
+    reachability: Reachability = "public"
+    underlay: str = ""
+    system: System | None = None
+    sudo: bool | None = None
+    services: ServiceManager | None = None
+    python: str = ""
+
+    def __post_init__(self) -> None:
+        """Reject values that could not work."""
+        if not re.fullmatch(r"[a-z][a-z0-9]*", self.region):
+            raise ValueError(f"region {self.region!r} has other than small letters and digits")
+        if self.underlay:
+            ipaddress.ip_address(self.underlay)
+        if self.port is not None and not 0 < self.port < 65_536:  # noqa: PLR2004
+            raise ValueError(f"port {self.port} is none")
+        if self.ssh_config and self.address:
+            raise ValueError("address stands in ssh-config already; leave one of them out")
+
+    def to_properties(self) -> dict[str, Any]:
+        """Return what differs from the defaults, as the file spells it."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {
+            k.replace("_", "-"): value for k, (value, usual) in values.items() if value != usual
+        }
+
+
+def from_properties(values: Mapping[str, Any]) -> Machine:
+    """Return what `Machine.to_properties` made, also after Pulumi's state made 22 to 22.0."""
+    return msgspec.convert(_fields(values), Machine, strict=False)
+
+
+def read(path: str | Path) -> tuple[Machine, ...]:
+    """Return the machines that the file lists, in its order.
+
+    Raises `ConfigurationError` that says where it is wrong.
+    """
+    path = Path(path).expanduser()
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(
+            f"e3:fleet-options: file {path} cannot be read ({error.strerror}); list your machines "
+            "there, or let `e3 inventory import` write it"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f", line {place.line + 1}" if place else ""
+        reason = getattr(error, "problem", None) or "no text"
+        raise ConfigurationError(f"{path} is not YAML{where}: {reason}; correct it") from None
+    return parse(raw, str(path))
+
+
+def parse(raw: object, source: str) -> tuple[Machine, ...]:
+    """Return the machines of what a YAML file holds; ``source`` names it in errors."""
+    table = {"hosts": raw} if isinstance(raw, list) else raw
+    if not isinstance(table, dict) or not isinstance(table.get("hosts"), list):
+        raise ConfigurationError(
+            f"{source} lists no machines; write `hosts:` and an entry `- {{host: NAME}}` for each"
+        )
+    if unknown := set(table) - {"hosts", "defaults"}:
+        raise ConfigurationError(f"{source}: unknown key {min(unknown)!r}; it has hosts, defaults")
+    defaults = table.get("defaults") or {}
+    machines = tuple(_machine(entry, defaults, source) for entry in table["hosts"])
+    if not machines:
+        raise ConfigurationError(f"{source} lists no machine; add one below `hosts:`")
+    for place in ("host", "address"):
+        known = [(getattr(m, place), m.port) for m in machines if getattr(m, place)]
+        twice = [name for i, (name, port) in enumerate(known) if (name, port) in known[:i]]
+        if twice:
+            raise ConfigurationError(f"{source} lists {place} {twice[0]!r} twice; remove one")
+    return machines
+
+
+def named(machines: Sequence[Machine]) -> Mapping[str, Machine]:
+    """Return each machine by the name that it has in an experiment: ``<region>-<index>``.
+
+    Regions are in alphabetical order, as the configuration has them, machines in the file's.
+    """
+    found: dict[str, Machine] = {}
+    for region, count in regions(machines).items():
+        of_region = [machine for machine in machines if machine.region == region]
+        found.update({f"{region}-{i}": of_region[i] for i in range(count)})
+    return found
+
+
+def regions(machines: Sequence[Machine]) -> dict[str, int]:
+    """Return the number of machines in each region, in alphabetical order."""
+    names = sorted(machine.region for machine in machines)
+    return {name: names.count(name) for name in names}
+
+
+def _machine(entry: object, defaults: object, source: str) -> Machine:
+    if not isinstance(entry, dict) or not isinstance(defaults, dict):
+        raise ConfigurationError(f"{source}: {entry!r} is no machine; write `{{host: NAME, ...}}`")
+    name = entry.get("host", "?")
+    raw = {**defaults, **entry}
+    known = [field.replace("_", "-") for field in Machine.__dataclass_fields__]
+    for key in raw:
+        if key not in known:
+            raise ConfigurationError(
+                f"{source}: host {name}: unknown key {key!r}; choose one of {', '.join(known)}"
+            )
+    try:
+        return msgspec.convert(_fields(raw), Machine)
+    except (msgspec.ValidationError, ValueError) as error:
+        reason = str(error).replace(" - at `$.", ": ").replace("`", "").replace("_", "-")
+        raise ConfigurationError(f"{source}: host {name}: {reason}") from None
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.replace("-", "_"): value for key, value in values.items()}

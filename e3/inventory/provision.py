@@ -1,0 +1,135 @@
+"""A machine made ready for a party, and left as it was.
+
+All lies in two folders that are E3's alone: /var/lib/e3 and /run/e3, or below the user's own
+where there are no rights. One stack has a machine at a time.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from e3.access.ssh import RUN, SERVICES, STATE, SshAccess
+from e3.errors import HostError
+from e3.interfaces import File
+
+OURS = f"{STATE}/host"
+OWNER, LOCK, TOOLS, PACKAGES = (
+    f"{OURS}/{x}" for x in ("owner", "requirements", "tools", "packages")
+)
+REQUIREMENTS = Path(__file__).parents[1] / "party" / "requirements.txt"
+
+STEP_SECONDS = 60.0
+SEND_SECONDS = 600.0
+INSTALL_SECONDS = 3600.0
+"""A Raspberry Pi that must build numpy takes long."""
+
+INSTALL = """
+set -eu
+[ ! -e "$1/whole" ] || exit 0
+rm -rf "$1"
+"$2" -m venv "$1"
+"$1/bin/python" -m pip --disable-pip-version-check --no-cache-dir --quiet \
+    install --require-hashes --no-deps --requirement "$3"
+touch "$1/whole"
+for other in "$(dirname "$1")"/venv-*; do [ "$other" = "$1" ] || rm -rf "$other"; done
+"""
+"""Makes the environment $1 by the Python $2 from the lock $3, once."""
+
+APT = ("env", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l", "apt-get", "--yes")
+LAST_LINES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Where things are on a machine that is ready: real paths there."""
+
+    python: str
+    tools: str
+
+
+def environment(access: SshAccess, version: str) -> str:
+    """Return the folder of the party environment, named by what decides what is in it."""
+    parts = (REQUIREMENTS.read_text(), access.python, version)
+    return f"{OURS}/venv-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+
+
+def ready(access: SshAccess, version: str) -> Ready:
+    """Return where things will be; pure."""
+    place = access.place(environment(access, version))
+    return Ready(python=f"{place}/bin/python", tools=access.place(TOOLS))
+
+
+def lock_digest() -> str:
+    """Return what names the packages of the party environment."""
+    return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+
+
+async def claim(access: SshAccess, owner: str) -> None:
+    """Note that this stack has the machine; raises `HostError` if another one has."""
+    found = (await access.get([OWNER], timeout_seconds=STEP_SECONDS)).get(OWNER)
+    if found is not None and found.decode() != owner:
+        raise HostError(
+            f"host {access.host} is in use by the stack {found.decode()}; destroy that first, or "
+            f"remove {access.place(STATE)} there if it is gone"
+        )
+    await access.put([File(path=OWNER, content=owner.encode())], timeout_seconds=STEP_SECONDS)
+
+
+async def provision(
+    access: SshAccess, version: str, tools: Sequence[File], packages: Sequence[str]
+) -> Ready:
+    """Have the party environment, these programs and these packages of Debian's there.
+
+    What is there already is not made again.
+    """
+    made = ready(access, version)
+    if packages:
+        await _install_packages(access, packages)
+    lock = File(path=LOCK, content=REQUIREMENTS.read_bytes())
+    await access.put([lock, *tools], timeout_seconds=SEND_SECONDS)
+    argv = ["sh", "-c", INSTALL, "sh", environment(access, version), access.python, LOCK]
+    done = await access.run(argv, timeout_seconds=INSTALL_SECONDS)
+    if done.exit:
+        said = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
+        lines = "\n".join(said[-LAST_LINES:])
+        raise HostError(
+            f"host {access.host}: the party environment cannot be installed; does its pip reach "
+            f"an index? (its /etc/pip.conf names one) Its last lines:\n{lines}"
+        )
+    return made
+
+
+async def is_whole(access: SshAccess, version: str, owner: str) -> bool:
+    """Return whether the machine is as `provision` left it; raises `HostError` if it is away."""
+    python = ready(access, version).python
+    done = await access.run([python, "-c", "import mpyc"], timeout_seconds=STEP_SECONDS)
+    found = await access.get([OWNER], timeout_seconds=STEP_SECONDS)
+    return done.exit == 0 and found.get(OWNER) == owner.encode()
+
+
+async def remove(access: SshAccess, owner: str) -> None:
+    """Leave the machine as it was before `claim`, unless it is another stack's."""
+    kept = await access.get([OWNER, PACKAGES], timeout_seconds=STEP_SECONDS)
+    if kept.get(OWNER, owner.encode()) != owner.encode():
+        return
+    listed = await access.run(["ls", SERVICES], timeout_seconds=STEP_SECONDS)
+    for name in listed.stdout.decode().split():
+        await access.stop(name, timeout_seconds=STEP_SECONDS)
+    if installed := kept.get(PACKAGES, b"").decode().split():
+        await access.run([*APT, "remove", *installed], timeout_seconds=INSTALL_SECONDS)
+    folders = [access.own] if access.own else [STATE, RUN]
+    await access.run(["rm", "-rf", *folders], timeout_seconds=STEP_SECONDS)
+
+
+async def _install_packages(access: SshAccess, names: Sequence[str]) -> None:
+    known = (await access.get([PACKAGES], timeout_seconds=STEP_SECONDS)).get(PACKAGES, b"")
+    ours = sorted({*known.decode().split(), *names})
+    # noted first: what an interrupted installation leaves is then removed as well
+    note = File(path=PACKAGES, content="\n".join(ours).encode())
+    await access.put([note], timeout_seconds=STEP_SECONDS)
+    argv = [*APT, "install", "--no-install-recommends", *names]
+    done = await access.run(argv, timeout_seconds=INSTALL_SECONDS)
+    if done.exit:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise HostError(f"host {access.host}: {' '.join(argv[-len(names) - 4 :])} failed: {said}")

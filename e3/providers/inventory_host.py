@@ -1,0 +1,157 @@
+"""A machine of an inventory as a resource: made ready for a party, and left as it was."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import (
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    ResourceProvider,
+    UpdateResult,
+)
+
+from e3.access import host_to_properties
+from e3.access.ssh import STATE
+from e3.errors import HostError
+from e3.experiment import Reachability
+from e3.interfaces import Host, Needs, Overlay
+from e3.inventory import provision, tools
+from e3.inventory.survey import Facts
+from e3.overlays import OVERLAYS
+from e3.providers import run
+
+KEPT = ("host", "region", "reachability", "owner")
+"""What a machine that is ready depends on, besides its facts."""
+
+
+class InventoryHostProvider(ResourceProvider):
+    """Puts on a machine what a party needs, and takes it away again."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Claim the machine and make it ready; what fails is undone."""
+        facts = _facts(props)
+
+        async def make() -> None:
+            await provision.claim(facts.access, props["owner"])
+            try:
+                await _provision(props)
+            except BaseException:
+                await provision.remove(facts.access, props["owner"])
+                raise
+
+        run(make())
+        return CreateResult(f"{props['owner']}/{props['host']}", _made(props))
+
+    def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002
+        """Bring what another overlay or another lock needs."""
+        del id, olds
+        run(_provision(news))
+        return UpdateResult(_made(news))
+
+    def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002
+        """Compare the machine, and what is to be on it."""
+        del id
+        replaces = [key for key in KEPT if olds.get(key) != news[key]]
+        if _identity(olds) != _identity(news):
+            replaces.append("facts")
+        changed = any(olds.get(key) != news[key] for key in ("facts", "programs", "lock"))
+        return DiffResult(
+            changes=changed or bool(replaces), replaces=replaces, delete_before_replace=True
+        )
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Notice that what was put there is gone; a machine that is away is left alone."""
+        facts = _facts(props)
+        try:
+            whole = run(provision.is_whole(facts.access, facts.version, props["owner"]))
+        except (HostError, TimeoutError) as error:
+            print(f"cannot look at it: {error}", file=sys.stderr)  # noqa: T201 -- Pulumi shows it
+            whole = True
+        return ReadResult(id_ if whole else None, props)
+
+    def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002
+        """Leave the machine as it was; one that is away keeps what it has."""
+        del id
+        facts = _facts(props)
+        try:
+            run(provision.remove(facts.access, props["owner"]))
+        except (HostError, TimeoutError) as error:
+            place = facts.access.place(STATE)
+            said = f"{error}; E3's files stay there, in {place}, until you remove them"
+            print(said, file=sys.stderr)  # noqa: T201 -- Pulumi shows it
+
+
+async def _provision(props: Mapping[str, Any]) -> None:
+    facts = _facts(props)
+    files = tools.files(_needs(props), facts.system, provision.TOOLS)
+    await provision.provision(facts.access, facts.version, files, facts.lacking)
+
+
+def _made(props: Mapping[str, Any]) -> dict[str, Any]:
+    facts = _facts(props)
+    ready = provision.ready(facts.access, facts.version)
+    host = Host(
+        name=props["host"],
+        region=props["region"],
+        system=facts.system,
+        underlay=facts.underlay,
+        reachability=props["reachability"],
+        python=ready.python,
+        tools=ready.tools,
+        access=facts.access,
+    )
+    return {**props, "made": host_to_properties(host)}
+
+
+def _facts(props: Mapping[str, Any]) -> Facts:
+    return msgspec.convert(props["facts"], Facts, strict=False)
+
+
+def _identity(props: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how the machine is reached, and as whom: with another one, all is made anew."""
+    access = dict((props.get("facts") or {}).get("access", {}))
+    return {key: access.get(key) for key in ("address", "port", "user", "sudo", "own")}
+
+
+def _needs(props: Mapping[str, Any]) -> Needs:
+    return cast("type[Overlay]", OVERLAYS[props["overlay"]]).needs
+
+
+class InventoryHost(Resource, module="e3", name="InventoryHost"):
+    """A machine that is ready; ``made`` has the properties of an `e3.interfaces.Host`."""
+
+    made: Output[Mapping[str, Any]]
+
+    def __init__(  # noqa: PLR0913 - what makes a machine ready, by keyword
+        self,
+        name: str,
+        *,
+        region: str,
+        reachability: Reachability,
+        facts: Input[Mapping[str, Any]],
+        overlay: str,
+        owner: str,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        """Declare host ``name``; ``facts`` are the survey's, ``owner`` names the stack."""
+        super().__init__(
+            InventoryHostProvider(),
+            name,
+            {
+                "host": name,
+                "region": region,
+                "reachability": reachability,
+                "facts": facts,
+                "overlay": overlay,
+                "programs": tools.digest(cast("type[Overlay]", OVERLAYS[overlay]).needs),
+                "lock": provision.lock_digest(),
+                "owner": owner,
+                "made": None,
+            },
+            opts,
+        )
