@@ -30,7 +30,7 @@ DEVICE = "e3-tinc"
 CONFIGURATION = "/run/e3/tinc"
 SECRETS = "/var/lib/e3/tinc"
 TIMEOUT_SECONDS = 30.0
-KEY_SECONDS = 8
+KEY_SECONDS = 4
 
 HEADER_BYTES = 14
 """Of Ethernet, which tinc counts as a part of a packet."""
@@ -245,11 +245,12 @@ class Tinc:
             "TunnelServer": "no" if host.name in gossips else "yes",
             "Broadcast": "no",
             "PingInterval": str(self.keepalive),
-            # One that was restarted does not know the keys that hidden hosts have of it, whom
-            # nobody tells that it was away. New ones come over TCP, and no packet waits for them.
-            "KeyExpire": str(KEY_SECONDS),
             "MaxTimeout": "1",  # the pause between attempts to connect would grow by 5 s each time
         }
+        if host.name in gossips:
+            # One that was restarted does not know the keys that those have who still hear of it
+            # by ways of before. New ones come over TCP, as do packets meanwhile.
+            settings["KeyExpire"] = str(KEY_SECONDS)
         dialled = [peer for peer in hosts if dials(host, peer, given)]
         lines = [f"{key} = {value}" for key, value in settings.items()]
         lines += [f"ConnectTo = {_node(peer)}" for peer in dialled]
