@@ -162,6 +162,11 @@ class Host:
     tools: str
     access: Access
 
+    @property
+    def bits(self) -> int:
+        """The width of its words: Python's hash, by which MPyC numbers messages, depends on it."""
+        return 64 if self.system.startswith(("x86_64", "aarch64")) else 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:

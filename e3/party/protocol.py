@@ -73,7 +73,8 @@ class Spec:
     on as they come, and the last few of the rest; a party that writes more
     than ``flood_bytes`` is stopped. ``private`` are arguments that no other party learns.
     ``sources`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit
-    the agreement. ``tls`` says that MPyC's own TLS is used. The program has ``memory_bytes`` in
+    the agreement. ``tls`` says that MPyC's own TLS is used, ``mixed`` that
+    some parties have words of 32 bits and some of 64. The program has ``memory_bytes`` in
     all, each of its files ``file_bytes``, all of it ``processes``. ``unpickle``
     are types, as ``module.name``, that peers may send besides MPyC's own.
     """
@@ -88,6 +89,7 @@ class Spec:
     sources: str = "claimed"
     agree_seconds: float = AGREE_SECONDS
     tls: bool = False
+    mixed: bool = False
     keep_bytes: int = 1_000_000
     flood_bytes: int = 100_000_000
     memory_bytes: int = 4_096_000_000
@@ -107,7 +109,8 @@ class Spec:
         last = self.args.index("--") if "--" in self.args else len(self.args)
         args = [*self.args[:last], *self.private, *self.args[last:]]
         ssl = ["--ssl"] if self.tls else []
-        return [self.entry, *options, "-I", str(self.pid), *ssl, *args]
+        mixed = ["--mix32-64bit"] if self.mixed else []
+        return [self.entry, *options, "-I", str(self.pid), *ssl, *mixed, *args]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,6 +172,7 @@ class Session:
             args=self.plan.program.args,
             private=seat.private,
             tls=self.rules.tls,
+            mixed=self._mixed,
             overlay=self.overlay,
             sources=self._sources,
             flood_bytes=int(limits.output_mb * MB),
@@ -193,6 +194,11 @@ class Session:
                 "e3:tls: there is no authority to certify keys; run `pulumi up` first"
             )
         return Certificates(authority=self.authority, deadline_seconds=self.deadline_seconds)
+
+    @property
+    def _mixed(self) -> bool:
+        by_name = {host.name: host for host in self.hosts}
+        return len({by_name[seat.host].bits for seat in self.plan.seats}) > 1
 
     @property
     def _sources(self) -> Sources:
