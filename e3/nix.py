@@ -41,6 +41,9 @@ INFO = 3
 BUILD_LOG_LINE = 101
 """The result that carries a line of a builder (libutil/logging.hh, ``ResultType``)."""
 
+PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
+"""Paths that mean the same in a URL of every Nix: some decode what others take as it is."""
+
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -64,6 +67,11 @@ class Flake:
         if not (place / "flake.nix").is_file():
             raise ConfigurationError(
                 f"flake {str(self.folder)!r}: there is no flake.nix; name a folder that has one"
+            )
+        if not PLAIN.fullmatch(str(place)):
+            raise ConfigurationError(
+                f"flake {str(self.folder)!r}: Nix cannot be told of a folder whose path has other "
+                f"characters than letters, digits and /._+-, as {str(place)!r} has; move it"
             )
         repository = self._repository()
         if repository is None:

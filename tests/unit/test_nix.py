@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,14 @@ def test_a_cancelled_build_leaves_nothing_running(source: nix.Source) -> None:
     until(lambda: not processes_below(source.folder.parent), "something goes on", 10)
 
 
+def test_a_build_that_takes_too_long_is_ended(source: nix.Source) -> None:
+    source.write({"slow": "sleep 600 & sleep 600"})
+    build = replace(build_of(source, "slow"), limit_seconds=1)
+    with pytest.raises(BuildError, match=r"is not built after 1 s; to see all of it, type:  nix"):
+        asyncio.run(build.run(lambda _: None))
+    until(lambda: not processes_below(source.folder.parent), "something goes on", 10)
+
+
 def test_a_killed_process_takes_its_build_along(source: nix.Source) -> None:
     mark = source.folder.parent / "started"
     source.write({"slow": f"touch {mark}; sleep 600 & sleep 600; echo > $out"})
@@ -236,3 +245,11 @@ def test_in_a_git_checkout_only_what_is_added_counts(source: nix.Source) -> None
 def test_a_folder_without_a_flake_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"there is no flake\.nix; name a folder"):
         Flake(folder=tmp_path).digest()
+
+
+def test_a_folder_that_nix_would_misread_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "a flake"
+    folder.mkdir()
+    (folder / "flake.nix").write_text("{}")
+    with pytest.raises(ConfigurationError, match="move it"):
+        Flake(folder=folder).digest()
