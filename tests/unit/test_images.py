@@ -308,8 +308,11 @@ def test_every_output_evaluates_with_nixpkgs(system: str) -> None:
     version = subprocess.run([building.program(), "--version"], capture_output=True, check=True)
     if tuple(map(int, re.findall(rb"\d+", version.stdout)[:2])) < (2, 18):
         pytest.skip(f"{version.stdout.decode().strip()} is too old for nixpkgs, which wants 2.18")
-    place = ["flake", "metadata", "github:NixOS/nixpkgs/21a67dc470149f337cecafbe965d8d252a390518"]
-    reach = subprocess.run(["nix", *features, *place], capture_output=True, check=False)
+    locked = json.loads((ROOT / "flake.lock").read_text())["nodes"]["nixpkgs"]["locked"]
+    place = ["flake", "metadata", "github:NixOS/nixpkgs/" + locked["rev"]]
+    reach = subprocess.run(
+        [building.program(), *features, *place], capture_output=True, check=False
+    )
     if reach.returncode:
         pytest.skip("nixpkgs cannot be had from here")
     apply = "builtins.mapAttrs (_: package: package.drvPath)"
