@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import pytest
 
-from e3 import nix as building
 from e3.overlays import OVERLAYS, nebula, tinc, wireguard
 from e3.providers.nix_build import SOURCES
 from tests import nix
@@ -302,23 +301,17 @@ def test_a_container_serves_ssh_with_keys_of_its_volume(evaluate: Evaluator) -> 
 
 @pytest.mark.nixpkgs
 @pytest.mark.parametrize("system", ["x86_64-linux", "aarch64-linux"])
-def test_every_output_evaluates_with_nixpkgs(system: str) -> None:
-    """Minutes and a download of nixpkgs, the first time."""
-    features = ["--extra-experimental-features", "nix-command flakes"]
-    version = subprocess.run([building.program(), "--version"], capture_output=True, check=True)
-    if tuple(map(int, re.findall(rb"\d+", version.stdout)[:2])) < (2, 18):
-        pytest.skip(f"{version.stdout.decode().strip()} is too old for nixpkgs, which wants 2.18")
+def test_every_output_evaluates_with_nixpkgs(evaluate: Evaluator, system: str) -> None:
+    """Takes minutes, and a download of nixpkgs."""
+    version = evaluate.run("nix", "--version").stdout.strip()
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < (2, 18):
+        pytest.skip(f"{version} is too old for nixpkgs, which wants 2.18")
+    nix_ = ["nix", "--extra-experimental-features", "nix-command flakes"]
     locked = json.loads((ROOT / "flake.lock").read_text())["nodes"]["nixpkgs"]["locked"]
-    place = ["flake", "metadata", "github:NixOS/nixpkgs/" + locked["rev"]]
-    reach = subprocess.run(
-        [building.program(), *features, *place], capture_output=True, check=False
-    )
+    reach = evaluate.run(*nix_, "flake", "metadata", f"github:NixOS/nixpkgs/{locked['rev']}")
     if reach.returncode:
         pytest.skip("nixpkgs cannot be had from here")
     apply = "builtins.mapAttrs (_: package: package.drvPath)"
-    done = subprocess.run(
-        ["nix", *features, "eval", "--json", f"{ROOT}#packages.{system}", "--apply", apply],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = evaluate.run(*nix_, "eval", "--json", f"{ROOT}#packages.{system}", "--apply", apply)
     assert done.returncode == 0, done.stderr
     assert all(path.endswith(".drv") for path in json.loads(done.stdout).values())
