@@ -41,6 +41,7 @@ class Machine:
 
     inside: NamespaceAccess
     server: socket.socket
+    prefix: Sequence[str] = ()
     served: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -50,7 +51,7 @@ class Machine:
 
     def serve(self) -> None:
         """Hand each connection to a server of its own, until the socket is shut down."""
-        argv = [*lab_ssh.proxy_command(self.inside), "-o", AUTHORIZED]
+        argv = [*self.prefix, *lab_ssh.proxy_command(self.inside), "-o", AUTHORIZED]
         while True:
             try:
                 connection, _ = self.server.accept()
@@ -91,10 +92,10 @@ class Machine:
 
 
 @contextmanager
-def opened(inside: NamespaceAccess) -> Iterator[Machine]:
-    """Have SSH at a lab host; every server ends with the context."""
+def opened(inside: NamespaceAccess, *prefix: str) -> Iterator[Machine]:
+    """Have SSH at a lab host, by a server that ``prefix`` starts; each ends with the context."""
     server = socket.create_server(("127.0.0.1", 0))
-    machine = Machine(inside, server)
+    machine = Machine(inside, server, prefix)
     thread = threading.Thread(target=machine.serve)
     thread.start()
     try:

@@ -149,7 +149,7 @@ async def _look_at(name: str, machine: Machine, needs: Needs, *, install_package
         access=_changed(access, services=manager),
         lacking=_lacking(needs, seen),
     )
-    _check(name, seen, clock_off=_clock_off(seen["clock"], begun, time.time()))
+    check_fit(name, seen, ahead_seconds=clock_off(seen["clock"], begun, time.time()))
     _check_needs(name, facts, needs, seen, install_packages=install_packages)
     return facts
 
@@ -199,12 +199,13 @@ def _lacking(needs: Needs, seen: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in wanted if PACKAGES.get(name, name) not in seen["programs"])
 
 
-def _clock_off(clock: float, begun: float, ended: float) -> float:
+def clock_off(clock: float, begun: float, ended: float) -> float:
     """Return by how many seconds a clock is ahead that was read between two of ours."""
     return min(clock - begun, 0) + max(clock - ended, 0)
 
 
-def _check(name: str, seen: Mapping[str, Any], *, clock_off: float) -> None:
+def check_fit(name: str, seen: Mapping[str, Any], *, ahead_seconds: float) -> None:
+    """Raise `HostError` if what was seen of a machine is not enough for a party."""
     missing = {"venv", "ensurepip", "ssl", "ctypes", "zlib"} - set(seen["modules"])
     if missing:
         raise HostError(
@@ -216,10 +217,10 @@ def _check(name: str, seen: Mapping[str, Any], *, clock_off: float) -> None:
         raise HostError(
             f"host {name} has {free_mb:.0f} MB of disk left and needs {DISK_MB}; make room there"
         )
-    if abs(clock_off) > CLOCK_SECONDS:
+    if abs(ahead_seconds) > CLOCK_SECONDS:
         raise HostError(
-            f"host {name}: its clock is {abs(clock_off):.0f} s "
-            f"{'ahead' if clock_off > 0 else 'behind'}; set it (timedatectl set-ntp true)"
+            f"host {name}: its clock is {abs(ahead_seconds):.0f} s "
+            f"{'ahead' if ahead_seconds > 0 else 'behind'}; set it (timedatectl set-ntp true)"
         )
 
 
