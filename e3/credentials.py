@@ -8,7 +8,9 @@ from typing import Any
 
 from pulumi import ComponentResource, Output, ResourceOptions
 
+from e3.enrolment import Enrolment
 from e3.experiment import Experiment
+from e3.fleets import Made
 from e3.interfaces import PARTY_PORT, PROBE_PORT, Overlay
 from e3.overlays.tailscale import Tailscale
 
@@ -85,17 +87,20 @@ def render_policy(tag: str) -> dict[str, object]:
     }
 
 
-def tailnet(
-    experiment: Experiment, overlay: Overlay, hosts: Sequence[Output[Mapping[str, Any]]]
-) -> Mapping[str, Output[str]]:
-    """Return the option ``auth_key`` of an overlay that has not been given a key in a file."""
+def tailnet(experiment: Experiment, overlay: Overlay, made: Made) -> Mapping[str, Output[str]]:
+    """Return the option ``auth_key`` of an overlay that has not been given a key in a file.
+
+    It is ``""`` where the hosts have got the key already.
+    """
     if not isinstance(overlay, Tailscale) or overlay.auth_key_file:
         return {}
-    key = TailnetKey("tailnet", stack=experiment.stack, overlay=overlay, hosts=hosts)
-    return {"auth_key": key.key}
+    own = TailnetKey("tailnet", stack=experiment.stack, overlay=overlay, hosts=made.hosts)
+    if not made.machines:
+        return {"auth_key": own.key}
+    enrolled = Enrolment("enrol", key=own.key, hosts=made.hosts, machines=made.machines)
+    return {"auth_key": enrolled.done}
 
 
-Credential = Callable[
-    [Experiment, Overlay, Sequence[Output[Mapping[str, Any]]]], Mapping[str, Output[str]]
-]
-CREDENTIALS: Mapping[str, Credential] = {"tailnet": tailnet}
+CREDENTIALS: Mapping[str, Callable[[Experiment, Overlay, Made], Mapping[str, Output[str]]]] = {
+    "tailnet": tailnet,
+}

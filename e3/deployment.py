@@ -10,7 +10,7 @@ from e3 import outputs, reach
 from e3.access import host_from_properties
 from e3.credentials import CREDENTIALS
 from e3.experiment import Experiment
-from e3.fleets import FLEETS
+from e3.fleets import FLEETS, Made
 from e3.interfaces import Overlay
 from e3.overlays import OVERLAYS
 from e3.providers.authority import NebulaAuthority
@@ -44,7 +44,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         choice=experiment.overlay,
         hosts=made.hosts,
         authority=_authority(experiment, overlay.needs.authority),
-        secrets=_secrets(experiment, overlay, made.hosts),
+        secrets=_secrets(experiment, overlay, made),
         opts=ResourceOptions(depends_on=made.proof),
     )
     made.publish(joined.addresses)
@@ -82,12 +82,10 @@ def _authority(experiment: Experiment, encoding: str | None) -> Mapping[str, Out
     return {"certificate": authority.certificate, "key": authority.key}
 
 
-def _secrets(
-    experiment: Experiment, overlay: Overlay, hosts: Sequence[Output[Mapping[str, Any]]]
-) -> Mapping[str, Output[str]]:
+def _secrets(experiment: Experiment, overlay: Overlay, made: Made) -> Mapping[str, Output[str]]:
     """Return options of the overlay that no configuration holds."""
     kind = overlay.needs.credential
-    return CREDENTIALS[kind](experiment, overlay, hosts) if kind else {}
+    return CREDENTIALS[kind](experiment, overlay, made) if kind else {}
 
 
 def _tls(experiment: Experiment) -> Mapping[str, Output[str]] | None:

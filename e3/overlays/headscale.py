@@ -28,8 +28,8 @@ from e3.interfaces import (
     Paths,
     Service,
 )
-from e3.overlays import tailscale
-from e3.overlays.tailscale import TIMEOUT_SECONDS
+from e3.overlays import tailscale_client as client
+from e3.overlays.tailscale_client import TIMEOUT_SECONDS
 
 SERVICE = "headscale"
 CONFIGURATION = "/run/e3/headscale"
@@ -76,8 +76,8 @@ class Headscale:
 
     def __post_init__(self) -> None:
         """Reject values that the hosts would refuse."""
-        tailscale.check_ports({"control-port": self.control_port})
-        tailscale.check_ports({"stun-port": self.stun_port, "port": self.port})
+        client.check_ports({"control-port": self.control_port})
+        client.check_ports({"stun-port": self.stun_port, "port": self.port})
         if not 1 <= self.key_minutes <= 60:  # noqa: PLR2004 - an hour
             raise ConfigurationError(
                 f"e3:overlay-options: key-minutes is {self.key_minutes}; write a number from 1 "
@@ -111,36 +111,36 @@ class Headscale:
         digest = _fingerprint(certificate)
         if previous and previous.memory.get("certificate") != digest:
             # Another server, or the same one built anew: to it, all the identities are unknown.
-            await asyncio.gather(*map(tailscale.remove_client, hosts))
+            await asyncio.gather(*map(client.remove_client, hosts))
         await asyncio.gather(
             self.serve_control(server, certificate),
-            *(tailscale.run_client(h, port=self.port, certificate=certificate) for h in hosts),
+            *(client.run_client(h, port=self.port, certificate=certificate) for h in hosts),
         )
-        nodes, *said = await asyncio.gather(_nodes(server), *map(tailscale.status, hosts))
+        nodes, *said = await asyncio.gather(_nodes(server), *map(client.status, hosts))
         known = {node["node_key"] for node in nodes}
         joining = [
             host
             for host, each in zip(hosts, said, strict=True)
-            if not tailscale.logged_in(each) or _key(each) not in known
+            if not client.logged_in(each) or _key(each) not in known
         ]
         if joining:
             user = await _user(server)
             await asyncio.gather(*(self._admit(host, server, user) for host in joining))
-            nodes, *said = await asyncio.gather(_nodes(server), *map(tailscale.status, hosts))
+            nodes, *said = await asyncio.gather(_nodes(server), *map(client.status, hosts))
         members = {_key(each) for each in said}
         for node in nodes:
             if node["node_key"] not in members:
                 await _headscale(
                     server, "nodes", "delete", "--force", "--identifier", str(node["id"])
                 )
-        given = {h.name: tailscale.address(s) for h, s in zip(hosts, said, strict=True)}
+        given = {h.name: client.address(s) for h, s in zip(hosts, said, strict=True)}
         if joining:
-            await tailscale.introduced(hosts, given)
+            await client.introduced(hosts, given)
         return Network(addresses=given, memory={"server": server.name, "certificate": digest})
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Ask each client for the present path to each other host."""
-        return await tailscale.paths(hosts, network)
+        return await client.paths(hosts, network)
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Remove client, server and relay with all keys; what leaves alone is deleted by id.
@@ -152,7 +152,7 @@ class Headscale:
 
         async def one(host: Host) -> None:
             access = host.access
-            await tailscale.remove_client(host)
+            await client.remove_client(host)
             await access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
             await access.run(["rm", "-rf", CONFIGURATION, SECRETS], timeout_seconds=TIMEOUT_SECONDS)
 
@@ -200,7 +200,7 @@ class Headscale:
             *("preauthkeys", "create", "--user", user),
             *("--expiration", f"{self.key_minutes}m"),
         )
-        await tailscale.log_in(host, control_url=self.url(server), auth_key=made["key"])
+        await client.log_in(host, control_url=self.url(server), auth_key=made["key"])
 
     def url(self, server: Host) -> str:
         """Return where clients find the control server."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ import pulumi
 import pulumi_digitalocean as do
 from pulumi import ComponentResource, CustomTimeouts, Output, ResourceOptions
 
+from e3.access import SshAccess, host_from_properties
+from e3.access.client_config import block
 from e3.digitalocean import names
 from e3.experiment import Experiment
 from e3.providers.cloud_census import Census
@@ -35,10 +37,11 @@ class Login:
 class Droplets(ComponentResource):
     """Droplets that answer; ``hosts`` has the properties of a `Host` of each.
 
-    ``addresses`` has the public address by host name.
+    ``machines`` has each droplet, and ``addresses`` its public address, by host name.
     """
 
     hosts: Sequence[Output[Mapping[str, Any]]]
+    machines: Mapping[str, do.Droplet]
     addresses: Mapping[str, Output[str]]
 
     def __init__(  # noqa: PLR0913 - what droplets are made of
@@ -84,11 +87,12 @@ class Droplets(ComponentResource):
         contact = Contact(
             "first-contact",
             droplets=rows,
+            overlay=experiment.overlay.name,
             seconds=fleet.answer_seconds,
             opts=own,
         )
-        addresses = [droplet.ipv4_address for droplet in made]
-        self.addresses = dict(zip(experiment.host_names, addresses, strict=True))
+        self.machines = dict(zip(experiment.host_names, made, strict=True))
+        self.addresses = {host: it.ipv4_address for host, it in self.machines.items()}
         self.hosts = [contact.hosts.apply(itemgetter(i)) for i, _ in enumerate(rows)]
         self.register_outputs({})
 
@@ -111,24 +115,11 @@ def user_data(private: str, public: str) -> str:
 
 
 def ssh_block(host: Mapping[str, Any]) -> str:
-    """Return a droplet's entry of an OpenSSH client configuration (8.5 or newer).
-
-    The command is what ssh(1) asks for the host's key, so that no other file is needed.
-    """
-    access = host["access"]
-    name = access["host"]
-    return (
-        f"Host {name}\n"
-        f"  HostName {access['address']}\n"
-        f"  HostKeyAlias {name}\n"
-        f"  User {access['user']}\n"
-        f'  IdentityFile "{Path(access["key"]).absolute()}"\n'
-        "  IdentitiesOnly yes\n"
-        "  UserKnownHostsFile none\n"
-        "  GlobalKnownHostsFile none\n"
-        f"  KnownHostsCommand /bin/echo {name} {access['host_key']}\n"
-        "  StrictHostKeyChecking yes\n"
-    )
+    """Return a droplet's entry of an OpenSSH client configuration, its key by absolute path."""
+    access = host_from_properties(host).access
+    if not isinstance(access, SshAccess):
+        return ""
+    return block(replace(access, key=str(Path(access.key).absolute())))
 
 
 def _name(mark: Mark, host: str) -> Output[str]:

@@ -13,7 +13,8 @@ from e3.experiment import Choice
 from e3.interfaces import Network, PathClass, Relayed
 from e3.overlays import OVERLAYS
 from e3.overlays.headscale import Headscale, choose_server, render_policy
-from e3.overlays.tailscale import Tailscale, read_paths, read_pongs
+from e3.overlays.tailscale import Tailscale
+from e3.overlays.tailscale_client import read_paths, read_pongs
 from e3.registry import build
 from tests.hosts import host
 

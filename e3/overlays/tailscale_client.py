@@ -1,0 +1,228 @@
+"""Tailscale's client on a host, whoever runs its control server."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from e3.errors import ConfigurationError, OverlayError
+from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed, Service
+
+SERVICE = "tailscaled"
+CONFIGURATION = "/run/e3/tailscale"
+SECRETS = "/var/lib/e3/tailscale"
+SOCKET = f"{CONFIGURATION}/tailscaled.sock"
+TRUSTED = f"{CONFIGURATION}/control.crt"
+AUTH_KEY = "/run/keys/tailnet"
+TIMEOUT_SECONDS = 30.0
+LOGIN_SECONDS = 30
+REMOVE = '[ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup; rm -rf "$1" "$2"'
+FORGET = 'rm -f "$1"; rmdir "${1%/*}" 2>/dev/null || true'
+RELAY = re.compile(r" via (?:DERP|peer-relay)\((?P<by>.*?)\) in ")
+NEVER = "0001-"  # the zero of time in Go
+PINGS = 3
+PINGS_AT_ONCE = 8
+
+
+def check_ports(ports: Mapping[str, int]) -> None:
+    """Raise `ConfigurationError` for an option that is no port, or the same port twice."""
+    for name, port in ports.items():
+        if not 1 <= port <= 65_535:  # noqa: PLR2004 - ports
+            raise ConfigurationError(
+                f"e3:overlay-options: {name} is {port}; write a number from 1 to 65535"
+            )
+    if len(set(ports.values())) < len(ports):
+        raise ConfigurationError(
+            f"e3:overlay-options: {', '.join(ports)} must differ; they are "
+            f"{', '.join(map(str, ports.values()))}"
+        )
+
+
+async def run_client(host: Host, *, port: int, certificate: str = "") -> None:
+    """Have tailscaled running, which trusts ``certificate`` instead of the system's if given."""
+    # A folder for its log that is not there would be ignored, for one of the distribution's.
+    environment = {
+        "TS_NO_LOGS_NO_SUPPORT": "true",
+        "TS_LOGS_DIR": CONFIGURATION,
+        "TS_FORCE_NOISE_443": "true",  # else it tries port 80 first, for half a second
+    }
+    trusted = File(path=TRUSTED, content=certificate.encode())
+    await host.access.put([trusted], timeout_seconds=TIMEOUT_SECONDS)
+    if certificate:
+        environment["SSL_CERT_FILE"] = TRUSTED  # read by Go's crypto/x509
+    service = Service(
+        name=SERVICE,
+        argv=(
+            f"{host.tools}/tailscaled",
+            "--no-logs-no-support",
+            f"--statedir={SECRETS}",
+            f"--state={SECRETS}/tailscaled.state",
+            f"--socket={SOCKET}",
+            "--tun=tailscale0",
+            f"--port={port}",
+        ),
+        environment=environment,
+        ready=("test", "-S", SOCKET),
+        revision=hashlib.sha256(certificate.encode()).hexdigest(),
+    )
+    await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
+
+
+async def status(host: Host) -> dict[str, Any]:
+    """Return what the client says of itself, once it knows its state."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while True:
+            answer = await ask(host, "status", "--json", "--peers=false")
+            if answer.exit == 0:
+                said: dict[str, Any] = json.loads(answer.stdout)
+                if said["BackendState"] != "NoState":
+                    return said
+            await asyncio.sleep(0.05)
+
+
+def logged_in(said: Mapping[str, Any]) -> bool:
+    """Return whether a client with this status holds an identity that it uses."""
+    return said["BackendState"] in {"Running", "Starting"}
+
+
+def address(said: Mapping[str, Any]) -> str:
+    """Return the client's IPv4 address on the overlay."""
+    found = [text for text in said["Self"]["TailscaleIPs"] or [] if "." in text]
+    if not found:
+        raise OverlayError(
+            f"the control server gave host {said['Self']['HostName']} no IPv4 address"
+        )
+    return str(found[0])
+
+
+async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
+    """Have the control server admit the host by ``auth_key``; returns once it is connected.
+
+    Without ``auth_key`` the host has it already, in `AUTH_KEY`. It stays there until it served.
+    """
+    if auth_key:
+        key = File(path=AUTH_KEY, content=auth_key.encode(), mode=0o600)
+        await host.access.put([key], timeout_seconds=TIMEOUT_SECONDS)
+    done = None
+    try:
+        done = await ask(
+            host,
+            "up",
+            "--reset",
+            *([f"--login-server={control_url}"] if control_url else []),
+            f"--auth-key=file:{AUTH_KEY}",
+            f"--hostname={host.name}",
+            "--accept-dns=false",
+            "--netfilter-mode=off",  # the host's own firewall stays as it is
+            f"--timeout={LOGIN_SECONDS}s",
+            timeout_seconds=LOGIN_SECONDS + TIMEOUT_SECONDS,
+        )
+    finally:
+        if auth_key or (done is not None and done.exit == 0):
+            await _forget_key(host)
+    if done.exit:
+        reason = (done.stderr + done.stdout).decode(errors="replace").strip()
+        raise OverlayError(
+            f"host {host.name} could not log in at {control_url or 'Tailscale'}: {reason}"
+        )
+
+
+async def _forget_key(host: Host) -> None:
+    await host.access.run(["sh", "-c", FORGET, "sh", AUTH_KEY], timeout_seconds=TIMEOUT_SECONDS)
+
+
+async def introduced(hosts: Sequence[Host], addresses: Mapping[str, str]) -> None:
+    """Return once each client knows where each other one can be reached.
+
+    A first packet before that moment is lost, and WireGuard tries again only 5 s later.
+    """
+    await asyncio.gather(*(_introduced(host, addresses) for host in hosts))
+
+
+async def _introduced(host: Host, addresses: Mapping[str, str]) -> None:
+    missing = others = {given for name, given in addresses.items() if name != host.name}
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while True:
+                missing = others - _reachable(await _peers(host))
+                if not missing:
+                    return
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise OverlayError(
+            f"the control server has not introduced {', '.join(sorted(missing))} to host "
+            f"{host.name} within {TIMEOUT_SECONDS:g} s"
+        ) from None
+
+
+def _reachable(peers: Sequence[Mapping[str, Any]]) -> set[str]:
+    known = [peer for peer in peers if peer["Relay"] or peer["CurAddr"]]
+    return {given for peer in known for given in peer["TailscaleIPs"] or []}
+
+
+async def _peers(host: Host) -> list[dict[str, Any]]:
+    """Return what the client says of the others."""
+    answer = await ask(host, "status", "--json")
+    return list((json.loads(answer.stdout or b"{}").get("Peer") or {}).values())
+
+
+async def remove_client(host: Host) -> None:
+    """Stop the client and remove its files, its keys, and what it told the kernel."""
+    access = host.access
+    await access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
+    places = (CONFIGURATION, SECRETS, f"{host.tools}/tailscaled")
+    await access.run(["sh", "-c", REMOVE, "sh", *places], timeout_seconds=TIMEOUT_SECONDS)
+    await _forget_key(host)
+
+
+async def paths(hosts: Sequence[Host], network: Network) -> Paths:
+    """Return the class of each ordered pair as the clients report it.
+
+    A client knows for 45 s by which path it sent; a peer that it has not sent to is pinged.
+    """
+    at_once = asyncio.Semaphore(PINGS_AT_ONCE)
+
+    async def one(
+        source: Host, target: Host, known: Mapping[str, PathClass | Relayed]
+    ) -> PathClass | Relayed:
+        given = network.addresses[target.name]
+        if given in known:
+            return known[given]
+        async with at_once:
+            answer = await ask(source, "ping", f"--c={PINGS}", "--timeout=2s", given)
+        return read_pongs(answer.stdout.decode())
+
+    known = [read_paths(peers) for peers in await asyncio.gather(*map(_peers, hosts))]
+    pairs = [
+        (a, b, k) for a, k in zip(hosts, known, strict=True) for b in hosts if a.name != b.name
+    ]
+    classes = await asyncio.gather(*(one(a, b, k) for a, b, k in pairs))
+    return {(a.name, b.name): c for (a, b, _), c in zip(pairs, classes, strict=True)}
+
+
+def read_paths(peers: Sequence[Mapping[str, Any]]) -> dict[str, PathClass | Relayed]:
+    """Return the path to each address that a client sends to now, by its own status; pure."""
+    found: dict[str, PathClass | Relayed] = {}
+    for peer in peers:
+        if peer["Active"] and not peer["LastHandshake"].startswith(NEVER):
+            relay = peer.get("PeerRelay") or peer["Relay"]
+            path: PathClass | Relayed = "direct" if peer["CurAddr"] else Relayed(by=relay)
+            found.update(dict.fromkeys(peer["TailscaleIPs"] or [], path))
+    return found
+
+
+def read_pongs(said: str) -> PathClass | Relayed:
+    """Return the path that a ping found, by its last answer; pure."""
+    pongs = [line for line in said.splitlines() if line.startswith("pong")]
+    if not pongs:
+        return "none"
+    relay = RELAY.search(pongs[-1])
+    return Relayed(by=relay["by"]) if relay else "direct"
+
+
+async def ask(host: Host, *arguments: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Completed:
+    """Return what a command of the client answers."""
+    argv = [f"{host.tools}/tailscale", f"--socket={SOCKET}", *arguments]
+    return await host.access.run(argv, timeout_seconds=timeout_seconds)
