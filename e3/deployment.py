@@ -6,11 +6,14 @@ from typing import Any
 
 from pulumi import Output, ResourceOptions
 
-from e3 import outputs, reach
+from e3 import neighbours, outputs, reach
 from e3.access import host_from_properties
 from e3.credentials import CREDENTIALS
+from e3.equipment import Equipment
+from e3.errors import ConfigurationError
 from e3.experiment import Experiment
 from e3.fleets import FLEETS, Made
+from e3.fleets.lab import LabFleet
 from e3.interfaces import Overlay
 from e3.overlays import OVERLAYS
 from e3.providers.authority import NebulaAuthority
@@ -33,8 +36,16 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     fleet = build(FLEETS, experiment.fleet, key="fleet")
     overlay = build(OVERLAYS, experiment.overlay, key="overlay")
     reach.check(experiment.overlay.name, overlay, OVERLAYS, experiment.reachability)
+    neighbours.check(experiment, overlay)
     overlay.assign(experiment.host_names, None)
     fleet.check(experiment)
+    if len(experiment.host_names) == 1:
+        raise ConfigurationError(
+            "e3:regions: one host has nobody to compute with; make two or more, in one region or "
+            "in several"
+        )
+    if isinstance(fleet, LabFleet):
+        Equipment().check(experiment.overlay.name, overlay.needs, experiment.stack)
 
     made = fleet.hosts(experiment, overlay.ingress(), ResourceOptions())
     if not made.hosts:
