@@ -8,11 +8,11 @@ import argparse
 import os
 import sys
 
-from e3.cli import doctor, gone, logs, paths, project, run, runs, sweep
+from e3.cli import doctor, gone, inventory, logs, paths, project, run, runs, sweep
 from e3.cli.terminal import complain
 from e3.errors import E3Error
 
-VERBS = (run, runs, logs, paths, doctor, gone, sweep)
+VERBS = (run, runs, logs, paths, doctor, gone, inventory, sweep)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,41 @@
+"""``e3 inventory import``: the lists of machines that people have, as E3's."""
+
+import argparse
+from pathlib import Path
+
+from e3.cli.project import Verbs
+from e3.errors import ConfigurationError
+from e3.inventory import imports
+
+
+def declare(verbs: Verbs) -> None:
+    """Declare the verb's command line."""
+    verb = verbs.add_parser(
+        "inventory",
+        help="make a list of machines of one for Ansible, OpenSSH, Colmena or parallel-ssh",
+        description="Lists of machines, for the fleet `inventory`.",
+    )
+    deeds = verb.add_subparsers(dest="deed", required=True, metavar="DEED")
+    deed = deeds.add_parser("import", help="print a list as E3 reads it", description=__doc__)
+    deed.add_argument("file", type=Path, metavar="FILE")
+    deed.add_argument("--format", choices=sorted(imports.KINDS), help="default: found out")
+    deed.add_argument("--output", type=Path, metavar="FILE", help="default: print it")
+    verb.set_defaults(do=import_list)
+
+
+def import_list(arguments: argparse.Namespace) -> int:
+    """Print the machines of a list, or write them to a file that does not exist yet."""
+    here = Path(arguments.cwd)
+    found = imports.read(here / arguments.file.expanduser(), arguments.format)
+    text = imports.render(found)
+    if arguments.output is None:
+        print(text, end="")
+        return 0
+    target = here / arguments.output.expanduser()
+    try:
+        with target.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigurationError(f"{target} exists; remove it, or name another file") from None
+    print(f"{len(found)} machines are listed in {target}; look at region and reachability of each")
+    return 0
