@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from e3.session.results import SessionResult
 from e3.session.verdicts import Verdict
-from tests.faults.stage import Stage
+from tests.faults.stage import STOP_SECONDS, Stage
 
 CASES: "dict[str, Case]" = {}
 
@@ -15,8 +15,8 @@ class Case:
     """A fault, and what must come of it.
 
     ``reason`` are words of the sentence, in their order; ``concerned`` are the parties that it
-    is about. ``slow`` cases begin first: they wait for a limit. A runner that ``hangs`` cannot
-    stop its party; that is done from outside after a while.
+    is about. ``slow`` cases begin first: they wait for a limit. All is stopped and cleaned up
+    within ``stop_seconds``: more where no program runs yet, or where a runner itself hangs.
     """
 
     act: Callable[[Stage], SessionResult]
@@ -24,7 +24,7 @@ class Case:
     reason: tuple[str, ...]
     concerned: tuple[int, ...]
     slow: bool
-    hangs: bool
+    stop_seconds: float
 
 
 def case(
@@ -33,13 +33,18 @@ def case(
     *reason: str,
     concerned: tuple[int, ...] = (),
     slow: bool = False,
-    hangs: bool = False,
+    stop_seconds: float = STOP_SECONDS,
 ) -> Callable[[Callable[[Stage], SessionResult]], Callable[[Stage], SessionResult]]:
     """Register a case under the words of the table."""
 
     def register(act: Callable[[Stage], SessionResult]) -> Callable[[Stage], SessionResult]:
         CASES[name] = Case(
-            act=act, verdict=verdict, reason=reason, concerned=concerned, slow=slow, hangs=hangs
+            act=act,
+            verdict=verdict,
+            reason=reason,
+            concerned=concerned,
+            slow=slow,
+            stop_seconds=stop_seconds,
         )
         return act
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from e3.session.results import SessionResult
 from e3.session.verdicts import Verdict
 from tests.faults.case import case
-from tests.faults.stage import DEMOS, Stage, all_print, any_is
+from tests.faults.stage import DEMOS, LONG_STOP_SECONDS, Stage, all_print
 from tests.overlays import ask, processes
 from tests.sessions import joined
 
@@ -105,9 +105,10 @@ import time
 from mpyc.runtime import mpc
 if mpc.pid == 2:
     time.sleep(1000)
+print('starting', flush=True)
 mpc.run(mpc.start())
 """
-    return stage.run(program, when=any_is("waiting for other parties to connect"))
+    return stage.run(program, when=all_print("starting", times=2))
 
 
 @case(
@@ -117,7 +118,7 @@ mpc.run(mpc.start())
     "is silent while starting the runner",
     concerned=(1,),
     slow=True,
-    hangs=True,
+    stop_seconds=LONG_STOP_SECONDS,
 )
 def runner_never_starts(stage: Stage) -> SessionResult:
     stage.start_through(1, "exec sleep 1000")
@@ -131,7 +132,7 @@ def runner_never_starts(stage: Stage) -> SessionResult:
     "is silent while computing",
     concerned=(2,),
     slow=True,
-    hangs=True,
+    stop_seconds=LONG_STOP_SECONDS,
 )
 def runner_frozen(stage: Stage) -> SessionResult:
     def freeze() -> None:
@@ -159,7 +160,7 @@ def dead_before(stage: Stage) -> SessionResult:
     Verdict.UNREACHABLE,
     "party 2",
     concerned=(2,),
-    hangs=True,
+    stop_seconds=LONG_STOP_SECONDS,
 )
 def dies_agreeing(stage: Stage) -> SessionResult:
     stage.start_through(1, "sleep 3", 'exec "$@"')
@@ -251,7 +252,14 @@ def cable_out(stage: Stage) -> SessionResult:
             plug()
 
 
-@case("a full disk", Verdict.PARTY_FAILED, "party 1", "No space left", concerned=(1,))
+@case(
+    "a full disk",
+    Verdict.PARTY_FAILED,
+    "party 1",
+    "No space left",
+    concerned=(1,),
+    stop_seconds=LONG_STOP_SECONDS,
+)
 def full_disk(stage: Stage) -> SessionResult:
     fill = "head -c 3G /dev/zero > /run/full || true; head -c 1M /dev/zero >> /run/full || true"
     ask(stage.hosts[1], "sh", "-c", f"({fill}) 2>&1")

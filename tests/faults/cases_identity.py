@@ -17,21 +17,24 @@ import sys, time
 print(round((time.time() - float(sys.argv[-1])) / 86400))
 """
 
-A_DAY_AHEAD = (
-    "export LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1) FAKETIME=+1d",
-    "export FAKETIME_DONT_FAKE_MONOTONIC=1",
-    'exec "$@"',
-)
-"""Starts a runner whose clock, and its program's, is a day ahead.
 
-The kernel has one CLOCK_REALTIME for all namespaces, so the library call is what is wrong. What
-overlays make of a wrong clock, such as of a certificate's dates, cannot be tried in this way.
-"""
+def shift_clock(stage: Stage, pid: int, days: int) -> None:
+    """Have a party's runner, and its program, read a clock that is so many days ahead.
+
+    The kernel has one CLOCK_REALTIME for all namespaces, so the library call is what is wrong. What
+    overlays make of a wrong clock, such as of a certificate's dates, cannot be tried in this way.
+    """
+    stage.start_through(
+        pid,
+        f"export LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1) FAKETIME={days:+d}d",
+        "export FAKETIME_DONT_FAKE_MONOTONIC=1",
+        'exec "$@"',
+    )
 
 
 @case("a clock that is a day off", Verdict.COMPLETED, "all 3 parties completed")
 def wrong_clock(stage: Stage) -> SessionResult:
-    stage.start_through(2, *A_DAY_AHEAD)
+    shift_clock(stage, 2, days=1)
     program = LOOP + SHOW_CLOCK
     result = stage.run(program, str(time.time()))
     assert [party.output.split()[-1] for party in result.parties] == ["0", "0", "1"]
@@ -39,16 +42,30 @@ def wrong_clock(stage: Stage) -> SessionResult:
 
 
 @case(
-    "a clock that is a day off, with TLS",
+    "a clock that is a day ahead, with TLS",
     Verdict.PARTY_FAILED,
     "party 2",
     "did not start: by its clock",
     "its certificate has expired; set the clock",
     concerned=(2,),
 )
-def wrong_clock_with_tls(stage: Stage) -> SessionResult:
+def clock_ahead_with_tls(stage: Stage) -> SessionResult:
     stage.authority = authorities.make()
-    stage.start_through(2, *A_DAY_AHEAD)
+    shift_clock(stage, 2, days=1)
+    return stage.run(HELLO)
+
+
+@case(
+    "a clock that is a day behind, with TLS",
+    Verdict.PARTY_FAILED,
+    "party 0",
+    "did not start: by its clock",
+    "its certificate is not valid yet; set the clock",
+    concerned=(0,),
+)
+def clock_behind_with_tls(stage: Stage) -> SessionResult:
+    stage.authority = authorities.make()
+    shift_clock(stage, 0, days=-1)
     return stage.run(HELLO)
 
 

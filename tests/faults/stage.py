@@ -25,8 +25,8 @@ PROMISE_SECONDS = 30.0
 STOP_SECONDS = 2.0
 """From the first failure until nothing of any party runs any more, on any host."""
 
-HUNG_SECONDS = 5.0
-"""The same where a runner itself hangs, and its party is ended from outside its host."""
+LONG_STOP_SECONDS = 5.0
+"""The same where no program runs yet, or a runner hangs and its party is ended from outside."""
 
 Moment = Callable[[Sequence[Progress], str], bool]
 """Whether it is time, from the parties' progress and what their logs say."""
@@ -235,11 +235,6 @@ class Watcher:
         """Return what all parties' logs say."""
         files = sorted(self._evidence.glob("*.log")) if self._evidence else ()
         return "\n".join(file.read_text(errors="replace") for file in files)
-
-
-def any_is(phase: str) -> Moment:
-    """Return the moment at which a party does that."""
-    return lambda parties, _: any(party.phase == phase for party in parties)
 
 
 def all_print(word: str, times: int = 3) -> Moment:
