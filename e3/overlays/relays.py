@@ -136,7 +136,7 @@ class Relays:
             )
             service = Service(
                 name=name,
-                argv=("tor", "-f", f"{CONFIGURATION}/{name}"),
+                argv=("tor", "-f", f"{CONFIGURATION}/{name}", "--DataDirectory", data_of(name)),
                 ready=("true",) if index else listed,
                 revision=digest_of(text),
             )
@@ -152,8 +152,7 @@ class Relays:
             f"V3AuthoritativeDirectory 1\n{PARAMETERS}"
         )
         return (
-            f"Nickname e3r{index}\nDataDirectory {data_of(SERVERS[index])}\n"
-            f"Address {host.underlay}\nORPort {self._port(index)} IPv4Only\n"
+            f"Nickname e3r{index}\nAddress {host.underlay}\nORPort {self._port(index)} IPv4Only\n"
             f"{'' if index else authority}{SERVING}{COMMON}{TESTING}{SMALL}{roles.line}\n"
         )
 

@@ -41,13 +41,14 @@ PROJECT = Path(__file__).parents[2]
 GATE_FILES = tuple(f"e3/party/{name}.py" for name in ("__init__", "carry", "onion"))
 SERVICE = "tor"
 GATE = "tor-gate"
-KEYS = f"{SECRETS}/keys"
-SOCKS = f"{SECRETS}/socks"  # Tor wants its sockets in a folder that only root may enter
+SOCKS = f"{SECRETS}/socks"  # Tor wants its sockets in a folder that only its user may enter
 CONTROL = f"{SECRETS}/control"
 READY = f"{CONFIGURATION}/published"
+# Places are arguments, never content: whose host gives no root has them somewhere else.
+START = 'exec tor -f "$1" --DataDirectory "$2" --SocksPort "unix:$3" --ControlSocket "$4"'
 GATE_START = (
-    f"import sys; sys.path.insert(0, {CONFIGURATION!r}); "
-    "from e3.party.onion import main; main(*sys.argv[1:])"
+    "import sys; sys.path.insert(0, sys.argv[1]); from e3.party.onion import main; "
+    "main(*sys.argv[1:])"
 )
 DEAF = 'trap "" HUP; exec "$@"'
 """Until a program listens to this signal it would die of it; its configuration is read after."""
@@ -169,14 +170,23 @@ class Tor:
         )
         tor = Service(
             name=SERVICE,
-            argv=("tor", "-f", f"{CONFIGURATION}/torrc"),
+            argv=(
+                "sh",
+                "-c",
+                START,
+                "sh",
+                f"{CONFIGURATION}/torrc",
+                data_of(SERVICE),
+                SOCKS,
+                CONTROL,
+            ),
             ready=("test", "-S", CONTROL),
             revision=digest_of(torrc),
         )
         await host.access.start(tor, timeout_seconds=TIMEOUT_SECONDS)
         service = Service(
             name=GATE,
-            argv=("sh", "-c", DEAF, "sh", *_onion(host), "serve", f"{CONFIGURATION}/gate.json"),
+            argv=("sh", "-c", DEAF, "sh", *_onion(host, "serve")),
             # with another Tor, services begin anew
             environment={"E3_REVISION": digest_of([torrc, *map(str, _program().values())])},
             ready=("grep", "-qx", revision, READY),
@@ -191,10 +201,7 @@ class Tor:
         private = (
             f"TestingTorNetwork 1\nFetchDirInfoEarly 1\n{roles.line}\n{SMALL}" if roles.line else ""
         )
-        return (
-            f"DataDirectory {data_of(SERVICE)}\nSocksPort unix:{SOCKS}\nControlSocket {CONTROL}\n"
-            f"CookieAuthentication 0\n{COMMON}{bridge}{private}"
-        )
+        return f"CookieAuthentication 0\n{COMMON}{bridge}{private}"
 
 
 def render_gate(name: str, given: Mapping[str, str], keys: Mapping[str, Keys]) -> dict[str, object]:
@@ -202,11 +209,6 @@ def render_gate(name: str, given: Mapping[str, str], keys: Mapping[str, Keys]) -
     return {
         "address": given[name],
         "ports": [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(given))],
-        "keys": KEYS,
-        "entries": f"{SECRETS}/entries",
-        "socks": SOCKS,
-        "control": CONTROL,
-        "ready": READY,
         "knock_seconds": KNOCK_SECONDS,
         "peers": {
             peer: {
@@ -220,8 +222,8 @@ def render_gate(name: str, given: Mapping[str, str], keys: Mapping[str, Keys]) -
     }
 
 
-def _onion(host: Host) -> tuple[str, ...]:
-    return host.python, "-I", "-S", "-B", "-c", GATE_START
+def _onion(host: Host, *command: str) -> tuple[str, ...]:
+    return host.python, "-I", "-S", "-B", "-c", GATE_START, CONFIGURATION, SECRETS, *command
 
 
 def _program() -> dict[str, bytes]:
@@ -232,8 +234,7 @@ def _program() -> dict[str, bytes]:
 
 async def _knock(host: Host) -> None:
     done = await host.access.run(
-        [*_onion(host), "knock", f"{CONFIGURATION}/gate.json"],
-        timeout_seconds=KNOCK_SECONDS + TIMEOUT_SECONDS,
+        _onion(host, "knock"), timeout_seconds=KNOCK_SECONDS + TIMEOUT_SECONDS
     )
     if done.exit:
         reason = done.stderr.decode(errors="replace").strip()
@@ -256,9 +257,7 @@ async def _keys(host: Host, hosts: Sequence[Host]) -> Keys:
         timeout_seconds=TIMEOUT_SECONDS,
     )
     peers = [peer.name for peer in hosts if peer.name != host.name]
-    made = await host.access.run(
-        [*_onion(host), "keys", KEYS, *peers], timeout_seconds=TIMEOUT_SECONDS
-    )
+    made = await host.access.run(_onion(host, "keys", *peers), timeout_seconds=TIMEOUT_SECONDS)
     if made.exit:
         reason = made.stderr.decode(errors="replace").strip()
         raise OverlayError(f"host {host.name} could not make its Tor keys: {reason}")

@@ -1,8 +1,11 @@
 """Runs on a host: carry connections between addresses of this host and onion services of Tor.
 
-    onion.py keys FOLDER PEER...     make the keys that are missing, print their public halves
-    onion.py serve CONFIGURATION     carry connections until killed; SIGHUP reads the file again
-    onion.py knock CONFIGURATION     reach the same program on every peer, so that paths are made
+    onion.py CONFIGURATION SECRETS keys PEER...   make missing keys, print their public halves
+    onion.py CONFIGURATION SECRETS serve          carry connections; SIGHUP reads the file again
+    onion.py CONFIGURATION SECRETS knock          reach this program on every peer: paths are made
+
+In the folder CONFIGURATION it reads gate.json and notes in `published` what it serves; in SECRETS
+are keys, Tor's sockets, and those at which Tor hands over what comes for each peer's service.
 
 Each host has an address on the loopback of every host. At its own the party listens; at a
 peer's this program does, and brings each connection to the onion service that the peer keeps for
@@ -26,6 +29,7 @@ import subprocess
 import sys
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,20 +100,41 @@ def make_keys(folder: Path, peers: Sequence[str]) -> dict[str, Any]:
     return {"key": key, "services": services}
 
 
-def read(place: Path) -> dict[str, Any]:
-    """Return the configuration in this file."""
-    asked: dict[str, Any] = json.loads(place.read_text())
-    return asked
+@dataclass(frozen=True)
+class Places:
+    """Where everything is on this host."""
+
+    configuration: Path
+    secrets: Path
+
+    def read(self) -> dict[str, Any]:
+        """Return what is asked for; see `render_gate` in e3/overlays/tor.py."""
+        asked: dict[str, Any] = json.loads((self.configuration / "gate.json").read_text())
+        return asked
+
+    def publish(self, revision: str) -> None:
+        """Note which configuration is served."""
+        (self.configuration / "published").write_text(f"{revision}\n")
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the keys."""
+        return self.secrets / "keys"
+
+    @property
+    def socks(self) -> str:
+        """Where Tor takes connections."""
+        return str(self.secrets / "socks")
+
+    @property
+    def control(self) -> str:
+        """Where Tor takes commands."""
+        return str(self.secrets / "control")
 
 
-def write(place: str, line: str) -> None:
-    """Have one line in this file."""
-    Path(place).write_text(f"{line}\n")
-
-
-def free_entry(folder: str, name: str) -> Path:
+def free_entry(folder: Path, name: str) -> Path:
     """Return where the socket for a peer's connections is to be; there is none yet."""
-    entry = Path(folder, name)
+    entry = folder / name
     entry.parent.mkdir(mode=0o700, exist_ok=True)
     entry.unlink(missing_ok=True)
     return entry
@@ -165,9 +190,9 @@ class Control:
 class Gate:
     """Carries connections for the peers of one configuration after another."""
 
-    def __init__(self, place: Path, control: Control) -> None:
-        """Serve what the file ``place`` asks for; see `render_gate` in e3/overlays/tor.py."""
-        self._place, self._control = place, control
+    def __init__(self, places: Places, control: Control) -> None:
+        """Serve nobody yet."""
+        self._places, self._control = places, control
         self._peers: dict[str, Peer] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
         self._services: dict[str, str] = {}
@@ -176,7 +201,7 @@ class Gate:
 
     async def apply(self) -> None:
         """Have exactly the peers of the file, touching only those that changed."""
-        self._asked = read(self._place)
+        self._asked = self._places.read()
         peers: dict[str, Peer] = self._asked["peers"]
         for name, peer in list(self._peers.items()):
             if peers.get(name) != peer:
@@ -198,24 +223,25 @@ class Gate:
             # A directory that is gone says nothing; one that has the descriptor is enough.
             if self._control.uploaded.issuperset(self._services.values()):
                 break
-        write(self._asked["ready"], self._asked["revision"])
+        self._places.publish(self._asked["revision"])
 
     async def _add(self, name: str, peer: Peer) -> None:
-        entry = free_entry(self._asked["entries"], name)
+        entry = free_entry(self._places.secrets / "entries", name)
 
         async def arrive(reader: StreamReader, writer: StreamWriter) -> None:
             with self._counted(name):
                 await self._arrive(peer, reader, writer)
 
         self._servers[name, 0] = await asyncio.start_unix_server(arrive, entry)
-        keys = Path(self._asked["keys"])
-        service = keys / f"service-{name}.der"
+        service = self._places.keys / f"service-{name}.der"
         self._services[name] = onion_address(public_bytes(service))
         await self._control.ask(
             f"ADD_ONION ED25519-V3:{expanded(private_bytes(service, 'ED25519'))} "
             f"Flags=DiscardPK,V3Auth Port={VIRTUAL_PORT},unix:{entry} ClientAuthV3={peer['key']}"
         )
-        dialling = base64.b64encode(private_bytes(keys / "client.der", "X25519")).decode()
+        dialling = base64.b64encode(
+            private_bytes(self._places.keys / "client.der", "X25519")
+        ).decode()
         await self._control.ask(f"ONION_CLIENT_AUTH_ADD {peer['onion']} x25519:{dialling}")
         self._peers[name] = peer
 
@@ -254,7 +280,7 @@ class Gate:
         self, peer: Peer, port: int, reader: StreamReader, writer: StreamWriter
     ) -> None:
         """Bring a connection of this host's party to a peer's."""
-        lead = functools.partial(dial, self._asked["socks"], peer["onion"], port)
+        lead = functools.partial(dial, self._places.socks, peer["onion"], port)
         async with closing(writer):
             await carry(reader, writer, lead)
 
@@ -281,12 +307,12 @@ async def _control(path: str) -> Control:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def knock(place: Path) -> None:
+async def knock(places: Places) -> None:
     """Return once every peer has answered; Tor keeps the circuits for what comes next."""
-    asked = read(place)
+    asked = places.read()
 
     async def one(peer: Peer) -> None:
-        _, writer, _ = await dial(asked["socks"], peer["onion"], KNOCK_PORT, Held())
+        _, writer, _ = await dial(places.socks, peer["onion"], KNOCK_PORT, Held())
         writer.close()
 
     knocks = {name: asyncio.ensure_future(one(peer)) for name, peer in asked["peers"].items()}
@@ -298,17 +324,16 @@ async def knock(place: Path) -> None:
         sys.exit(f"no answer from {', '.join(silent)} within {asked['knock_seconds']:g} s")
 
 
-async def serve(place: Path) -> None:
+async def serve(places: Places) -> None:
     """Carry connections until killed."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    asked = read(place)
-    write(asked["ready"], "")  # it may tell what a program before this one served
+    places.publish("")  # it may tell what a program before this one served
     again = asyncio.Event()
     again.set()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again.set)
-    control = await _control(asked["control"])
-    gate = Gate(place, control)
+    control = await _control(places.control)
+    gate = Gate(places, control)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(control.listen())
@@ -323,10 +348,11 @@ async def serve(place: Path) -> None:
             publishing = tasks.create_task(gate.publish())
 
 
-def main(command: str, place: str, *peers: str) -> None:
+def main(configuration: str, secrets: str, command: str, *peers: str) -> None:
     """Do what the command line asks for."""
     os.umask(0o077)
+    places = Places(Path(configuration), Path(secrets))
     if command == "keys":
-        sys.stdout.write(json.dumps(make_keys(Path(place), peers)) + "\n")
+        sys.stdout.write(json.dumps(make_keys(places.keys, peers)) + "\n")
     else:
-        asyncio.run({"serve": serve, "knock": knock}[command](Path(place)))
+        asyncio.run({"serve": serve, "knock": knock}[command](places))

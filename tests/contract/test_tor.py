@@ -3,13 +3,21 @@
 import asyncio
 import base64
 import json
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
+from e3 import contact
+from e3.access import NamespaceAccess
 from e3.interfaces import File, Host, Service
-from e3.overlays.relays import CONFIGURATION, SECRETS
-from e3.overlays.tor import KEYS, SERVICE, SOCKS, Tor
+from e3.overlays.relays import CONFIGURATION, SECRETS, data_of
+from e3.overlays.tor import CONTROL, SERVICE, SOCKS, START, Tor
+from tests import machines
 from tests.labs import running
 from tests.overlays import Mesh, ask
 from tests.stack import until
@@ -60,9 +68,10 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 def dwell(host: Host, torrc: str) -> None:
     """Have a Tor of its own on a host, in the same network as the others."""
     ask(host, "mkdir", "-p", "-m", "700", SECRETS)
+    start = START.replace("unix:$3", "unix:$3 ExtendedErrors")
     service = Service(
         name=SERVICE,
-        argv=("tor", "-f", f"{CONFIGURATION}/torrc"),
+        argv=("sh", "-c", start, "sh", f"{CONFIGURATION}/torrc", data_of(SERVICE), SOCKS, CONTROL),
         ready=("grep", "-q", "Bootstrapped 100%", f"/var/log/{SERVICE}/current"),
     )
     files = [File(path=f"{CONFIGURATION}/torrc", content=torrc.encode())]
@@ -73,7 +82,7 @@ def dwell(host: Host, torrc: str) -> None:
 def test_only_the_holder_of_the_key_can_connect(mesh: Mesh) -> None:
     member, outsider = mesh.host("ams3-1"), mesh.host("ams3-2")
     torrc = ask(member, "cat", f"{CONFIGURATION}/torrc")
-    dwell(outsider, torrc.replace(f"unix:{SOCKS}", f"unix:{SOCKS} ExtendedErrors"))
+    dwell(outsider, torrc)
     gate = json.loads(ask(member, "cat", f"{CONFIGURATION}/gate.json"))
     onion = gate["peers"]["ams3-0"]["onion"]
 
@@ -82,12 +91,33 @@ def test_only_the_holder_of_the_key_can_connect(mesh: Mesh) -> None:
 
     until(lambda: knock("") == NO_KEY, "who has no key cannot even read where it is", SECONDS)
     until(lambda: knock(FORGED) == WRONG_KEY, "another key does not help", SECONDS)
-    stolen = ask(member, "sh", "-c", f"tail -c 32 {KEYS}/client.der | base64").strip()
+    stolen = ask(member, "sh", "-c", f"tail -c 32 {SECRETS}/keys/client.der | base64").strip()
     until(lambda: knock(stolen) == CONNECTED, "with the key one could", SECONDS)
 
 
-@pytest.mark.parametrize("service", ["tor", "tor-gate", "tor-authority"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
+def test_machines_are_joined_by_a_user_without_rights(tmp_path: Path) -> None:
+    with running(tmp_path / "lab", regions=("ams3",)) as lab, ExitStack() as servers:
+        machines.keys(lab.folder)
+        mesh = Mesh(lab, Tor())
+        mesh.add(*NAMES)
+        for index, host in enumerate(mesh.hosts):
+            inside = cast(NamespaceAccess, host.access)
+            machines.add_user(inside, lab.folder, sudo=False)
+            machine = servers.enter_context(machines.opened(inside))
+            access = machines.access(machine, lab.folder, "user")
+            mesh.hosts[index] = replace(host, access=access, python="python3")
+        mesh.connect(*NAMES)
+        mesh.prove()
+        users = ask(mesh.hosts[0], "ps", "-C", "tor", "-o", "user=").split()
+        assert set(users) == {machines.USER}
+        assert len(users) == 5  # its own, the authority and three relays
+        mesh.disconnect(*NAMES)
+
+
+@pytest.mark.parametrize("service", ["tor", "tor-gate"])
 def test_what_dies_comes_back(mesh: Mesh, service: str) -> None:
     ask(mesh.host("ams3-0"), "s6-svc", "-wr", "-k", f"/run/service/{service}")
-    for source, target in (NAMES, reversed(NAMES)):
-        until(lambda: mesh.reaches(source, target), f"{source} reaches {target}", SECONDS)  # noqa: B023 - at once
+    hosts = [mesh.host(name) for name in NAMES]
+    found = contact.prove(mesh.overlay, hosts, mesh.joined, timeout_seconds=SECONDS)
+    assert len(asyncio.run(found)) == 2
