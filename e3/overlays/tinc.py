@@ -114,7 +114,7 @@ class Tinc:
     range: str = "10.79.0.0/16"
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 655
     mtu: Annotated[int, msgspec.Meta(ge=576, le=1500)] = 1400
-    keepalive: Annotated[int, msgspec.Meta(ge=6, le=3600)] = 10
+    keepalive: Annotated[int, msgspec.Meta(ge=6, le=3600)] = 6
 
     def __post_init__(self) -> None:
         """Reject a range that is none."""
