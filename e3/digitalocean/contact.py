@@ -48,23 +48,24 @@ async def meet(
     *,
     seconds: float,
     said: Callable[[str], object] = lambda _: None,
-) -> list[Host]:
-    """Return the hosts once every one has answered; all are waited for at the same time.
+) -> list[dict[str, Any] | None]:
+    """Return what each droplet's image says of itself, once all have answered; None if nothing.
 
-    Raises `HostError` with a sentence for each droplet that does not within ``seconds``. One
-    that answers with another key than the one sent to it is not waited for: somebody else is
-    there, or the image has no cloud-init.
+    All are waited for at the same time. Raises `HostError` with a sentence for each droplet that
+    does not answer within ``seconds``. One that answers with another key than the one sent to it
+    is not waited for: somebody else is there, or the image has no cloud-init.
     """
     begin = time.monotonic()
 
-    async def one(droplet: Droplet) -> Host | str:
+    async def one(droplet: Droplet) -> dict[str, Any] | str | None:
         reason = f"host {droplet.host} was not asked"
         while (left := begin + seconds - time.monotonic()) > 0:
             try:
                 done = await droplet.access.shell(LOOK, timeout_seconds=min(left, ONE_TRY_SECONDS))
                 if done.exit == 0:
                     said(f"{droplet.host} answers after {time.monotonic() - begin:.1f} s")
-                    return _host(droplet, json.loads(done.stdout))
+                    image: dict[str, Any] | None = json.loads(done.stdout)
+                    return image
                 reason = f"host {droplet.host} runs no commands: {done.stderr.decode().strip()}"
             except (HostError, TimeoutError) as error:
                 reason = str(error)
@@ -79,15 +80,11 @@ async def meet(
             "; ".join(wrong) + "; its console at https://cloud.digitalocean.com/droplets tells "
             "more, `pulumi up` tries again"
         )
-    return [answer for answer in answers if isinstance(answer, Host)]
+    return [answer for answer in answers if not isinstance(answer, str)]
 
 
-def _host(droplet: Droplet, image: dict[str, Any] | None) -> Host:
-    if image is None:
-        raise HostError(
-            f"host {droplet.host} has no {CONTRACT}: its image carries no party environment; "
-            "give the path of an image of E3 in e3:fleet-options (docs/images.md)"
-        )
+def host(droplet: Droplet, image: dict[str, Any]) -> Host:
+    """Return the host that a droplet is whose image is one of E3's."""
     python = str(image["python"])
     return Host(
         name=droplet.host,

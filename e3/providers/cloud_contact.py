@@ -2,15 +2,26 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from e3.access import host_to_properties
-from e3.digitalocean.contact import Droplet, meet
+from e3.access.together import together
+from e3.digitalocean.contact import Droplet, host, meet
+from e3.interfaces import Host, Overlay
+from e3.inventory import provision, tools
+from e3.inventory.machines import Machine
+from e3.inventory.survey import Facts, survey
+from e3.overlays import OVERLAYS
 from e3.providers import run
+
+SETTLE = "command -v cloud-init >/dev/null && cloud-init status --wait >/dev/null; true"
+"""Until cloud-init has installed what user data asks for; other images have no cloud-init."""
+
+SETTLE_SECONDS = 600.0
 
 
 class ContactProvider(ResourceProvider):
@@ -19,7 +30,7 @@ class ContactProvider(ResourceProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Wait for all."""
         droplets = msgspec.convert(props["droplets"], list[Droplet])
-        hosts = run(meet(droplets, seconds=float(props["seconds"]), said=_say))
+        hosts = run(_hosts(droplets, props["overlay"], float(props["seconds"])))
         return CreateResult("met", {**props, "hosts": [host_to_properties(h) for h in hosts]})
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
@@ -30,7 +41,48 @@ class ContactProvider(ResourceProvider):
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
         """Compare who is to be met."""
         del id
-        return DiffResult(changes=olds["droplets"] != news["droplets"])
+        return DiffResult(changes=any(olds[key] != news[key] for key in ("droplets", "overlay")))
+
+
+async def _hosts(droplets: Sequence[Droplet], overlay: str, seconds: float) -> list[Host]:
+    images = await meet(droplets, seconds=seconds, said=_say)
+    plain = [it for it, image in zip(droplets, images, strict=True) if image is None]
+    made = {it.name: it for it in await _provision(plain, overlay)} if plain else {}
+    return [
+        made[droplet.host] if image is None else host(droplet, image)
+        for droplet, image in zip(droplets, images, strict=True)
+    ]
+
+
+async def _provision(droplets: Sequence[Droplet], overlay: str) -> list[Host]:
+    """Bring what a party needs to droplets of a plain image, such as Debian's."""
+    needs = cast("type[Overlay]", OVERLAYS[overlay]).needs
+    machines = {
+        it.host: Machine(
+            host=it.host, address=it.address, user="root", key=it.key, host_key=it.host_key
+        )
+        for it in droplets
+    }
+    _say(f"{len(machines)} droplets get the party environment, as their image does not have it")
+    settled = (it.access.shell(SETTLE, timeout_seconds=SETTLE_SECONDS) for it in droplets)
+    await together(settled)
+    known = await survey(machines, needs, install_packages=True)
+
+    async def one(droplet: Droplet, facts: Facts) -> Host:
+        files = tools.files(needs, facts.system, provision.TOOLS)
+        ready = await provision.provision(facts.access, facts.version, files, facts.lacking)
+        return Host(
+            name=droplet.host,
+            region=droplet.region,
+            system=facts.system,
+            underlay=droplet.address,
+            reachability="public",
+            python=ready.python,
+            tools=ready.tools,
+            access=facts.access,
+        )
+
+    return await together(one(it, known[it.host]) for it in droplets)
 
 
 def _say(text: str) -> None:
@@ -49,13 +101,17 @@ class Contact(Resource, module="e3", name="CloudContact"):
         name: str,
         *,
         droplets: Sequence[Input[Mapping[str, Any]]],
+        overlay: str,
         seconds: float,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare the contact; ``droplets`` are properties of a `Droplet`, all have ``seconds``."""
+        """Declare the contact; ``droplets`` are properties of a `Droplet`, all have ``seconds``.
+
+        Those of a plain image get what ``overlay`` needs, and the party environment.
+        """
         super().__init__(
             ContactProvider(),
             name,
-            {"droplets": droplets, "seconds": seconds, "hosts": None},
+            {"droplets": droplets, "overlay": overlay, "seconds": seconds, "hosts": None},
             opts,
         )

@@ -166,6 +166,12 @@ def _tags(app: Flask, account: Account) -> None:
         account.tags.add(request.get_json()["name"])
         return {"tag": request.get_json()}, 201
 
+    @app.get("/v2/tags/<name>")
+    def get_tag(name: str) -> Row:
+        if name not in account.tags:
+            raise _nothing()
+        return {"tag": {"name": name}}
+
     @app.delete("/v2/tags/<name>")
     def delete_tag(name: str) -> tuple[str, int]:
         account.tags.remove(name)

@@ -1,5 +1,6 @@
 """A stack at the stand-in cloud: real program, real engine; what state and cloud must share."""
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,10 +10,11 @@ from typing import Any
 from tests.cloud.cloud import Cloud, running
 from tests.stack import Ended, Stack, project
 
+SMALL_OPTIONS: Mapping[str, object] = {"size": "s-1vcpu-1gb", "answer-seconds": 8}
 SMALL: Mapping[str, object] = {
     "e3:fleet": "digitalocean",
     "e3:regions": {"ams3": 2, "sgp1": 1},
-    "e3:fleet-options": {"size": "s-1vcpu-1gb", "answer-seconds": 8},
+    "e3:fleet-options": SMALL_OPTIONS,
 }
 
 BARE = """\
@@ -48,11 +50,40 @@ class Stage:
         """Run `pulumi up` with these values of the configuration."""
         return self.stack.up(**values)
 
+    def image(self, name: str = "image.qcow2.gz", content: bytes = b"") -> dict[str, object]:
+        """Write a file that counts as an image; return the options of the fleet with it."""
+        (self.stack.folder / name).write_bytes(b"\x1f\x8b" + content)
+        return {**SMALL_OPTIONS, "image": name}
+
+    def droplets(self) -> dict[str, int]:
+        """Return the id of each droplet at the cloud by its host's name."""
+        rows = self.cloud.digitalocean.account.droplets
+        return {row["name"].removeprefix("e3-")[:-9]: id_ for id_, row in rows.items()}
+
+    def e3(self, *words: str) -> Ended:
+        """Run the command `e3` at the cloud's desk."""
+        done = subprocess.run(
+            [*self.cloud.prefix, self.stack.folder / "scripts" / "bin" / "e3", *words],
+            cwd=self.stack.folder,
+            env=dict(self.stack.environment),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return Ended(exit=done.returncode, said=done.stdout + done.stderr)
+
     def brought_up(self, **values: object) -> dict[str, Any]:
         """Run `pulumi up`, which must succeed and leave the same at cloud and state."""
         outputs = self.stack.brought_up(**values)
         self.agree()
         return outputs
+
+    def pulumi(self, verb: str, *options: str) -> str:
+        """Run a verb of Pulumi, which must succeed, and return what it said."""
+        ended = self.stack.pulumi(verb, *options)
+        assert ended.exit == 0, ended.said
+        return ended.said
 
     def agree(self) -> None:
         """Fail unless the cloud has exactly what the state has."""
@@ -70,8 +101,7 @@ class Stage:
 
     def destroyed(self) -> None:
         """Run `pulumi destroy`, which must succeed and leave nothing."""
-        ended = self.stack.pulumi(DESTROY)
-        assert ended.exit == 0, ended.said
+        self.pulumi(DESTROY)
         assert self.stack.resources == {}
         assert self.cloud.inventory() == {}
         assert not self.cloud.digitalocean.account.tags

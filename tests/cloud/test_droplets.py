@@ -1,13 +1,24 @@
-"""Droplets at the stand-in cloud: the fleet alone, without overlay and session."""
+"""Droplets at the stand-in cloud, without overlay and session: one stack through its life.
 
+Each test goes on from where the one before it left the stack, as only that keeps them short.
+"""
+
+import json
 import os
+import re
+import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.cloud.stage import Stage, stage
+from tests.cloud.stage import DESTROY, Stage, stage
+from tests.stack import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd needs a lab of root's")
+
+FIRST, SECOND = os.urandom(20 << 20), b"another image"
+NAMES = r"e3-(ams3-0|ams3-1|sgp1-0)-[0-9a-f]{8}"
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +27,142 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield made
 
 
-def test_droplets_answer_and_go(bare: Stage) -> None:
-    said = bare.up().said
+def test_an_upload_that_breaks_leaves_what_the_state_knows(bare: Stage) -> None:
+    options = bare.image("nixos.qcow2.gz", FIRST)
+    bare.cloud.digitalocean.spaces.take_next = 1  # the first name is somebody else's
+    with bare.cloud.faults.on(upload_breaks_after=1):
+        ended = bare.up(fleet_options=options)
+    assert ended.exit != 0
+    assert "nixos.qcow2.gz: 17 of 21 MB" in ended.said
+    assert "upload of nixos.qcow2.gz to bucket e3-trial-" in ended.said
+    assert bare.droplets() == {}
+    bare.agree()
+
+
+def test_the_next_up_goes_on_and_a_droplet_that_never_boots_is_named(bare: Stage) -> None:
+    label = next(iter(bare.known()["digitalocean:index/spacesBucket:SpacesBucket"]))
+    faults = {"busy": 7, "broken": 11, "never_boots": {f"e3-ams3-1-{label[-8:]}"}}
+    with bare.cloud.faults.on(**faults):
+        ended = bare.up(fleet_options=bare.image("nixos.qcow2.gz", FIRST))
+    assert ended.exit != 0
+    assert bare.cloud.digitalocean.spaces.parts == 2, "one was there already"
+    assert "sgp1-0 answers after" in ended.said
+    assert re.search(r"host ams3-1 .*198\.18\.\S+ port 22.* \(after 8 s\); its console", ended.said)
+    bare.agree()
+
+
+def test_a_droplet_removed_by_hand_is_made_anew(bare: Stage) -> None:
+    before = bare.droplets()
+    bare.cloud.digitalocean.account.delete_droplet(before["ams3-1"])
+    bare.pulumi("refresh --yes --skip-preview")
+    bare.agree()
+    said = bare.up(fleet_options=bare.image("nixos.qcow2.gz", FIRST)).said
     assert "3 droplets of size s-1vcpu-1gb cost 0.027 USD an hour" in said
     bare.agree()
-    hosts = bare.stack.outputs["hosts"]
-    assert [host["host"] for host in hosts] == ["ams3-0", "ams3-1", "sgp1-0"]
+    after = bare.droplets()
+    assert {name for name in before if before[name] != after[name]} == {"ams3-1"}
+    account = bare.cloud.digitalocean.account
+    assert all(re.fullmatch(NAMES, row["name"]) for row in account.droplets.values())
+    assert len({row["tags"][0] for row in account.droplets.values()}) == 1
+    assert [host["name"] for host in bare.stack.outputs["hosts"]] == ["ams3-0", "ams3-1", "sgp1-0"]
+
+
+def test_another_region_and_image_move_nobody(bare: Stage) -> None:
+    before = bare.droplets()
+    values = {"regions": {"ams3": 3, "nyc3": 1}, "domain": "example.org"}
+    bare.brought_up(fleet_options=bare.image("nixos.qcow2.gz", SECOND), **values)
+    after = bare.droplets()
+    assert set(after) == {"ams3-0", "ams3-1", "ams3-2", "nyc3-0"}
+    assert all(after[name] == before[name] for name in ("ams3-0", "ams3-1"))
+    [image] = bare.cloud.digitalocean.account.images.values()
+    assert image["regions"] == ["ams3", "nyc3"]
+    records = bare.cloud.digitalocean.account.records.values()
+    assert {row["name"].partition(".")[0] for row in records} == set(after)
+
+
+def test_a_droplet_that_a_killed_up_lost_is_removed_by_the_next(bare: Stage) -> None:
+    account = bare.cloud.digitalocean.account
+    options = bare.image("nixos.qcow2.gz", SECOND)
+    before = len(account.droplets)
+    bare.stack.configure({"e3:regions": {"ams3": 3, "nyc3": 2}, "e3:fleet-options": options})
+    process = bare.stack.begin("up", "--yes", "--skip-preview")
+    until(lambda: len(account.droplets) > before, "a droplet is on its way")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    lost = max(account.droplets)
+    assert str(lost) not in bare.known()["digitalocean:index/droplet:Droplet"]
+    bare.pulumi("cancel --yes")
+    bare.pulumi("refresh --yes --skip-preview --clear-pending-creates")
+    said = bare.up(regions={"ams3": 3, "nyc3": 2}, fleet_options=options).said
+    assert "removed a second droplet e3-nyc3-1-" in said
+    bare.agree()
+    assert lost not in account.droplets
+
+
+def test_a_rollout_replaces_and_without_hosts_the_image_stays(bare: Stage) -> None:
+    before = bare.droplets()
+    options = bare.image("nixos.qcow2.gz", FIRST[:1000])
+    bare.brought_up(regions={"ams3": 2}, fleet_options=options, image_rollout=True)
+    after = bare.droplets()
+    assert set(after) == {"ams3-0", "ams3-1"}
+    assert not set(after.values()) & set(before.values())
+    bare.brought_up(regions={"ams3": 2}, fleet_options=options, hosts="none")
+    assert bare.droplets() == {}
+    assert len(bare.cloud.digitalocean.account.images) == 1
+    assert bare.stack.outputs["hosts"] == []
+
+
+def test_what_expired_is_swept_and_nothing_else(bare: Stage) -> None:
+    options = bare.image("nixos.qcow2.gz", FIRST[:1000])
+    bare.brought_up(regions={"ams3": 1}, fleet_options=options)
+    account = bare.cloud.digitalocean.account
+    foreign = account.create_droplet(
+        {"name": "mail", "region": "ams3", "size": "s-1vcpu-1gb", "image": "debian-12-x64"}
+    )
+    stays = bare.e3("sweep")
+    assert (stays.exit, "stays for another " in stays.said) == (0, True), stays.said
+    left = bare.e3("verify-gone", "trial")
+    assert left.exit == 1
+    assert "trial: droplet e3-ams3-0-" in left.said
+    [until_tag] = [tag for tag in account.tags if ":until:" in tag]
+    account.tags.remove(until_tag)
+    account.tags.add(re.sub(r"\d+$", str(int(time.time()) - 1), until_tag))
+    swept = bare.e3("sweep")
+    assert swept.exit == 0, swept.said
+    for what in ("droplet", "image", "firewall", "SSH key", "tag", "bucket"):
+        assert f"removed: {what} e3-" in swept.said
+    assert list(account.droplets) == [foreign["id"]]
+    account.delete_droplet(foreign["id"])
+    assert bare.cloud.inventory() == {}
+    bare.pulumi(DESTROY, "--refresh")
+    gone = bare.e3("verify-gone", "trial")
+    assert (gone.exit, "DigitalOcean has nothing called e3-trial-" in gone.said) == (0, True)
+
+
+def test_destroy_after_a_killed_first_up_leaves_nothing(bare: Stage) -> None:
+    account = bare.cloud.digitalocean.account
+    bare.stack.configure({"e3:regions": {"ams3": 1}})
+    process = bare.stack.begin("up", "--yes", "--skip-preview")
+    until(lambda: bool(account.droplets), "a droplet is on its way")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    bare.pulumi("cancel --yes")
     bare.destroyed()
+
+
+def test_no_secret_in_plain_text(bare: Stage) -> None:
+    options = bare.image("nixos.qcow2.gz", SECOND)
+    bare.brought_up(regions={"ams3": 1}, fleet_options=options)
+    export = json.loads(bare.pulumi("stack export", "--show-secrets"))
+    text = json.dumps(export)
+    keys = re.findall(r"OPENSSH PRIVATE KEY-----(?:\\+n)(\S{60})", text)
+    urls = re.findall(r"X-Amz-Signature=(\w+)", text)
+    assert keys
+    assert urls
+    kept = [path for path in (bare.stack.folder / ".e3").rglob("*") if path.is_file()]
+    login = bare.stack.folder / ".e3/trial/ssh/id_ed25519"
+    assert login.stat().st_mode & 0o777 == 0o600
+    for secret in {*keys, *urls}:
+        assert [path for path in kept if secret.encode() in path.read_bytes()] in ([], [login])
+    bare.destroyed()
+    assert not login.exists()

@@ -23,6 +23,9 @@ from e3.providers.key_pair import KeyPair
 if TYPE_CHECKING:
     from e3.fleets.digitalocean.fleet import DigitalOcean
 
+PLAIN_PACKAGES = ["python3-venv"]
+"""What Debian's image lacks of what it takes to make the party environment."""
+
 CREATE_TIMEOUT, DELETE_TIMEOUT = "10m", "5m"
 
 
@@ -58,6 +61,7 @@ class Droplets(ComponentResource):
         """Declare a droplet for each host of the experiment."""
         super().__init__("e3:digitalocean:Droplets", name, None, opts)
         made, rows = [], []
+        plain = PLAIN_PACKAGES if fleet.image_file is None else []
         for host in experiment.host_names:
             key = KeyPair(f"host-key-{host}", opts=ResourceOptions(parent=self))
             droplet = do.Droplet(
@@ -69,7 +73,9 @@ class Droplets(ComponentResource):
                 ipv6=True,
                 ssh_keys=[*login.fingerprints],
                 tags=mark.tags,
-                user_data=Output.all(key.private, key.public).apply(lambda pair: user_data(*pair)),
+                user_data=Output.all(key.private, key.public).apply(
+                    lambda pair: user_data(*pair, packages=plain)
+                ),
                 opts=_options(self, rollout=fleet.image_rollout),
             )
             made.append(droplet)
@@ -97,8 +103,8 @@ class Droplets(ComponentResource):
         self.register_outputs({})
 
 
-def user_data(private: str, public: str) -> str:
-    """Return a cloud-config (JSON is YAML) that gives a host its SSH key.
+def user_data(private: str, public: str, *, packages: Sequence[str] = ()) -> str:
+    """Return a cloud-config (JSON is YAML) that gives a host its SSH key, and packages.
 
     https://cloudinit.readthedocs.io/en/latest/reference/modules.html: ``ssh_keys``, and
     ``disable_ec2_metadata``, without which any program on the host could read the key from the
@@ -110,6 +116,7 @@ def user_data(private: str, public: str) -> str:
         "ssh_pwauth": False,
         "disable_root": False,
         "disable_ec2_metadata": True,
+        **({"package_update": True, "packages": list(packages)} if packages else {}),
     }
     return f"#cloud-config\n{json.dumps(config)}\n"
 
