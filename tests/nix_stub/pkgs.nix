@@ -10,7 +10,7 @@ system: let
     f = import file;
   in
     f (builtins.intersectAttrs (builtins.functionArgs f) scope // arguments);
-  # names looked up in nixpkgs by hand; an expression that uses another one fails
+  # an expression that uses another name fails; the tests marked `nixpkgs` look these up there
   names = [
     "alejandra"
     "colmena"
