@@ -22,6 +22,10 @@ faults:  ## let every fault happen, and print case, verdict and seconds
 	scripts/setup --all
 	$(E3) pytest -m faults
 
+resilience:  ## let every event happen to every overlay, and print what came of it; 15 minutes
+	scripts/setup --all
+	$(E3) pytest -m resilience tests/resilience
+
 check:  ## format, lint, types and layers; no tests
 	scripts/setup
 	scripts/check
@@ -43,4 +47,4 @@ tools:  ## what every overlay needs
 clean:  ## remove all that set-up made, except state (.e3): make down comes first
 	rm -rf .venv .tools bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help up down test faults check bench nat-matrix setup tools clean
+.PHONY: help up down test faults resilience check bench nat-matrix setup tools clean

@@ -1,0 +1,78 @@
+"""What docs/resilience.yaml expects, and the tables that docs/resilience.md shows of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+import yaml
+
+from tests.stack import ROOT
+
+DATA = ROOT / "docs" / "resilience.yaml"
+PAGE = ROOT / "docs" / "resilience.md"
+
+MARKS = {"itself": "", "up": " (up)", "never": " (lost)"}
+Group = Literal["events", "membership"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """An event: in which table it stands, and what happens."""
+
+    group: Group
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is expected of one overlay in one event, by `Arena.facts`; nothing where it cannot be.
+
+    ``because`` is the reason.
+    """
+
+    facts: Mapping[str, str] = field(default_factory=dict)
+    because: str
+
+    @property
+    def cell(self) -> str:
+        """The expectation in a word or a few, for a table."""
+        facts = dict(self.facts)
+        if not facts:
+            return "-"
+        after = facts.pop("after", "itself")
+        first, *others = facts.items()
+        words = [first[1], *(f"{key} {word}" for key, word in others if word != first[1])]
+        return ", ".join(words) + MARKS[after]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resilience:
+    """The content of docs/resilience.yaml: the events, and by overlay what each does."""
+
+    events: Mapping[str, Kind]
+    overlays: Mapping[str, Mapping[str, Expected]]
+
+
+def load() -> Resilience:
+    """Return what is expected."""
+    return msgspec.convert(yaml.safe_load(DATA.read_text()), Resilience)
+
+
+def table(group: Group) -> str:
+    """Return a table of docs/resilience.md: a row for each event, a column for each overlay."""
+    known = load()
+    names = sorted(known.overlays)
+    rows = [["event", *names], ["---"] * (len(names) + 1)]
+    rows += [
+        [f"`{event}`", *(known.overlays[name][event].cell for name in names)]
+        for event, kind in known.events.items()
+        if kind.group == group
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def legend(group: Group) -> str:
+    """Return the rows of docs/resilience.md that say what happens in each event."""
+    kinds = load().events.items()
+    return "\n".join(f"| `{event}` | {kind.what} |" for event, kind in kinds if kind.group == group)

@@ -1,0 +1,120 @@
+"""Every overlay through every event, as docs/resilience.yaml expects it, on a real lab.
+
+By default a few of them, which are quick; all by ``pytest -m resilience`` (`make resilience`).
+They run side by side, each on hosts of its own; a test waits for its own.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from e3.overlays import OVERLAYS
+from tests.resilience.arena import arena
+from tests.resilience.events import EVENTS
+from tests.resilience.expected import PAGE, Group, legend, load, table
+
+AT_ONCE = 4
+TRIAL_SECONDS = 900.0
+"""For a trial that waits for others."""
+
+QUICK = {
+    "headscale: daemon-killed",
+    "nebula: daemon-killed",
+    "nebula: host-added",
+    "plain: cut-3s",
+    "tailscale: stranger",
+    "tinc: host-removed",
+    "wireguard: cut-3s",
+    "wireguard: nat-rebooted",
+    "wireguard: removed-returns",
+}
+"""One trial of each kind, over overlays that join quickly."""
+
+KNOWN = load()
+CASES = [
+    (overlay, event)
+    for overlay, events in KNOWN.overlays.items()
+    for event, expected in events.items()
+    if expected.facts
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What came of an event."""
+
+    facts: Mapping[str, str]
+    notes: str
+    seconds: float
+
+
+Trials = Mapping[tuple[str, str], "Future[Trial]"]
+
+
+def case(overlay: str, event: str) -> object:
+    name = f"{overlay}: {event}"
+    marks = [] if name in QUICK else [pytest.mark.long]
+    return pytest.param(overlay, event, id=name, marks=marks)
+
+
+@pytest.fixture(scope="module")
+def trials(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Trials]:
+    """Begin all that were asked for."""
+    asked = [
+        tuple(item.callspec.id.split(": "))
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.function is test_an_event
+    ]
+    folder = tmp_path_factory.mktemp("resilience")
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield {
+            (overlay, event): pool.submit(try_one, overlay, event, folder / str(number))
+            for number, (overlay, event) in enumerate(asked)
+        }
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def try_one(overlay: str, event: str, folder: Path) -> Trial:
+    with arena(overlay, OVERLAYS[overlay](), folder) as made:
+        EVENTS[event](made)
+        notes = "; ".join(made.notes)
+        return Trial(facts=made.facts, notes=notes, seconds=made.seconds)
+
+
+@pytest.mark.parametrize(("overlay", "event"), [case(*each) for each in CASES])
+def test_an_event(
+    trials: Trials, overlay: str, event: str, record_property: Callable[[str, object], None]
+) -> None:
+    trial = trials[overlay, event].result(timeout=TRIAL_SECONDS)
+    outcome = ", ".join(f"{key} {word}" for key, word in sorted(trial.facts.items()))
+    record_property("outcome", outcome)
+    record_property("seconds", trial.seconds)
+    record_property("notes", trial.notes)
+    assert trial.facts == KNOWN.overlays[overlay][event].facts, trial.notes
+
+
+def test_every_overlay_has_an_expectation_of_every_event() -> None:
+    assert set(KNOWN.overlays) == set(OVERLAYS)
+    assert set(KNOWN.events) == set(EVENTS)
+    for overlay, events in KNOWN.overlays.items():
+        assert set(events) == set(EVENTS), overlay
+
+
+def test_the_page_shows_what_is_expected() -> None:
+    page = PAGE.read_text()
+    groups: tuple[Group, ...] = get_args(Group)
+    for group in groups:
+        assert table(group) in page
+        assert legend(group) in page
+
+
+def test_who_is_quick_exists() -> None:
+    assert {f"{overlay}: {event}" for overlay, event in CASES} >= QUICK
