@@ -11,6 +11,7 @@ from installer import packages
 from installer.backend import Backend
 from installer.environment import Environment
 from installer.packages import Packages
+from installer.plugins import Plugin
 from installer.programs import Go, Tool
 from installer.steps import AGAIN, ROOT, SetupError, run, say, take
 
@@ -49,6 +50,7 @@ def main() -> None:
         [
             Packages(needs["packages"], TOOLS),
             *(Tool(ROOT / "tools" / name, go, TOOLS, path) for name in names),
+            *(Plugin(name, version, ROOT, path) for name, version in needs["plugins"].items()),
             go,
         ],
         TOOLS,

@@ -1,13 +1,14 @@
 """Print what stacks need beyond the base, as JSON; run by .venv, which knows the overlays.
 
-No stack means every overlay. An overlay that is unknown needs nothing here: the
-deployment names the mistake together with the choices.
+No stack means every overlay, and no cloud, as tests have stand-ins. An overlay that is unknown
+needs nothing here: the deployment names the mistake together with the choices.
 """
 
 import json
 import sys
+from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import yaml
 
@@ -15,25 +16,52 @@ from e3.interfaces import Overlay
 from e3.overlays import OVERLAYS
 from installer.steps import ROOT
 
+OF_FLEET = {"digitalocean": ("digitalocean",)}
+OF_CREDENTIAL = {"tailnet": ("command", "tailscale")}
+"""The plugins of Pulumi that a fleet needs, and the key of a service for an overlay."""
+
+
+def configuration(stack: Path) -> dict[str, Any]:
+    """Return what a stack's configuration says of its fleet and overlay, or the defaults."""
+    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
+    defaults = {key: row["default"] for key, row in project["config"].items()}
+    text = stack.read_text() if stack.exists() else ""
+    return {**defaults, **((yaml.safe_load(text) or {}).get("config") or {})}
+
 
 def overlay(stack: Path) -> str:
     """Return the overlay that a stack configuration names, or the default one."""
-    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
-    default = project["config"]["e3:overlay"]["default"]
-    text = stack.read_text() if stack.exists() else ""
-    values = (yaml.safe_load(text) or {}).get("config") or {}
-    return str(values.get("e3:overlay", default))
+    return str(configuration(stack)["e3:overlay"])
+
+
+def plugins(values: dict[str, Any]) -> set[str]:
+    """Return the names of the plugins that a stack needs."""
+    found = set(OF_FLEET.get(str(values["e3:fleet"]), ()))
+    name = str(values["e3:overlay"])
+    needs = cast(type[Overlay], OVERLAYS[name]).needs if name in OVERLAYS else None
+    if needs and needs.credential and "auth-key-file" not in values["e3:overlay-options"]:
+        found |= set(OF_CREDENTIAL[needs.credential])
+    return found
+
+
+def version(plugin: str) -> str:
+    """Return the version of a plugin that its SDK asks for."""
+    text = resources.files(f"pulumi_{plugin}").joinpath("pulumi-plugin.json").read_text()
+    return str(json.loads(text)["version"])
 
 
 def main(stacks: list[str]) -> None:
     """Print the union of these stacks' needs."""
-    names = {overlay(ROOT / f"Pulumi.{stack}.yaml") for stack in stacks} or set(OVERLAYS)
+    values = [configuration(ROOT / f"Pulumi.{stack}.yaml") for stack in stacks]
+    names = {str(value["e3:overlay"]) for value in values} or set(OVERLAYS)
+    wanted = {name for value in values for name in plugins(value)}
     needs = [cast(type[Overlay], OVERLAYS[name]).needs for name in names & set(OVERLAYS)]
     print(
         json.dumps(
             {
                 "tools": sorted({tool for need in needs for tool in need.tools}),
                 "packages": sorted({package for need in needs for package in need.packages}),
+                "plugins": {name: version(name) for name in sorted(wanted)},
             }
         )
     )
