@@ -95,9 +95,10 @@ def tailnet(experiment: Experiment, overlay: Overlay, made: Made) -> Mapping[str
     if not isinstance(overlay, Tailscale) or overlay.auth_key_file:
         return {}
     own = TailnetKey("tailnet", stack=experiment.stack, overlay=overlay, hosts=made.hosts)
-    if not made.machines:
+    if not made.plain_ssh:
         return {"auth_key": own.key}
-    enrolled = Enrolment("enrol", key=own.key, hosts=made.hosts, machines=made.machines)
+    hosts = dict(zip(experiment.host_names, made.hosts, strict=True))
+    enrolled = Enrolment("enrol", key=own.key, hosts=hosts)
     return {"auth_key": enrolled.done}
 
 

@@ -1,42 +1,36 @@
 """How the key of a service reaches machines that Pulumi's own way reaches, too: over plain SSH."""
 
 import json
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pulumi import ComponentResource, Output, Resource, ResourceOptions
+from pulumi import ComponentResource, Output, ResourceOptions
 
-from e3.overlays.tailscale_client import AUTH_KEY, SOCKET
+from e3.overlays.tailscale_client import AUTH_KEY
 
 DIALS = 2
 DIAL_SECONDS = 10
 """pulumi-command tries once more than the limit says: 30 s for a host that is not there."""
 
-LOGOUT_SECONDS = 10
 RECEIVE = f"umask 077; mkdir -p {Path(AUTH_KEY).parent} && cat > {AUTH_KEY}"
 
 
 class Enrolment(ComponentResource):
-    """The key on each machine, as a file that only root can read, until it has logged in.
+    """The key on each host, as a file that only root can read, until the host has logged in.
 
-    One ``remote.Command`` a machine: it receives the key on its standard input when the machine
-    is new; another key changes nothing there. Its deletion logs out a machine that stays; with
-    a machine that goes, or has gone, it is skipped. ``done`` is the text ``""`` once all have it.
+    One ``remote.Command`` a host: it receives the key on its standard input when the host is
+    new; another key changes nothing there. It has no command for its deletion: that would fail,
+    and `pulumi destroy` with it, where a host is gone (docs/adr/0018). Logging out is the
+    overlay's. ``done`` is the text ``""`` once all hosts have the key.
     """
 
     done: Output[str]
 
     def __init__(
-        self,
-        name: str,
-        *,
-        key: Output[str],
-        hosts: Sequence[Output[Mapping[str, Any]]],
-        machines: Mapping[str, Resource],
+        self, name: str, *, key: Output[str], hosts: Mapping[str, Output[Mapping[str, Any]]]
     ) -> None:
-        """Declare a command for each of ``machines``, by host name in the order of ``hosts``."""
+        """Declare a command for each host."""
         from pulumi_command import remote  # noqa: PLC0415 - slow to load, and only needed here
 
         super().__init__("e3:tailnet:Enrolment", name)
@@ -54,23 +48,16 @@ class Enrolment(ComponentResource):
                 ),
                 create=RECEIVE,
                 update="true",
-                delete=made["tools"].apply(leave),
                 stdin=key,
                 triggers=[made["access"].apply(_identity)],
                 logging=remote.Logging.NONE,
                 add_previous_output_in_env=False,
-                opts=ResourceOptions(parent=self, deleted_with=machine),
+                opts=ResourceOptions(parent=self),
             )
-            for (host, machine), made in zip(machines.items(), hosts, strict=True)
+            for host, made in hosts.items()
         ]
         self.done = Output.all(*(command.stdout for command in commands)).apply(lambda _: "")
         self.register_outputs({})
-
-
-def leave(tools: str) -> str:
-    """Return the command that logs a machine out and forgets the key; it never fails."""
-    client = shlex.join([f"{tools}/tailscale", f"--socket={SOCKET}", "logout"])
-    return f"[ ! -S {SOCKET} ] || timeout {LOGOUT_SECONDS} {client}; rm -f {AUTH_KEY}"
 
 
 def _read(path: str) -> str:

@@ -1,7 +1,7 @@
 """The contract of a fleet."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pulumi import Output, Resource, ResourceOptions
@@ -19,15 +19,15 @@ class Made:
     the hosts cannot be reached that way. ``proof`` are resources that must exist before the
     hosts are used, such as a measurement of their network. ``publish`` is told the overlay
     addresses by host name once there are any. Without hosts there is neither overlay nor session.
-    ``machines`` are the hosts by name if plain SSH reaches each by the address, key and host key
-    of its access, as pulumi-command wants it, and if they go with the stack.
+    ``plain_ssh`` says that address, key and host key of its access suffice to reach each host, as
+    pulumi-command wants it.
     """
 
     hosts: Sequence[Output[Mapping[str, Any]]]
     ssh_blocks: Sequence[Output[str]] = ()
     proof: Sequence[Resource] = ()
     publish: Callable[[Output[dict[str, str]]], None] = lambda _: None
-    machines: Mapping[str, Resource] = field(default_factory=dict)
+    plain_ssh: bool = False
 
 
 class Fleet(Protocol):

@@ -40,11 +40,10 @@ class Login:
 class Droplets(ComponentResource):
     """Droplets that answer; ``hosts`` has the properties of a `Host` of each.
 
-    ``machines`` has each droplet, and ``addresses`` its public address, by host name.
+    ``addresses`` has the public address by host name.
     """
 
     hosts: Sequence[Output[Mapping[str, Any]]]
-    machines: Mapping[str, do.Droplet]
     addresses: Mapping[str, Output[str]]
 
     def __init__(  # noqa: PLR0913 - what droplets are made of
@@ -97,8 +96,8 @@ class Droplets(ComponentResource):
             seconds=fleet.answer_seconds,
             opts=own,
         )
-        self.machines = dict(zip(experiment.host_names, made, strict=True))
-        self.addresses = {host: it.ipv4_address for host, it in self.machines.items()}
+        addresses = [droplet.ipv4_address for droplet in made]
+        self.addresses = dict(zip(experiment.host_names, addresses, strict=True))
         self.hosts = [contact.hosts.apply(itemgetter(i)) for i, _ in enumerate(rows)]
         self.register_outputs({})
 

@@ -72,7 +72,7 @@ def declare(
         hosts=droplets.hosts,
         ssh_blocks=[host.apply(ssh_block) for host in droplets.hosts],
         publish=partial(_publish, fleet.domain, mark, experiment.host_names, below),
-        machines=droplets.machines,
+        plain_ssh=True,
     )
 
 
