@@ -1,6 +1,7 @@
 """How OpenSSH's own client reaches what `SshAccess` reaches: an entry of a configuration."""
 
 import getpass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -12,13 +13,17 @@ SINGLE = ("Port", "ProxyJump", "ProxyCommand", "HostKeyAlias")
 def block(access: SshAccess) -> str:
     """Return the entry of a host, by its name in the experiment.
 
-    What the user's own configuration says of an alias is taken over, and the configuration
-    itself stands last, for the hosts on the way.
+    What the user's own configuration says of an alias is taken over.
     """
     lines = _by_alias(access) if access.ssh_config else _by_address(access)
-    return "".join([f"Host {access.host}\n", *(f"  {line}\n" for line in lines)]) + (
-        f"Host *\n  Include {_quoted(access.ssh_config)}\n" if access.ssh_config else ""
-    )
+    return "".join([f"Host {access.host}\n", *(f"  {line}\n" for line in lines)])
+
+
+def on_the_way(accesses: Iterable[SshAccess]) -> str:
+    """Return what stands after all entries: where those find the hosts on the way to theirs."""
+    paths = dict.fromkeys(access.ssh_config for access in accesses if access.ssh_config)
+    lines = [f"  Include {_quoted(str(Path(path).expanduser()))}\n" for path in paths]
+    return "".join(["Host *\n", *lines]) if lines else ""
 
 
 def _by_address(access: SshAccess) -> list[str]:

@@ -5,12 +5,11 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from pulumi import ResourceOptions
+from pulumi import Output, ResourceOptions
 
-from e3.access import SshAccess, host_from_properties
-from e3.access.client_config import block
+from e3.access import SshAccess, client_config, host_from_properties
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
 from e3.fleets.fleet import Made
@@ -76,7 +75,11 @@ class Inventory:
         ]
         return Made(
             hosts=[host.made for host in hosts],
-            ssh_blocks=[host.made.apply(_ssh_block) for host in hosts],
+            ssh_blocks=[
+                *(host.made.apply(_ssh_block) for host in hosts),
+                # last: in a configuration of OpenSSH the first word counts
+                Output.all(*(host.made for host in hosts)).apply(_ssh_way),
+            ],
         )
 
     @property
@@ -85,5 +88,12 @@ class Inventory:
 
 
 def _ssh_block(made: Mapping[str, Any]) -> str:
-    access = host_from_properties(made).access
-    return block(access) if isinstance(access, SshAccess) else ""
+    return client_config.block(_access(made))
+
+
+def _ssh_way(made: Sequence[Mapping[str, Any]]) -> str:
+    return client_config.on_the_way(map(_access, made))
+
+
+def _access(made: Mapping[str, Any]) -> SshAccess:
+    return cast("SshAccess", host_from_properties(made).access)
