@@ -79,8 +79,9 @@ class SshAccess:
             if stdin:
                 it.stdin.write(wire.frame(stdin))
             it.stdin.write(wire.sign(wire.END))
-            stdout, stderr = await asyncio.gather(it.stdout.read(), it.stderr.read())
-            return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
+            async with _beating(it):
+                stdout, stderr = await asyncio.gather(it.stdout.read(), it.stderr.read())
+                return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
 
     async def shell(self, script: str, *, timeout_seconds: float) -> Completed:
         """Run a POSIX shell script by the login alone: also where there is no Python, nor sudo."""
@@ -181,12 +182,11 @@ class SshAccess:
             async with self._within(ATTACH_SECONDS, late):
                 it = await stack.enter_async_context(self._call("leash", "main", request))
             held = _Held(self, it)
-            beat = asyncio.create_task(held.beat())
-            try:
-                yield held
-            finally:
-                beat.cancel()
-                await held.end()
+            async with _beating(it):
+                try:
+                    yield held
+                finally:
+                    await held.end()
 
     @asynccontextmanager
     async def _call(
@@ -219,8 +219,13 @@ class SshAccess:
         return Way(**{field.name: getattr(self, field.name) for field in fields(Way)})
 
     def _command(self, argv: Sequence[str], *, merge: bool, cage: bool) -> dict[str, Any]:
-        words = [self.place(word) for word in argv]
-        return {"argv": words, "environment": self._environment, "merge": merge, "cage": cage}
+        return {
+            "argv": [self.place(word) for word in argv],
+            "environment": self._environment,
+            "merge": merge,
+            "cage": cage,
+            "patience": wire.SILENCE_SECONDS,
+        }
 
     @property
     def _environment(self) -> dict[str, str | None]:
@@ -283,6 +288,23 @@ class SshAccess:
         return f"host {self.host} runs no commands: {last or f'exit status {status}'}"
 
 
+@asynccontextmanager
+async def _beating(it: "Channel") -> AsyncIterator[None]:
+    """Let the host know that we are here, as long as the context or the connection lasts."""
+
+    async def beat() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                await asyncio.sleep(wire.BEAT_SECONDS)
+                it.stdin.write(wire.sign(wire.BEAT))
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
 class _Held:
     """A held command as `e3.interfaces.Process`; it is its own writer and reader."""
 
@@ -322,13 +344,6 @@ class _Held:
 
     async def wait(self) -> int:
         return await self._access._status(self._it)  # noqa: SLF001 -- a part of it
-
-    async def beat(self) -> None:
-        """Let the host know that we are here, until that fails."""
-        with contextlib.suppress(OSError):
-            while True:
-                await asyncio.sleep(wire.BEAT_SECONDS)
-                self._it.stdin.write(wire.sign(wire.BEAT))
 
     async def end(self) -> None:
         """Close the command's input and give it a moment to end by itself."""

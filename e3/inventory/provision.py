@@ -94,8 +94,8 @@ async def provision(
         said = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
         lines = "\n".join(said[-LAST_LINES:])
         raise HostError(
-            f"host {access.host}: the party environment cannot be installed; does its pip reach "
-            f"an index? (its /etc/pip.conf names one) Its last lines:\n{lines}"
+            f"host {access.host}: the party environment cannot be installed (exit status "
+            f"{done.exit}); does its pip reach an index? Its last lines:\n{lines}"
         )
     return made
 

@@ -26,13 +26,17 @@ NO_SUCH_COMMAND, NOT_RUNNABLE = 127, 126
 HELD_BYTES = 4 << 20
 """Of the command's input: with more, nothing is read from the caller until it takes some."""
 
+LOOKS = 6
+"""At the clock, while nothing is heard and patience lasts."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(request: dict[str, Any]) -> NoReturn:
     """Run ``argv`` with ``environment`` to its end, and end as it did; never returns.
 
-    ``merge`` has its standard error follow its output, ``cage`` ends what it leaves behind.
+    ``merge`` has its standard error follow its output, ``cage`` ends what it leaves behind;
+    the caller is given up after ``patience`` seconds of silence.
     """
     wire.begin()
     parent = os.getpid()
@@ -55,7 +59,7 @@ def main(request: dict[str, Any]) -> NoReturn:
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     family = Family(pid)
-    Leash(family, writing, woken).hold()
+    Leash(family, writing, woken, request["patience"]).hold()
     if request["cage"] or family.status is None:
         family.kill()
     status = family.status
@@ -68,7 +72,7 @@ def main(request: dict[str, Any]) -> NoReturn:
 class Leash:
     """The loop that passes input on until the command has ended or the caller has gone."""
 
-    def __init__(self, family: Family, stdin: int, woken: int) -> None:
+    def __init__(self, family: Family, stdin: int, woken: int, patience_seconds: float) -> None:
         """Watch over ``family``, whose input is the pipe ``stdin``."""
         self.family = family
         self.over = False
@@ -78,6 +82,7 @@ class Leash:
         self._held = b""
         self._ended = False
         self._heard = time.monotonic()
+        self._patience_seconds = patience_seconds
         os.set_blocking(stdin, False)
 
     def hold(self) -> None:
@@ -88,7 +93,7 @@ class Leash:
             poll.register(0, select.POLLIN if len(self._held) < HELD_BYTES else 0)
             if self._stdin is not None:
                 poll.register(self._stdin, select.POLLOUT if self._held else 0)
-            ready = dict(poll.poll(wire.BEAT_SECONDS * 1000))
+            ready = dict(poll.poll(self._patience_seconds * 1000 / LOOKS))
             if self._woken in ready:
                 os.read(self._woken, 4096)
                 self.family.reap()
@@ -98,7 +103,7 @@ class Leash:
                 self._hear()
             if self._stdin is not None and self._ended and not self._held:
                 self._close(poll)
-            if time.monotonic() - self._heard > wire.SILENCE_SECONDS:
+            if time.monotonic() - self._heard > self._patience_seconds:
                 self.over = True
 
     def _hear(self) -> None:
