@@ -197,7 +197,7 @@ class Account:
                 "unprocessable_entity",
                 "creating this/these droplet(s) will exceed your droplet limit",
             )
-        if wanted["name"] in self.faults.refuses:
+        if self.faults.nothing_made:
             raise ApiError(500, "server_error", "Unexpected server-side error")
         if wanted["region"] not in REGIONS:
             raise ApiError(422, "unprocessable_entity", "Region is not available")
@@ -233,7 +233,7 @@ class Account:
         time.sleep(NEW_SECONDS)
         with self.lock:
             droplet = self.droplets.get(id_)
-        if droplet is None or droplet["name"] in self.faults.never_active:
+        if droplet is None or self.faults.nothing_boots:
             return
         machine = boot(self.room.lab, f"d{id_}", droplet["region"]["slug"])
         with self.lock:

@@ -17,10 +17,10 @@ class Faults:
 
     busy: int = 0
     broken: int = 0
-    refuses: set[str] = field(default_factory=set)
-    """Droplets of which the creation is answered with 500."""
-    never_active: set[str] = field(default_factory=set)
-    """Droplets that stay ``new``."""
+    nothing_made: bool = False
+    """The creation of any droplet is answered with 500."""
+    nothing_boots: bool = False
+    """Droplets stay ``new``."""
     never_boots: set[str] = field(default_factory=set)
     """Droplets that become ``active`` but never answer."""
     import_fails: bool = False

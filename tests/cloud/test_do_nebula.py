@@ -1,0 +1,71 @@
+"""The example stack do-nebula at the stand-in cloud, to an MPyC result and to nothing left."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests.cloud.stage import Stage, stage
+from tests.stack import ROOT
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd needs a lab of root's")
+
+EXAMPLE = yaml.safe_load((ROOT / "Pulumi.do-nebula.yaml").read_text())["config"]
+HELLO = "demos/helloworld.py"
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(tmp_path_factory.mktemp("full"), base=EXAMPLE) as made:
+        yield made
+
+
+def test_the_example_can_be_previewed(full: Stage) -> None:
+    full.stack.configure({})
+    said = full.pulumi("preview")
+    assert "6 droplets of size s-1vcpu-2gb cost 0.107 USD an hour, 0.43 USD until they" in said
+    assert full.cloud.inventory() == {}
+
+
+def test_it_ends_with_a_session_and_its_hosts_are_reached_by_ssh(full: Stage) -> None:
+    options = full.image()
+    regions = {"ams3": 1, "nyc3": 1, "sgp1": 1}
+    with full.cloud.faults.on(busy=9, broken=13):
+        outputs = full.brought_up(regions=regions, fleet_options=options, domain="example.org")
+    assert outputs["session"]["verdict"] == "completed"
+    assert [host["overlay"] for host in outputs["hosts"]] == ["10.77.0.1", "10.77.0.2", "10.77.0.3"]
+    records = full.cloud.digitalocean.account.records.values()
+    names = {row["name"].rpartition(".")[0] for row in records}
+    assert names == {*full.droplets(), *(f"{name}.overlay" for name in full.droplets())}
+    ssh = ["ssh", "-F", outputs["ssh_config"], "sgp1-0", "hostname"]
+    reached = subprocess.run(
+        [*full.cloud.prefix, *ssh],
+        cwd=full.stack.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert reached.stdout.startswith("e3-sgp1-0-")
+
+
+def test_hosts_come_go_and_come_back(full: Stage) -> None:
+    before = full.droplets()
+    full.cloud.digitalocean.account.delete_droplet(before["nyc3-0"])
+    full.pulumi("refresh --yes --skip-preview")
+    regions = {"ams3": 2, "nyc3": 1}
+    outputs = full.brought_up(regions=regions, fleet_options=full.image(), program=HELLO)
+    assert outputs["session"]["verdict"] == "completed"
+    assert [host["name"] for host in outputs["hosts"]] == ["ams3-0", "ams3-1", "nyc3-0"]
+    after = full.droplets()
+    assert after["ams3-0"] == before["ams3-0"]
+    assert after["nyc3-0"] != before["nyc3-0"]
+
+
+def test_destroy_leaves_nothing(full: Stage) -> None:
+    full.destroyed()
+    gone = full.e3("verify-gone", "trial")
+    assert gone.exit == 0, gone.said
+    assert "DigitalOcean has nothing called e3-trial-" in gone.said
