@@ -150,7 +150,9 @@ class Tinc:
         told = await together(self._serve(host, hosts, given, keys, gossips) for host in hosts)
         # A packet that comes before its connection is lost, and sent again after whole seconds.
         changed = [host for host, news in zip(hosts, told, strict=True) if news]
-        await together(_meet(host, hosts) for host in changed)
+        known = previous.addresses if previous else {}
+        newcomers = [host for host in changed if host.name not in known]
+        await together(_meet(host, hosts) for host in newcomers or changed)
         return Network(addresses=given, memory={"gossips": gossips})
 
     async def paths(
@@ -218,11 +220,22 @@ class Tinc:
         )
         try:
             await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
+        except ServiceError:
+            await self._look_again(host, service)
+        return bool(changed)
+
+    async def _look_again(self, host: Host, service: Service) -> None:
+        """Return if tinc, which has just died, is there anew.
+
+        With dozens of connections tinc 1.0.36 now and then dies (SIGSEGV) of reading its files
+        again; the next one has read them from the start.
+        """
+        try:
+            await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
         except ServiceError as error:
             said = await host.access.get([LOG], timeout_seconds=TIMEOUT_SECONDS)
             last = said.get(LOG, b"").decode(errors="replace").splitlines()[-5:]
             raise ServiceError(f"{error}; its own log: {' / '.join(last)}") from error
-        return bool(changed)
 
     def render(
         self,
