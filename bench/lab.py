@@ -11,7 +11,6 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,8 +54,8 @@ GOALS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and keep the figures."""
+def main(arguments: Sequence[str] | None = None) -> dict[str, object]:
+    """Measure, print, keep if asked, and return the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Raw)
     parser.add_argument("--out", type=Path, help="where to keep the raw numbers as JSON")
     parser.add_argument("--repetitions", type=int, default=3)
@@ -80,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
+    return {"lab": result}
 
 
 class _Raw(argparse.RawDescriptionHelpFormatter):
@@ -175,4 +174,4 @@ def _available_mb() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,133 @@
+"""The overlays' own tools between two hosts, set up as their manuals do it: no E3, nothing tuned.
+
+Each is a context that yields the overlay address of the second host. Addresses are of ranges that
+no overlay of E3 takes.
+"""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from e3.interfaces import File, Host
+
+FOLDER = "/run/by-hand"
+LIMIT_SECONDS = 30.0
+ADDRESSES = ("10.200.0.1", "10.200.0.2")
+
+ByHand = Callable[[Sequence[Host]], AbstractAsyncContextManager[str]]
+
+
+async def tell(host: Host, script: str) -> str:
+    """Return what a shell on the host prints, which must succeed."""
+    done = await host.access.run(["sh", "-euc", script], timeout_seconds=LIMIT_SECONDS)
+    if done.exit:
+        raise SystemExit(f"{host.name}: {script!r}: {done.stderr.decode()}")
+    return done.stdout.decode()
+
+
+async def write(host: Host, **files: str) -> None:
+    """Write files of these names with _ for a dot; they are gone with the host."""
+    made = [
+        File(path=f"{FOLDER}/{name.replace('_', '.')}", content=text.encode(), mode=0o600)
+        for name, text in files.items()
+    ]
+    await host.access.put(made, timeout_seconds=LIMIT_SECONDS)
+
+
+async def reached(host: Host, address: str) -> None:
+    """Return once ``host`` has an answer from ``address``."""
+    await tell(host, f"until ping -c 1 -W 1 {address} >/dev/null 2>&1; do sleep 0.1; done")
+
+
+@asynccontextmanager
+async def nebula(hosts: Sequence[Host]) -> AsyncIterator[str]:
+    """Run Nebula with what its quick start has; the first host is the lighthouse."""
+    program = f"{hosts[0].tools}/nebula"
+    with tempfile.TemporaryDirectory() as folder:
+        await _local(f"{program}-cert", "ca", "-name", "by hand", cwd=folder)
+        for host, address in zip(hosts, ADDRESSES, strict=True):
+            sign = ["sign", "-name", host.name, "-networks", f"{address}/24"]
+            await _local(f"{program}-cert", *sign, cwd=folder)
+            first = address == ADDRESSES[0]
+            anything = [{"port": "any", "proto": "any", "host": "any"}]
+            configuration = {
+                "pki": {n: f"{FOLDER}/{n}" for n in ("ca", "cert", "key")},
+                "static_host_map": {ADDRESSES[0]: [f"{hosts[0].underlay}:4299"]},
+                "lighthouse": {"am_lighthouse": first, "hosts": [] if first else [ADDRESSES[0]]},
+                "listen": {"host": "0.0.0.0", "port": 4299},  # noqa: S104 - in a namespace
+                "tun": {"dev": "hand0"},
+                "firewall": {"outbound": anything, "inbound": anything},
+            }
+            files = {"ca": "ca.crt", "cert": f"{host.name}.crt", "key": f"{host.name}.key"}
+            texts = {name: _read(folder, file) for name, file in files.items()}
+            await write(host, config_yml=json.dumps(configuration), **texts)
+    async with AsyncExitStack() as stack:
+        for host in hosts:
+            argv = [program, "-config", f"{FOLDER}/config.yml"]
+            await stack.enter_async_context(host.access.attach(argv))
+        await reached(hosts[1], ADDRESSES[0])
+        yield ADDRESSES[1]
+
+
+@asynccontextmanager
+async def wireguard(hosts: Sequence[Host]) -> AsyncIterator[str]:
+    """Run the wireguard-go that E3 builds, with one peer each."""
+    keys = [await tell(host, "umask 077; wg genkey") for host in hosts]
+    public = [await tell(hosts[0], f"echo {key.strip()} | wg pubkey") for key in keys]
+    async with AsyncExitStack() as stack:
+        for i, host in enumerate(hosts):
+            peer = hosts[1 - i]
+            lines = ["[Interface]", f"PrivateKey = {keys[i].strip()}", "ListenPort = 51899"]
+            lines += ["[Peer]", f"PublicKey = {public[1 - i].strip()}"]
+            lines += [f"AllowedIPs = {ADDRESSES[1 - i]}/32", f"Endpoint = {peer.underlay}:51899"]
+            await write(host, wg_conf="\n".join([*lines, ""]))
+            argv = ["env", "WG_PROCESS_FOREGROUND=1", f"{host.tools}/wireguard-go", "-f", "hand0"]
+            await stack.enter_async_context(host.access.attach(argv))
+            await tell(
+                host,
+                "until wg show hand0 >/dev/null 2>&1; do sleep 0.05; done; "
+                f"wg setconf hand0 {FOLDER}/wg.conf; ip address add {ADDRESSES[i]}/24 dev hand0; "
+                "ip link set hand0 mtu 1420 up",
+            )
+        await reached(hosts[1], ADDRESSES[0])
+        yield ADDRESSES[1]
+
+
+@asynccontextmanager
+async def tinc(hosts: Sequence[Host]) -> AsyncIterator[str]:
+    """Run tinc with the ciphers that E3 takes: its own default, Blowfish, OpenSSL 3 refuses."""
+    keys = []
+    for i, host in enumerate(hosts):
+        options = [f"Name = hand{i}", "Interface = hand0", "Cipher = aes-256-cbc"]
+        options += ["Digest = sha256", *(["ConnectTo = hand0"] if i else [])]
+        up = f"#!/bin/sh\nip address add {ADDRESSES[i]}/24 dev hand0; ip link set hand0 up\n"
+        await write(host, **{"tinc_conf": "\n".join([*options, ""]), "tinc-up": up})
+        make = f"cd {FOLDER}; chmod 700 tinc-up; tincd -c . -K 2048 </dev/null >/dev/null 2>&1"
+        keys.append(await tell(host, f"{make}; cat rsa_key.pub"))
+    async with AsyncExitStack() as stack:
+        for host in hosts:
+            for j, key in enumerate(keys):
+                text = f"Address = {hosts[j].underlay}\nPort = 699\nSubnet = {ADDRESSES[j]}/32\n"
+                await write(host, **{f"hosts/hand{j}": f"{text}{key}"})
+            argv = ["tincd", "-D", "-c", FOLDER, f"--pidfile={FOLDER}/pid"]
+            await stack.enter_async_context(host.access.attach([*argv, f"--logfile={FOLDER}/log"]))
+            await tell(host, "until ip -o link show up dev hand0 | grep -q .; do sleep 0.1; done")
+        await reached(hosts[1], ADDRESSES[0])
+        await asyncio.sleep(5)  # until it knows the size of packets that pass: then it uses UDP
+        yield ADDRESSES[1]
+
+
+def _read(folder: str, name: str) -> str:
+    return Path(folder, name).read_text()
+
+
+async def _local(*argv: str, cwd: str) -> None:
+    process = await asyncio.create_subprocess_exec(*argv, cwd=cwd)
+    if await process.wait():
+        raise SystemExit(f"{argv[0]} failed")
+
+
+BY_HAND: dict[str, ByHand] = {"nebula": nebula, "tinc": tinc, "wireguard": wireguard}

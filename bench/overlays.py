@@ -1,0 +1,253 @@
+"""What overlays cost: until every pair talks, to add a host to fifty, and throughput.
+
+Each figure is of one run, with its limit beside it; throughput is compared with that of the same
+tool by hand (bench/by_hand.py), in turn on the same machine. A busy machine shows in all of them,
+so the load is kept, too.
+
+    python -m bench.overlays --repetitions 3 nebula wireguard
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.by_hand import BY_HAND, ByHand
+from e3 import contact
+from e3.authority import nebula_cert, x509
+from e3.authority.local import LocalAuthority
+from e3.experiment import Rules
+from e3.interfaces import Authority, Host, Network, Overlay
+from e3.lab import client
+from e3.overlays import OVERLAYS
+from e3.session.conduct import conduct
+from e3.session.plan import plan
+from e3.session.programs import load
+
+SETUP_SECONDS = {"nebula": 2, "wireguard": 2, "headscale": 5, "tinc": 3, "tor": 20, "tls": 0.5}
+"""At most, from the first command to the last pair's first data: six hosts in four regions."""
+
+JOIN_SECONDS, MANY = 3.0, 50
+LEAST_RATIO = 0.95
+YEAR_SECONDS = 365 * 86_400
+CONTACT_SECONDS = 60.0
+FLOOD_SECONDS = 5
+REGIONS = {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}
+TOOLS = client.PROJECT / ".tools" / "bin"
+HELLO = client.PROJECT / "demos" / "helloworld.py"
+SERVICES = "ps -C nebula,wireguard-go,tincd,tailscaled,headscale,tor -o pid=,lstart= || :"
+
+
+@contextmanager
+def hosts_of(regions: Mapping[str, int], *, latency: bool) -> Iterator[list[Host]]:
+    """Hold public hosts in regions with their usual latencies, or with none."""
+    with tempfile.TemporaryDirectory(prefix="e3-bench-") as folder:
+        pairs = {(a, b): 0.0 for a in regions for b in regions if a <= b}
+        try:
+            lab = client.start(Path(folder), None if latency else pairs)
+            for region in regions:
+                lab.add_region(region)
+            names = [(f"{r}-{i}", r) for r, count in regions.items() for i in range(count)]
+            yield [_host(handle) for handle in lab.add_hosts(names)]
+        finally:
+            client.stop(Path(folder))
+
+
+def _host(handle: client.HostHandle) -> Host:
+    return Host(
+        name=handle.name,
+        region=handle.region,
+        system=f"{os.uname().machine}-linux",
+        underlay=handle.underlay,
+        reachability=handle.reachability,
+        python=sys.executable,
+        tools=str(TOOLS),
+        access=handle.access,
+    )
+
+
+async def authority_of(overlay: Overlay) -> Authority | None:
+    """Return an authority of the kind that the overlay asks for."""
+    if overlay.needs.authority is None:
+        return None
+    certificate, key = await nebula_cert.make_authority("bench", YEAR_SECONDS)
+    return LocalAuthority(certificate=certificate, key=key)
+
+
+async def join(
+    overlay: Overlay, hosts: Sequence[Host], authority: Authority | None, before: Network | None
+) -> tuple[Network, float]:
+    """Return the joined network, and the seconds until the last pair had exchanged data."""
+    since = time.monotonic()
+    network = await overlay.connect(hosts, authority, before)
+    paths = await contact.prove(
+        overlay, hosts, network, timeout_seconds=CONTACT_SECONDS, since=since
+    )
+    return network, max(path.contact_seconds or 0.0 for path in paths)
+
+
+async def setup(name: str, hosts: Sequence[Host]) -> float:
+    """Return how long joining takes; over Tor, how long for two hosts when its network is up."""
+    overlay = OVERLAYS[name]()
+    authority = await authority_of(overlay)
+    before = None
+    if name == "tor":
+        before, _ = await join(overlay, hosts[:4], authority, None)
+    return (await join(overlay, hosts, authority, before))[1]
+
+
+async def tls(hosts: Sequence[Host], sessions: Path) -> float:
+    """Return how much longer the set-up of a session takes with TLS than without."""
+    certificate, key = x509.make_authority("bench", YEAR_SECONDS)
+    seconds = []
+    for rules in (Rules(), Rules(tls=True)):
+        result = await conduct(
+            plan(
+                hosts=hosts,
+                addresses={host.name: host.underlay for host in hosts},
+                program=load(HELLO),
+                parties=len(hosts),
+            ),
+            hosts,
+            overlay="plain",
+            sessions=sessions,
+            deadline_seconds=CONTACT_SECONDS,
+            rules=rules,
+            authority=x509.X509Authority(certificate=certificate, key=key),
+        )
+        if result.setup_seconds is None:
+            raise SystemExit(f"tls: {result.verdict}: {result.reason}")
+        seconds.append(result.setup_seconds)
+    return seconds[1] - seconds[0]
+
+
+async def add_one(name: str, hosts: Sequence[Host]) -> tuple[float, bool]:
+    """Return how long the last of the hosts takes to join the others, who are joined already.
+
+    Until it has exchanged data with each of them, both ways; and whether all their services are
+    still the same processes.
+    """
+    overlay, newcomer = OVERLAYS[name](), hosts[-1]
+    authority = await authority_of(overlay)
+    before = await overlay.connect(hosts[:-1], authority, None)
+    running = await asyncio.gather(*map(_services, hosts[:-1]))
+    since = time.monotonic()
+    network = await overlay.connect(hosts, authority, before)
+    await _meet(newcomer, hosts[:-1], network)
+    seconds = time.monotonic() - since
+    return seconds, await asyncio.gather(*map(_services, hosts[:-1])) == running
+
+
+async def _services(host: Host) -> bytes:
+    return (await host.access.run(["sh", "-c", SERVICES], timeout_seconds=30)).stdout
+
+
+async def _meet(newcomer: Host, others: Sequence[Host], network: Network) -> None:
+    """Return once the newcomer has had an answer from each of the others."""
+    script = "for a; do until ping -c 1 -W 1 $a >/dev/null 2>&1; do sleep 0.05; done & done; wait"
+    addresses = [network.addresses[host.name] for host in others]
+    done = await newcomer.access.run(["sh", "-c", script, "sh", *addresses], timeout_seconds=60)
+    if done.exit:
+        raise SystemExit(f"{newcomer.name} does not reach the others")
+
+
+async def compare(
+    name: str, by_hand: ByHand, hosts: Sequence[Host], repetitions: int
+) -> dict[str, list[float]]:
+    """Return Mbit/s of one TCP stream over E3's overlay and over the same tool, in turn."""
+    overlay = OVERLAYS[name]()
+    authority = await authority_of(overlay)
+    ours, theirs = hosts[:2], hosts[2:]
+    network, _ = await join(overlay, ours, authority, None)
+    found: dict[str, list[float]] = {"e3": [], "by_hand": []}
+    async with by_hand(theirs) as address:
+        for _ in range(repetitions):
+            found["e3"].append(await _stream(ours, network.addresses[ours[1].name]))
+            found["by_hand"].append(await _stream(theirs, address))
+    return found
+
+
+async def _stream(hosts: Sequence[Host], address: str) -> float:
+    source, target = hosts
+    async with target.access.attach(["iperf3", "-s", "-1", "--forceflush"]) as server:
+        while b"listening" not in (line := await server.stdout.readline()):
+            if not line:
+                raise SystemExit("iperf3 does not serve; is it installed?")
+        argv = ["iperf3", "-J", "-c", address, "-t", str(FLOOD_SECONDS), "-O", "1"]
+        done = await source.access.run(argv, timeout_seconds=60)
+    said = json.loads(done.stdout)
+    if "error" in said:
+        raise SystemExit(f"iperf3: {said['error']}")
+    return float(said["end"]["sum_received"]["bits_per_second"]) / 1e6
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, object]:
+    """Measure, print, and return what was measured."""
+    parser = argparse.ArgumentParser(description="Measure what overlays cost.")
+    parser.add_argument("names", metavar="OVERLAY", nargs="*", help="default: all, and tls")
+    parser.add_argument("--repetitions", type=int, default=3, metavar="N")
+    options = parser.parse_args(argv)
+    names = options.names or list(SETUP_SECONDS)
+    load_average = os.getloadavg()[0]
+    results = {
+        "setup": _setups(names, options.repetitions),
+        "add_one": _additions([name for name in names if name in {"nebula", "wireguard", "tinc"}]),
+        "throughput": _throughput(names, options.repetitions),
+        "load_average": load_average,
+    }
+    print(f"load average before: {load_average:.1f} on {os.cpu_count()} cores")
+    return {"overlays": results}
+
+
+def _setups(names: Sequence[str], repetitions: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for name in names:
+        for _ in range(repetitions):
+            with hosts_of(REGIONS, latency=True) as hosts, tempfile.TemporaryDirectory() as folder:
+                one = tls(hosts, Path(folder)) if name == "tls" else setup(name, hosts)
+                found.setdefault(name, []).append(round(asyncio.run(one), 3))
+        if name in SETUP_SECONDS:
+            median, limit = statistics.median(found[name]), SETUP_SECONDS[name]
+            print(f"{_mark(median <= limit)} set-up {name:10} {median:7.2f} s   at most {limit:g}")
+    return found
+
+
+def _additions(names: Sequence[str]) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = {}
+    for name in names:
+        with hosts_of({"here": MANY + 1}, latency=False) as hosts:
+            seconds, same = asyncio.run(add_one(name, hosts))
+        found[name] = {"seconds": round(seconds, 3), "services_stay": same}
+        said = "the others' services stay" if same else "services of others began anew"
+        mark = _mark(same and seconds <= JOIN_SECONDS)
+        print(f"{mark} one to {MANY} {name:9} {seconds:7.2f} s   at most {JOIN_SECONDS:g}; {said}")
+    return found
+
+
+def _throughput(names: Sequence[str], repetitions: int) -> dict[str, dict[str, list[float]]]:
+    found = {}
+    for name in names:
+        if name in BY_HAND:
+            with hosts_of({"here": 4}, latency=False) as hosts:
+                found[name] = asyncio.run(compare(name, BY_HAND[name], hosts, repetitions))
+            ours, theirs = (statistics.median(found[name][who]) for who in ("e3", "by_hand"))
+            print(
+                f"{_mark(ours / theirs >= LEAST_RATIO)} stream {name:10} {ours:7.0f} Mbit/s, by "
+                f"hand {theirs:.0f}: {ours / theirs:.2f}, at least {LEAST_RATIO}"
+            )
+    return found
+
+
+def _mark(good: bool) -> str:  # noqa: FBT001 - what it says
+    return "OK  " if good else "MISS"
+
+
+if __name__ == "__main__":
+    main()
