@@ -138,7 +138,7 @@ def test_an_end_by_signal_stops_all_parties(up: Stack, e3: Command, number: int)
 
 def test_runs_of_a_stack_queue_also_with_the_engine(up: Stack, e3: Command) -> None:
     before = len(runs(up.sessions))
-    first = e3.begin("run", "slow.py", "--stack", "trial", "--", "14")
+    first = e3.begin("run", "slow.py", "--stack", "trial", "--", "200")
     until(lambda: len(runs(up.sessions)) > before and is_running(up), "the first one runs")
     ahead = runs(up.sessions)[-1]
     assert (ahead.verdict, ahead.running) == ("running", True)
@@ -153,13 +153,14 @@ def test_runs_of_a_stack_queue_also_with_the_engine(up: Stack, e3: Command) -> N
         until(lambda: told in up.log.read_text(), up.log.read_text)
         assert first.poll() is None
     finally:
+        os.killpg(first.pid, signal.SIGINT)
         ended = up.end(engine)
     assert ended.exit == 0, ended.said
     assert f"waiting for run {ahead.id} to end" in said(second)[0]
     said(first)
-    assert (first.returncode, second.returncode) == (0, 0)
+    assert (first.returncode, second.returncode) == (130, 0)
     three = runs(up.sessions)[before:]
-    assert [run.verdict for run in three] == ["completed"] * 3
+    assert [run.verdict for run in three] == ["cancelled", "completed", "completed"]
     for one, other in pairwise(three):
         assert one.seconds is not None
         assert (other.started - one.started).total_seconds() >= one.seconds - 0.1
