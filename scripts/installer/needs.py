@@ -6,7 +6,7 @@ needs nothing here: the deployment names the mistake together with the choices.
 
 import json
 import sys
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,8 +46,9 @@ def plugins(values: dict[str, Any]) -> set[str]:
 
 def version(plugin: str) -> str:
     """Return the version of a plugin that its SDK asks for."""
-    text = resources.files(f"pulumi_{plugin}").joinpath("pulumi-plugin.json").read_text()
-    return str(json.loads(text)["version"])
+    found = find_spec(f"pulumi_{plugin}")  # to import it would take a second
+    place = found.origin if found and found.origin else ""
+    return str(json.loads(Path(place).with_name("pulumi-plugin.json").read_text())["version"])
 
 
 def main(stacks: list[str]) -> None:

@@ -51,6 +51,14 @@ def test_it_ends_with_a_session_and_its_hosts_are_reached_by_ssh(full: Stage) ->
     assert reached.stdout.startswith("e3-sgp1-0-")
 
 
+def test_a_host_that_lost_its_ssh_is_named(full: Stage) -> None:
+    account = full.cloud.digitalocean.account
+    account.lose(account.droplets[full.droplets()["sgp1-0"]]["name"])
+    ended = full.e3("run", HELLO, "--deadline", "40")
+    assert ended.exit == 11, ended.said  # unreachable
+    assert "sgp1-0" in ended.said
+
+
 def test_hosts_come_go_and_come_back(full: Stage) -> None:
     before = full.droplets()
     full.cloud.digitalocean.account.delete_droplet(before["nyc3-0"])

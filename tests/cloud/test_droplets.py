@@ -39,13 +39,22 @@ def test_an_upload_that_breaks_leaves_what_the_state_knows(bare: Stage) -> None:
     bare.agree()
 
 
-def test_the_next_up_goes_on_and_a_droplet_that_never_boots_is_named(bare: Stage) -> None:
-    label = next(iter(bare.known()["digitalocean:index/spacesBucket:SpacesBucket"]))
-    faults = {"busy": 7, "broken": 11, "never_boots": {f"e3-ams3-1-{label[-8:]}"}}
-    with bare.cloud.faults.on(**faults):
+def test_the_next_up_goes_on_and_an_import_that_fails_is_told(bare: Stage) -> None:
+    with bare.cloud.faults.on(import_fails=True):
         ended = bare.up(fleet_options=bare.image("nixos.qcow2.gz", FIRST))
     assert ended.exit != 0
     assert bare.cloud.digitalocean.spaces.parts == 2, "one was there already"
+    assert re.search(r"waiting for image \(\d+\) to become ready: unsupported", ended.said)
+    assert bare.droplets() == {}
+
+
+def test_it_is_begun_anew_and_a_droplet_that_never_boots_is_named(bare: Stage) -> None:
+    label = next(iter(bare.known()["digitalocean:index/spacesBucket:SpacesBucket"]))
+    faults = {"busy": 7, "broken": 11, "never_boots": {f"e3-ams3-1-{label[-8:]}"}}
+    with bare.cloud.faults.on(**faults):
+        bare.stack.configure({"e3:fleet-options": bare.image("nixos.qcow2.gz", FIRST)})
+        ended = bare.stack.pulumi("up --yes --skip-preview --refresh")
+    assert ended.exit != 0
     assert "sgp1-0 answers after" in ended.said
     assert re.search(r"host ams3-1 .*198\.18\.\S+ port 22.* \(after 8 s\); its console", ended.said)
     bare.agree()
@@ -70,7 +79,13 @@ def test_a_droplet_removed_by_hand_is_made_anew(bare: Stage) -> None:
 def test_another_region_and_image_move_nobody(bare: Stage) -> None:
     before = bare.droplets()
     values = {"regions": {"ams3": 3, "nyc3": 1}, "domain": "example.org"}
-    bare.brought_up(fleet_options=bare.image("nixos.qcow2.gz", SECOND), **values)
+    options = bare.image("nixos.qcow2.gz", SECOND)
+    with bare.cloud.faults.on(transfer_fails={"nyc3"}):
+        ended = bare.up(fleet_options=options, **values)
+    assert "Error distributing image" in ended.said
+    bare.agree()
+    assert len(bare.cloud.digitalocean.account.images) == 2, "the one before stays meanwhile"
+    bare.brought_up(fleet_options=options, **values)
     after = bare.droplets()
     assert set(after) == {"ams3-0", "ams3-1", "ams3-2", "nyc3-0"}
     assert all(after[name] == before[name] for name in ("ams3-0", "ams3-1"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -19,6 +20,7 @@ from installer.backend import STRIP, Backend
 from installer.environment import Environment
 from installer.needs import overlay
 from installer.packages import Packages
+from installer.plugins import Plugin
 from installer.programs import Go, Tool, recipe
 from installer.steps import ROOT, SetupError, take
 
@@ -317,6 +319,27 @@ class TestNeeds:
         assert overlay(stack) == "nebula"
         stack.write_text(configuration)
         assert overlay(stack) == name
+
+    def test_follow_the_cloud_of_the_stack(self, tmp_path: Path) -> None:
+        stack = tmp_path / "Pulumi.x.yaml"
+        assert needs.plugins(needs.configuration(stack)) == set()
+        stack.write_text("config:\n  e3:fleet: digitalocean\n  e3:overlay: tailscale\n")
+        wanted = {"command", "digitalocean", "tailscale"}
+        assert needs.plugins(needs.configuration(stack)) == wanted
+        stack.write_text("config: {e3:fleet: digitalocean, e3:overlay: unknown}")
+        assert needs.plugins(needs.configuration(stack)) == {"digitalocean"}
+        assert re.fullmatch(r"\d+\.\d+\.\d+", needs.version("digitalocean"))
+
+    def test_a_plugin_on_path_is_enough_and_without_one_it_is_said_where_from(
+        self, tmp_path: Path
+    ) -> None:
+        missing = Plugin("digitalocean", "1.2.3", tmp_path, str(tmp_path / "bin"))
+        script(tmp_path / ".tools/bin/pulumi", "#!/bin/sh\necho no such host\nexit 1\n")
+        assert not missing.done()
+        with pytest.raises(SetupError, match="pulumi plugin install resource digitalocean"):
+            missing.do()
+        script(tmp_path / "bin/pulumi-resource-digitalocean", "#!/bin/sh\n")
+        assert missing.done()
 
     def test_of_every_overlay_have_pins_and_a_recipe(
         self, capsys: pytest.CaptureFixture[str]
