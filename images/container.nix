@@ -25,7 +25,6 @@
   tools = [
     nebula
     tailscale
-    tailscale.derper
     tinc
     tor
     wireguard-go

@@ -61,7 +61,6 @@ mkShell {
     rsync
     s6
     tailscale
-    tailscale.derper
     tinc
     tini
     tor

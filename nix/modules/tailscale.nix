@@ -12,7 +12,7 @@
   };
 
   config = lib.mkIf config.e3.overlays.tailscale.enable {
-    e3.tools = [pkgs.tailscale pkgs.tailscale.derper];
+    e3.tools = [pkgs.tailscale];
     e3.interfaces = ["tailscale0"];
     networking.firewall.allowedUDPPorts = [41641];
   };

@@ -33,6 +33,7 @@ system: let
     "pulumi-bin"
     "rsync"
     "s6"
+    "tailscale"
     "tinc"
     "tini"
     "tor"
@@ -57,7 +58,6 @@ system: let
       callPackage = call pkgs;
       python3Packages = pythonPackages;
       python3 = package "python3" // {withPackages = choose: package "party" // {chosen = map (p: p.name) (choose pythonPackages);};};
-      tailscale = package "tailscale" // {derper = package "derper";};
       stdenv = {
         hostPlatform = {inherit system;};
         cc.cc.lib = package "gcc-lib";
