@@ -60,7 +60,8 @@ class Droplets(ComponentResource):
         """Declare a droplet for each host of the experiment."""
         super().__init__("e3:digitalocean:Droplets", name, None, opts)
         made, rows = [], []
-        plain = PLAIN_PACKAGES if fleet.image_file is None else []
+        stock = fleet.image_file is None
+        plain = PLAIN_PACKAGES if stock else []
         for host in experiment.host_names:
             key = KeyPair(f"host-key-{host}", opts=ResourceOptions(parent=self))
             droplet = do.Droplet(
@@ -69,7 +70,7 @@ class Droplets(ComponentResource):
                 region=host.rpartition("-")[0],
                 size=fleet.size,
                 image=image,
-                ipv6=True,
+                ipv6=stock if fleet.ipv6 is None else fleet.ipv6,
                 ssh_keys=[*login.fingerprints],
                 tags=mark.tags,
                 user_data=Output.all(key.private, key.public).apply(

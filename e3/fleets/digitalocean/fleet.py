@@ -24,7 +24,9 @@ class DigitalOcean:
     it the stack makes one. ``account_keys`` are fingerprints or ids of keys that may log in
     besides. ``admit`` are addresses from which SSH comes in. ``spaces_region`` is where the
     image is stored, by default one of the hosts' regions. ``protect_image`` keeps `pulumi
-    destroy` from removing it. A host has ``answer_seconds`` until it answers.
+    destroy` from removing it. ``ipv6`` gives droplets a second address; by default those of
+    DigitalOcean's own images, as it does not offer that for others. A host has ``answer_seconds``
+    until it answers.
 
     The others are keys of their own: ``domain``, of which each host gets records;
     ``hosts_wanted``, none for a while (e3:hosts); ``image_rollout``, whether a new image replaces
@@ -38,6 +40,7 @@ class DigitalOcean:
     admit: tuple[str, ...] = ("0.0.0.0/0", "::/0")
     spaces_region: str = ""
     protect_image: bool = False
+    ipv6: bool | None = None
     answer_seconds: float = 300
     domain: str = ""
     hosts_wanted: Literal["all", "none"] = "all"
