@@ -19,7 +19,7 @@ from e3.errors import HostError
 from e3.interfaces import Completed, File, Process, Service
 
 LINE_BYTES = 1_000_000
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 1.5
 SIGNALLED = 128  # tini and shells report a signal n as 128 + n
 LAST_SIGNAL = 64
 
