@@ -88,7 +88,7 @@ async def wireguard(hosts: Sequence[Host]) -> AsyncIterator[str]:
             await stack.enter_async_context(host.access.attach(argv))
             await tell(
                 host,
-                "until wg show hand0 >/dev/null 2>&1; do sleep 0.05; done; "
+                "until grep -q ' 00010000 .*/hand0[.]sock$' /proc/net/unix; do sleep 0.05; done; "
                 f"wg setconf hand0 {FOLDER}/wg.conf; ip address add {ADDRESSES[i]}/24 dev hand0; "
                 "ip link set hand0 mtu 1420 up",
             )

@@ -71,7 +71,8 @@ serve() {{
   if ip link add {DEVICE} type wireguard 2>/dev/null; then apply; exec sleep infinity; fi
   # Its parent ends at once, so that it is not left to wireguard-go, which reaps nothing.
   ({{
-    until wg show {DEVICE} >/dev/null 2>&1; do kill -0 $$; sleep 0.01; done
+    # `wg` deletes a socket that refuses it, so not before wireguard-go listens (net/unix.h).
+    until grep -q ' 00010000 .*/{DEVICE}[.]sock$' /proc/net/unix; do kill -0 $$; sleep 0.01; done
     apply || kill $$
     # One that comes back finds the others at work, who take it for alive for another 15 s.
     [ ! -e met ] || dial "$2" $(wg show {DEVICE} peers)
