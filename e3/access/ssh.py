@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
@@ -29,6 +30,8 @@ RUN, STATE = "/run/e3", "/var/lib/e3"
 """Where E3 keeps what it needs on a host: until the next boot, and longer."""
 
 SERVICES = f"{RUN}/services"
+SESSIONS = f"{RUN}/sessions/"
+"""Where programs are, which are never touched: parties compare their digests."""
 
 ServiceManager = Literal["systemd", "supervisor"]
 
@@ -98,23 +101,24 @@ class SshAccess:
 
     async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
         """Write each file atomically; only what differs is sent."""
+        contents = [self._content(file) for file in files]
         known = [
             {
                 "path": self.place(file.path),
                 "mode": file.mode,
                 "owner": file.owner,
-                "size": len(file.content),
-                "digest": hashlib.sha256(file.content).hexdigest(),
+                "size": len(content),
+                "digest": hashlib.sha256(content).hexdigest(),
             }
-            for file in files
+            for file, content in zip(files, contents, strict=True)
         ]
         request = {"files": known, "plain": not self.rights}
         late = f"files of host {self.host} took longer than {timeout_seconds:g} s"
         async with self._within(timeout_seconds, late), self._call("files", "put", request) as it:
             wanted = (await self._answer(it))["wanted"]
             for i in wanted:
-                if files[i].content:
-                    it.stdin.write(wire.frame(files[i].content))
+                if contents[i]:
+                    it.stdin.write(wire.frame(contents[i]))
                     await it.stdin.drain()
             await self._answer(it)
             return frozenset(files[i].path for i in wanted)
@@ -133,7 +137,7 @@ class SshAccess:
         known = {
             "name": service.name,
             "argv": [self.place(word) for word in service.argv],
-            "environment": dict(service.environment),
+            "environment": {k: self.place(v) for k, v in service.environment.items()},
             "ready": [self.place(word) for word in service.ready],
             "revision": service.revision,
             "reload": service.reload_signal,
@@ -217,6 +221,16 @@ class SshAccess:
         from e3.access.connections import Way  # noqa: PLC0415 -- as in _call
 
         return Way(**{field.name: getattr(self, field.name) for field in fields(Way)})
+
+    def _content(self, file: File) -> bytes:
+        """Return a file's content; E3's own files name its folders as they are on this host."""
+        ours = file.path.startswith((f"{RUN}/", f"{STATE}/")) and not file.path.startswith(SESSIONS)
+        if not (self.own and ours):
+            return file.content
+        shared = {path.encode(): self.place(path).encode() for path in (RUN, STATE)}
+        # a whole name: /run/e3x is another folder
+        pattern = rb"(?:%s)(?![\w.-])" % b"|".join(map(re.escape, shared))
+        return re.sub(pattern, lambda found: shared[found[0]], file.content)
 
     def _command(self, argv: Sequence[str], *, merge: bool, cage: bool) -> dict[str, Any]:
         return {

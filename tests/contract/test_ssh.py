@@ -160,6 +160,14 @@ def test_without_rights_it_says_what_it_cannot_do(machine: Machine, lab: Lab) ->
             await access.put([file], timeout_seconds=SOON_SECONDS)
         mine = File(path="/var/lib/e3/x", content=b"mine")
         assert await access.put([mine], timeout_seconds=SOON_SECONDS) == {mine.path}
+        text = b"/run/e3/x /run/e3 /run/e3x /var/lib/e3/y"
+        both = [File(path=f"/run/e3/{name}/a", content=text) for name in ("tor", "sessions")]
+        await access.put(both, timeout_seconds=SOON_SECONDS)
+        got = await access.get([file.path for file in both], timeout_seconds=SOON_SECONDS)
+        own = access.own.encode()
+        assert got[both[0].path] == b"%s/run/x %s/run /run/e3x %s/state/y" % (own, own, own)
+        assert got[both[1].path] == text
+        assert await access.put(both, timeout_seconds=SOON_SECONDS) == frozenset()
         await access.run(["rm", "-r", "/var/lib/e3", "/run/e3"], timeout_seconds=SOON_SECONDS)
 
     asyncio.run(go())
