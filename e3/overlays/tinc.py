@@ -80,9 +80,8 @@ DUMP = f"{ASK} dump; cat log"
 # Until $1 has $2 connections, for 5 s at most: that every pair talks is proved by others.
 MEET = f"""{ASK}
 met() {{ tries=0; dump; [ "$(grep -c " $1 to .* weight" log)" -ge "$2" ]; }}
-met "$@" && exit
-rounds=0
-until met "$@" || [ $rounds -ge 50 ]; do rounds=$((rounds + 1)); sleep 0.05; done
+end=$(($(date +%s) + 5))
+until met "$@" || [ "$(date +%s)" -gt $end ]; do sleep 0.05; done
 """
 
 NODE = re.compile(
