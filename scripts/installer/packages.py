@@ -23,8 +23,8 @@ BASE = (
     "util-linux",
 )
 BENCH = ("iperf3",)
-TESTS = ("faketime", "nix-bin", "pssh", "rsync")
-"""What shifts a clock, what builds flakes, and tools that stacks have outputs for."""
+TESTS = ("faketime", "nix-bin", "pssh", "rsync", "sudo")
+"""What shifts a clock, builds flakes and gives a user rights; tools that stacks have outputs for."""
 
 PROGRAM = {
     "iproute2": "ip",

@@ -35,7 +35,8 @@ def sign(kind: int) -> bytes:
 
 
 def begin() -> None:
-    """Say that what follows on standard output is ours."""
+    """Say that what follows on standard output is ours; files are as readable as on any host."""
+    os.umask(0o022)
     write(MARK)
 
 
