@@ -24,7 +24,7 @@ BASE = (
 )
 BENCH = ("iperf3",)
 TESTS = ("faketime", "nix-bin", "pssh", "rsync", "sudo")
-"""What shifts a clock, builds flakes and gives a user rights; tools that stacks have outputs for."""
+"""What shifts a clock, builds flakes, gives a user rights; tools that stacks have outputs for."""
 
 PROGRAM = {
     "iproute2": "ip",
