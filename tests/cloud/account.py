@@ -65,6 +65,7 @@ class Account:
     faults: Faults
     token: str
     droplet_limit: int = 25
+    packages: Path | None = None
     domains: set[str] = field(default_factory=lambda: {"example.org"})
     droplets: dict[int, Row] = field(default_factory=dict)
     images: dict[int, Row] = field(default_factory=dict)
@@ -112,6 +113,7 @@ class Account:
             user_data=wanted.get("user_data") or "",
             authorized_keys=keys,
             carries=CONTRACT if isinstance(wanted["image"], int) else None,
+            packages=self.packages,
         )
         self._later(lambda: self._boot(id_, first))
         return droplet

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class FirstBoot:
     authorized_keys: Sequence[str]
     carries: Mapping[str, str] | None = None
     """What /etc/e3/image.json says, of an image that carries the party environment."""
+    packages: Path | None = None
+    """What stands for PyPI, which no lab reaches: a folder of Python packages."""
 
 
 def boot(lab: Lab, name: str, region: str) -> HostHandle:
@@ -76,14 +78,22 @@ def start_ssh(handle: HostHandle, given: FirstBoot, hostname: str) -> None:
         if "ed25519_private" not in keys:
             make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{PLACE}/host_key"]
             await access.run(make, timeout_seconds=START_SECONDS)
-        if given.carries is not None:
-            await access.run(["sh", "-euc", OPEN_ETC], timeout_seconds=START_SECONDS)
-            content = json.dumps(given.carries).encode()
-            contract = File(path="/etc/e3/image.json", content=content)
-            await access.put([contract], timeout_seconds=START_SECONDS)
+        await access.run(["sh", "-euc", OPEN_ETC], timeout_seconds=START_SECONDS)
+        await access.put(list(_brings(given)), timeout_seconds=START_SECONDS)
         await access.start(sshd, timeout_seconds=START_SECONDS)
 
     asyncio.run(start())
+
+
+def _brings(given: FirstBoot) -> Iterator[File]:
+    """Yield what the image itself has, besides the machine's own files."""
+    if given.carries is not None:
+        yield File(path="/etc/e3/image.json", content=json.dumps(given.carries).encode())
+    if given.packages is not None:
+        for path in given.packages.iterdir():
+            yield File(path=f"{PLACE}/packages/{path.name}", content=path.read_bytes())
+        index = f"[global]\nno-index = true\nfind-links = {PLACE}/packages\n"
+        yield File(path="/etc/pip.conf", content=index.encode())
 
 
 def _pam() -> str:

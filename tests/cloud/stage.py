@@ -60,6 +60,11 @@ class Stage:
         rows = self.cloud.digitalocean.account.droplets
         return {row["name"].removeprefix("e3-")[:-9]: id_ for id_, row in rows.items()}
 
+    def images(self) -> list[dict[str, Any]]:
+        """Return the images at the cloud; it remembers those that failed, for no use."""
+        rows = self.cloud.digitalocean.account.images.values()
+        return [row for row in rows if row["status"] != "deleted"]
+
     def e3(self, *words: str) -> Ended:
         """Run the command `e3` at the cloud's desk."""
         done = subprocess.run(

@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -70,6 +72,21 @@ def test_hosts_come_go_and_come_back(full: Stage) -> None:
     after = full.droplets()
     assert after["ams3-0"] == before["ams3-0"]
     assert after["nyc3-0"] != before["nyc3-0"]
+
+
+def test_a_plain_image_gets_the_party_environment(full: Stage, tmp_path: Path) -> None:
+    lock = ROOT / "e3" / "party" / "requirements.txt"
+    pip = [sys.executable, "-m", "pip", "--quiet", "download", "--no-deps", "--require-hashes"]
+    command = [*pip, "--requirement", str(lock), "--dest", str(tmp_path)]
+    subprocess.run(command, check=True, timeout=240)
+    full.cloud.digitalocean.account.packages = tmp_path
+    options = {"size": "s-1vcpu-1gb", "image": "debian-12-x64"}
+    ended = full.up(regions={"sfo3": 1}, fleet_options=options, program=HELLO)
+    assert ended.exit == 0, ended.said
+    assert "1 droplets get the party environment" in ended.said
+    [party] = full.stack.outputs["session"]["parties"]
+    assert party["output"].startswith("Hello world from 1 parties")
+    full.agree()
 
 
 def test_destroy_leaves_nothing(full: Stage) -> None:

@@ -84,12 +84,12 @@ def test_another_region_and_image_move_nobody(bare: Stage) -> None:
         ended = bare.up(fleet_options=options, **values)
     assert "Error distributing image" in ended.said
     bare.agree()
-    assert len(bare.cloud.digitalocean.account.images) == 2, "the one before stays meanwhile"
+    assert len(bare.images()) == 2, "the one before stays meanwhile"
     bare.brought_up(fleet_options=options, **values)
     after = bare.droplets()
     assert set(after) == {"ams3-0", "ams3-1", "ams3-2", "nyc3-0"}
     assert all(after[name] == before[name] for name in ("ams3-0", "ams3-1"))
-    [image] = bare.cloud.digitalocean.account.images.values()
+    [image] = bare.images()
     assert image["regions"] == ["ams3", "nyc3"]
     records = bare.cloud.digitalocean.account.records.values()
     assert {row["name"].partition(".")[0] for row in records} == set(after)
@@ -123,7 +123,7 @@ def test_a_rollout_replaces_and_without_hosts_the_image_stays(bare: Stage) -> No
     assert not set(after.values()) & set(before.values())
     bare.brought_up(regions={"ams3": 2}, fleet_options=options, hosts="none")
     assert bare.droplets() == {}
-    assert len(bare.cloud.digitalocean.account.images) == 1
+    assert len(bare.images()) == 1
     assert bare.stack.outputs["hosts"] == []
 
 

@@ -5,6 +5,7 @@ It waits, retries and fails where the real one does, which is Terraform's provid
 that one asks every few seconds, this one more often.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -149,6 +150,9 @@ class Droplet(Same):
         body |= {"ssh_keys": inputs.get("sshKeys", []), "user_data": inputs.get("userData", "")}
         made = api("POST", "droplets", body) or {}
         id_ = str(made["droplet"]["id"])
+        # the real one keeps a hash alone (droplet/resource_droplet.go, "user_data": StateFunc)
+        digest = hashlib.sha1(body["user_data"].encode(), usedforsecurity=False).hexdigest()
+        inputs = {**inputs, "userData": digest}
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             outputs = self.read(id_, inputs)
