@@ -194,7 +194,8 @@ async def _dial(
         **own,
     }
     connection = await asyncssh.connect(address, **values)
-    connection.set_tunnel(jump)  # closed with it
+    if jump is not None:
+        connection.set_tunnel(jump)  # closed with it
     return connection
 
 

@@ -19,6 +19,7 @@ from e3.lab.ssh import CLIENT_KEY, KNOWN_HOSTS
 from tests import machines
 from tests.labs import running
 from tests.machines import Machine
+from tests.stack import processes_below
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
 
@@ -201,6 +202,15 @@ def behind(lab: Lab, machine: Machine, tmp_path: Path) -> Iterator[SshAccess]:
 def test_a_proxy_jump_of_the_users_configuration_is_taken(behind: SshAccess) -> None:
     done = asyncio.run(behind.run(["hostname"], timeout_seconds=SOON_SECONDS))
     assert done.stdout == b"a-1\n"
+
+
+def test_a_proxy_command_is_taken_and_ends_with_the_connection(behind: SshAccess) -> None:
+    config = Path(behind.ssh_config)
+    command = f"ProxyCommand ssh -F {config} -oStrictHostKeyChecking=yes -W %h:%p gate"
+    config.write_text(config.read_text().replace("ProxyJump gate", command))
+    done = asyncio.run(behind.run(["hostname"], timeout_seconds=SOON_SECONDS))
+    assert done.stdout == b"a-1\n"
+    assert processes_below(config) == []
 
 
 def test_a_configuration_cannot_switch_the_check_of_host_keys_off(behind: SshAccess) -> None:
