@@ -126,6 +126,7 @@ class Session:
         ]
         beat = asyncio.create_task(self._beat())
         before = asyncio.create_task(self._look())
+        outcome = CANCELLED
         try:
             late = await self._watch(tasks)
             await self._stop(tasks)
@@ -135,7 +136,7 @@ class Session:
             return self._conclude(outcome)
         except asyncio.CancelledError:
             await self._stop(tasks)
-            self._conclude(CANCELLED)
+            self._conclude(outcome)
             raise
         finally:
             await self._stop(tasks)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -25,20 +26,21 @@ JOINED = [
 ]
 
 
-def run(tmp_path: Path, look: Look, body: str = "print(1)") -> SessionResult:
+async def conducted(tmp_path: Path, look: Look) -> SessionResult:
     bench = Bench(tmp_path)
-    made = bench.plan(bench.write(joined(body)), parties=2)
-    return asyncio.run(
-        conduct(
-            made,
-            bench.hosts,
-            overlay="plain",
-            sessions=bench.sessions,
-            deadline_seconds=60,
-            paths=JOINED,
-            look=look,
-        )
+    return await conduct(
+        bench.plan(bench.write(joined("print(1)")), parties=2),
+        bench.hosts,
+        overlay="plain",
+        sessions=bench.sessions,
+        deadline_seconds=60,
+        paths=JOINED,
+        look=look,
     )
+
+
+def run(tmp_path: Path, look: Look) -> SessionResult:
+    return asyncio.run(conducted(tmp_path, look))
 
 
 def answers(*each: Paths) -> Look:
@@ -95,3 +97,26 @@ def test_a_session_does_not_fail_because_paths_cannot_be_read(tmp_path: Path) ->
     assert result.verdict is Verdict.COMPLETED
     assert result.notes == ("the overlay did not tell its paths: host local-1 is gone",)
     assert (result.paths, result.paths_after) == (tuple(JOINED), ())
+
+
+def test_a_session_that_is_cancelled_after_its_end_keeps_its_verdict(tmp_path: Path) -> None:
+    left = iter([{TO: "direct", FRO: "direct"}])
+    asked = asyncio.Event()
+
+    async def look() -> Paths:
+        known = next(left, None)
+        if known is None:
+            asked.set()
+            await asyncio.Event().wait()
+        return cast(Paths, known)
+
+    async def main() -> None:
+        session = asyncio.create_task(conducted(tmp_path, look))
+        await asked.wait()
+        session.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await session
+
+    asyncio.run(main())
+    (result,) = (tmp_path / "sessions").glob("*-*/result.json")
+    assert json.loads(result.read_text())["verdict"] == "completed"
