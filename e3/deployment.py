@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pulumi import Output, ResourceOptions
+from pulumi import Output, Resource, ResourceOptions
 
-from e3 import neighbours, outputs, reach
+from e3 import colmena, neighbours, outputs, reach
 from e3.access import host_from_properties
 from e3.credentials import CREDENTIALS
 from e3.equipment import Equipment
@@ -50,13 +50,14 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     made = fleet.hosts(experiment, overlay.ingress(), ResourceOptions())
     if not made.hosts:
         return {"hosts": Output.from_input([])}
+    config = _ssh_config(experiment, made)
     joined = JoinedOverlay(
         experiment.overlay.name,
         choice=experiment.overlay,
         hosts=made.hosts,
         authority=_authority(experiment, overlay.needs.authority),
         secrets=_secrets(experiment, overlay, made),
-        opts=ResourceOptions(depends_on=made.proof),
+        opts=ResourceOptions(depends_on=[*made.proof, *_hive(made, config)]),
     )
     made.publish(joined.addresses)
     session = Session(
@@ -74,16 +75,25 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         name: members.apply(render) for name, render in outputs.ANYWHERE.items()
     }
     exports["session"] = session.result
-    if made.ssh_blocks:
-        config = SshConfig(
-            "ssh-config",
-            path=str(experiment.folder / "ssh_config"),
-            blocks=Output.all(*made.ssh_blocks),
-        )
+    if config is not None:
         exports["ssh_config"] = config.path
         for name, through in outputs.BY_SSH.items():
             exports[name] = Output.all(members, config.path).apply(partial(_apply, through))
     return exports
+
+
+def _ssh_config(experiment: Experiment, made: Made) -> SshConfig | None:
+    if not made.ssh_blocks:
+        return None
+    path = str(experiment.folder / "ssh_config")
+    return SshConfig("ssh-config", path=path, blocks=Output.all(*made.ssh_blocks))
+
+
+def _hive(made: Made, config: SshConfig | None) -> list[Resource]:
+    """Return what puts NixOS on the hosts, if that is asked for."""
+    if not made.hive or config is None:
+        return []
+    return [colmena.apply_hive(made.hive, made.hosts, config.path)]
 
 
 def _authority(experiment: Experiment, encoding: str | None) -> Mapping[str, Output[str]] | None:

@@ -7,13 +7,14 @@ from typing import Any
 
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from e3.overlays.tailscale_client import AUTH_KEY
+from e3.overlays.tailscale_client import FIND_KEY_FOLDER, KEY
 
 DIALS = 2
 DIAL_SECONDS = 10
 """pulumi-command tries once more than the limit says: 30 s for a host that is not there."""
 
-RECEIVE = f"umask 077; mkdir -p {Path(AUTH_KEY).parent} && cat > {AUTH_KEY}"
+IGNORE = "cat > /dev/null"  # a command that does not read what it is sent fails
+RECEIVE = f'{FIND_KEY_FOLDER}; cat > "$folder/{KEY}"'
 
 
 class Enrolment(ComponentResource):
@@ -21,7 +22,7 @@ class Enrolment(ComponentResource):
 
     One ``remote.Command`` a host: it receives the key on its standard input when the host is
     new; another key changes nothing there. It has no command for its deletion: that would fail,
-    and `pulumi destroy` with it, where a host is gone (docs/adr/0018). Logging out is the
+    and `pulumi destroy` with it, where a host is gone (ADR 22). Logging out is the
     overlay's. ``done`` is the text ``""`` once all hosts have the key.
     """
 
@@ -47,7 +48,7 @@ class Enrolment(ComponentResource):
                     per_dial_timeout=DIAL_SECONDS,
                 ),
                 create=RECEIVE,
-                update="true",
+                update=IGNORE,
                 stdin=key,
                 triggers=[made["access"].apply(_identity)],
                 logging=remote.Logging.NONE,

@@ -20,7 +20,7 @@ class Made:
     hosts are used, such as a measurement of their network. ``publish`` is told the overlay
     addresses by host name once there are any. Without hosts there is neither overlay nor session.
     ``plain_ssh`` says that address, key and host key of its access suffice to reach each host, as
-    pulumi-command wants it.
+    pulumi-command wants it. ``hive`` is the path of a Colmena hive to be applied to them first.
     """
 
     hosts: Sequence[Output[Mapping[str, Any]]]
@@ -28,6 +28,7 @@ class Made:
     proof: Sequence[Resource] = ()
     publish: Callable[[Output[dict[str, str]]], None] = lambda _: None
     plain_ssh: bool = False
+    hive: str = ""
 
 
 class Fleet(Protocol):

@@ -15,11 +15,18 @@ CONFIGURATION = "/run/e3/tailscale"
 SECRETS = "/var/lib/e3/tailscale"
 SOCKET = f"{CONFIGURATION}/tailscaled.sock"
 TRUSTED = f"{CONFIGURATION}/control.crt"
-AUTH_KEY = "/run/keys/tailnet"
+KEY_FOLDERS = ("/var/keys", "/run/keys")
+"""Where a key may lie, the first that can be written to: some machines have /var read-only."""
+
+KEY = "tailnet"
+FIND_KEY_FOLDER = (
+    "umask 077; for folder in {}; do "
+    'mkdir -p "$folder" 2>/dev/null && [ -w "$folder" ] && break; done'
+).format(" ".join(KEY_FOLDERS))
 TIMEOUT_SECONDS = 30.0
 LOGIN_SECONDS = 30
 REMOVE = '[ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup; rm -rf "$1" "$2"'
-FORGET = 'rm -f "$1"; rmdir "${1%/*}" 2>/dev/null || true'
+FORGET = f'for folder in {" ".join(KEY_FOLDERS)}; do rm -f "$folder/{KEY}"; rmdir "$folder"; done'
 RELAY = re.compile(r" via (?:DERP|peer-relay)\((?P<by>.*?)\) in ")
 NEVER = "0001-"  # the zero of time in Go
 PINGS = 3
@@ -100,10 +107,13 @@ def address(said: Mapping[str, Any]) -> str:
 async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
     """Have the control server admit the host by ``auth_key``; returns once it is connected.
 
-    Without ``auth_key`` the host has it already, in `AUTH_KEY`. It stays there until it served.
+    Without ``auth_key`` the host has it already, where it would be put. It stays until it served.
     """
+    look = ["sh", "-c", f'{FIND_KEY_FOLDER}; echo "$folder"']
+    found = await host.access.run(look, timeout_seconds=TIMEOUT_SECONDS)
+    place = f"{found.stdout.decode().strip()}/{KEY}"
     if auth_key:
-        key = File(path=AUTH_KEY, content=auth_key.encode(), mode=0o600)
+        key = File(path=place, content=auth_key.encode(), mode=0o600)
         await host.access.put([key], timeout_seconds=TIMEOUT_SECONDS)
     done = None
     try:
@@ -112,7 +122,7 @@ async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
             "up",
             "--reset",
             *([f"--login-server={control_url}"] if control_url else []),
-            f"--auth-key=file:{AUTH_KEY}",
+            f"--auth-key=file:{place}",
             f"--hostname={host.name}",
             "--accept-dns=false",
             "--netfilter-mode=off",  # the host's own firewall stays as it is
@@ -130,7 +140,7 @@ async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
 
 
 async def _forget_key(host: Host) -> None:
-    await host.access.run(["sh", "-c", FORGET, "sh", AUTH_KEY], timeout_seconds=TIMEOUT_SECONDS)
+    await host.access.run(["sh", "-c", FORGET], timeout_seconds=TIMEOUT_SECONDS)
 
 
 async def introduced(hosts: Sequence[Host], addresses: Mapping[str, str]) -> None:

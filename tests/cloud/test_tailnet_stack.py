@@ -1,24 +1,23 @@
-"""A stack with its own key of a tailnet, whose control server is real, through its life."""
+"""A stack of the lab with its own key of a tailnet, whose control server is real."""
 
 import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from e3.credentials import render_policy
 from tests.cloud.cloud import install
 from tests.cloud.room import HOME, Room
-from tests.cloud.tailnet import Tailnet, application
-from tests.stack import Stack, project, until
+from tests.cloud.tailnet import DEFAULT, Tailnet, application
+from tests.stack import Ended, Stack, project, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the control server's ports need root")
 
 HELLO = "demos/helloworld.py"
 NAMES = {"ams3-0", "ams3-1", "sgp1-0"}
-KEY = "tailscale:index/tailnetKey:TailnetKey tailnet"
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,16 @@ class Scene:
     tailnet: Tailnet
     options: dict[str, object]
 
-    def up(self, **values: object) -> dict[str, Any]:
-        """Bring the stack up with the overlay ``tailscale``."""
-        options = {**self.options, **values.pop("options", {})}  # type: ignore[dict-item]
-        return self.stack.brought_up(
-            overlay="tailscale", overlay_options=options, program=HELLO, **values
-        )
+    def try_up(self, **options: object) -> Ended:
+        """Run `pulumi up` with the overlay ``tailscale`` and these options besides."""
+        options = {**self.options, **options}
+        return self.stack.up(overlay="tailscale", overlay_options=options, program=HELLO)
 
-    @property
-    def keys(self) -> set[str]:
-        """The ids of the tailnet's keys."""
-        return set(self.tailnet.keys)
+    def up(self, **options: object) -> dict[str, Any]:
+        """Run it, which must succeed; return the outputs."""
+        ended = self.try_up(**options)
+        assert ended.exit == 0, ended.said
+        return self.stack.outputs
 
 
 @pytest.fixture(scope="module")
@@ -65,71 +63,42 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             )
 
 
-def lives(stack: Stack) -> dict[str, tuple[int, int]]:
-    """Return the hosts that live, each with process id and start of its first process."""
-    return {host.name: (host.identity.pid, host.identity.started) for host in stack.lab.hosts()}
-
-
-def clients(stack: Stack) -> set[str]:
-    """Return the processes that are the hosts' Tailscale."""
-    program, found = stack.folder / ".tools/bin/tailscaled", set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cmdline").read_bytes().startswith(f"{program}\0".encode()):
-                found.add(f"{process.name} {(process / 'stat').read_text().split()[21]}")
-        except OSError:
-            continue
-    return found
-
-
-def test_a_stack_through_its_life(scene: Scene) -> None:
+def test_a_stack_with_a_policy_of_its_own(scene: Scene) -> None:
     stack, tailnet = scene.stack, scene.tailnet
-    outputs = scene.up()
-    assert outputs["session"]["verdict"] == "completed"
-    first = dict(tailnet.devices())
-    assert set(first) == NAMES
-    (key,) = scene.keys
-    asked = tailnet.keys[key]
-    can = asked["capabilities"]["devices"]["create"]
+    assert scene.up(policy="own")["session"]["verdict"] == "completed"
+    assert tailnet.policy == render_policy("tag:e3")
+    assert set(tailnet.devices()) == NAMES
+    (key,) = tailnet.keys.values()
+    can = key["capabilities"]["devices"]["create"]
     assert can == {"reusable": True, "ephemeral": True, "preauthorized": True, "tags": ["tag:e3"]}
-    assert asked["expirySeconds"] == 3600
-    assert asked["description"].startswith("e3 trial ")
-
-    # nothing changed: no new key, no diff
+    assert key["expirySeconds"] == 3600
+    assert key["description"].startswith("e3 trial ")
     assert stack.pulumi("preview", "--expect-no-changes").exit == 0
 
-    # a key that is gone is noticed by a refresh, and another one changes no host
-    alive, running = lives(stack), clients(stack)
-    tailnet.revoke_key(key)
-    assert stack.pulumi("refresh --yes --skip-preview").exit == 0
-    again = scene.up()
-    assert scene.keys
-    assert key not in scene.keys
-    assert again["session"]["id"] == outputs["session"]["id"]
-    assert (lives(stack), clients(stack), tailnet.devices()) == (alive, running, first)
-
-    # a host that was killed is another device of the same name, and the old one is gone
-    os.kill(alive["ams3-1"][0], signal.SIGKILL)
-    until(lambda: "ams3-1" not in lives(stack), "the lab notices a dead host")
-    (key,) = scene.keys
-    scene.up()
-    assert set(tailnet.devices()) == NAMES
-    assert tailnet.devices()["ams3-1"] != first["ams3-1"]
-    assert tailnet.devices()["ams3-0"] == first["ams3-0"]
-    assert key not in scene.keys
-    assert len(scene.keys) == 1
-
-    # removed by hand before `destroy`: the device goes all the same, by its id
-    os.kill(lives(stack)["sgp1-0"][0], signal.SIGKILL)
-    until(lambda: "sgp1-0" not in lives(stack), "the lab notices a dead host")
-    ended = stack.pulumi("destroy --yes --skip-preview --target-dependents", *targets(stack))
-    assert ended.exit == 0, ended.said
+    # a host that is gone keeps nothing from being destroyed, and its device goes by its id
+    (gone,) = [host for host in stack.lab.hosts() if host.name == "sgp1-0"]
+    os.kill(gone.identity.pid, signal.SIGKILL)
+    until(lambda: gone not in stack.lab.hosts(), "the lab notices a dead host")
+    leave(stack)
     assert tailnet.devices() == {}
-    assert scene.keys == set()
+    assert not tailnet.keys
+    assert tailnet.pristine
 
 
-def targets(stack: Stack) -> list[str]:
-    """Return options for what was made at the tailnet and on the hosts, not the lab."""
+def test_the_policy_that_somebody_wrote_is_left_alone(scene: Scene) -> None:
+    theirs = {**DEFAULT, "groups": {"group:family": ["owner@"]}}
+    scene.tailnet.set_policy(theirs)
+    ended = scene.try_up(policy="own")
+    assert ended.exit != 0
+    assert "trying to overwrite a non-default policy" in ended.said
+    assert scene.tailnet.policy == theirs
+    assert not scene.tailnet.keys
+
+
+def leave(stack: Stack) -> None:
+    """Destroy what was made at the tailnet and on the hosts, not the lab: it has the tailnet."""
     wanted = ("e3:Overlay ", "tailscale:")
     found = [r["urn"] for name, r in stack.resources.items() if name.startswith(wanted)]
-    return [word for urn in found for word in ("--target", urn)]
+    options = [word for urn in found for word in ("--target", urn)]
+    ended = stack.pulumi("destroy --yes --skip-preview --target-dependents", *options)
+    assert ended.exit == 0, ended.said

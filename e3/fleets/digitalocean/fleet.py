@@ -8,6 +8,7 @@ from typing import Literal
 import pulumi
 from pulumi import ResourceOptions
 
+from e3 import colmena
 from e3.digitalocean import api, keys, offer, record, spaces, upload
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
@@ -26,7 +27,7 @@ class DigitalOcean:
     image is stored, by default one of the hosts' regions. ``protect_image`` keeps `pulumi
     destroy` from removing it. ``ipv6`` gives droplets a second address; by default those of
     DigitalOcean's own images, as it does not offer that for others. A host has ``answer_seconds``
-    until it answers.
+    until it answers. ``colmena`` is the path of a hive that is applied to hosts with NixOS.
 
     The others are keys of their own: ``domain``, of which each host gets records;
     ``hosts_wanted``, none for a while (e3:hosts); ``image_rollout``, whether a new image replaces
@@ -42,6 +43,7 @@ class DigitalOcean:
     protect_image: bool = False
     ipv6: bool | None = None
     answer_seconds: float = 300
+    colmena: str = ""
     domain: str = ""
     hosts_wanted: Literal["all", "none"] = "all"
     image_rollout: bool = False
@@ -59,6 +61,7 @@ class DigitalOcean:
                 f"e3:expires-hours: {self.expires_hours:g} is no time; write the hours for which "
                 "the stack may stay"
             )
+        colmena.check(self.colmena)
         file = self.image_file
         if file is not None:
             upload.check_image(file)

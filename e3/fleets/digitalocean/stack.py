@@ -73,6 +73,7 @@ def declare(
         ssh_blocks=[host.apply(ssh_block) for host in droplets.hosts],
         publish=partial(_publish, fleet.domain, mark, experiment.host_names, below),
         plain_ssh=True,
+        hive=fleet.colmena,
     )
 
 
