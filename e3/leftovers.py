@@ -10,13 +10,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from e3.inventory.provision import LEFT_BEHIND
+
 STATES = Path(".e3/state/.pulumi/stacks/e3")
 
 
 def find(folder: Path) -> list[str]:
     """Return one line for each thing that is left of the stack whose files are in ``folder``."""
     lab = folder.absolute() / "lab"
-    return [*_processes(lab), *_files(lab), *_state(folder.name)]
+    return [*_processes(lab), *_files(lab), *_machines(folder), *_state(folder.name)]
 
 
 def stacks(root: Path) -> list[Path]:
@@ -52,6 +54,13 @@ def _files(lab: Path) -> Iterator[str]:
     for name in ("lab.sock", "lab.pid", "hosts", "ssh"):
         if (lab / name).exists():
             yield f"file {lab / name}"
+
+
+def _machines(folder: Path) -> Iterator[str]:
+    path = folder / LEFT_BEHIND
+    if path.exists():
+        for line in path.read_text().splitlines():
+            yield f"machine {line}; remove them there, then remove {path}"
 
 
 def _state(stack: str) -> Iterator[str]:

@@ -51,12 +51,12 @@ class Machine:
 
     def serve(self) -> None:
         """Hand each connection to a server of its own, until the socket is shut down."""
-        argv = [*self.prefix, *lab_ssh.proxy_command(self.inside), "-o", AUTHORIZED]
         while True:
             try:
                 connection, _ = self.server.accept()
             except OSError:
                 return
+            argv = [*self.prefix, *lab_ssh.proxy_command(self.inside), "-o", AUTHORIZED]
             with connection:
                 self.served.append(
                     subprocess.Popen(

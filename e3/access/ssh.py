@@ -44,7 +44,8 @@ class SshAccess:
     known_hosts file. Either may be empty with an ``ssh_config``, whose own files then serve.
     ``port`` 0 is what that says. ``sudo`` has all done as root. Without it, and as another user
     than root, all files are that user's, and the folder ``own`` holds what would lie in /run/e3
-    and /var/lib/e3. ``python`` runs E3's side of each call there (3.9 or newer).
+    and /var/lib/e3. ``python`` runs E3's side of each call there (3.9 or newer). ``boot`` names
+    the boot for which this access was made, where that is known: services do not outlive it.
     """
 
     host: str
@@ -58,6 +59,7 @@ class SshAccess:
     services: ServiceManager = "supervisor"
     python: str = "python3"
     own: str = ""
+    boot: str = ""
 
     @property
     def rights(self) -> bool:

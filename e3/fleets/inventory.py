@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from pulumi import Output, ResourceOptions
 
+from e3 import colmena
 from e3.access import SshAccess, client_config, host_from_properties
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
@@ -24,14 +25,17 @@ class Inventory:
     """The machines that ``file`` lists (see `e3.inventory.machines`).
 
     ``install_packages`` has what an overlay needs of Debian's packages installed where E3 is
-    root; without it, what is missing is named.
+    root; without it, what is missing is named. ``colmena`` is the path of a hive that is applied to
+    machines with NixOS.
     """
 
     file: str = "hosts.yaml"
     install_packages: bool = False
+    colmena: str = ""
 
     def check(self, experiment: Experiment) -> None:
         """Read the file and look for the keys that it names."""
+        colmena.check(self.colmena)
         for name, machine in self._machines.items():
             for key, path in (("key", machine.key), ("ssh-config", machine.ssh_config)):
                 if path and not Path(path).expanduser().is_file():
@@ -69,6 +73,7 @@ class Inventory:
                 facts=survey.facts[name],
                 overlay=experiment.overlay.name,
                 owner=f"{experiment.stack} of {getpass.getuser()} on {socket.gethostname()}",
+                folder=str(experiment.folder),
                 opts=ResourceOptions(parent=survey),
             )
             for name, machine in self._machines.items()
@@ -80,6 +85,7 @@ class Inventory:
                 # last: in a configuration of OpenSSH the first word counts
                 Output.all(*(host.made for host in hosts)).apply(_ssh_way),
             ],
+            hive=self.colmena,
         )
 
     @property

@@ -6,7 +6,7 @@ where there are no rights. One stack has a machine at a time.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e3.access.ssh import RUN, SERVICES, STATE, SshAccess
@@ -18,6 +18,8 @@ OWNER, LOCK, TOOLS, PACKAGES = (
     f"{OURS}/{x}" for x in ("owner", "requirements", "tools", "packages")
 )
 REQUIREMENTS = Path(__file__).parents[1] / "party" / "requirements.txt"
+
+BOOT = "/proc/sys/kernel/random/boot_id"
 
 STEP_SECONDS = 60.0
 SEND_SECONDS = 600.0
@@ -36,16 +38,20 @@ for other in "$(dirname "$1")"/venv-*; do [ "$other" = "$1" ] || rm -rf "$other"
 """
 """Makes the environment $1 by the Python $2 from the lock $3, once."""
 
+LEFT_BEHIND = "left-behind"
+"""A file of the stack's folder: machines that were away when they were to be left."""
+
 APT = ("env", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l", "apt-get", "--yes")
 LAST_LINES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """Where things are on a machine that is ready: real paths there."""
+    """Where things are on a machine that is ready: real paths there; and since which boot."""
 
     python: str
     tools: str
+    boot: str = ""
 
 
 def environment(access: SshAccess, version: str) -> str:
@@ -97,11 +103,16 @@ async def provision(
             f"host {access.host}: the party environment cannot be installed (exit status "
             f"{done.exit}); does its pip reach an index? Its last lines:\n{lines}"
         )
-    return made
+    return replace(made, boot=await _boot(access))
 
 
-async def is_whole(access: SshAccess, version: str, owner: str) -> bool:
-    """Return whether the machine is as `provision` left it; raises `HostError` if it is away."""
+async def is_whole(access: SshAccess, version: str, owner: str, boot: str) -> bool:
+    """Return whether the machine is as `provision` left it, since that boot.
+
+    Raises `HostError` if it is away.
+    """
+    if await _boot(access) != boot:
+        return False
     python = ready(access, version).python
     done = await access.run([python, "-c", "import mpyc"], timeout_seconds=STEP_SECONDS)
     found = await access.get([OWNER], timeout_seconds=STEP_SECONDS)
@@ -120,6 +131,20 @@ async def remove(access: SshAccess, owner: str) -> None:
         await access.run([*APT, "remove", *installed], timeout_seconds=INSTALL_SECONDS)
     folders = [access.own] if access.own else [STATE, RUN]
     await access.run(["rm", "-rf", *folders], timeout_seconds=STEP_SECONDS)
+
+
+def note_left(folder: Path, access: SshAccess, reason: str) -> None:
+    """Note in the stack's folder that a machine was away when it was to be left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = access.own or f"{STATE} and {RUN}"
+    why = reason.replace("\n", " ")
+    line = f"{access.user}@{access.address}: E3's files are still in {place}, for {why}\n"
+    with (folder / LEFT_BEHIND).open("a") as file:
+        file.write(line)
+
+
+async def _boot(access: SshAccess) -> str:
+    return (await access.get([BOOT], timeout_seconds=STEP_SECONDS)).get(BOOT, b"").decode().strip()
 
 
 async def _install_packages(access: SshAccess, names: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -16,7 +18,6 @@ from pulumi.dynamic import (
 )
 
 from e3.access import host_to_properties
-from e3.access.ssh import STATE
 from e3.errors import HostError
 from e3.experiment import Reachability
 from e3.interfaces import Host, Needs, Overlay
@@ -36,22 +37,20 @@ class InventoryHostProvider(ResourceProvider):
         """Claim the machine and make it ready; what fails is undone."""
         facts = _facts(props)
 
-        async def make() -> None:
+        async def make() -> provision.Ready:
             await provision.claim(facts.access, props["owner"])
             try:
-                await _provision(props)
+                return await _provision(props)
             except BaseException:
                 await provision.remove(facts.access, props["owner"])
                 raise
 
-        run(make())
-        return CreateResult(f"{props['owner']}/{props['host']}", _made(props))
+        return CreateResult(f"{props['owner']}/{props['host']}", _made(props, run(make())))
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002
         """Bring what another overlay or another lock needs."""
         del id, olds
-        run(_provision(news))
-        return UpdateResult(_made(news))
+        return UpdateResult(_made(news, run(_provision(news))))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002
         """Compare the machine, and what is to be on it."""
@@ -65,36 +64,35 @@ class InventoryHostProvider(ResourceProvider):
         )
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice that what was put there is gone; a machine that is away is left alone."""
+        """Notice a reboot, or that what was put there is gone; who is away is left alone."""
         facts = _facts(props)
         try:
-            whole = run(provision.is_whole(facts.access, facts.version, props["owner"]))
+            boot = props["made"]["access"]["boot"]
+            whole = run(provision.is_whole(facts.access, facts.version, props["owner"], boot))
         except (HostError, TimeoutError) as error:
             print(f"cannot look at it: {error}", file=sys.stderr)  # noqa: T201 -- Pulumi shows it
             whole = True
         return ReadResult(id_ if whole else None, props)
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002
-        """Leave the machine as it was; one that is away keeps what it has."""
+        """Leave the machine as it was; of one that is away `e3 verify-gone` tells."""
         del id
         facts = _facts(props)
         try:
             run(provision.remove(facts.access, props["owner"]))
         except (HostError, TimeoutError) as error:
-            place = facts.access.place(STATE)
-            said = f"{error}; E3's files stay there, in {place}, until you remove them"
-            print(said, file=sys.stderr)  # noqa: T201 -- Pulumi shows it
+            print(f"{error}; E3's files stay there", file=sys.stderr)  # noqa: T201 -- Pulumi shows it
+            provision.note_left(Path(props["folder"]), facts.access, str(error))
 
 
-async def _provision(props: Mapping[str, Any]) -> None:
+async def _provision(props: Mapping[str, Any]) -> provision.Ready:
     facts = _facts(props)
     files = tools.files(_needs(props), facts.system, provision.TOOLS)
-    await provision.provision(facts.access, facts.version, files, facts.lacking)
+    return await provision.provision(facts.access, facts.version, files, facts.lacking)
 
 
-def _made(props: Mapping[str, Any]) -> dict[str, Any]:
+def _made(props: Mapping[str, Any], ready: provision.Ready) -> dict[str, Any]:
     facts = _facts(props)
-    ready = provision.ready(facts.access, facts.version)
     host = Host(
         name=props["host"],
         region=props["region"],
@@ -103,7 +101,7 @@ def _made(props: Mapping[str, Any]) -> dict[str, Any]:
         reachability=props["reachability"],
         python=ready.python,
         tools=ready.tools,
-        access=facts.access,
+        access=replace(facts.access, boot=ready.boot),
     )
     return {**props, "made": host_to_properties(host)}
 
@@ -136,9 +134,13 @@ class InventoryHost(Resource, module="e3", name="InventoryHost"):
         facts: Input[Mapping[str, Any]],
         overlay: str,
         owner: str,
+        folder: str,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare host ``name``; ``facts`` are the survey's, ``owner`` names the stack."""
+        """Declare host ``name``; ``facts`` are the survey's, ``owner`` names the stack.
+
+        Its files on this machine are in ``folder``.
+        """
         super().__init__(
             InventoryHostProvider(),
             name,
@@ -151,6 +153,7 @@ class InventoryHost(Resource, module="e3", name="InventoryHost"):
                 "programs": tools.digest(cast("type[Overlay]", OVERLAYS[overlay]).needs),
                 "lock": provision.lock_digest(),
                 "owner": owner,
+                "folder": folder,
                 "made": None,
             },
             opts,

@@ -164,6 +164,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def nothing_left(stack: Stack) -> Iterator[None]:
+    """Take away what a test leaves that has failed."""
+    yield
+    if stack.resources:
+        stack.pulumi("destroy --yes --skip-preview")
+
+
 def up(stack: Stack, **values: object) -> dict[str, Any]:
     return stack.brought_up(
         fleet="inventory", fleet_options={"file": "hosts.yaml"}, program=HELLO, **values
@@ -177,12 +185,17 @@ def test_from_a_list_of_machines_to_a_result_and_back(stack: Stack, site: Site) 
     assert outputs["session"]["verdict"] == "completed"
     assert [host["name"] for host in outputs["hosts"]] == ["home-0", "home-1", "work-0"]
 
+    for name, user in (("home-0", "root"), ("home-1", machines.USER), ("work-0", "root")):
+        said = ["ssh", "-F", outputs["ssh_config"], name, "id", "-un"]
+        shown = subprocess.run(said, cwd=stack.folder, capture_output=True, check=False, timeout=30)
+        assert shown.stdout.decode().strip() == user, shown.stderr.decode()
+
     again = stack.pulumi("up --yes --skip-preview")
     assert again.exit == 0, again.said
     assert "unchanged" in again.said
     assert not any(word in again.said for word in (" created", " updated", " replaced", " deleted"))
 
-    if shutil.which("sudo") is not None:
+    if shutil.which("sudo") is not None:  # a device needs root
         site.write(stack.folder / "hosts.yaml", sudo=True)
         assert up(stack, overlay="nebula")["session"]["verdict"] == "completed"
 
@@ -190,3 +203,83 @@ def test_from_a_list_of_machines_to_a_result_and_back(stack: Stack, site: Site) 
     assert ended.exit == 0, ended.said
     assert site.processes() == running
     assert site.files() == before
+
+
+def test_the_example_can_be_previewed(stack: Stack) -> None:
+    example = yaml.safe_load((ROOT / "Pulumi.pis-nebula.yaml").read_text())["config"]
+    shutil.copy(ROOT / example["e3:fleet-options"]["file"], stack.folder)
+    stack.configure(example)
+    ended = stack.pulumi("preview")
+    assert ended.exit == 0, ended.said
+    assert "e3:InventoryHost work-0 create" in ended.said
+
+
+def test_what_is_unfit_is_said_before_anything_is_made(stack: Stack, site: Site) -> None:
+    before = site.files()
+    listed = [*site.listed(sudo=False), {"host": "away", "address": "127.0.0.1", "port": 1}]
+    (stack.folder / "hosts.yaml").write_text(yaml.safe_dump({"hosts": listed}))
+    values = {"fleet": "inventory", "fleet_options": {"file": "hosts.yaml"}, "program": HELLO}
+    ended = stack.up(overlay="plain", **values)
+    assert ended.exit != 0
+    assert "1 of 4 machines cannot be used" in ended.said
+    assert "away: host home-2 cannot be reached at 127.0.0.1 port 1" in ended.said
+    assert "Traceback" not in ended.said
+    assert not any("InventoryHost" in name for name in stack.resources)
+    assert site.files() == before
+    (stack.folder / "hosts.yaml").unlink()
+    ended = stack.up(overlay="plain", **values)
+    assert "hosts.yaml cannot be read (No such file or directory)" in ended.said
+    assert "Traceback" not in ended.said
+
+
+def test_what_cannot_be_installed_is_undone_and_what_is_away_does_not_hold_a_destroy(
+    stack: Stack, site: Site
+) -> None:
+    before = site.files()
+    site.write(stack.folder / "hosts.yaml", sudo=False)
+    values = {"fleet": "inventory", "fleet_options": {"file": "hosts.yaml"}, "program": HELLO}
+    gate = site.machines[0]
+    own = gate.do("cat", "/etc/pip.conf")
+    configure(gate, "[global]\nno-index = true\n")
+    ended = stack.up(overlay="plain", **values)
+    assert ended.exit != 0
+    assert "host home-0: the party environment cannot be installed (exit status 1)" in ended.said
+    assert {name.split()[1] for name in stack.resources if "InventoryHost" in name} == {
+        "home-1",
+        "work-0",
+    }
+    configure(gate, own)
+    after = site.files()
+    assert after["a-0"] == before["a-0"]
+    with unreachable(site.machines[1]):
+        ended = stack.pulumi("destroy --yes --skip-preview")
+    assert ended.exit == 0, ended.said
+    left = subprocess.run(
+        [sys.executable, "-m", "e3.cli", "verify-gone", stack.name],
+        cwd=stack.folder,
+        env={**stack.environment, "PYTHONPATH": str(stack.folder)},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert left.returncode == 1
+    assert f"machine {machines.USER}@127.0.0.1: E3's files are still in {machines.HOME}/.e3" in (
+        left.stdout.decode()
+    )
+    assert site.files()["a-2"] == before["a-2"]
+    site.machines[1].do("rm", "-rf", "/run/home/pi/.e3")
+    (stack.sessions.parent / "left-behind").unlink()
+    assert site.files() == before
+
+
+def configure(machine: Machine, text: str) -> None:
+    """Have another configuration of pip, in the same file."""
+    machine.do("sh", "-c", 'printf %s "$0" > /etc/pip.conf', text)
+
+
+@contextmanager
+def unreachable(machine: Machine) -> Iterator[None]:
+    """Have no SSH at a machine for a while."""
+    machine.prefix = ("false",)
+    yield
+    machine.prefix = ()

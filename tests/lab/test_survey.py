@@ -168,6 +168,7 @@ def test_one_stack_has_a_machine_at_a_time(
             await provision.claim(access, "two of me")
         service = Service(name="left", argv=["sleep", "4731"])
         await access.start(service, timeout_seconds=10)
+        assert not await provision.is_whole(access, "3.11.2", "one of me", "an earlier boot")
         await provision.remove(access, "one of me")
 
     asyncio.run(go())
