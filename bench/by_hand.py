@@ -105,8 +105,8 @@ async def tinc(hosts: Sequence[Host]) -> AsyncIterator[str]:
         options += ["Digest = sha256", *(["ConnectTo = hand0"] if i else [])]
         up = f"#!/bin/sh\nip address add {ADDRESSES[i]}/24 dev hand0; ip link set hand0 up\n"
         await write(host, **{"tinc_conf": "\n".join([*options, ""]), "tinc-up": up})
-        make = f"cd {FOLDER}; chmod 700 tinc-up; tincd -c . -K 2048 </dev/null >/dev/null 2>&1"
-        keys.append(await tell(host, f"{make}; cat rsa_key.pub"))
+        make = "chmod 700 tinc-up; mkdir -p hosts; tincd -c . -K 2048 </dev/null >/dev/null 2>&1"
+        keys.append(await tell(host, f"cd {FOLDER}; {make}; cat hosts/hand{i}"))
     async with AsyncExitStack() as stack:
         for host in hosts:
             for j, key in enumerate(keys):
