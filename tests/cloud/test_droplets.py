@@ -56,7 +56,7 @@ def test_it_is_begun_anew_and_a_droplet_that_never_boots_is_named(bare: Stage) -
         ended = bare.stack.pulumi("up --yes --skip-preview --refresh")
     assert ended.exit != 0
     assert "sgp1-0 answers after" in ended.said
-    assert re.search(r"host ams3-1 .*198\.18\.\S+ port 22.* \(after 15 s\); its console", ended.said)
+    assert re.search(r"host ams3-1 .*\S+ port 22.* \(after 15 s\); its console", ended.said)
     bare.agree()
 
 
