@@ -96,7 +96,7 @@ class Arena:
     facts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    """From the event to the moment at which all pairs talk, or the event's own end."""
+    """From the end of the event until all pairs talk; or what the repair took."""
 
     @property
     def lab(self) -> Lab:
@@ -154,19 +154,17 @@ class Arena:
         if direct is None and "home-1" in self.homes:
             parties["relayed"] = ["home-0", "home-1"]
         with self._sitting(parties, seconds) as sittings:
-            began = time.monotonic()
             event()
-            told = time.monotonic()
-            self._recover(told, repair)
-            self.seconds = time.monotonic() - began
+            self._recover(repair)
             for kind, sitting in sittings.items():
                 self._note(kind, sitting.result(DEADLINE_SECONDS + START_SECONDS))
 
-    def _recover(self, told: float, repair: Callable[[], None] | None) -> None:
+    def _recover(self, repair: Callable[[], None] | None) -> None:
+        began = time.monotonic()
         why = self.silent(ITSELF_SECONDS)
+        self.seconds = time.monotonic() - began
         if not why:
             self.facts["after"] = "itself"
-            self.notes.append(f"all pairs talk {time.monotonic() - told:.1f} s after")
             return
         self.notes.append(why)
         began = time.monotonic()
@@ -177,7 +175,7 @@ class Arena:
             self.notes.append(f"not repaired: {error}")
         else:
             self.facts["after"] = "up"
-            self.notes.append(f"repaired in {time.monotonic() - began:.1f} s")
+            self.seconds = time.monotonic() - began
 
     def _note(self, kind: str, sitting: Sitting) -> None:
         self.facts[kind] = sitting.word

@@ -12,7 +12,7 @@ from tests.stack import ROOT
 DATA = ROOT / "docs" / "resilience.yaml"
 PAGE = ROOT / "docs" / "resilience.md"
 
-MARKS = {"itself": "", "up": " (up)", "never": " (lost)"}
+MARKS = {"itself": "", "itself or up": " (up?)", "up": " (up)", "never": " (lost)"}
 Group = Literal["events", "membership"]
 
 
@@ -33,6 +33,11 @@ class Expected:
 
     facts: Mapping[str, str] = field(default_factory=dict)
     because: str
+
+    def met_by(self, facts: Mapping[str, str]) -> bool:
+        """Return whether these facts are as expected."""
+        wanted = {key: words.split(" or ") for key, words in self.facts.items()}
+        return facts.keys() == wanted.keys() and all(facts[k] in wanted[k] for k in wanted)
 
     @property
     def cell(self) -> str:
