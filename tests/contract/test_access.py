@@ -366,3 +366,14 @@ def test_nothing_of_an_attached_command_survives(access: Access) -> None:
         await until_gone(access, "yes")
 
     asyncio.run(trial())
+
+
+def test_a_command_may_be_left_while_another_task_reads_its_output(access: Access) -> None:
+    async def trial() -> None:
+        async with access.attach(["sh", "-c", "trap '' HUP; sleep 1000 < /dev/null"]) as process:
+            reader = asyncio.create_task(process.stdout.readline())
+            await asyncio.sleep(0.5)
+        assert await reader == b""
+        await until_gone(access, "sleep")
+
+    asyncio.run(asyncio.wait_for(trial(), SOON_SECONDS))

@@ -152,6 +152,24 @@ def test_nothing_secret_stands_on_a_command_line(machine: Machine, lab: Lab, way
     asyncio.run(go())
 
 
+def test_a_service_dies_with_its_supervisor_and_is_started_anew(
+    machine: Machine, access: SshAccess
+) -> None:
+    service = Service(name="orphan", argv=["sleep", "4725"])
+
+    async def go() -> None:
+        await access.start(service, timeout_seconds=SOON_SECONDS)
+        machine.do("pkill", "-KILL", "-f", "e3-start$")
+        while "sleep 4725" in machine.processes():  # noqa: ASYNC110 -- another process
+            await asyncio.sleep(0.05)
+        await access.start(service, timeout_seconds=SOON_SECONDS)
+        assert "sleep 4725" in machine.processes()
+        await access.stop("orphan", timeout_seconds=SOON_SECONDS)
+
+    asyncio.run(asyncio.wait_for(go(), 4 * SOON_SECONDS))
+    assert machine.processes() == []
+
+
 def test_without_rights_it_says_what_it_cannot_do(machine: Machine, lab: Lab) -> None:
     access = machines.access(machine, lab.folder, "user")
 

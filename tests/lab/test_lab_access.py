@@ -1,16 +1,14 @@
-"""Commands, files and services on a lab's hosts, through the contract `e3.interfaces.Access`."""
+"""A lab's hosts: what tests/contract/test_access.py does not ask of every access."""
 
 import asyncio
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from e3.access import NamespaceAccess
-from e3.errors import HostError, ServiceError
+from e3.errors import HostError
 from e3.interfaces import File, Service
 from tests.labs import running
 
@@ -25,18 +23,6 @@ print("serving", os.getpid(), os.environ.get("MOOD"), flush=True)
 pathlib.Path("/run/serves").touch()
 while True:
     signal.pause()
-"""
-DAEMON = """
-import os, signal, sys, time
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(1000)
-    os._exit(0)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("up", flush=True)
-time.sleep(1000)
 """
 
 
@@ -73,36 +59,6 @@ async def wait_for_text(access: NamespaceAccess, path: str, part: str) -> str:
         while part not in (content := await text(access, path)):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.01)
     return content
-
-
-def test_a_command_gives_its_status_and_both_outputs(access: NamespaceAccess) -> None:
-    async def go() -> None:
-        shell = ["sh", "-c", "cat; echo aside >&2; exit 3"]
-        done = await access.run(shell, stdin=b"in", timeout_seconds=5)
-        assert (done.exit, done.stdout, done.stderr) == (3, b"in", b"aside\n")
-        killed = await access.run(["sh", "-c", "kill -9 $$"], timeout_seconds=5)
-        assert killed.exit == -signal.SIGKILL
-        assert (await access.run(["no-such-program"], timeout_seconds=5)).exit == 127
-
-    asyncio.run(go())
-
-
-def test_a_command_gets_nothing_of_our_environment(
-    access: NamespaceAccess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SECRET", "1")
-    done = asyncio.run(access.run(["env"], timeout_seconds=5))
-    names = {line.partition(b"=")[0] for line in done.stdout.splitlines()}
-    assert names == {b"HOME", b"PATH", b"LANG"}
-
-
-def test_a_command_that_takes_too_long_is_killed(access: NamespaceAccess) -> None:
-    async def go() -> None:
-        with pytest.raises(TimeoutError, match=r"sh on host a-0 took longer than 0\.2 s"):
-            await access.run(["sh", "-c", "sleep 4711 & sleep 4712"], timeout_seconds=0.2)
-        assert "sleep 471" not in await processes(access)
-
-    asyncio.run(go())
 
 
 def test_files_are_put_once_with_mode_and_owner(access: NamespaceAccess) -> None:
@@ -179,27 +135,6 @@ def test_a_service_runs_reloads_restarts_and_stops(access: NamespaceAccess) -> N
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
-def test_a_service_that_dies_is_reported_at_once_with_its_last_lines(
-    access: NamespaceAccess,
-) -> None:
-    doomed = Service(
-        name="doomed",
-        argv=["sh", "-c", "for i in $(seq 30); do echo line $i; done; exit 7"],
-        ready=["false"],
-    )
-
-    async def go() -> None:
-        begun = time.monotonic()
-        with pytest.raises(ServiceError, match=r"doomed on host a-0 died.*exitcode 7") as caught:
-            await access.start(doomed, timeout_seconds=30)
-        assert time.monotonic() - begun < 10
-        assert "line 30" in str(caught.value)
-        assert "line 10\n" not in str(caught.value)
-        await access.stop("doomed", timeout_seconds=10)
-
-    asyncio.run(go())
-
-
 def test_a_service_that_died_earlier_is_started_again(access: NamespaceAccess) -> None:
     async def go() -> None:
         service = Service(name="once", argv=["sleep", "4713"])
@@ -212,65 +147,6 @@ def test_a_service_that_died_earlier_is_started_again(access: NamespaceAccess) -
         await access.start(service, timeout_seconds=10)
         assert "sleep 4713" in await processes(access)
         await access.stop("once", timeout_seconds=10)
-
-    asyncio.run(go())
-
-
-def test_a_service_that_is_never_ready_runs_into_the_limit(access: NamespaceAccess) -> None:
-    async def go() -> None:
-        never = Service(name="never", argv=["sleep", "1000"], ready=["false"])
-        with pytest.raises(TimeoutError, match=r"never on host a-0 is not ready after 0\.5 s"):
-            await access.start(never, timeout_seconds=0.5)
-        await access.stop("never", timeout_seconds=10)
-
-    asyncio.run(go())
-
-
-def test_a_service_that_ignores_its_end_and_has_children_is_gone_after_stop(
-    access: NamespaceAccess,
-) -> None:
-    stubborn = "trap '' TERM; sleep 4714 & touch /run/stubborn; while :; do wait; done"
-
-    async def go() -> None:
-        service = Service(
-            name="stubborn", argv=["sh", "-c", stubborn], ready=["test", "-e", "/run/stubborn"]
-        )
-        await access.start(service, timeout_seconds=10)
-        await access.stop("stubborn", timeout_seconds=20)
-        assert "4714" not in await processes(access)
-
-    asyncio.run(go())
-
-
-def test_an_attached_command_talks_and_ends_with_its_input(access: NamespaceAccess) -> None:
-    async def go() -> None:
-        async with access.attach(["sh", "-c", "cat; echo aside >&2; exit 4"]) as process:
-            process.stdin.write(b"hello\n")
-            await process.stdin.drain()
-            assert await process.stdout.readline() == b"hello\n"
-            process.stdin.close()
-            assert await process.stdout.readline() == b"aside\n"
-            assert await process.stdout.readline() == b""
-            assert await process.wait() == 4
-        async with access.attach(["sh", "-c", "kill -9 $$"]) as process:
-            assert await process.wait() == -signal.SIGKILL
-        async with access.attach(["no-such-program"]) as process:
-            assert b"no-such-program" in await process.stdout.readline()
-            assert await process.wait() == 127
-
-    asyncio.run(go())
-
-
-def test_nothing_of_an_attached_command_survives(access: NamespaceAccess) -> None:
-    async def go() -> None:
-        before = await processes(access)
-        async with access.attach([sys.executable, "-c", DAEMON]) as process:
-            assert await process.stdout.readline() == b"up\n"
-        assert await processes(access) == before
-        with pytest.raises(RuntimeError, match="ours"):
-            async with access.attach(["sh", "-c", "yes & yes"]):
-                raise RuntimeError("ours")
-        assert await processes(access) == before
 
     asyncio.run(go())
 
