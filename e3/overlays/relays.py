@@ -38,7 +38,8 @@ sed 's/^[^ ]* //; s/ //g' "$1/fingerprint"
 LISTED = 'file="$1"; shift; for relay; do grep -q "^r [^ ]* $relay " "$file" || exit 1; done'
 """Tells whether a consensus has all these relays."""
 
-COMMON = "Schedulers Vanilla\nLog notice stdout\nAvoidDiskWrites 1\n"
+COMMON = "Schedulers Vanilla\nLog notice stdout\nAvoidDiskWrites 1\nKeepalivePeriod 10\n"
+"""A router that has forgotten a connection says so only to who speaks: each 10 s, not each 300."""
 
 SERVING = "SocksPort 0\nExitPolicy reject *:*\nContactInfo e3\n"
 

@@ -53,7 +53,7 @@ GATE_START = (
 DEAF = 'trap "" HUP; exec "$@"'
 """Until a program listens to this signal it would die of it; its configuration is read after."""
 PUBLISH_SECONDS = 120.0
-KNOCK_SECONDS = 120.0
+KNOCK_SECONDS = 60.0
 LOOPBACK = IPv4Network("127.0.0.0/8")
 
 
@@ -120,7 +120,14 @@ class Tor:
         keys = dict(zip((host.name for host in hosts), made, strict=True))
         await together(self._serve(host, roles, given, keys) for host in hosts)
         # Only now: Tor does not soon ask again for a service that it has not found once.
-        await together(map(_knock, hosts))
+        try:
+            await together(map(_knock, hosts))
+        except OverlayError:
+            # Relays that were restarted have forgotten where services are, which tell them again
+            # after hours, and who remembers an old place does not soon ask for the new one.
+            await together(_restart(host) for host in hosts)
+            await together(self._serve(host, roles, given, keys) for host in hosts)
+            await together(map(_knock, hosts))
         return Network(addresses=given, memory=asdict(roles))
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
@@ -230,6 +237,12 @@ def _program() -> dict[str, bytes]:
     """Return the files of the gate, by their place in `CONFIGURATION`."""
     own = {name: (PROJECT / name).read_bytes() for name in GATE_FILES}
     return {"e3/__init__.py": b"", **own}
+
+
+async def _restart(host: Host) -> None:
+    for name in (GATE, SERVICE):
+        await host.access.stop(name, timeout_seconds=TIMEOUT_SECONDS)
+    await host.access.run(["rm", "-f", READY], timeout_seconds=TIMEOUT_SECONDS)
 
 
 async def _knock(host: Host) -> None:
