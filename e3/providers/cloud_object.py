@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ class ObjectProvider(ResourceProvider):
         target = _target(props)
         if not upload.exists(target):
             upload.upload(Path(props["path"]), target, props["digest"], _say)
-        return CreateResult(target.key, _signed(props))
+        return CreateResult(target.key, {**_signed(props), "offered": sorted(props["regions"])})
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
-        """Take note of another path: the file is the same."""
+        """Take note of another path, and of more regions: the file is the same."""
         del id
-        return UpdateResult({**news, "url": olds["url"], "expires": olds["expires"]})
+        offered = sorted({*olds["offered"], *news["regions"]})
+        kept = {key: olds[key] for key in ("url", "expires")}
+        return UpdateResult({**news, **kept, "offered": offered})
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
         """Compare file and place; a URL that has expired is of no more use and does no harm."""
@@ -70,9 +73,14 @@ def _say(text: str) -> None:
 
 
 class Object(Resource, module="e3", name="CloudObject"):
-    """A file in a bucket, called by its SHA-256; ``url`` is secret, as it lets anybody read it."""
+    """A file in a bucket, called by its SHA-256; ``url`` is secret, as it lets anybody read it.
+
+    ``offered`` are all regions in which an image of it was ever wanted: DigitalOcean takes no image
+    out of a region, so that with one less its plugin would import the image once more.
+    """
 
     url: Output[str]
+    offered: Output[Sequence[str]]
 
     def __init__(  # noqa: PLR0913 - what an object is
         self,
@@ -83,9 +91,13 @@ class Object(Resource, module="e3", name="CloudObject"):
         suffix: str,
         bucket: Input[str],
         region: str,
+        regions: Sequence[str],
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare the object; ``suffix`` is the end of its name, such as ``.qcow2.gz``."""
+        """Declare the object; ``suffix`` is the end of its name, such as ``.qcow2.gz``.
+
+        ``region`` is where the bucket is, ``regions`` where its image is wanted.
+        """
         super().__init__(
             ObjectProvider(),
             name,
@@ -95,6 +107,8 @@ class Object(Resource, module="e3", name="CloudObject"):
                 "suffix": suffix,
                 "bucket": bucket,
                 "region": region,
+                "regions": list(regions),
+                "offered": None,
                 "url": None,
                 "expires": None,
             },

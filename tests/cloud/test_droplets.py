@@ -129,7 +129,7 @@ def test_a_rollout_replaces_and_without_hosts_the_image_stays(bare: Stage) -> No
 
 def test_what_expired_is_swept_and_nothing_else(bare: Stage) -> None:
     options = bare.image("nixos.qcow2.gz", FIRST[:1000])
-    bare.brought_up(regions={"ams3": 1}, fleet_options=options)
+    bare.brought_up(regions={"ams3": 2}, fleet_options=options)
     account = bare.cloud.digitalocean.account
     foreign = account.create_droplet(
         {"name": "mail", "region": "ams3", "size": "s-1vcpu-1gb", "image": "debian-12-x64"}
@@ -156,7 +156,7 @@ def test_what_expired_is_swept_and_nothing_else(bare: Stage) -> None:
 
 def test_destroy_after_a_killed_first_up_leaves_nothing(bare: Stage) -> None:
     account = bare.cloud.digitalocean.account
-    bare.stack.configure({"e3:regions": {"ams3": 1}})
+    bare.stack.configure({"e3:regions": {"ams3": 2}})
     process = bare.stack.begin("up", "--yes", "--skip-preview")
     until(lambda: bool(account.droplets), "a droplet is on its way")
     os.killpg(process.pid, signal.SIGKILL)
@@ -167,7 +167,7 @@ def test_destroy_after_a_killed_first_up_leaves_nothing(bare: Stage) -> None:
 
 def test_no_secret_in_plain_text(bare: Stage) -> None:
     options = bare.image("nixos.qcow2.gz", SECOND)
-    bare.brought_up(regions={"ams3": 1}, fleet_options=options)
+    bare.brought_up(regions={"ams3": 2}, fleet_options=options)
     export = json.loads(bare.pulumi("stack export", "--show-secrets"))
     text = json.dumps(export)
     keys = re.findall(r"OPENSSH PRIVATE KEY-----(?:\\+n)(\S{60})", text)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd needs a lab of r
 
 EXAMPLES, STEPS_EACH = 2, (2, 4)
 """Each command of Pulumi takes 4 s or more; other machines take other lives."""
-REGIONS = ({"ams3": 1}, {"ams3": 2}, {"sgp1": 1}, {"ams3": 1, "sgp1": 1})
+REGIONS = ({"ams3": 2}, {"ams3": 3}, {"sgp1": 2}, {"ams3": 1, "sgp1": 1})
 FAULTS: tuple[dict[str, Any], ...] = (
     {},
     {"busy": 3, "broken": 5},

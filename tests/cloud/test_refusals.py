@@ -43,10 +43,10 @@ def refusal(cloud: Cloud, values: Mapping[str, str]) -> str:
 
 CONFIGURATION = {
     "unknown region": (
-        {"regions": '{"mars1": 1}'},
+        {"regions": '{"mars1": 2}'},
         "e3:regions: .* no droplets in 'mars1'; .*ams3",
     ),
-    "closed region": ({"regions": '{"nyc2": 1}'}, "e3:regions: .* no droplets in 'nyc2'"),
+    "closed region": ({"regions": '{"nyc2": 2}'}, "e3:regions: .* no droplets in 'nyc2'"),
     "size": ({"fleet-options": '{"size": "huge"}'}, "size is 'huge', .* choose one of s-1vcpu-1gb"),
     "slug": ({"fleet-options": '{"image": "debian"}'}, "image is 'debian', neither a file .*"),
     "region without the image": (

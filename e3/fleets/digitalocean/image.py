@@ -60,13 +60,14 @@ class Image(ComponentResource):
             suffix="".join(file.suffixes),
             bucket=bucket.name,
             region=bucket_region,
+            regions=regions,
             opts=kept,
         )
         image = do.CustomImage(
             f"image-{digest[:SHORT]}",
             name=mark.label.apply(lambda label: f"{label}-{digest[:SHORT]}"),
             url=stored.url,
-            regions=sorted(regions),
+            regions=stored.offered,
             tags=mark.tags,
             opts=ResourceOptions.merge(
                 kept,

@@ -231,6 +231,8 @@ class CustomImage(Same):
         found = api("GET", f"images/{id_}")
         if found is None or found["image"]["status"] != "available":
             raise PartialError(f"image {id_} is not available", id_=id_, outputs=outputs)
+        if set(outputs["regions"]) - set(inputs["regions"]):  # CustomizeDiff: ForceNewIfChange
+            raise RefusedError("the real plugin would import the image again: a region less")
         there = found["image"]["regions"]
         self._transfer(id_, [name for name in inputs["regions"] if name not in there], inputs)
         return self.read(id_, {**outputs, **inputs}) or inputs
