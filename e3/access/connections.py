@@ -8,7 +8,6 @@ is refused, whatever that configuration says. A server grants ten sessions a con
 
 import asyncio
 import contextlib
-import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -74,9 +73,7 @@ class _Pool:
         return line
 
 
-_pools: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Way, _Pool]]" = (
-    weakref.WeakKeyDictionary()
-)
+_pools: dict[asyncio.AbstractEventLoop, dict[Way, _Pool]] = {}
 
 
 @asynccontextmanager
@@ -85,6 +82,8 @@ async def channel(way: Way, command: str) -> AsyncIterator[Channel]:
 
     Raises `HostError` when the host cannot be reached, or is lost meanwhile.
     """
+    for closed in [loop for loop in list(_pools) if loop.is_closed()]:
+        _pools.pop(closed, None)  # another thread may have done so
     pool = _pools.setdefault(asyncio.get_running_loop(), {}).setdefault(way, _Pool(way))
     line = await pool.line()
     try:

@@ -87,6 +87,7 @@ class Leash:
 
     def hold(self) -> None:
         """Return when the command has ended, or must."""
+        self.family.reap()  # it may have ended before its end was listened for
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         while not self.over and self.family.status is None:

@@ -156,3 +156,18 @@ def test_a_command_lives_as_long_as_its_caller_is_heard(*, beats: bool) -> None:
         said = process.stdout.read() if process.stdout else b""
     assert said == wire.MARK + (b"over\n" if beats else b"")
     assert process.returncode == (0 if beats else -signal.SIGKILL)
+
+
+def test_the_end_of_a_quick_command_is_never_missed() -> None:
+    request = {"environment": {"PATH": os.defpath}, "merge": True, "cage": False, "patience": 60}
+    call = shipping.call("leash", "main", {"argv": ["true"], **request})
+    begun = time.monotonic()
+    for _ in range(40):
+        argv = ["sh", "-c", call.command]
+        with subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.write(call.stdin)
+            assert process.wait(9) == 0
+    assert time.monotonic() - begun < 60
