@@ -8,13 +8,20 @@ from typing import Any
 
 import msgspec
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import (
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    ResourceProvider,
+    UpdateResult,
+)
 
 from e3 import contact
 from e3.access import host_from_properties
 from e3.access.together import together
 from e3.authority.local import LocalAuthority
-from e3.errors import HostError
+from e3.errors import E3Error, HostError
 from e3.experiment import Choice
 from e3.interfaces import Host, Network, Overlay
 from e3.overlays import OVERLAYS
@@ -22,6 +29,7 @@ from e3.providers import run
 from e3.registry import build
 
 CONTACT_SECONDS = 30.0
+LOOK_SECONDS = 10.0
 
 
 class OverlayProvider(ResourceProvider):
@@ -36,6 +44,10 @@ class OverlayProvider(ResourceProvider):
         del id
         return UpdateResult(run(_update(olds, news)))
 
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Notice that not all pairs talk any more, so that the next update joins them again."""
+        return ReadResult(id_, props if run(_talks(props)) else {**props, "silent": True})
+
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002
         """Remove the overlay from the hosts that still exist."""
         del id
@@ -48,6 +60,7 @@ class OverlayProvider(ResourceProvider):
         changed = any(olds.get(key) != _public(news).get(key) for key in inputs)
         renew_after = olds.get("renewAfter")
         due = renew_after is not None and time.time() > renew_after
+        due = due or bool(olds.get("silent"))
         replaces = ["kind"] if olds["kind"] != news["kind"] else []
         return DiffResult(
             changes=changed or due or bool(replaces),
@@ -83,6 +96,16 @@ async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[s
         "setupSeconds": round(setup_seconds, 3),
         "settledSeconds": round(time.monotonic() - start, 3),
     }
+
+
+async def _talks(props: Mapping[str, Any]) -> bool:
+    """Return whether every pair of hosts talks, as far as that can be found out."""
+    overlay, hosts, network = _overlay(props), _hosts(props), _network(props)
+    try:
+        found = await contact.survey(overlay, hosts, network, timeout_seconds=LOOK_SECONDS)
+    except (E3Error, TimeoutError):
+        return False
+    return not found.silent
 
 
 async def _update(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:

@@ -244,6 +244,20 @@ def test_a_host_with_another_address_is_noticed_and_joined_again(stack: Stack) -
     assert stack.pulumi("preview", "--expect-no-changes").exit == 0
 
 
+def test_hosts_that_do_not_talk_any_more_are_noticed_and_joined_again(stack: Stack) -> None:
+    stack.brought_up(program=SANTA)
+    before, living = stack.resources, lives(stack)
+    stack.lab.set_cable("ams3-1", whole=False)
+    try:
+        assert stack.pulumi("refresh --yes --skip-preview").exit == 0
+    finally:
+        stack.lab.set_cable("ams3-1", whole=True)
+    assert stack.pulumi("preview", "--expect-no-changes").exit != 0
+    stack.brought_up(program=SANTA)
+    assert changed(stack, before) == {"e3:Overlay nebula"}
+    assert lives(stack) == living
+
+
 def test_another_overlay_on_the_same_hosts(stack: Stack) -> None:
     stack.brought_up(program=HELLO)
     living = lives(stack)

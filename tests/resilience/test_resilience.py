@@ -17,7 +17,7 @@ from tests.resilience.arena import arena
 from tests.resilience.events import EVENTS
 from tests.resilience.expected import PAGE, Group, legend, load, table
 
-AT_ONCE = 4
+AT_ONCE = 6
 TRIAL_SECONDS = 900.0
 """For a trial that waits for others."""
 
