@@ -50,7 +50,8 @@ class Scene:
     def values(self) -> dict[str, object]:
         """The configuration, as `Stack.up` takes it."""
         known: dict[str, object] = {"overlay": "tailscale", "overlay_options": self.options}
-        return known | {"program": "demos/helloworld.py", "fleet_options": self.stage.image()}
+        program = self.stack.write(PROGRAM)
+        return known | {"program": program, "fleet_options": self.stage.image()}
 
     def up(self) -> dict[str, Any]:
         """Bring the stack up; the cloud then has what the state has."""
@@ -112,8 +113,7 @@ def test_an_example_can_be_previewed(scene: Scene, name: str) -> None:
 def test_no_secret_is_anywhere_in_plain_text(scene: Scene) -> None:
     """First, as the processes of a first `pulumi up` are watched."""
     stack = scene.stack
-    values = {**scene.values, "program": stack.write(PROGRAM)}
-    stack.configure({f"e3:{key.replace('_', '-')}": v for key, v in values.items()})
+    stack.configure({f"e3:{key.replace('_', '-')}": v for key, v in scene.values.items()})
     tell(stack, "config set --secret --path e3:private-args.ams3-0", CANARY)
     with watching() as seen:
         said = stack.pulumi("up --yes --skip-preview")
