@@ -20,7 +20,7 @@ EXAMPLES, STEPS_EACH = 2, (2, 4)
 REGIONS = ({"ams3": 2}, {"ams3": 3}, {"sgp1": 2}, {"ams3": 1, "sgp1": 1})
 FAULTS: tuple[dict[str, Any], ...] = (
     {},
-    {"busy": 3, "broken": 5},
+    {"busy": 9, "broken": 5},
     {"nothing_made": True},
     {"nothing_boots": True},
 )
