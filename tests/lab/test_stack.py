@@ -351,7 +351,7 @@ MISTAKES: dict[str, tuple[dict[str, object], str]] = {
         {"overlay": "nebulla"},
         "e3:overlay: unknown value 'nebulla'; choose one of ",
     ),
-    "fleet": ({"fleet": "labs"}, "e3:fleet: unknown value 'labs'; choose one of lab"),
+    "fleet": ({"fleet": "labs"}, "e3:fleet: unknown value 'labs'; choose one of digitalocean,"),
     "key": ({"programm": HELLO}, "e3:programm: unknown key; choose one of args,"),
     "program": ({"program": "nosuch.py"}, "program nosuch.py does not exist"),
     "range": (

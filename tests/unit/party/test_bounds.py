@@ -57,8 +57,9 @@ def children() -> Iterator[list[int]]:
 def test_what_is_shared_weighs_once(children: list[int]) -> None:
     kept = b"x" * 60 * MB
     children += [child(lambda: None) for _ in range(4)]
-    assert weigh(children, enough_bytes=10_000 * MB) > 4 * 60 * MB
-    assert weigh(children, enough_bytes=1) < 2 * 60 * MB
+    each = weigh(children, enough_bytes=10_000 * MB)
+    assert each > 4 * 60 * MB
+    assert weigh(children, enough_bytes=1) < each / 3  # four fifths of one, as this process shares
     del kept
 
 
