@@ -43,7 +43,7 @@ def check_image(path: Path) -> str:
     if not path.is_file():
         raise ConfigurationError(
             f"e3:fleet-options: image is {str(path)!r}, but there is no such file; build it "
-            "(images/README.md), or name an image of DigitalOcean's such as debian-12-x64"
+            "(docs/images.md), or name an image of DigitalOcean's such as debian-12-x64"
         )
     with path.open("rb") as file:
         begin = file.read(BOOT_SECTOR)

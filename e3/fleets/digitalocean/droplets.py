@@ -60,7 +60,7 @@ class Droplets(ComponentResource):
         """Declare a droplet for each host of the experiment."""
         super().__init__("e3:digitalocean:Droplets", name, None, opts)
         made, rows = [], []
-        stock = fleet.image_file is None
+        stock = not fleet.own_image
         plain = PLAIN_PACKAGES if stock else []
         for host in experiment.host_names:
             key = KeyPair(f"host-key-{host}", opts=ResourceOptions(parent=self))

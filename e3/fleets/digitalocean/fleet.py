@@ -8,33 +8,39 @@ from typing import Literal
 import pulumi
 from pulumi import ResourceOptions
 
-from e3 import colmena
+from e3 import colmena, nix
 from e3.digitalocean import api, keys, offer, record, spaces, upload
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
 from e3.fleets.fleet import Made
 from e3.interfaces import Ingress
 
+STOCK = "debian-12-x64"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DigitalOcean:
     """Machines that cost money by the hour, until `pulumi destroy` or `e3 sweep`.
 
-    ``image`` is a slug of DigitalOcean's or the path of a file, which is uploaded; ``size`` a
-    slug. ``key`` is the path of a private SSH key whose public half is in the account; without
-    it the stack makes one. ``account_keys`` are fingerprints or ids of keys that may log in
-    besides. ``admit`` are addresses from which SSH comes in. ``spaces_region`` is where the
-    image is stored, by default one of the hosts' regions. ``protect_image`` keeps `pulumi
-    destroy` from removing it. ``ipv6`` gives droplets a second address; by default those of
-    DigitalOcean's own images, as it does not offer that for others. A host has ``answer_seconds``
-    until it answers. ``colmena`` is the path of a hive that is applied to hosts with NixOS.
+    ``image`` is a slug of DigitalOcean's or the path of a file, which is uploaded; instead,
+    ``flake_output`` names an output of a flake that is built for it, by ``nix_builder`` where
+    this machine cannot (both as in `e3.nix`). ``size`` is a slug. ``key`` is the path of a
+    private SSH key whose public half is in the account; without it the stack makes one.
+    ``account_keys`` are fingerprints or ids of keys that may log in besides. ``admit`` are
+    addresses from which SSH comes in. ``spaces_region`` is where the image is stored, by
+    default one of the hosts' regions. ``protect_image`` keeps `pulumi destroy` from removing
+    it. ``ipv6`` gives droplets a second address; by default those of DigitalOcean's own images,
+    as it does not offer that for others. A host has ``answer_seconds`` until it answers.
+    ``colmena`` is the path of a hive that is applied to hosts with NixOS.
 
     The others are keys of their own: ``domain``, of which each host gets records;
     ``hosts_wanted``, none for a while (e3:hosts); ``image_rollout``, whether a new image replaces
     hosts; ``max_hourly_usd`` and ``expires_hours``, which guard the purse.
     """
 
-    image: str = "debian-12-x64"
+    image: str = STOCK
+    flake_output: str = ""
+    nix_builder: str = ""
     size: str = "s-1vcpu-2gb"
     key: str = ""
     account_keys: tuple[str, ...] = ()
@@ -62,15 +68,22 @@ class DigitalOcean:
                 "the stack may stay"
             )
         colmena.check(self.colmena)
-        file = self.image_file
-        if file is not None:
-            upload.check_image(file)
+        if self.flake_output:
+            if self.image != STOCK:
+                raise ConfigurationError(
+                    f"e3:fleet-options: flake-output is {self.flake_output!r} and image is "
+                    f"{self.image!r}; leave one of them out"
+                )
+            nix.program()
+        elif self.image_file is not None:
+            upload.check_image(self.image_file)
+        if self.own_image:
             spaces.check(self.bucket_region(experiment))
         account = api.account()
         wish = offer.Wish(
             regions=self.wanted(experiment),
             size=self.size,
-            slug="" if file else self.image,
+            slug="" if self.own_image else self.image,
             domain=self.domain,
             limit_hourly_usd=self.max_hourly_usd,
         )
@@ -99,6 +112,11 @@ class DigitalOcean:
         path = Path(self.image).expanduser()
         return path if set(self.image) & {"/", "."} or path.is_file() else None
 
+    @property
+    def own_image(self) -> bool:
+        """Whether the image is not DigitalOcean's own."""
+        return bool(self.flake_output) or self.image_file is not None
+
     def wanted(self, experiment: Experiment) -> dict[str, int]:
         """Return the number of droplets in each region."""
         if self.hosts_wanted == "none":
@@ -107,7 +125,7 @@ class DigitalOcean:
 
     def bucket_region(self, experiment: Experiment) -> str:
         """Return the region of the bucket, "" if there is none; raise if it has no Spaces."""
-        if self.image_file is None:
+        if not self.own_image:
             return ""
         near = [region for region in experiment.regions if region in spaces.REGIONS]
         region = self.spaces_region or (near or spaces.REGIONS)[0]

@@ -1,25 +1,62 @@
 """The image of a stack: a bucket, the file in it, and what DigitalOcean makes of that."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi_digitalocean as do
-from pulumi import ComponentResource, CustomTimeouts, Output, ResourceOptions
+from pulumi import ComponentResource, CustomTimeouts, Input, Output, ResourceOptions
 
 from e3.digitalocean.upload import check_image
 from e3.providers.cloud_mark import Mark
 from e3.providers.cloud_object import Object
+from e3.providers.nix_build import NixBuild
 
 ABORT_DAYS = 2
 SHORT = 12
 IMPORT_TIMEOUT = "90m"
+SYSTEM = "x86_64-linux"
+"""All droplets are of this kind."""
+
+BUILT_SUFFIX = ".qcow2.gz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file of which an image is made; ``name`` is known at once and changes with its content."""
+
+    name: str
+    path: Input[str]
+    digest: Input[str]
+    suffix: str
+
+
+def of_file(path: Path) -> Source:
+    """Return a file that is there; raise `ConfigurationError` if it is no image."""
+    digest = check_image(path)
+    suffix = "".join(path.suffixes)
+    return Source(name=digest[:SHORT], path=str(path), digest=digest, suffix=suffix)
+
+
+def of_flake(choice: str, *, builder: str, folder: Path, opts: ResourceOptions) -> Source:
+    """Declare the build of the output of a flake, see `e3.nix.choose`; return its one file."""
+    build = NixBuild.image(
+        "image-build",
+        choice=choice,
+        system=SYSTEM,
+        pattern=f"*{BUILT_SUFFIX}",
+        folder=str(folder),
+        builder=builder,
+        opts=opts,
+    )
+    return Source(name=build.version, path=build.file, digest=build.sha256, suffix=BUILT_SUFFIX)
 
 
 class Image(ComponentResource):
     """A custom image, offered in every region of the stack; ``id`` is what droplets name.
 
-    File, object and image are called by the file's digest: a new file is another image, which
-    is there before the one before it goes.
+    The object is called by the file's digest, the image by the source's name: a new file is
+    another image, which is there before the one before it goes.
     """
 
     id: Output[str]
@@ -28,7 +65,7 @@ class Image(ComponentResource):
         self,
         name: str,
         *,
-        file: Path,
+        source: Source,
         mark: Mark,
         regions: Sequence[str],
         bucket_region: str,
@@ -37,7 +74,6 @@ class Image(ComponentResource):
     ) -> None:
         """Declare the image."""
         super().__init__("e3:digitalocean:Image", name, None, opts)
-        digest = check_image(file)
         kept = ResourceOptions(parent=self, protect=protect)
         bucket = do.SpacesBucket(
             "bucket",
@@ -54,18 +90,18 @@ class Image(ComponentResource):
             opts=kept,
         )
         stored = Object(
-            f"object-{digest[:SHORT]}",
-            path=str(file),
-            digest=digest,
-            suffix="".join(file.suffixes),
+            f"object-{source.name}",
+            path=source.path,
+            digest=source.digest,
+            suffix=source.suffix,
             bucket=bucket.name,
             region=bucket_region,
             regions=regions,
             opts=kept,
         )
         image = do.CustomImage(
-            f"image-{digest[:SHORT]}",
-            name=mark.label.apply(lambda label: f"{label}-{digest[:SHORT]}"),
+            f"image-{source.name}",
+            name=mark.label.apply(lambda label: f"{label}-{source.name}"),
             url=stored.url,
             regions=stored.offered,
             tags=mark.tags,

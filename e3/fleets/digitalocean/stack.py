@@ -13,7 +13,7 @@ from pulumi import Output, ResourceOptions
 from e3.digitalocean import keys
 from e3.experiment import Experiment
 from e3.fleets.digitalocean.droplets import Droplets, Login, ssh_block
-from e3.fleets.digitalocean.image import Image
+from e3.fleets.digitalocean.image import Image, Source, of_file, of_flake
 from e3.fleets.digitalocean.protection import firewall
 from e3.fleets.digitalocean.records import records
 from e3.fleets.fleet import Made
@@ -43,10 +43,11 @@ def declare(
     )
     below = ResourceOptions(parent=mark)
     image: Output[str] | str = fleet.image
-    if fleet.image_file is not None:
+    source = _source(fleet, experiment, below)
+    if source is not None:
         image = Image(
             "image",
-            file=fleet.image_file,
+            source=source,
             mark=mark,
             regions=list(experiment.regions),
             bucket_region=fleet.bucket_region(experiment),
@@ -88,6 +89,13 @@ def _publish(
         return
     overlay = {f"{host}.overlay": addresses.apply(itemgetter(host)) for host in hosts}
     records(domain, mark, overlay, opts)
+
+
+def _source(fleet: "DigitalOcean", experiment: Experiment, opts: ResourceOptions) -> Source | None:
+    if fleet.flake_output:
+        folder = experiment.folder / "nix" / "image"
+        return of_flake(fleet.flake_output, builder=fleet.nix_builder, folder=folder, opts=opts)
+    return of_file(fleet.image_file) if fleet.image_file else None
 
 
 def _login(
