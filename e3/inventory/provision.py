@@ -130,7 +130,9 @@ async def remove(access: SshAccess, owner: str) -> None:
     if installed := kept.get(PACKAGES, b"").decode().split():
         await access.run([*APT, "remove", *installed], timeout_seconds=INSTALL_SECONDS)
     folders = [access.own] if access.own else [STATE, RUN]
-    await access.run(["rm", "-rf", *folders], timeout_seconds=STEP_SECONDS)
+    done = await access.run(["rm", "-rf", *folders], timeout_seconds=STEP_SECONDS)
+    if done.exit:
+        raise HostError(f"host {access.host}: {done.stderr.decode(errors='replace').strip()}")
 
 
 def note_left(folder: Path, access: SshAccess, reason: str) -> None:

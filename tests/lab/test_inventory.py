@@ -202,7 +202,7 @@ def test_from_a_list_of_machines_to_a_result_and_back(stack: Stack, site: Site) 
     ended = stack.pulumi("destroy --yes --skip-preview")
     assert ended.exit == 0, ended.said
     assert site.processes() == running
-    assert site.files() == before
+    assert site.files() == before, ended.said
 
 
 def test_the_example_can_be_previewed(stack: Stack) -> None:
