@@ -81,9 +81,10 @@ class SshAccess:
         request = self._command(argv, merge=False, cage=False)
         late = f"{argv[0]} on host {self.host} took longer than {timeout_seconds:g} s"
         async with self._within(timeout_seconds, late), self._call("leash", "main", request) as it:
-            if stdin:
-                it.stdin.write(wire.frame(stdin))
-            it.stdin.write(wire.sign(wire.END))
+            with contextlib.suppress(BrokenPipeError):  # it has ended and wanted no input
+                if stdin:
+                    it.stdin.write(wire.frame(stdin))
+                it.stdin.write(wire.sign(wire.END))
             async with _beating(it):
                 stdout, stderr = await asyncio.gather(it.stdout.read(), it.stderr.read())
                 return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
@@ -202,7 +203,8 @@ class SshAccess:
 
         call = shipping.call(part, verb, request, python=self.python, sudo=self.sudo)
         async with connections.channel(self.way, call.command) as it:
-            it.stdin.write(call.stdin)
+            with contextlib.suppress(BrokenPipeError):  # it has ended: what it wrote says why
+                it.stdin.write(call.stdin)
             try:
                 await it.stdout.readuntil(wire.MARK)
             except asyncio.IncompleteReadError:

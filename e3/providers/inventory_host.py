@@ -18,7 +18,6 @@ from pulumi.dynamic import (
 )
 
 from e3.access import host_to_properties
-from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.experiment import Reachability
 from e3.interfaces import Host, Needs, Overlay
@@ -80,17 +79,10 @@ class InventoryHostProvider(ResourceProvider):
         del id
         facts = _facts(props)
         try:
-            _remove(facts.access, props["owner"])
+            run(provision.remove(facts.access, props["owner"]))
         except (HostError, TimeoutError) as error:
             print(f"{error}; E3's files stay there", file=sys.stderr)  # noqa: T201 -- Pulumi shows it
             provision.note_left(Path(props["folder"]), facts.access, str(error))
-
-
-def _remove(access: SshAccess, owner: str) -> None:
-    try:
-        run(provision.remove(access, owner))
-    except (HostError, TimeoutError):
-        run(provision.remove(access, owner))  # a busy machine may have cut a connection
 
 
 async def _provision(props: Mapping[str, Any]) -> provision.Ready:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,26 @@ def test_one_connection_serves_all_and_ends_with_the_loop(
     for server in machine.served:
         server.wait(SOON_SECONDS)
     assert machine.processes() == []
+
+
+def test_a_command_may_end_before_its_input_is_sent(access: SshAccess) -> None:
+    async def go() -> None:
+        busy = asyncio.create_task(hog())
+        try:
+            many = (
+                access.run(["sh", "-c", "exit 3"], stdin=b"late", timeout_seconds=SOON_SECONDS)
+                for _ in range(8)
+            )
+            assert {done.exit for done in await asyncio.gather(*many)} == {3}
+        finally:
+            busy.cancel()
+
+    async def hog() -> None:
+        while True:
+            time.sleep(0.1)  # noqa: ASYNC251 -- as on a machine with much else to do
+            await asyncio.sleep(0)
+
+    asyncio.run(go())
 
 
 def test_a_cut_ends_what_was_held_and_the_next_call_connects_anew(
