@@ -17,6 +17,9 @@ from e3.lab import client
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("Pulumi.yaml", "__main__.py", "e3", "demos", "docs", "scripts", "tools")
+CHANGING = ("up", "refresh", "destroy", "cancel")
+"""The verbs of Pulumi after which a stack may be another one."""
+
 UP_SECONDS = 180.0
 END_SECONDS = 60.0
 FLEET: Mapping[str, object] = {
@@ -48,13 +51,24 @@ class Stack:
         """Have exactly these values in the stack's configuration, besides those of `base`."""
         lines = [f"  {key}: {json.dumps(value)}" for key, value in {**self.base, **values}.items()]
         # what Pulumi keeps there itself, the salt of its passphrase, has to stay
-        path = self.folder / f"Pulumi.{self.name}.yaml"
+        path = self._configuration
         known = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in known if line.startswith("encryptionsalt")]
         path.write_text("\n".join(["config:", *lines, *kept, ""]))
 
+    @property
+    def _configuration(self) -> Path:
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
+    @property
+    def _stood(self) -> Path:
+        """The configuration with which the stack was brought up, while that holds."""
+        return self.folder / f"{self.name}.stood"
+
     def begin(self, verb: str, *options: str) -> subprocess.Popen[bytes]:
         """Start a verb of Pulumi in a process group of its own, as a shell would."""
+        if verb.split(maxsplit=1)[0] in CHANGING:
+            self._stood.unlink(missing_ok=True)
         log = self.log.open("wb")
         with log:
             return subprocess.Popen(
@@ -86,16 +100,28 @@ class Stack:
         """Run a verb of Pulumi to its end."""
         return self.end(self.begin(verb, *options), UP_SECONDS)
 
-    def up(self, **values: object) -> Ended:
+    def up(self, *options: str, **values: object) -> Ended:
         """Run ``pulumi up`` with these values of the configuration, named without ``e3:``."""
         self.configure({f"e3:{key.replace('_', '-')}": value for key, value in values.items()})
-        return self.pulumi("up", "--yes", "--skip-preview")
+        return self.pulumi("up", "--yes", "--skip-preview", *options)
 
-    def brought_up(self, **values: object) -> dict[str, Any]:
+    def brought_up(self, *options: str, **values: object) -> dict[str, Any]:
         """Run `up`, which must succeed, and return the outputs."""
-        ended = self.up(**values)
+        ended = self.up(*options, **values)
         assert ended.exit == 0, ended.said
+        shutil.copy(self._configuration, self._stood)
         return self.outputs
+
+    def standing(self, **values: object) -> dict[str, Any]:
+        """Have the stack up with these values, to begin from; return the outputs.
+
+        What `standing` or `brought_up` left with them is taken as it is, if no verb came between.
+        """
+        before = self._stood.read_text() if self._stood.exists() else ""
+        self.configure({f"e3:{key.replace('_', '-')}": value for key, value in values.items()})
+        return (
+            self.outputs if before == self._configuration.read_text() else self.brought_up(**values)
+        )
 
     @property
     def resources(self) -> dict[str, dict[str, Any]]:

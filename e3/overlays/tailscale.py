@@ -12,7 +12,6 @@ from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
 from e3.overlays import tailscale_client as client
 
-LOGOUT_SECONDS = 10.0
 LONGEST_KEY_MINUTES = 90 * 24 * 60  # of a Tailscale auth key
 
 
@@ -121,7 +120,8 @@ class Tailscale:
 
         async def one(host: Host) -> None:
             try:
-                await self._log_out(host)
+                await client.log_out(host)
+                await client.remove_client(host)
             finally:
                 if host.name in devices:
                     await asyncio.to_thread(tailnet.account().remove_device, devices[host.name])
@@ -137,15 +137,6 @@ class Tailscale:
             raise OverlayError(
                 f"{error}; if the key has expired, `pulumi refresh` and `pulumi up` make another"
             ) from error
-
-    async def _log_out(self, host: Host) -> None:
-        # What cannot reach the control server any more leaves without it.
-        try:
-            await client.ask(host, "logout", timeout_seconds=LOGOUT_SECONDS)
-        except TimeoutError:
-            pass
-        finally:
-            await client.remove_client(host)
 
     def _certificate(self) -> str:
         """Return the certificate of a control server that no public authority vouches for."""

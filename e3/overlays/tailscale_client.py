@@ -25,6 +25,7 @@ FIND_KEY_FOLDER = (
 ).format(" ".join(KEY_FOLDERS))
 TIMEOUT_SECONDS = 30.0
 LOGIN_SECONDS = 30
+LOGOUT_SECONDS = 10
 REMOVE = '[ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup; rm -rf "$1" "$2"'
 FORGET = f'for folder in {" ".join(KEY_FOLDERS)}; do rm -f "$folder/{KEY}"; rmdir "$folder"; done'
 RELAY = re.compile(r" via (?:DERP|peer-relay)\((?P<by>.*?)\) in ")
@@ -156,6 +157,13 @@ async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
         raise OverlayError(
             f"host {host.name} could not log in at {control_url or 'Tailscale'}: {reason}"
         )
+
+
+async def log_out(host: Host) -> None:
+    """Give the identity back; what cannot reach the control server any more leaves without it."""
+    # The limit holds over there: one that passes here means that the host is gone.
+    words = ("timeout", str(LOGOUT_SECONDS), f"{host.tools}/tailscale", f"--socket={SOCKET}")
+    await host.access.run([*words, "logout"], timeout_seconds=TIMEOUT_SECONDS)
 
 
 async def _forget_key(host: Host) -> None:

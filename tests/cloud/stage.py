@@ -46,9 +46,9 @@ class Stage:
     stack: Stack
     cloud: Cloud
 
-    def up(self, **values: object) -> Ended:
+    def up(self, *options: str, **values: object) -> Ended:
         """Run `pulumi up` with these values of the configuration."""
-        return self.stack.up(**values)
+        return self.stack.up(*options, **values)
 
     def image(self, name: str = "image.qcow2.gz", content: bytes = b"") -> dict[str, object]:
         """Write a file that counts as an image; return the options of the fleet with it."""
@@ -78,9 +78,9 @@ class Stage:
         )
         return Ended(exit=done.returncode, said=done.stdout + done.stderr)
 
-    def brought_up(self, **values: object) -> dict[str, Any]:
+    def brought_up(self, *options: str, **values: object) -> dict[str, Any]:
         """Run `pulumi up`, which must succeed and leave the same at cloud and state."""
-        outputs = self.stack.brought_up(**values)
+        outputs = self.stack.brought_up(*options, **values)
         self.agree()
         return outputs
 
@@ -104,9 +104,9 @@ class Stage:
                 found.setdefault(kind, set()).add(resource["id"])
         return {kind: frozenset(ids) for kind, ids in found.items()}
 
-    def destroyed(self) -> None:
+    def destroyed(self, *options: str) -> None:
         """Run `pulumi destroy`, which must succeed and leave nothing."""
-        self.pulumi(DESTROY)
+        self.pulumi(DESTROY, *options)
         assert self.stack.resources == {}
         assert self.cloud.inventory() == {}
         assert not self.cloud.digitalocean.account.tags

@@ -64,9 +64,9 @@ def test_a_host_that_lost_its_ssh_is_named(full: Stage) -> None:
 def test_hosts_come_go_and_come_back(full: Stage) -> None:
     before = full.droplets()
     full.cloud.digitalocean.account.delete_droplet(before["nyc3-0"])
-    full.pulumi("refresh --yes --skip-preview")
     regions = {"ams3": 2, "nyc3": 1}
-    outputs = full.brought_up(regions=regions, fleet_options=full.image(), program=HELLO)
+    values = {"regions": regions, "fleet_options": full.image(), "program": HELLO}
+    outputs = full.brought_up("--refresh", **values)
     assert outputs["session"]["verdict"] == "completed"
     assert [host["name"] for host in outputs["hosts"]] == ["ams3-0", "ams3-1", "nyc3-0"]
     after = full.droplets()

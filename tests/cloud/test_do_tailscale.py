@@ -53,9 +53,9 @@ class Scene:
         program = self.stack.write(PROGRAM)
         return known | {"program": program, "fleet_options": self.stage.image()}
 
-    def up(self) -> dict[str, Any]:
+    def up(self, *options: str) -> dict[str, Any]:
         """Bring the stack up; the cloud then has what the state has."""
-        outputs = self.stack.brought_up(**self.values)
+        outputs = self.stack.brought_up(*options, **self.values)
         assert outputs["session"]["verdict"] == "completed"
         self.agree()
         return outputs
@@ -197,9 +197,8 @@ def test_droplets_through_their_life(scene: Scene) -> None:
     # another key changes no host and no device, and no session runs
     (key,) = tailnet.keys
     tailnet.revoke_key(key)
-    assert stack.pulumi("refresh --yes --skip-preview").exit == 0
     droplets = scene.stage.droplets()
-    assert scene.up()["session"]["id"] == session["id"]
+    assert scene.up("--refresh")["session"]["id"] == session["id"]
     assert key not in tailnet.keys
     assert scene.stage.droplets() == droplets
     assert tailnet.devices() == devices
@@ -207,16 +206,14 @@ def test_droplets_through_their_life(scene: Scene) -> None:
 
     # one that was deleted by hand comes back under its name, the others stay
     scene.unplug("sgp1-0")
-    assert stack.pulumi("refresh --yes --skip-preview").exit == 0
-    scene.up()
+    scene.up("--refresh")
     assert set(tailnet.devices()) == NAMES
     moved = {name for name, id_ in tailnet.devices().items() if devices[name] != id_}
     assert moved == {"sgp1-0"} == {n for n in NAMES if scene.enrolled[n] != enrolled[n]}
 
     # one that was deleted by hand keeps nothing from being destroyed
     scene.unplug("ams3-1")
-    assert stack.pulumi("refresh --yes --skip-preview").exit == 0
     begin = time.monotonic()
-    scene.stage.destroyed()
+    scene.stage.destroyed("--refresh")
     assert time.monotonic() - begin < DESTROY_SECONDS
     assert tailnet.devices() == {}
