@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.cloud.stage import DESTROY, Stage, stage
+from tests.cloud.stage import DESTROY, SMALL, Stage, stage
 from tests.stack import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd needs a lab of root's")
@@ -29,6 +29,9 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"nothing_boots": True},
 )
 
+PATIENCE_SECONDS = 5
+"""For a droplet that does not boot; one that boots, does so in less than a second."""
+
 Step = tuple[str, dict[str, int], dict[str, Any]]
 STEPS = st.lists(
     st.tuples(
@@ -45,7 +48,9 @@ STEPS = st.lists(
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with stage(tmp_path_factory.mktemp("bare"), bare=True) as made:
         environment = {**made.stack.environment, "STAND_IN_PATIENCE_SECONDS": "2"}
-        yield replace(made, stack=replace(made.stack, environment=environment))
+        options = {**made.image(), "answer-seconds": PATIENCE_SECONDS}
+        base = {**SMALL, "e3:fleet-options": options}
+        yield replace(made, stack=replace(made.stack, environment=environment, base=base))
 
 
 @settings(
