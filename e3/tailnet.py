@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
+from e3 import web
 from e3.errors import ConfigurationError, OverlayError
 
 URL = "https://api.tailscale.com"
@@ -21,10 +22,6 @@ ENDPOINT = "TAILSCALE_BASE_URL"
 API_KEY = "TAILSCALE_API_KEY"
 CLIENT_ID, CLIENT_SECRET = "TAILSCALE_OAUTH_CLIENT_ID", "TAILSCALE_OAUTH_CLIENT_SECRET"
 ANSWER_SECONDS = 20.0
-RETRIES = 4
-PAUSE_SECONDS = 0.2
-TRY_AGAIN = (429, 500, 502, 503, 504)
-NOT_FOUND, FIRST_ERROR = 404, 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,29 +57,20 @@ class Tailnet:
     def _call(
         self, method: str, path: str, headers: Mapping[str, str], form: Mapping[str, str]
     ) -> Mapping[str, object] | None:
-        again = urllib3.Retry(
-            RETRIES,
-            status_forcelist=TRY_AGAIN,
-            allowed_methods=None,
-            backoff_factor=PAUSE_SECONDS,
-            raise_on_status=False,
-        )
-        pool = urllib3.PoolManager(retries=again, timeout=ANSWER_SECONDS)
         try:
-            answer = pool.request(
+            answer = web.pool(ANSWER_SECONDS).request(
                 method,
                 f"{self.url}/api/v2/{path}",
                 headers=dict(headers),
                 body=urlencode(form),
             )
         except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
             raise OverlayError(
-                f"Tailscale's API at {self.url} does not answer: {str(reason).rpartition(': ')[2]}"
+                f"Tailscale's API at {self.url} does not answer: {web.reason(error)}"
             ) from error
-        if answer.status == NOT_FOUND:
+        if answer.status == web.NOT_FOUND:
             return None
-        if answer.status >= FIRST_ERROR:
+        if answer.status >= web.FIRST_ERROR:
             raise OverlayError(
                 f"Tailscale's API answers {method} {path} with {answer.status}: {_said(answer)}"
             )

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import urllib3
 
+from e3 import web
 from e3.errors import CloudError
 
 Row: TypeAlias = Mapping[str, Any]
@@ -14,30 +15,19 @@ Row: TypeAlias = Mapping[str, Any]
 URL = "https://api.digitalocean.com"
 TOKEN, ENDPOINT = "DIGITALOCEAN_TOKEN", "DIGITALOCEAN_API_URL"
 ANSWER_SECONDS = 30.0
-RETRIES = 6
-PAUSE_SECONDS = 0.2
-TRY_AGAIN = (429, 500, 502, 503, 504)
 PAGE = 200  # the most that a page holds
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND, FIRST_ERROR = 401, 403, 404, 300
+UNAUTHORIZED, FORBIDDEN = 401, 403
 
 
 class Api:
     """The account of a token; every call raises `CloudError` with a sentence when it fails.
 
-    An answer 429 is tried again after what it says (``retry-after``), 5xx after a pause that
-    doubles. Creating is no verb here: a creation tried again may create twice.
+    What fails for the moment is tried again (`e3.web.pool`), hence creating is no verb here.
     """
 
     def __init__(self, token: str, url: str = URL) -> None:
         """Call nothing yet."""
-        again = urllib3.Retry(
-            RETRIES,
-            status_forcelist=TRY_AGAIN,
-            allowed_methods=None,
-            backoff_factor=PAUSE_SECONDS,
-            raise_on_status=False,
-        )
-        self._pool = urllib3.PoolManager(retries=again, timeout=ANSWER_SECONDS)
+        self._pool = web.pool(ANSWER_SECONDS)
         self._headers = {"Authorization": f"Bearer {token}"}
         self._url = url.rstrip("/")
 
@@ -74,11 +64,11 @@ class Api:
             )
         except urllib3.exceptions.HTTPError as error:
             raise CloudError(
-                f"DigitalOcean's API at {self._url} does not answer: {_reason(error)}"
+                f"DigitalOcean's API at {self._url} does not answer: {web.reason(error)}"
             ) from error
-        if answer.status == NOT_FOUND:
+        if answer.status == web.NOT_FOUND:
             return None
-        if answer.status >= FIRST_ERROR:
+        if answer.status >= web.FIRST_ERROR:
             _fail(method, path, answer)
         found: Row = json.loads(answer.data) if answer.data else {}
         return found
@@ -110,8 +100,3 @@ def _fail(method: str, path: str, answer: urllib3.BaseHTTPResponse) -> NoReturn:
             f"{TOKEN} may not {method} {path} ({said}); make one with read and write access"
         )
     raise CloudError(f"DigitalOcean's API answers {method} {path} with {answer.status}: {said}")
-
-
-def _reason(error: urllib3.exceptions.HTTPError) -> str:
-    reason = getattr(error, "reason", None) or error
-    return str(reason).rpartition(": ")[2]

@@ -143,7 +143,6 @@ def life() -> dict[str, dict[str, list[str]]]:
     done = subprocess.run(
         [*machine, "sh", "-c", MACHINE, "sh", sys.executable, "-c", LIFE],
         env={
-            # not ours: pip, which the language host asks, runs rustc, and that may make folders
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/mnt/home",
             "PROJECT": str(ROOT),
