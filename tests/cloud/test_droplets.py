@@ -7,11 +7,16 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from e3.digitalocean.keys import fingerprint
+from e3.lab.addresses import LAB_NETWORK
+from tests.cloud.account import Account
 from tests.cloud.stage import DESTROY, Stage, stage
 from tests.stack import until
 
@@ -114,13 +119,67 @@ def test_a_droplet_that_a_killed_up_lost_is_removed_by_the_next(bare: Stage) -> 
     assert lost not in account.droplets
 
 
-def test_a_rollout_replaces_and_without_hosts_the_image_stays(bare: Stage) -> None:
-    before = bare.droplets()
-    options = bare.image("nixos.qcow2.gz", FIRST[:1000])
-    bare.brought_up(regions={"ams3": 2}, fleet_options=options, image_rollout=True)
+def test_a_rollout_replaces_and_lets_in_whom_the_options_name(bare: Stage, tmp_path: Path) -> None:
+    before, account = bare.droplets(), bare.cloud.digitalocean.account
+    own, other = (tmp_path / name for name in ("own", "other"))
+    known = {add_key(account, key): key for key in (own, other)}
+    options = {
+        **bare.image("nixos.qcow2.gz", FIRST[:1000]),
+        "key": str(own),
+        "account-keys": [str(next(id_ for id_, key in known.items() if key == other))],
+        "admit": [str(LAB_NETWORK)],
+        "protect-image": True,
+    }
+    values = {"regions": {"ams3": 2}, "fleet_options": options, "image_rollout": True}
+    outputs = bare.stack.brought_up(**values)
     after = bare.droplets()
     assert set(after) == {"ams3-0", "ams3-1"}
     assert not set(after.values()) & set(before.values())
+    assert "digitalocean:index/sshKey:SshKey" not in bare.known()
+    [wall] = account.firewalls.values()
+    [ssh] = [rule for rule in wall["inbound_rules"] if rule["ports"] == "22"]
+    assert ssh["sources"]["addresses"] == [str(LAB_NETWORK)]
+    for key in (own, other):
+        assert logs_in(bare, key, outputs["hosts"][0]["underlay"])
+
+    bare.pulumi(DESTROY, "--exclude-protected")
+    assert bare.droplets() == {}
+    assert len(bare.images()) == 1
+    assert bare.stack.pulumi(DESTROY).exit != 0
+    assert len(bare.images()) == 1
+    for id_ in known:
+        del account.keys[id_]
+
+
+def add_key(account: Account, path: Path) -> int:
+    """Make an SSH key that the account knows; return its id there."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    public = path.with_name(f"{path.name}.pub").read_text()
+    id_ = account.next_id()
+    account.keys[id_] = {
+        "id": id_,
+        "name": path.name,
+        "public_key": public,
+        "fingerprint": fingerprint(public),
+    }
+    return id_
+
+
+def logs_in(bare: Stage, key: Path, address: str) -> bool:
+    """Return whether root gets in at that address with this key."""
+    options = ["IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
+    words = [word for option in options for word in ("-o", option)]
+    done = subprocess.run(
+        [*bare.cloud.prefix, "ssh", "-F", "none", "-i", key, *words, f"root@{address}", "true"],
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    return done.returncode == 0
+
+
+def test_without_hosts_the_image_stays(bare: Stage) -> None:
+    options = bare.image("nixos.qcow2.gz", FIRST[:1000])
     bare.brought_up(regions={"ams3": 2}, fleet_options=options, hosts="none")
     assert bare.droplets() == {}
     assert len(bare.images()) == 1
