@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import nix
+from tests.cloud.cloud import KEY, SECRET, TOKEN
 from tests.cloud.stage import SMALL_OPTIONS, stage
 
 pytestmark = [
@@ -14,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="sshd needs a lab of root's"),
 ]
 
-IMAGE = "mkdir $out\nprintf '\\037\\213%s' disk > $out/e3.qcow2.gz"
+IMAGE = "mkdir $out\nenv > $out/environment\nprintf '\\037\\213%s' disk > $out/e3.qcow2.gz"
 
 
 def test_an_output_of_a_flake_becomes_the_image(tmp_path: Path) -> None:
@@ -33,6 +34,12 @@ def test_an_output_of_a_flake_becomes_the_image(tmp_path: Path) -> None:
         bare.brought_up(hosts="none", fleet_options=options)
         (second,) = bare.images()
         assert second["id"] != first["id"]
+
+        kept = [path for path in (tmp_path / "nix").rglob("*") if path.is_file()]
+        held = [path.read_bytes() for path in kept if not path.is_symlink()]
+        assert any(b"NIX_BUILD_TOP=" in content for content in held), "what a builder sees"
+        for secret in (TOKEN, KEY, SECRET):
+            assert not any(secret.encode() in content for content in held)
 
         both = bare.up(hosts="none", fleet_options={**options, "image": "ubuntu-24-04-x64"})
         assert both.exit != 0
