@@ -47,18 +47,18 @@ class Supervisor:
         """Have ``service`` up as described; return once it is ready."""
         wanted = _Applied.of(service)
         applied = self._applied(service.name)
-        deaths = 0
+        deaths = b""
         if applied is None:
             await self._add(service)
         elif applied.definition != wanted.definition:
             self._write(service)
             await self._restart(service)
-            deaths = await self._deaths(service.name)
+            deaths = self._deaths(service.name)
         elif applied.revision != wanted.revision and service.reload_signal is None:
             await self._restart(service)
-            deaths = await self._deaths(service.name)
+            deaths = self._deaths(service.name)
         else:
-            deaths = await self._deaths(service.name)
+            deaths = self._deaths(service.name)
             if applied.revision != wanted.revision and service.reload_signal is not None:
                 await self._s6("s6-svc", RELOADS[service.reload_signal], _folder(service.name))
         if applied != wanted:
@@ -108,16 +108,18 @@ class Supervisor:
             await self._s6("s6-svscanctl", "-a", SCAN_FOLDER)
             await self._s6("s6-svc", "-u", _folder(service.name))
 
-    async def _until_ready(self, service: Service, deaths: int) -> None:
-        """Return once the service is up and its check passes; raise as soon as it died."""
+    async def _until_ready(self, service: Service, deaths: bytes) -> None:
+        """Return once its check passes and the service is up; raise as soon as it died.
+
+        In this order: what is up after the check, and has not died since ``deaths``, was up then.
+        """
         pause = FIRST_PAUSE_SECONDS
         while True:
-            up = await self._field(service.name, "up") == "true"
-            if up and await self.check(service.ready):
+            if await self.check(service.ready):
                 up = await self._field(service.name, "up") == "true"
-                if up and await self._deaths(service.name) == deaths:
+                if up and self._deaths(service.name) == deaths:
                     return
-            if await self._deaths(service.name) > deaths:
+            if self._deaths(service.name) != deaths:
                 raise ServiceError(await self._obituary(service))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
@@ -148,8 +150,12 @@ class Supervisor:
                 break
         return log
 
-    async def _deaths(self, name: str) -> int:
-        return len((await self._s6("s6-svdt", _folder(name))).stdout.splitlines())
+    def _deaths(self, name: str) -> bytes:
+        """Return s6-supervise's tally as it keeps it: another one after each death."""
+        try:
+            return rooted.read(self.root, f"{_folder(name)}/supervise/death_tally")
+        except FileNotFoundError:  # s6-svscan has not come to it yet
+            return b""
 
     async def _field(self, name: str, field: str) -> str:
         status = await self._s6("s6-svstat", "-o", field, _folder(name))
