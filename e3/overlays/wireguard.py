@@ -44,24 +44,43 @@ set -eu; umask 077; mkdir -p "$1"; cd "$1"; shift
 for peer; do [ -s "$peer" ] || { wg genpsk >new; mv new "$peer"; }; done
 """
 
-# Secrets reach `wg` through a pipe from the shell itself: no command line, no other file.
+# Prints what differs from what was applied; secrets then go through a variable and a pipe of
+# the shell to `wg`: by no command line and no other file. Who has no PresharedKey shall lose it.
+NEWS = """
+function key(text) { sub(/.*PublicKey = /, "", text); sub(/\\n.*/, "", text); return text }
+function secret(file, text) { if ((getline text <file) < 1) exit 1; close(file); return text }
+BEGIN {
+  RS = ""; FS = "\\n"
+  while ((getline text <"peers.conf.applied") > 0) was[text] = key(text)
+}
+{ stays[key($0)] }
+($0 in was) || only == "gone" { next }
+only == "keys" { print key($0); next }
+{
+  shared = $1 == "[Peer]" ? "PresharedKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" : ""
+  for (i = 1; i <= NF; i++) {
+    name = substr($i, 1, index($i, " = ") + 2)
+    if (name == "PresharedKey = ") shared = ""
+    if (name ~ /^P(rivate|reshared)Key/) print name secret(substr($i, length(name) + 1))
+    else print $i
+  }
+  print shared
+}
+END { if (only == "gone") for (text in was) if (!(was[text] in stays)) print was[text] }
+"""
+
 SCRIPT = f"""\
 set -eu; umask 077; cd {CONFIGURATION}
-with_secrets() {{
-  while IFS= read -r line; do
-    case $line in
-      PrivateKey*|PresharedKey*)
-        read -r secret <"${{line#* = }}" || exit 1; echo "${{line% = *}} = $secret" ;;
-      *) echo "$line" ;;
-    esac
-  done <peers.conf
-}}
-changed() {{ [ "$(cat "$1")" != "$(cat "$1.applied" 2>/dev/null)" ]; }}
+news() {{ awk -v only="$1" -f news.awk peers.conf; }}
+changed() {{ ! cmp -s "$1" "$1.applied"; }}
 apply() {{
   if changed peers.conf; then
-    text=$(with_secrets); printf '%s\\n' "$text" | wg syncconf {DEVICE} /dev/stdin
-    for file in {SECRETS}/psk/*; do grep -qF "$file" peers.conf || rm -f "$file"; done
-    cp peers.conf peers.conf.applied
+    # Not `wg syncconf`: it would tell WireGuard all of every peer for one that is new.
+    text=$(news all); printf '%s\\n' "$text" | wg addconf {DEVICE} /dev/stdin
+    for key in $(news gone); do wg set {DEVICE} peer "$key" remove; done
+    text=$(cat peers.conf)
+    for file in {SECRETS}/psk/*; do case $text in *"$file"*) ;; *) rm -f "$file" ;; esac; done
+    news keys; cp peers.conf peers.conf.applied
   fi
   if changed interface.sh; then . ./interface.sh; cp interface.sh interface.sh.applied; fi
 }}
@@ -155,11 +174,22 @@ class WireGuard:
         keys = {host.name: key.strip() for host, key in zip(hosts, made, strict=True)}
         if self.psk:
             await together(_share(host, hosts, keys) for host in hosts)
-        await together(self._serve(host, hosts, given, keys) for host in hosts)
+        told = await together(self._serve(host, hosts, given, keys) for host in hosts)
         # Two first packets that cross each other undo each other, and one that comes too early
         # is lost: either way WireGuard tries again after 5 s. So one side of each pair begins,
         # once all are there.
-        await together(self._meet(host, hosts, given, keys) for host in hosts)
+        known = msgspec.convert(previous.memory, Memory).keys if previous else {}
+        fresh = {name for name, key in keys.items() if known.get(name) != key}
+        beginning = [
+            host
+            for host, news in zip(hosts, told, strict=True)
+            if host.name in fresh
+            or any(
+                dials(host, peer, given) and (peer.name in fresh or keys[peer.name] in news)
+                for peer in hosts
+            )
+        ]
+        await together(self._meet(host, hosts, given, keys) for host in beginning or hosts)
         return Network(addresses=given, memory={"keys": keys})
 
     async def paths(
@@ -195,8 +225,13 @@ class WireGuard:
 
     async def _serve(
         self, host: Host, hosts: Sequence[Host], given: Mapping[str, str], keys: Mapping[str, str]
-    ) -> None:
-        files = {**self.render(host, hosts, given, keys), "wireguard.sh": SCRIPT}
+    ) -> Sequence[str]:
+        """Have WireGuard run on ``host``; return the keys of peers of whom it was told now."""
+        files = {
+            **self.render(host, hosts, given, keys),
+            "wireguard.sh": SCRIPT,
+            "news.awk": NEWS,
+        }
         await host.access.put(
             [File(path=f"{CONFIGURATION}/{n}", content=t.encode()) for n, t in files.items()],
             timeout_seconds=TIMEOUT_SECONDS,
@@ -212,7 +247,7 @@ class WireGuard:
         )
         await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
         # Sessions with peers that stay live on through this; a restart would end them.
-        await _run(host, SCRIPT, "apply")
+        return (await _run(host, SCRIPT, "apply")).splitlines()
 
     async def _meet(
         self, host: Host, hosts: Sequence[Host], given: Mapping[str, str], keys: Mapping[str, str]

@@ -1,6 +1,7 @@
 """WireGuard's configuration as data: who is whose peer, at which addresses."""
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from e3.errors import ConfigurationError, OverlayError
 from e3.experiment import Choice
 from e3.overlays import OVERLAYS
-from e3.overlays.wireguard import WireGuard, dials
+from e3.overlays.wireguard import NEWS, WireGuard, dials
 from e3.registry import build
 from tests.hosts import host
 
@@ -58,6 +59,52 @@ def test_no_secret_is_rendered() -> None:
         "PrivateKey = /var/lib/e3/wireguard/host.key",
         "PresharedKey = /var/lib/e3/wireguard/psk/B=",
     ]
+
+
+def news(folder: Path, only: str) -> str:
+    (folder / "news.awk").write_text(NEWS)
+    argv = ["awk", "-v", f"only={only}", "-f", "news.awk", "peers.conf"]
+    return subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def test_wireguard_is_told_of_what_is_new_alone(tmp_path: Path) -> None:
+    hosts = [host(f"ams3-{i}", f"198.18.0.{i + 2}") for i in range(4)]
+    given = WireGuard().assign([each.name for each in hosts], None)
+    keys = {each.name: f"{each.name}/key=" for each in hosts}
+    before = WireGuard().render(hosts[0], hosts[:3], given, keys)["peers.conf"]
+    moved = [hosts[0], replace(hosts[2], underlay="198.18.0.9"), hosts[3]]
+    after = WireGuard().render(hosts[0], moved, given, keys)["peers.conf"]
+    (tmp_path / "peers.conf.applied").write_text(before)
+    (tmp_path / "peers.conf").write_text(before)
+    assert not news(tmp_path, "all") + news(tmp_path, "keys") + news(tmp_path, "gone")
+    (tmp_path / "peers.conf").write_text(after)
+    told = news(tmp_path, "all").splitlines()
+    assert [line for line in told if line.startswith(("PublicKey", "Endpoint"))] == [
+        f"PublicKey = {keys['ams3-2']}",
+        "Endpoint = 198.18.0.9:51820",
+        f"PublicKey = {keys['ams3-3']}",
+        "Endpoint = 198.18.0.5:51820",
+    ]
+    assert news(tmp_path, "keys").splitlines() == [keys["ams3-2"], keys["ams3-3"]]
+    assert news(tmp_path, "gone").splitlines() == [keys["ams3-1"]]
+
+
+def test_secrets_are_read_on_the_host_and_unset_where_there_is_none(tmp_path: Path) -> None:
+    hosts = [host("ams3-0", "198.18.0.2"), host("nyc3-0", "198.18.4.2")]
+    given = WireGuard().assign([each.name for each in hosts], None)
+    for psk, shared in ((True, "shared"), (False, "A" * 43 + "=")):
+        rendered = WireGuard(psk=psk).render(hosts[0], hosts, given, {"ams3-0": "A", "nyc3-0": "B"})
+        text = rendered["peers.conf"].replace("/var/lib/e3/wireguard/", f"{tmp_path}/")
+        (tmp_path / "peers.conf").write_text(text)
+        (tmp_path / "host.key").write_text("own\n")
+        (tmp_path / "psk").mkdir(exist_ok=True)
+        (tmp_path / "psk" / "B").write_text("shared\n")
+        told = [line for line in news(tmp_path, "all").splitlines() if "Key = " in line]
+        assert sorted(told) == [
+            f"PresharedKey = {shared}",
+            "PrivateKey = own",
+            "PublicKey = B",
+        ]
 
 
 def test_without_a_public_host_says_so() -> None:
