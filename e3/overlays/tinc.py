@@ -48,9 +48,11 @@ set -eu; umask 077; mkdir -p "$1"; cd "$1"
 cat rsa_key.pub
 """
 
-FORGET = """
-set -eu; cd "$1"; shift
-for file in *; do case " $* " in *" $file "*) ;; *) rm -f "$file" ;; esac; done
+# The files of those who left go before tinc reads its files again: by their full path.
+FORGET = f"""
+for file in {CONFIGURATION}/hosts/*; do
+  case " $* " in *" ${{file##*/}} "*) ;; *) rm -f "$file" ;; esac
+done
 """
 
 # tinc answers USR2 in its log, from within the signal's handler: one that comes while tinc
@@ -112,7 +114,7 @@ class Tinc:
 
     range: str = "10.79.0.0/16"
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 655
-    mtu: Annotated[int, msgspec.Meta(ge=576, le=1500)] = 1400
+    mtu: Annotated[int, msgspec.Meta(ge=576, le=1500)] = 1420
     keepalive: Annotated[int, msgspec.Meta(ge=6, le=3600)] = 6
 
     def __post_init__(self) -> None:
@@ -142,7 +144,8 @@ class Tinc:
                 "tinc needs a host that the others can reach from outside, and this fleet has "
                 "none; make one host public or choose an overlay that brings its own relays"
             )
-        made = await together(_run(host, MAKE_KEYS, SECRETS) for host in hosts)
+        nodes = list(map(_node, hosts))
+        made = await together(_run(host, MAKE_KEYS + FORGET, SECRETS, *nodes) for host in hosts)
         keys = {host.name: key for host, key in zip(hosts, made, strict=True)}
         before = msgspec.convert(previous.memory, Memory) if previous else Memory()
         gossips = gossiping(hosts, given, before.gossips)
@@ -204,7 +207,6 @@ class Tinc:
             ],
             timeout_seconds=TIMEOUT_SECONDS,
         )
-        await _run(host, FORGET, f"{CONFIGURATION}/hosts", *map(_node, hosts))
         # HUP has it read hosts and whom to connect to again; connections to those that are
         # as they were stay.
         fixed = [files["tinc-up"], self.port, self.keepalive, host.name in gossips]
