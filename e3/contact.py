@@ -60,7 +60,9 @@ async def prove(
     )
     if reason is not None:
         raise OverlayError(f"{reason}; make more hosts public, or choose another overlay")
-    found = await survey(overlay, hosts, network, timeout_seconds=timeout_seconds, since=since)
+    found = await survey(
+        overlay, hosts, network, timeout_seconds=timeout_seconds, since=since, turns=False
+    )
     if found.silent:
         silent = [f"{source} -> {target}: {why}" for (source, target), why in found.silent.items()]
         more = f" (and {len(silent) - SHOWN_PAIRS} more)" if len(silent) > SHOWN_PAIRS else ""
@@ -78,18 +80,21 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
     *,
     timeout_seconds: float,
     everyone: bool = False,
+    turns: bool = True,
     since: float | None = None,
 ) -> Survey:
     """Return what can be found out about every ordered pair within the limit.
 
-    With ``everyone``, hosts also dial those of whom the overlay declares that nobody can. Times
+    With ``everyone``, hosts also dial those of whom the overlay declares that nobody can. With
+    ``turns`` one host of each pair begins: hosts that have been silent for long may have no tunnel
+    any more, and that which both begin to make at once comes late (e3/party/probe.py). Times
     count from ``since`` on the monotonic clock; default: now. Raises `OverlayError` when the hosts
     cannot be asked.
     """
     since = time.monotonic() if since is None else since
     both_dial = overlay.needs.crosses_nats
     dialled = [h for h in hosts if both_dial or everyone or h.reachability == "public"]
-    reports = await _talk(hosts, dialled, network, timeout_seconds)
+    reports = await _talk(hosts, dialled, network, timeout_seconds, turns=turns)
     met = {
         (source, target): Path(
             source=source,
@@ -168,19 +173,31 @@ def _reason(pair: Pair, errors: Mapping[Pair, str]) -> str:
 
 
 async def _talk(
-    hosts: Sequence[Host], dialled: Sequence[Host], network: Network, timeout_seconds: float
+    hosts: Sequence[Host],
+    dialled: Sequence[Host],
+    network: Network,
+    timeout_seconds: float,
+    *,
+    turns: bool = True,
 ) -> Mapping[str, Mapping[str, Any]]:
     """Have each of ``hosts`` exchange data with each that is ``dialled``; return their reports."""
     limit = timeout_seconds + GRACE_SECONDS
     try:
-        return await asyncio.wait_for(_probe(hosts, dialled, network, timeout_seconds), limit)
+        return await asyncio.wait_for(
+            _probe(hosts, dialled, network, timeout_seconds, turns=turns), limit
+        )
     except TimeoutError as error:
         reason = str(error) or "a host goes on without an answer"
         raise OverlayError(f"the hosts could not be probed within {limit:g} s: {reason}") from error
 
 
 async def _probe(
-    hosts: Sequence[Host], dialled: Sequence[Host], network: Network, timeout_seconds: float
+    hosts: Sequence[Host],
+    dialled: Sequence[Host],
+    network: Network,
+    timeout_seconds: float,
+    *,
+    turns: bool,
 ) -> Mapping[str, Mapping[str, Any]]:
     """Return the report of each host; its ``at`` is when that came, on the monotonic clock."""
     script = File(path=PROBE_ON_HOST, content=PROBE.read_bytes())
@@ -197,7 +214,7 @@ async def _probe(
                 "port": PROBE_PORT,
                 "peers": peers,
                 # of two that dial each other the first by name begins
-                "first": [name for name in peers if host in dialled and name < host.name],
+                "first": [n for n in peers if turns and host in dialled and n < host.name],
                 "seconds": timeout_seconds,
             }
             with suppress(OSError):  # it has ended: what it said tells why

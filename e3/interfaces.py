@@ -315,7 +315,8 @@ class Overlay(Protocol):
         ``previous`` is what the last connect returned. A host in both keeps its
         address, and its services are not restarted unless their options changed; a
         host only in ``previous`` is shut out for good. Calling it again with what
-        it returned changes nothing. The caller then proves that every pair talks.
+        it returned changes nothing. The caller then proves that every pair talks, both hosts
+        of a pair beginning at once.
         """
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
