@@ -9,6 +9,7 @@ import hashlib
 import json
 import ssl
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,6 +38,8 @@ SECRETS = "/var/lib/e3/headscale"
 SOCKET = f"{CONFIGURATION}/headscale.sock"
 USER = "e3"
 REGION = 900  # Tailscale leaves 900 to 999 to relays of one's own
+LOGINS_AT_ONCE = 10
+"""Each login tells all who are there of it, several times."""
 
 MAKE_CERTIFICATE = """
 set -eu; umask 077; mkdir -p "$1"; cd "$1"
@@ -112,30 +115,36 @@ class Headscale:
         if previous and previous.memory.get("certificate") != digest:
             # Another server, or the same one built anew: to it, all the identities are unknown.
             await asyncio.gather(*map(client.remove_client, hosts))
-        await asyncio.gather(
-            self.serve_control(server, certificate),
-            *(client.run_client(h, port=self.port, certificate=certificate) for h in hosts),
+
+        async def present(host: Host) -> Mapping[str, Any]:
+            await client.run_client(host, port=self.port, certificate=certificate)
+            return await client.status(host)
+
+        (user, nodes), *said = await asyncio.gather(
+            self._serve(server, certificate), *map(present, hosts)
         )
-        nodes, *said = await asyncio.gather(_nodes(server), *map(client.status, hosts))
         known = {node["node_key"] for node in nodes}
-        joining = [
-            host
+        joining = {
+            host.name
             for host, each in zip(hosts, said, strict=True)
             if not client.logged_in(each) or _key(each) not in known
-        ]
-        if joining:
-            user = await _user(server)
-            await asyncio.gather(*(self._admit(host, server, user) for host in joining))
-            nodes, *said = await asyncio.gather(_nodes(server), *map(client.status, hosts))
-        members = {_key(each) for each in said}
-        for node in nodes:
-            if node["node_key"] not in members:
-                await _headscale(
-                    server, "nodes", "delete", "--force", "--identifier", str(node["id"])
-                )
+        }
+
+        at_once = asyncio.Semaphore(LOGINS_AT_ONCE)
+
+        async def joined(host: Host, each: Mapping[str, Any]) -> Mapping[str, Any]:
+            if host.name not in joining:
+                return each
+            async with at_once:
+                return await self._admit(host, server, user)
+
+        said = await asyncio.gather(*map(joined, hosts, said))
         given = {h.name: client.address(s) for h, s in zip(hosts, said, strict=True)}
-        if joining:
-            await client.introduced(hosts, given)
+        members = {_key(each) for each in said}
+        await asyncio.gather(
+            _expel_others(server, members),
+            client.introduced(hosts, given, joining),
+        )
         return Network(addresses=given, memory={"server": server.name, "certificate": digest})
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
@@ -172,6 +181,14 @@ class Headscale:
         files = await server.access.get([place], timeout_seconds=TIMEOUT_SECONDS)
         return files[place].decode()
 
+    async def _serve(
+        self, server: Host, certificate: str
+    ) -> tuple[str, Sequence[Mapping[str, Any]]]:
+        """Have the control server running; return its user, and the nodes that it knows."""
+        await self.serve_control(server, certificate)
+        user, nodes = await asyncio.gather(_user(server), _nodes(server))
+        return user, nodes
+
     async def serve_control(self, server: Host, certificate: str) -> None:
         """Have control server and relay running."""
         contents = {
@@ -193,14 +210,15 @@ class Headscale:
         )
         await server.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
 
-    async def _admit(self, host: Host, server: Host, user: str) -> None:
-        """Have a host log in with a key that serves once and soon expires."""
+    async def _admit(self, host: Host, server: Host, user: str) -> Mapping[str, Any]:
+        """Have a host log in with a key that serves once and soon expires; return its status."""
         made = await _headscale(
             server,
             *("preauthkeys", "create", "--user", user),
             *("--expiration", f"{self.key_minutes}m"),
         )
         await client.log_in(host, control_url=self.url(server), auth_key=made["key"])
+        return await client.status(host)
 
     def url(self, server: Host) -> str:
         """Return where clients find the control server."""
@@ -253,7 +271,9 @@ class Headscale:
             "unix_socket_permission": "0700",
             "logtail": {"enabled": False},
             # Changes reach clients after this delay; its default, 800 ms, is made for thousands.
-            "tuning": {"batch_change_delay": "50ms"},
+            # Who has more of them waiting, 30 by default, and takes none for 50 ms is told nothing
+            # any more (batcher_lockfree.go): dozens who join at once on a busy machine have.
+            "tuning": {"batch_change_delay": "50ms", "node_mapsession_buffered_chan_size": 4096},
         }
 
     def render_relay(self, server: Host, certificate: str) -> dict[str, object]:
@@ -330,6 +350,14 @@ async def _user(server: Host) -> str:
 
 async def _nodes(server: Host) -> list[dict[str, Any]]:
     return await _headscale(server, "nodes", "list") or []
+
+
+async def _expel_others(server: Host, members: AbstractSet[str]) -> None:
+    """Delete the nodes whose keys are not of these."""
+    for node in await _nodes(server):
+        if node["node_key"] not in members:
+            argv = ("nodes", "delete", "--force", "--identifier", str(node["id"]))
+            await _headscale(server, *argv)
 
 
 async def _headscale(server: Host, *arguments: str) -> Any:  # noqa: ANN401 - JSON

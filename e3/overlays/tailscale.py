@@ -92,16 +92,19 @@ class Tailscale:
         del authority, previous
         certificate = self._certificate()
 
+        newcomers = set()
+
         async def one(host: Host) -> tuple[str, str]:
             await client.run_client(host, port=self.port, certificate=certificate)
             if not client.logged_in(await client.status(host)):
+                newcomers.add(host.name)
                 await self._admit(host)
             said = await client.status(host)
             return client.address(said), str(said["Self"]["ID"])
 
         found = await asyncio.gather(*map(one, hosts))
         given = {host.name: each[0] for host, each in zip(hosts, found, strict=True)}
-        await client.introduced(hosts, given)
+        await client.introduced(hosts, given, newcomers)
         devices = {host.name: each[1] for host, each in zip(hosts, found, strict=True)}
         return Network(addresses=given, memory={"devices": devices})
 

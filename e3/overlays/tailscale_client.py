@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from e3.errors import ConfigurationError, OverlayError
@@ -28,27 +28,55 @@ LOGIN_SECONDS = 30
 LOGOUT_SECONDS = 10
 REMOVE = '[ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup; rm -rf "$1" "$2"'
 FORGET = f'for folder in {" ".join(KEY_FOLDERS)}; do rm -f "$folder/{KEY}"; rmdir "$folder"; done'
-RELAY = re.compile(r" via (?:DERP|peer-relay)\((?P<by>.*?)\) in ")
 NEVER = "0001-"  # the zero of time in Go
-# Asks the client itself, by its socket: a process for each question would keep six hosts'
-# processors busy while they have better things to do.
-AWAIT_PEERS = """
-import http.client, json, socket, sys, time
-class Client(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(sys.argv[1])
-end, missing = time.monotonic() + float(sys.argv[2]), set(sys.argv[3:])
-while missing and time.monotonic() < end:
-    client = Client("local-tailscaled.sock", timeout=5)
-    client.request("GET", "/localapi/v0/status", headers={"Sec-Tailscale": "localapi"})
-    peers = (json.load(client.getresponse()).get("Peer") or {}).values()
-    client.close()
-    known = [peer for peer in peers if peer["Relay"] or peer["CurAddr"]]
-    missing -= {address for peer in known for address in peer["TailscaleIPs"] or []}
-    time.sleep(0.05 if missing else 0)
-print(", ".join(sorted(missing)))
+# With "given" the key comes by standard input: no command line shows it.
+LOG_IN = f"""
+{FIND_KEY_FOLDER}; given=$1; shift
+[ -z "$given" ] || cat >"$folder/{KEY}"
+"$@" "--auth-key=file:$folder/{KEY}"; status=$?
+if [ "$given" ] || [ $status = 0 ]; then {{ {FORGET}; }} 2>/dev/null; fi
+exit $status
 """
+RELAY = re.compile(r" via (?:DERP|peer-relay)\((?P<by>.*?)\) in ")
+# Asks the client itself, by its socket, until it knows its state and each peer of these
+# addresses; one with a + before it is greeted first, and known once there is a tunnel. A process
+# for each question would keep the processors of many hosts' machine busy while they have better
+# things to do, and so would too many questions about too many peers.
+LOOK = f"""
+import json, socket, sys, time
+end, awaited = time.monotonic() + float(sys.argv[2]), sys.argv[3:]
+path = "/localapi/v0/status" + ("" if awaited else "?peers=false")
+head = f"GET {{path}} HTTP/1.0\\r\\nHost: local-tailscaled.sock\\r\\nSec-Tailscale: localapi"
+missing, pause = set(awaited), 0.02 + 0.0002 * len(awaited) ** 2
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as greeting:
+    for address in awaited:
+        if address.startswith("+"):
+            greeting.sendto(b"", (address[1:], 9))
+while True:
+    said = {{}}
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(sys.argv[1])
+            client.sendall(f"{{head}}\\r\\n\\r\\n".encode())
+            answer = client.makefile("rb").read()
+            said = json.loads(answer.partition(b"\\r\\n\\r\\n")[2])
+    except (OSError, ValueError):
+        pass
+    for peer in (said.get("Peer") or {{}}).values():
+        for address in peer["TailscaleIPs"] or []:
+            if peer["Relay"] or peer["CurAddr"]:
+                missing.discard(address)
+            if not peer["LastHandshake"].startswith("{NEVER}"):
+                missing.discard("+" + address)
+    stateless = said.get("BackendState", "NoState") == "NoState"
+    if not (missing or stateless) or time.monotonic() > end:
+        break
+    time.sleep(pause)
+said["Peer"] = sorted(missing)
+print(json.dumps(said))
+"""
+GREETING_SECONDS = 3.0
 PINGS = 3
 PINGS_AT_ONCE = 8
 
@@ -99,14 +127,25 @@ async def run_client(host: Host, *, port: int, certificate: str = "") -> None:
 
 async def status(host: Host) -> dict[str, Any]:
     """Return what the client says of itself, once it knows its state."""
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        while True:
-            answer = await ask(host, "status", "--json", "--peers=false")
-            if answer.exit == 0:
-                said: dict[str, Any] = json.loads(answer.stdout)
-                if said["BackendState"] != "NoState":
-                    return said
-            await asyncio.sleep(0.05)
+    said = await _look(host)
+    if said.get("BackendState", "NoState") == "NoState":
+        raise OverlayError(
+            f"tailscaled on host {host.name} does not know its state within {TIMEOUT_SECONDS:g} s"
+        )
+    return said
+
+
+async def _look(host: Host, *awaited: str, seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+    """Return the client's status; its ``Peer`` are those ``awaited`` whom it does not know yet."""
+    done = await host.access.run(
+        [host.python, "-I", "-S", "-c", LOOK, SOCKET, f"{seconds:g}", *awaited],
+        timeout_seconds=seconds + TIMEOUT_SECONDS,
+    )
+    if done.exit:
+        reason = done.stderr.decode(errors="replace").strip()[-200:]
+        raise OverlayError(f"host {host.name} cannot ask its tailscaled: {reason}")
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
 
 
 def logged_in(said: Mapping[str, Any]) -> bool:
@@ -129,29 +168,26 @@ async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
 
     Without ``auth_key`` the host has it already, where it would be put. It stays until it served.
     """
-    look = ["sh", "-c", f'{FIND_KEY_FOLDER}; echo "$folder"']
-    found = await host.access.run(look, timeout_seconds=TIMEOUT_SECONDS)
-    place = f"{found.stdout.decode().strip()}/{KEY}"
-    if auth_key:
-        key = File(path=place, content=auth_key.encode(), mode=0o600)
-        await host.access.put([key], timeout_seconds=TIMEOUT_SECONDS)
-    done = None
+    up = [
+        *_program(host),
+        "up",
+        "--reset",
+        *([f"--login-server={control_url}"] if control_url else []),
+        f"--hostname={host.name}",
+        "--accept-dns=false",
+        "--netfilter-mode=off",  # the host's own firewall stays as it is
+        f"--timeout={LOGIN_SECONDS}s",
+    ]
     try:
-        done = await ask(
-            host,
-            "up",
-            "--reset",
-            *([f"--login-server={control_url}"] if control_url else []),
-            f"--auth-key=file:{place}",
-            f"--hostname={host.name}",
-            "--accept-dns=false",
-            "--netfilter-mode=off",  # the host's own firewall stays as it is
-            f"--timeout={LOGIN_SECONDS}s",
+        done = await host.access.run(
+            ["sh", "-c", LOG_IN, "sh", "given" if auth_key else "", *up],
+            stdin=auth_key.encode(),
             timeout_seconds=LOGIN_SECONDS + TIMEOUT_SECONDS,
         )
-    finally:
-        if auth_key or (done is not None and done.exit == 0):
+    except BaseException:
+        if auth_key:
             await _forget_key(host)
+        raise
     if done.exit:
         reason = (done.stderr + done.stdout).decode(errors="replace").strip()
         raise OverlayError(
@@ -170,26 +206,41 @@ async def _forget_key(host: Host) -> None:
     await host.access.run(["sh", "-c", FORGET], timeout_seconds=TIMEOUT_SECONDS)
 
 
-async def introduced(hosts: Sequence[Host], addresses: Mapping[str, str]) -> None:
-    """Return once each client knows where each other one can be reached.
+async def introduced(
+    hosts: Sequence[Host], addresses: Mapping[str, str], newcomers: Collection[str]
+) -> None:
+    """Return once the newcomers and all others know where to reach each other, and have met.
 
-    A first packet before that moment is lost, and WireGuard tries again only 5 s later.
+    A first packet before that moment is lost, and two that cross each other undo each other:
+    either way WireGuard tries again only 5 s later. So one host of each pair begins.
     """
-    await asyncio.gather(*(_introduced(host, addresses) for host in hosts))
-
-
-async def _introduced(host: Host, addresses: Mapping[str, str]) -> None:
-    others = sorted(given for name, given in addresses.items() if name != host.name)
-    done = await host.access.run(
-        [host.python, "-I", "-S", "-c", AWAIT_PEERS, SOCKET, f"{TIMEOUT_SECONDS:g}", *others],
-        timeout_seconds=2 * TIMEOUT_SECONDS,
+    await asyncio.gather(*(_introduced(host, addresses, newcomers) for host in hosts))
+    # Who is not met by then makes itself heard: that every pair talks is proved by others.
+    await asyncio.gather(
+        *(
+            _look(
+                host,
+                *(
+                    f"+{address}"
+                    for name, address in addresses.items()
+                    if name not in newcomers or name > host.name
+                ),
+                seconds=GREETING_SECONDS,
+            )
+            for host in hosts
+            if host.name in newcomers
+        )
     )
-    missing = done.stdout.decode().strip()
-    if done.exit or missing:
-        reason = done.stderr.decode(errors="replace").strip()[-200:]
+
+
+async def _introduced(host: Host, addresses: Mapping[str, str], newcomers: Collection[str]) -> None:
+    awaited = addresses if host.name in newcomers else newcomers
+    others = sorted(addresses[name] for name in awaited if name != host.name)
+    missing = ", ".join((await _look(host, *others))["Peer"]) if others else ""
+    if missing:
         raise OverlayError(
-            f"the control server has not introduced {missing or 'the others'} to host {host.name} "
-            f"within {TIMEOUT_SECONDS:g} s{reason and f': {reason}'}"
+            f"the control server has not introduced {missing} to host {host.name} "
+            f"within {TIMEOUT_SECONDS:g} s"
         )
 
 
@@ -255,5 +306,9 @@ def read_pongs(said: str) -> PathClass | Relayed:
 
 async def ask(host: Host, *arguments: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Completed:
     """Return what a command of the client answers."""
-    argv = [f"{host.tools}/tailscale", f"--socket={SOCKET}", *arguments]
+    argv = [*_program(host), *arguments]
     return await host.access.run(argv, timeout_seconds=timeout_seconds)
+
+
+def _program(host: Host) -> tuple[str, str]:
+    return f"{host.tools}/tailscale", f"--socket={SOCKET}"
