@@ -148,14 +148,16 @@ class Party:
             for file in (*runner, *program)
         ]
         argv = [self._host.python, "-I", "-c", START, self._folder]
+        access = self._host.access
         try:
-            await self._host.access.put(files, timeout_seconds=ship_seconds)
-            if self.certificates is not None:
-                self._phase = "making its key"
-                await self.certificates.issue(self._host.access, self._folder, self.seat.pid)
+            await access.put(files, timeout_seconds=ship_seconds)
             self._phase = "starting the runner"
             if not self._stopping:
-                async with self._host.access.attach(argv) as process:
+                async with access.attach(argv) as process:
+                    if self.certificates is not None:  # while Python starts
+                        self._phase = "making its key"
+                        await self.certificates.issue(access, self._folder, self.seat.pid)
+                        self._phase = "starting the runner"
                     await self._lead(process)
         except AuthorityError as error:
             self._finish("refused", detail=str(error))
