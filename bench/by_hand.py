@@ -97,6 +97,71 @@ async def wireguard(hosts: Sequence[Host]) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
+async def headscale(hosts: Sequence[Host]) -> AsyncIterator[str]:
+    """Run Headscale with its own relay on the first host, and Tailscale's client on both."""
+    server, place = hosts[0], f"{FOLDER}/headscale"
+    address, port = server.underlay, 8443
+    configuration = {
+        "server_url": f"https://{address}:{port}",
+        "listen_addr": f"0.0.0.0:{port}",
+        "noise": {"private_key_path": f"{place}/noise.key"},
+        "tls_cert_path": f"{FOLDER}/server.crt",
+        "tls_key_path": f"{FOLDER}/server.key",
+        "prefixes": {"v4": "100.64.0.0/10", "allocation": "sequential"},
+        "derp": {
+            "server": {
+                "enabled": True,
+                "region_id": 999,
+                "region_code": "hand",
+                "region_name": "by hand",
+                "private_key_path": f"{place}/relay.key",
+                "stun_listen_addr": "0.0.0.0:3479",
+            },
+            "urls": [],
+        },
+        "disable_check_updates": True,
+        "database": {"type": "sqlite", "sqlite": {"path": f"{place}/db.sqlite"}},
+        "dns": {"magic_dns": False, "override_local_dns": False, "base_domain": "hand.internal"},
+        "unix_socket": f"{FOLDER}/headscale.sock",
+    }
+    await write(server, config_json=json.dumps(configuration))
+    await tell(
+        server,
+        f"cd {FOLDER}; mkdir -p headscale; openssl req -x509 -newkey ec -nodes -days 9 "
+        f"-subj /CN=hand -pkeyopt ec_paramgen_curve:P-256 -addext subjectAltName=IP:{address} "
+        "-keyout server.key -out server.crt 2>&1",
+    )
+    certificate = await tell(server, f"cat {FOLDER}/server.crt")
+    program = f"{server.tools}/headscale -c {FOLDER}/config.json"
+    socket = f"--socket={FOLDER}/tailscaled.sock"
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(server.access.attach([*program.split(), "serve"]))
+        await tell(server, f"until [ -S {FOLDER}/headscale.sock ]; do sleep 0.1; done")
+        await tell(server, f"{program} users create hand")
+        for host in hosts:
+            await write(host, trusted_crt=certificate)
+            argv = ["env", f"SSL_CERT_FILE={FOLDER}/trusted.crt", f"{host.tools}/tailscaled"]
+            argv += [
+                "--no-logs-no-support",
+                "--tun=hand0",
+                f"--statedir={FOLDER}/tailscale",
+                socket,
+            ]
+            await stack.enter_async_context(host.access.attach(argv))
+            key = await tell(server, f"{program} preauthkeys create --user 1")
+            await tell(
+                host,
+                f"until [ -S {FOLDER}/tailscaled.sock ]; do sleep 0.1; done; "
+                f"{host.tools}/tailscale {socket} up --login-server=https://{address}:{port} "
+                f"--auth-key={key.split()[-1]} --accept-dns=false",
+            )
+        found = [await tell(h, f"{h.tools}/tailscale {socket} ip -4") for h in hosts]
+        first, second = (text.strip() for text in found)
+        await tell(hosts[1], f"{hosts[1].tools}/tailscale {socket} ping --until-direct {first}")
+        yield second
+
+
+@asynccontextmanager
 async def tinc(hosts: Sequence[Host]) -> AsyncIterator[str]:
     """Run tinc with the ciphers that E3 takes: its own default, Blowfish, OpenSSL 3 refuses."""
     keys = []
@@ -130,4 +195,9 @@ async def _local(*argv: str, cwd: str) -> None:
         raise SystemExit(f"{argv[0]} failed")
 
 
-BY_HAND: dict[str, ByHand] = {"nebula": nebula, "tinc": tinc, "wireguard": wireguard}
+BY_HAND: dict[str, ByHand] = {
+    "headscale": headscale,
+    "nebula": nebula,
+    "tinc": tinc,
+    "wireguard": wireguard,
+}
