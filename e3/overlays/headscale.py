@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from e3.access.together import together
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import (
     LAST_PARTY_PORT,
@@ -116,35 +117,28 @@ class Headscale:
             # Another server, or the same one built anew: to it, all the identities are unknown.
             await asyncio.gather(*map(client.remove_client, hosts))
 
-        async def present(host: Host) -> Mapping[str, Any]:
-            await client.run_client(host, port=self.port, certificate=certificate)
-            return await client.status(host)
-
-        (user, nodes), *said = await asyncio.gather(
-            self._serve(server, certificate), *map(present, hosts)
-        )
-        known = {node["node_key"] for node in nodes}
-        joining = {
-            host.name
-            for host, each in zip(hosts, said, strict=True)
-            if not client.logged_in(each) or _key(each) not in known
-        }
-
+        control = asyncio.create_task(self._serve(server, certificate))
         at_once = asyncio.Semaphore(LOGINS_AT_ONCE)
+        joining: set[str] = set()
 
-        async def joined(host: Host, each: Mapping[str, Any]) -> Mapping[str, Any]:
-            if host.name not in joining:
-                return each
-            async with at_once:
-                return await self._admit(host, server, user)
+        async def admitted(host: Host) -> Mapping[str, Any]:
+            await client.run_client(host, port=self.port, certificate=certificate)
+            said = await client.status(host)
+            user, nodes = await control
+            if not client.logged_in(said) or _key(said) not in _keys(nodes):
+                joining.add(host.name)
+                async with at_once:
+                    await self._admit(host, server, user)
+                    said = await client.status(host)
+            return said
 
-        said = await asyncio.gather(*map(joined, hosts, said))
-        given = {h.name: client.address(s) for h, s in zip(hosts, said, strict=True)}
-        members = {_key(each) for each in said}
-        await asyncio.gather(
-            _expel_others(server, members),
-            client.introduced(hosts, given, joining),
-        )
+        # Newcomers first: a login is mostly waiting, and the others can be asked meanwhile.
+        known = previous.addresses if previous else {}
+        order = sorted(hosts, key=lambda host: host.name in known)
+        found = dict(zip(order, await together(map(admitted, order)), strict=True))
+        await together(client.meet(h, hosts, joining) for h in hosts if h.name in joining)
+        given = {host.name: client.address(found[host]) for host in hosts}
+        await _expel_others(server, {_key(said) for said in found.values()})
         return Network(addresses=given, memory={"server": server.name, "certificate": digest})
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
@@ -210,15 +204,14 @@ class Headscale:
         )
         await server.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
 
-    async def _admit(self, host: Host, server: Host, user: str) -> Mapping[str, Any]:
-        """Have a host log in with a key that serves once and soon expires; return its status."""
+    async def _admit(self, host: Host, server: Host, user: str) -> None:
+        """Have a host log in with a key that serves once and soon expires."""
         made = await _headscale(
             server,
             *("preauthkeys", "create", "--user", user),
             *("--expiration", f"{self.key_minutes}m"),
         )
         await client.log_in(host, control_url=self.url(server), auth_key=made["key"])
-        return await client.status(host)
 
     def url(self, server: Host) -> str:
         """Return where clients find the control server."""
@@ -326,6 +319,10 @@ def choose_server(hosts: Sequence[Host], previous: Network | None) -> Host:
 
 def _fingerprint(certificate: str) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+
+
+def _keys(nodes: Sequence[Mapping[str, Any]]) -> AbstractSet[str]:
+    return {node["node_key"] for node in nodes}
 
 
 def _key(said: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from e3 import tailnet
+from e3.access.together import together
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
 from e3.overlays import tailscale_client as client
@@ -92,7 +93,7 @@ class Tailscale:
         del authority, previous
         certificate = self._certificate()
 
-        newcomers = set()
+        newcomers: set[str] = set()
 
         async def one(host: Host) -> tuple[str, str]:
             await client.run_client(host, port=self.port, certificate=certificate)
@@ -104,7 +105,7 @@ class Tailscale:
 
         found = await asyncio.gather(*map(one, hosts))
         given = {host.name: each[0] for host, each in zip(hosts, found, strict=True)}
-        await client.introduced(hosts, given, newcomers)
+        await together(client.meet(h, hosts, newcomers) for h in hosts if h.name in newcomers)
         devices = {host.name: each[1] for host, each in zip(hosts, found, strict=True)}
         return Network(addresses=given, memory={"devices": devices})
 

@@ -28,6 +28,9 @@ LOGIN_SECONDS = 30
 LOGOUT_SECONDS = 10
 REMOVE = '[ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup; rm -rf "$1" "$2"'
 FORGET = f'for folder in {" ".join(KEY_FOLDERS)}; do rm -f "$folder/{KEY}"; rmdir "$folder"; done'
+GREETING_SECONDS = 3.0
+"""Who has no tunnel by then makes one later: that every pair talks is proved by others."""
+
 NEVER = "0001-"  # the zero of time in Go
 # With "given" the key comes by standard input: no command line shows it.
 LOG_IN = f"""
@@ -38,45 +41,51 @@ if [ "$given" ] || [ $status = 0 ]; then {{ {FORGET}; }} 2>/dev/null; fi
 exit $status
 """
 RELAY = re.compile(r" via (?:DERP|peer-relay)\((?P<by>.*?)\) in ")
-# Asks the client itself, by its socket, until it knows its state and each peer of these
-# addresses; one with a + before it is greeted first, and known once there is a tunnel. A process
-# for each question would keep the processors of many hosts' machine busy while they have better
-# things to do, and so would too many questions about too many peers.
+# Asks the client itself, by its socket: a process for each question would keep the processors of
+# many hosts' machine busy while they have better things to do. Hosts of these names are pinged
+# until they answer, as they do once both know each other; one that came too early is never
+# answered. Then they are greeted, for a tunnel that is made before all talk.
 LOOK = f"""
-import json, socket, sys, time
-end, awaited = time.monotonic() + float(sys.argv[2]), sys.argv[3:]
-path = "/localapi/v0/status" + ("" if awaited else "?peers=false")
-head = f"GET {{path}} HTTP/1.0\\r\\nHost: local-tailscaled.sock\\r\\nSec-Tailscale: localapi"
-missing, pause = set(awaited), 0.02 + 0.0002 * len(awaited) ** 2
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as greeting:
-    for address in awaited:
-        if address.startswith("+"):
-            greeting.sendto(b"", (address[1:], 9))
-while True:
-    said = {{}}
+import json, socket, sys, threading, time
+end, names = time.monotonic() + float(sys.argv[2]), set(sys.argv[3:])
+answered, met = {{}}, set()
+def ask(call):
+    head = f"{{call}} HTTP/1.0\\r\\nHost: local-tailscaled.sock\\r\\nSec-Tailscale: localapi"
     try:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(5)
             client.connect(sys.argv[1])
-            client.sendall(f"{{head}}\\r\\n\\r\\n".encode())
-            answer = client.makefile("rb").read()
-            said = json.loads(answer.partition(b"\\r\\n\\r\\n")[2])
+            client.sendall(f"{{head}}\\r\\nContent-Length: 0\\r\\n\\r\\n".encode())
+            return json.loads(client.makefile("rb").read().partition(b"\\r\\n\\r\\n")[2])
     except (OSError, ValueError):
-        pass
+        return {{}}
+def ping(name, address):
+    said = ask(f"POST /localapi/v0/ping?ip={{address}}&type=disco")
+    if said.get("LatencySeconds") and name not in answered:
+        answered[name] = address
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as greeting:
+            greeting.sendto(b"", (address, 9))
+while True:
+    said = ask("GET /localapi/v0/status" + ("" if names else "?peers=false"))
     for peer in (said.get("Peer") or {{}}).values():
-        for address in peer["TailscaleIPs"] or []:
-            if peer["Relay"] or peer["CurAddr"]:
-                missing.discard(address)
+        name, addresses = peer["HostName"], peer["TailscaleIPs"] or []
+        if answered.get(name) in addresses:
             if not peer["LastHandshake"].startswith("{NEVER}"):
-                missing.discard("+" + address)
+                met.add(name)
+        elif name in names and name not in answered:
+            for address in addresses:
+                if "." in address:
+                    threading.Thread(target=ping, args=(name, address), daemon=True).start()
+    silent = names - set(answered)
+    if not silent and names:
+        end = min(end, time.monotonic() + {GREETING_SECONDS})
     stateless = said.get("BackendState", "NoState") == "NoState"
-    if not (missing or stateless) or time.monotonic() > end:
+    if not (stateless or names - met) or time.monotonic() > end:
         break
-    time.sleep(pause)
-said["Peer"] = sorted(missing)
+    time.sleep(0.1 + 0.01 * len(silent) if silent else 0.03)
+said["Peer"] = sorted(silent)
 print(json.dumps(said))
 """
-GREETING_SECONDS = 3.0
 PINGS = 3
 PINGS_AT_ONCE = 8
 
@@ -135,11 +144,11 @@ async def status(host: Host) -> dict[str, Any]:
     return said
 
 
-async def _look(host: Host, *awaited: str, seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
-    """Return the client's status; its ``Peer`` are those ``awaited`` whom it does not know yet."""
+async def _look(host: Host, *names: str) -> dict[str, Any]:
+    """Return the client's status once it met hosts of ``names``; its ``Peer`` are the others."""
     done = await host.access.run(
-        [host.python, "-I", "-S", "-c", LOOK, SOCKET, f"{seconds:g}", *awaited],
-        timeout_seconds=seconds + TIMEOUT_SECONDS,
+        [host.python, "-I", "-S", "-c", LOOK, SOCKET, f"{TIMEOUT_SECONDS:g}", *names],
+        timeout_seconds=2 * TIMEOUT_SECONDS,
     )
     if done.exit:
         reason = done.stderr.decode(errors="replace").strip()[-200:]
@@ -206,41 +215,20 @@ async def _forget_key(host: Host) -> None:
     await host.access.run(["sh", "-c", FORGET], timeout_seconds=TIMEOUT_SECONDS)
 
 
-async def introduced(
-    hosts: Sequence[Host], addresses: Mapping[str, str], newcomers: Collection[str]
-) -> None:
-    """Return once the newcomers and all others know where to reach each other, and have met.
+async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) -> None:
+    """Return once a newcomer and the others, who have all logged in, have met.
 
-    A first packet before that moment is lost, and two that cross each other undo each other:
-    either way WireGuard tries again only 5 s later. So one host of each pair begins.
+    A first packet before both know each other is lost, and two that cross each other undo each
+    other: either way WireGuard tries again only 5 s later. So one host of each pair begins.
     """
-    await asyncio.gather(*(_introduced(host, addresses, newcomers) for host in hosts))
-    # Who is not met by then makes itself heard: that every pair talks is proved by others.
-    await asyncio.gather(
-        *(
-            _look(
-                host,
-                *(
-                    f"+{address}"
-                    for name, address in addresses.items()
-                    if name not in newcomers or name > host.name
-                ),
-                seconds=GREETING_SECONDS,
-            )
-            for host in hosts
-            if host.name in newcomers
-        )
-    )
-
-
-async def _introduced(host: Host, addresses: Mapping[str, str], newcomers: Collection[str]) -> None:
-    awaited = addresses if host.name in newcomers else newcomers
-    others = sorted(addresses[name] for name in awaited if name != host.name)
-    missing = ", ".join((await _look(host, *others))["Peer"]) if others else ""
-    if missing:
+    others = [
+        other.name for other in hosts if other.name not in newcomers or other.name > host.name
+    ]
+    said = await _look(host, *others)
+    if said["Peer"]:
         raise OverlayError(
-            f"the control server has not introduced {missing} to host {host.name} "
-            f"within {TIMEOUT_SECONDS:g} s"
+            f"the control server has not introduced {', '.join(said['Peer'])} and host {host.name} "
+            f"to each other within {TIMEOUT_SECONDS:g} s"
         )
 
 
