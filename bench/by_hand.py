@@ -11,18 +11,22 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from e3.interfaces import File, Host
+from e3.interfaces import PARTY_PORT, File, Host
 
 FOLDER = "/run/by-hand"
 LIMIT_SECONDS = 30.0
 ADDRESSES = ("10.200.0.1", "10.200.0.2")
 
-ByHand = Callable[[Sequence[Host]], AbstractAsyncContextManager[str]]
+PUBLISH_SECONDS = 120.0
+TOR_NETWORK = "^(TestingTorNetwork|FetchDirInfoEarly|DirAuthority|UseEntry|Vanguards|PathsNeeded)"
+
+ByHand = Callable[[Sequence[Host], Host], AbstractAsyncContextManager[str]]
+"""With the two hosts goes one of the overlay that E3 has made in the same lab."""
 
 
-async def tell(host: Host, script: str) -> str:
+async def tell(host: Host, script: str, *, seconds: float = LIMIT_SECONDS) -> str:
     """Return what a shell on the host prints, which must succeed."""
-    done = await host.access.run(["sh", "-euc", script], timeout_seconds=LIMIT_SECONDS)
+    done = await host.access.run(["sh", "-euc", script], timeout_seconds=seconds)
     if done.exit:
         raise SystemExit(f"{host.name}: {script!r}: {done.stderr.decode()}")
     return done.stdout.decode()
@@ -43,7 +47,7 @@ async def reached(host: Host, address: str) -> None:
 
 
 @asynccontextmanager
-async def nebula(hosts: Sequence[Host]) -> AsyncIterator[str]:
+async def nebula(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
     """Run Nebula with what its quick start has; the first host is the lighthouse."""
     program = f"{hosts[0].tools}/nebula"
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +77,46 @@ async def nebula(hosts: Sequence[Host]) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def wireguard(hosts: Sequence[Host]) -> AsyncIterator[str]:
+async def tor(hosts: Sequence[Host], member: Host) -> AsyncIterator[str]:
+    """Run a hidden service on the second host, and on the first Tor's transparent proxy to it.
+
+    Both use the private network that E3 has built on another host of this lab; of its settings
+    they take what makes a network of four relays usable, and none that makes it fast.
+    """
+    network = await tell(member, f"grep -E '{TOR_NETWORK}' /run/e3/tor/torrc")
+    services = f"HiddenServiceDir {FOLDER}/service\nHiddenServicePort {PARTY_PORT}\n"
+    async with AsyncExitStack() as stack:
+        await _run_tor(stack, hosts[1], f"{network}SocksPort 0\n{services}")
+        waited = f"cd {FOLDER}/service; until [ -s hostname ]; do sleep 0.1; done; cat hostname"
+        onion = (await tell(hosts[1], waited)).strip()
+        proxy = f"{network}SocksPort 0\nTransPort 9040\nMapAddress {ADDRESSES[1]} {onion}\n"
+        await _run_tor(stack, hosts[0], proxy)
+        rule = f"ip daddr {ADDRESSES[1]} meta l4proto tcp redirect to :9040"
+        await tell(
+            hosts[0],
+            "nft add table ip hand; nft add chain ip hand out "
+            f"'{{ type nat hook output priority -100; }}'; nft add rule ip hand out {rule}",
+        )
+        async with hosts[1].access.attach(["iperf3", "-s", "-p", str(PARTY_PORT)]):
+            ask = f"iperf3 -c {ADDRESSES[1]} -p {PARTY_PORT} -n 1 >/dev/null 2>&1"
+            await tell(hosts[0], f"until {ask}; do sleep 1; done", seconds=PUBLISH_SECONDS)
+        yield ADDRESSES[1]
+
+
+async def _run_tor(stack: AsyncExitStack, host: Host, settings: str) -> None:
+    torrc = f"DataDirectory {FOLDER}/tor\nLog notice file {FOLDER}/log\n{settings}"
+    await write(host, torrc=torrc)
+    await tell(host, f"chmod 700 {FOLDER}; mkdir -p -m 700 {FOLDER}/tor")
+    await stack.enter_async_context(host.access.attach(["tor", "-f", f"{FOLDER}/torrc"]))
+    await tell(
+        host,
+        f"until grep -q 'Bootstrapped 100%' {FOLDER}/log; do sleep 0.1; done",
+        seconds=PUBLISH_SECONDS,
+    )
+
+
+@asynccontextmanager
+async def wireguard(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
     """Run the wireguard-go that E3 builds, with one peer each."""
     keys = [await tell(host, "umask 077; wg genkey") for host in hosts]
     public = [await tell(hosts[0], f"echo {key.strip()} | wg pubkey") for key in keys]
@@ -97,7 +140,7 @@ async def wireguard(hosts: Sequence[Host]) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def headscale(hosts: Sequence[Host]) -> AsyncIterator[str]:
+async def headscale(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
     """Run Headscale with its own relay on the first host, and Tailscale's client on both."""
     server, place = hosts[0], f"{FOLDER}/headscale"
     address, port = server.underlay, 8443
@@ -162,7 +205,7 @@ async def headscale(hosts: Sequence[Host]) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def tinc(hosts: Sequence[Host]) -> AsyncIterator[str]:
+async def tinc(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
     """Run tinc with the ciphers that E3 takes: its own default, Blowfish, OpenSSL 3 refuses."""
     keys = []
     for i, host in enumerate(hosts):
@@ -199,5 +242,6 @@ BY_HAND: dict[str, ByHand] = {
     "headscale": headscale,
     "nebula": nebula,
     "tinc": tinc,
+    "tor": tor,
     "wireguard": wireguard,
 }

@@ -226,18 +226,20 @@ async def compare(
     ours, theirs = hosts[:2], hosts[2:]
     network = (await join(overlay, ours, authority, None)).network
     found: dict[str, list[float]] = {"e3": [], "by_hand": []}
-    async with by_hand(theirs) as address:
-        streams = [("e3", ours, network.addresses[ours[1].name]), ("by_hand", theirs, address)]
+    async with by_hand(theirs, ours[0]) as address:
+        given = network.addresses[ours[1].name]
+        # With E3's Tor the same port at other addresses leads to the others.
+        streams = [("e3", ours, given, ("-B", given)), ("by_hand", theirs, address, ())]
         for i in range(repetitions):
-            for whose, pair, target in streams if i % 2 else reversed(streams):
-                found[whose].append(await _stream(pair, target))
+            for whose, pair, target, at in streams if i % 2 else reversed(streams):
+                found[whose].append(await _stream(pair, target, at))
     return found
 
 
-async def _stream(hosts: Sequence[Host], address: str) -> float:
+async def _stream(hosts: Sequence[Host], address: str, at: Sequence[str]) -> float:
     source, target = hosts
     port = ("-p", str(PARTY_PORT))
-    async with target.access.attach(["iperf3", "-s", "-1", "--forceflush", *port]) as server:
+    async with target.access.attach(["iperf3", "-s", "-1", "--forceflush", *port, *at]) as server:
         while b"listening" not in (line := await server.stdout.readline()):
             if not line:
                 raise SystemExit("iperf3 does not serve; is it installed?")
