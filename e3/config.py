@@ -329,11 +329,6 @@ def _nats(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str, Re
                 f"e3:nats: {name!r} is neither a region nor a host of e3:regions; write one of "
                 f"{', '.join(regions)}, or a host such as {min(region_of)}"
             )
-        if value == "ipv6-only":
-            raise ConfigurationError(
-                f"e3:nats: {name} is 'ipv6-only', but the lab's underlay has IPv4 alone; "
-                f"choose one of {', '.join(NATS)}"
-            )
         if not isinstance(value, str) or value not in NATS:
             raise ConfigurationError(
                 f"e3:nats: {name} is {value!r}; choose one of {', '.join(NATS)}"

@@ -17,13 +17,15 @@ Reachability = Literal[
     "cgnat",
     "udp-blocked",
     "tcp-443-only",
+    "ipv6-only",
 ]
 """What stands between a host and the others; e3/lab/nat.py has each class in terms of RFC 4787.
 
 Anybody can open a connection to a ``public`` host. All others can be answered only:
 ``full-cone`` from anywhere, at a UDP port from which they sent; ``port-restricted``, the usual home
 router, by whom they sent to; ``symmetric`` the same, with a port for each destination; ``cgnat``
-is a home router behind the carrier's; two firewalls let TCP pass only, or port 443 only.
+is a home router behind the carrier's; two firewalls let TCP pass only, or port 443 only. Who is
+``ipv6-only`` has no IPv4 address, and a home router that lets no new flow in (RFC 6092).
 """
 
 

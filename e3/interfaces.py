@@ -149,7 +149,8 @@ class Host:
 
     ``name`` is ``<region>-<index>``; ``system`` as Nix names it, such as
     ``x86_64-linux``; ``underlay`` the IP address at which the network below
-    knows it. ``python`` is the interpreter of the party environment on that
+    knows it, ``underlay6`` its IPv6 address where it has one besides.
+    ``python`` is the interpreter of the party environment on that
     host, ``tools`` the folder that holds the overlays' programs there.
     """
 
@@ -161,6 +162,11 @@ class Host:
     python: str
     tools: str
     access: Access
+    underlay6: str = ""
+
+    def seen_from(self, other: "Host") -> str:
+        """Return the underlay address by which ``other``, which may have IPv6 alone, knows it."""
+        return self.underlay6 if self.underlay6 and ":" in other.underlay else self.underlay
 
     @property
     def bits(self) -> int:
@@ -248,7 +254,8 @@ class Needs:
     within seconds where the NATs between let it. ``crosses_nats`` is false for one that reaches
     hosts where they are: one behind a NAT then dials, and nobody dials it. ``port_443_suffices``
     says that a host whose firewall passes TCP to port 443 alone can join, if that is one of the
-    ports at which it listens. What follows is in e3/reach.py.
+    ports at which it listens; ``ipv6`` that one without an IPv4 address can, where public hosts
+    have addresses of both kinds. What follows is in e3/reach.py.
     """
 
     tools: tuple[str, ...] = ()
@@ -260,6 +267,7 @@ class Needs:
     punches: bool = False
     crosses_nats: bool = True
     port_443_suffices: bool = False
+    ipv6: bool = False
     tun: bool = False
     open_to_all: bool = False
     sources: Sources = "claimed"

@@ -49,6 +49,9 @@ def shortfall(name: str, needs: Needs, reachability: Mapping[str, Reachability])
     walled = [host for host, kind in reachability.items() if kind == "tcp-443-only"]
     if walled and not needs.port_443_suffices:
         return f"{_listed(walled)} can use TCP port 443 alone, and {name} needs other ports"
+    modern = [host for host, kind in reachability.items() if kind == "ipv6-only"]
+    if modern and not needs.ipv6:
+        return f"{_listed(modern)} can use IPv6 alone, and {name} needs IPv4"
     mute = [host for host, kind in reachability.items() if kind == "udp-blocked"]
     if mute and needs.udp:
         return f"{_listed(mute)} cannot send UDP, and {name} speaks nothing else"
@@ -72,9 +75,12 @@ def meet(one: Reachability, other: Reachability) -> bool:
     """Tell whether hosts behind these can find a direct path, if need be by punching holes.
 
     A symmetric NAT has a port for each destination, which nobody else can know, so its peer must
-    take packets from any. Nothing is to be hoped for where UDP does not pass.
+    take packets from any. Who has IPv6 alone meets who has that. Nothing is to be hoped for where
+    UDP does not pass.
     """
     kinds = {one, other}
+    if "ipv6-only" in kinds:
+        return kinds <= {"ipv6-only", "public"}
     if kinds & {"udp-blocked", "tcp-443-only"}:
         return False
     return "symmetric" not in kinds or bool(kinds & {"public", "full-cone"})

@@ -47,6 +47,7 @@ def host_of(handle: HostHandle) -> Host:
         region=handle.region,
         system=f"{os.uname().machine}-linux",
         underlay=handle.underlay,
+        underlay6=handle.underlay6,
         reachability=handle.reachability,
         python=sys.executable,
         tools=str(ROOT / ".tools" / "bin"),

@@ -45,7 +45,12 @@ def host_from_properties(properties: Mapping[str, Any]) -> Host:
             f"host {properties.get('name')}: unknown access {kind!r}; choose one of {choices}"
         )
     try:
-        types = {f.name: f.type for f in dataclasses.fields(Host) if f.name != "access"}
+        types = {
+            f.name: f.type
+            for f in dataclasses.fields(Host)
+            # what has a default may be newer than the state
+            if f.name != "access" and (f.name in properties or f.default is dataclasses.MISSING)
+        }
         values = {name: msgspec.convert(properties[name], type_) for name, type_ in types.items()}
         return Host(**values, access=msgspec.convert(access, ACCESSES[kind], strict=False))
     except (KeyError, msgspec.ValidationError) as error:

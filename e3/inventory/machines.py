@@ -58,6 +58,11 @@ class Machine:
             raise ValueError(f"region {self.region!r} has other than small letters and digits")
         if self.underlay:
             ipaddress.ip_address(self.underlay)
+        if self.reachability == "ipv6-only":
+            raise ValueError(
+                "reachability ipv6-only is for labs, whose public hosts have addresses of both "
+                "kinds; where all machines have an IPv6 underlay, port-restricted says the same"
+            )
         if self.port is not None and not 0 < self.port < 65_536:  # noqa: PLR2004
             raise ValueError(f"port {self.port} is none")
         if self.ssh_config and self.address:

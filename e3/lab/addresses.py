@@ -3,14 +3,18 @@
 Pure. An address is remembered by the host's name, so that a host that is made anew gets
 its old one, and no host's address moves when others come and go. Behind a NAT the address is
 the NAT's, and from it follow the private ones: no two networks of a lab have the same.
+
+From each follows an IPv6 address, too, in 2001:2::/48 (RFC 5180, the benchmarks' range there):
+its last 32 bits are the IPv4 address, so that nothing has to be remembered twice.
 """
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from e3.errors import LabError
 
 LAB_NETWORK = IPv4Network("198.18.0.0/15")
+LAB_NETWORK6 = IPv6Network("2001:2::/48")
 HOMES = IPv4Network("172.16.0.0/12")  # RFC 1918; overlays take their ranges from 10.0.0.0/8
 CARRIERS = IPv4Network("100.64.0.0/10")  # RFC 6598: between a carrier's NAT and its customers'
 REGION_PREFIX = 22
@@ -23,6 +27,21 @@ def region_network(index: int) -> IPv4Network:
     """Return the network of the region with that index."""
     base = int(LAB_NETWORK.network_address) + (index << HOST_BITS)
     return IPv4Network((base, REGION_PREFIX))
+
+
+def sibling(address: IPv4Address) -> IPv6Address:
+    """Return the IPv6 address of who has that IPv4 address; `elder` is the way back."""
+    return LAB_NETWORK6.network_address + int(address)
+
+
+def elder(address: IPv6Address) -> IPv4Address:
+    """Return the IPv4 address from which an IPv6 address of the lab follows."""
+    return IPv4Address(int(address) - int(LAB_NETWORK6.network_address))
+
+
+def sibling_network(network: IPv4Network) -> IPv6Network:
+    """Return the network of the IPv6 addresses of those who have IPv4 ones in ``network``."""
+    return IPv6Network((sibling(network.network_address), 128 - 32 + network.prefixlen))
 
 
 def home_network(outside: IPv4Address) -> IPv4Network:

@@ -38,11 +38,15 @@ LEFT_BY_A_LAB = ("lab.sock", "lab.pid", "hosts", "resolv.conf")
 
 @dataclass(frozen=True, kw_only=True)
 class HostHandle:
-    """A host of a lab: its first process, its own address, and what stands before it."""
+    """A host of a lab: its first process, its own addresses, and what stands before it.
+
+    ``underlay6`` is its IPv6 address where it has one besides ``underlay``.
+    """
 
     name: str
     region: str
     underlay: str
+    underlay6: str
     reachability: Reachability
     identity: ProcessIdentity
     in_user_namespace: bool
@@ -162,6 +166,7 @@ class Lab:
             name=values["name"],
             region=values["region"],
             underlay=values["underlay"],
+            underlay6=values["underlay6"],
             reachability=values["reachability"],
             identity=identity,
             in_user_namespace=values["in_user_namespace"],

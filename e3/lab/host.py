@@ -23,6 +23,17 @@ STICKY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
 SCAN_FOLDER = "/run/service"
 SSH_FOLDER = "/run/lab/ssh"
 SCAN_FOLDER_MB = 4
+IPV6_SYSCTLS = {
+    "net/ipv6/conf/default/disable_ipv6": "0",
+    # neither link-local addresses nor a search for duplicates: all neighbours are known
+    "net/ipv6/conf/default/addr_gen_mode": "1",
+    "net/ipv6/conf/default/accept_dad": "0",
+}
+USUAL_IPV6_SYSCTLS = {
+    "net/ipv6/conf/default/disable_ipv6": "0",
+    "net/ipv6/conf/default/addr_gen_mode": "0",
+    "net/ipv6/conf/default/accept_dad": "1",
+}
 TCP_BUFFER_BYTES = 32 << 20  # a round trip of 230 ms at 1 Gbit/s
 
 
@@ -43,39 +54,74 @@ class Surroundings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Way:
+    """An address of who hangs on a cable, and who answers there at the cable's other end.
+
+    Both are of IPv4 or both of IPv6.
+    """
+
+    address: str
+    gateway: str
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether the two are addresses of IPv6."""
+        return ":" in self.address
+
+    @property
+    def everywhere(self) -> str:
+        """All addresses of that kind, as a network."""
+        return "::/0" if self.is_ipv6 else "0.0.0.0/0"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cable:
     """The one cable by which a host, or a NAT, hangs on a router.
 
     ``router`` is the descriptor of the network namespace at which the cable ends, as an
-    interface named ``port``; ``gateway`` is who answers there. It is the region's router, or
-    a NAT (`e3.lab.nat`).
+    interface named ``port``: the region's router, or a NAT (`e3.lab.nat`). ``ways`` has one of
+    IPv4, one of IPv6, or both, IPv4 first.
     """
 
-    address: str
+    ways: tuple[Way, ...]
     mac: str
-    gateway: str
     gateway_mac: str
     port: str
     router: int
 
-    def lay(self, device: str) -> None:
-        """Connect the present network namespace, by an interface named ``device``."""
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of who hangs on it."""
+        return tuple(way.address for way in self.ways)
+
+    def lay(self, device: str, *, addressed: bool = True) -> None:
+        """Connect the present network namespace, by an interface named ``device``.
+
+        It gets the addresses unless it only passes on what is for them.
+        """
+        addresses = self.addresses if addressed else ()
         run_ip(
             f"link set lo up\n"
             f"link add {device} address {self.mac} type veth"
             f" peer name {self.port} netns /proc/self/fd/{self.router}\n"
-            f"addr add {self.address}/32 dev {device}\n"
-            f"link set {device} up\n"
-            f"route add {self.gateway} dev {device} scope link\n"
-            f"neigh add {self.gateway} lladdr {self.gateway_mac} dev {device} nud permanent\n"
-            f"route add default via {self.gateway} dev {device}\n",
+            + "".join(f"addr add {alone(address)} dev {device}\n" for address in addresses)
+            + f"link set {device} up\n"
+            + "".join(
+                f"route add {way.gateway} dev {device} scope link\n"
+                f"neigh add {way.gateway} lladdr {self.gateway_mac} dev {device} nud permanent\n"
+                f"route add {way.everywhere} via {way.gateway} dev {device}\n"
+                for way in self.ways
+            ),
             self.router,
         )
 
-    def readdress(self, device: str, before: str) -> None:
-        """Have the present network namespace, laid before, use the new address alone."""
+    def readdress(self, device: str, before: "Cable") -> None:
+        """Have the present network namespace, laid before, use the new addresses alone."""
         # in this order: with its last address an interface loses its routes
-        run_ip(f"addr add {self.address}/32 dev {device}\naddr del {before}/32 dev {device}\n")
+        run_ip(
+            "".join(f"addr add {alone(address)} dev {device}\n" for address in self.addresses)
+            + "".join(f"addr del {alone(address)} dev {device}\n" for address in before.addresses)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,22 +245,34 @@ def _mount_resolv_conf(path: str, source: int) -> None:
 
 def _join_network(plan: Plan, surroundings: Surroundings) -> None:
     own_group = surroundings.in_user_namespace  # only group 0 exists there
+    ipv6 = any(way.is_ipv6 for way in plan.cable.ways)
     write_sysctls(
         {
-            "net/ipv6/conf/default/disable_ipv6": "1",  # for eth0; see below
+            # of eth0; see below
+            **(IPV6_SYSCTLS if ipv6 else {"net/ipv6/conf/default/disable_ipv6": "1"}),
             "net/ipv4/ping_group_range": "0 0" if own_group else "0 2147483647",
             "net/ipv4/tcp_rmem": f"4096 131072 {TCP_BUFFER_BYTES}",
             "net/ipv4/tcp_wmem": f"4096 65536 {TCP_BUFFER_BYTES}",
         }
     )
     plan.cable.lay(INTERFACE)
-    # an overlay's own interface may want IPv6
-    write_sysctls({"net/ipv6/conf/default/disable_ipv6": "0"})
+    # an overlay's own interface may want IPv6, with what belongs to it
+    write_sysctls(USUAL_IPV6_SYSCTLS)
+
+
+def alone(address: str) -> str:
+    """Return the network that has this address only."""
+    return f"{address}/{128 if ':' in address else 32}"
 
 
 def run_ip(commands: str, *descriptors: int, force: bool = False) -> None:
     """Run ip(8) over ``commands``, one a line; ``force`` goes on after one that fails."""
     _run(["ip", *(["-force"] if force else []), "-batch", "-"], commands, *descriptors, force=force)
+
+
+def run_ip6(commands: str) -> None:
+    """Run ip(8) over ``commands``, one a line, of which some do not tell that they mean IPv6."""
+    _run(["ip", "-6", "-batch", "-"], commands)
 
 
 def run_bridge(commands: str) -> None:

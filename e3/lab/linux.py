@@ -9,6 +9,7 @@ import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from e3.errors import PlatformError
 
@@ -110,6 +111,11 @@ def inside_network(descriptor: int) -> Iterator[None]:
     with _home():
         setns(descriptor, CLONE_NEWNET)
         yield
+
+
+def has_ipv6() -> bool:
+    """Return whether the kernel speaks IPv6."""
+    return Path("/proc/sys/net/ipv6").is_dir()
 
 
 @contextmanager

@@ -28,28 +28,30 @@ class Names:
         self._file = os.open(folder / "hosts", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         os.fchmod(self._file, 0o644)
         os.write(self._file, HEADER.encode())
-        self._lines: dict[str, tuple[int, str]] = {}
+        self._lines: dict[str, dict[str, int]] = {}  # by name, then by address: where it stands
 
-    def add(self, hosts: Iterable[tuple[str, str]]) -> None:
-        """Have each name stand for its address."""
+    def add(self, hosts: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+        """Have each name stand for its addresses, and no others."""
         end = os.fstat(self._file).st_size
         fresh = b""
-        for name, address in hosts:
-            offset, known = self._lines.get(name, (0, ""))
-            if known == address:
-                os.pwrite(self._file, address[:1].encode(), offset)
+        for name, addresses in hosts:
+            known = self._lines.get(name, {})
+            if tuple(known) == addresses:
+                for address, offset in known.items():
+                    os.pwrite(self._file, address[:1].encode(), offset)
                 continue
-            if known:
-                os.pwrite(self._file, b"#", offset)
-            self._lines[name] = (end + len(fresh), address)
-            fresh += f"{address} {name}\n".encode()
+            self.remove([name])
+            self._lines[name] = {}
+            for address in addresses:
+                self._lines[name][address] = end + len(fresh)
+                fresh += f"{address} {name}\n".encode()
         os.pwrite(self._file, fresh, end)
 
     def remove(self, names: Iterable[str]) -> None:
         """Have these names stand for nothing."""
         for name in names:
-            if name in self._lines:
-                os.pwrite(self._file, b"#", self._lines[name][0])
+            for offset in self._lines.get(name, {}).values():
+                os.pwrite(self._file, b"#", offset)
 
 
 def check_name(what: str, name: str) -> None:

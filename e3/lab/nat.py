@@ -12,18 +12,21 @@ to it, whoever sends.
 To the router itself (chain ``input``) nothing comes but answers and pings. With an open
 one, a peer's early packet would be taken for a flow of the router's, its port would count as in
 use, and the host's own packets would leave from another: no hole could be punched.
+
+A home that has IPv6 alone needs no NAT: its router only filters, as in RFC 6092 (`Filter`).
 """
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import ClassVar
 
 from e3.experiment import Reachability
 from e3.lab import conntrack, linux
-from e3.lab.addresses import carrier_network, home_network
-from e3.lab.host import Cable, run_ip, run_nft, write_sysctls
-from e3.lab.router import ROUTER_SYSCTLS, mac
+from e3.lab.addresses import carrier_network, elder, home_network, sibling
+from e3.lab.host import Cable, Way, alone, run_ip, run_nft, write_sysctls
+from e3.lab.router import ROUTER6_SYSCTLS, ROUTER_SYSCTLS, mac
 
 MAPPING_LIFE = "5m"  # RFC 4787, REQ-5, recommends it
 OUTSIDE = "wan"
@@ -37,12 +40,20 @@ class Box:
     where ``masquerade`` takes outside ports; ``full_cone`` filters endpoint-independently.
     """
 
+    translates: ClassVar[bool] = True
+    sysctls: ClassVar[Mapping[str, str]] = ROUTER_SYSCTLS
+
     inside: Callable[[IPv4Address], IPv4Network] = home_network
     passes: str = ""
     ports: str = ""
     full_cone: bool = False
 
-    def rules(self, client: IPv4Address) -> str:
+    def lead(self, outside: Way) -> Way:
+        """Return the way of who hangs on a NAT that has this one: private addresses."""
+        lan = self.inside(IPv4Address(outside.address)).network_address
+        return Way(address=str(lan + 2), gateway=str(lan + 1))
+
+    def rules(self, client: str) -> str:
         """Return the nft ruleset of a NAT before the host, or NAT, with that address."""
         cone = self.full_cone
         remember = 'iifname "lan" meta l4proto udp update @mapped { udp sport }' if cone else ""
@@ -74,7 +85,45 @@ table ip nat {{
 """
 
 
-BOXES: Mapping[Reachability, Sequence[Box]] = {
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """A home router for IPv6: it translates nothing, and lets new flows pass from inside alone.
+
+    So RFC 6092, 3.2 and 3.3, though Linux filters UDP by address and port, more strictly than is
+    asked there. Of ICMPv6 pass errors about flows that are known (``related``) and requests
+    for an echo, as RFC 4890, 4.3.1, wants it. The router has no address of the region's: the one
+    that leads to it is that of the host behind.
+    """
+
+    translates: ClassVar[bool] = False
+    sysctls: ClassVar[Mapping[str, str]] = {**ROUTER_SYSCTLS, **ROUTER6_SYSCTLS}
+
+    def lead(self, outside: Way) -> Way:
+        """Return the way of the host behind it, which has the very address that leads here."""
+        lan = home_network(elder(IPv6Address(outside.address))).network_address
+        return Way(address=outside.address, gateway=str(sibling(lan + 1)))
+
+    def rules(self, client: str) -> str:
+        """Return the nft ruleset of the filter, which is the same before every host."""
+        del client
+        return """
+table ip6 filter {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        icmpv6 type echo-request accept
+    }
+    chain forward {
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        iifname "lan" accept
+        icmpv6 type echo-request accept
+    }
+}
+"""
+
+
+BOXES: Mapping[Reachability, Sequence[Box | Filter]] = {
     "public": (),
     "full-cone": (Box(full_cone=True),),
     "port-restricted": (Box(),),
@@ -82,44 +131,41 @@ BOXES: Mapping[Reachability, Sequence[Box]] = {
     "cgnat": (Box(inside=carrier_network), Box()),
     "udp-blocked": (Box(passes="meta l4proto != udp"),),
     "tcp-443-only": (Box(passes="tcp dport 443"),),
+    "ipv6-only": (Filter(),),
 }
 """What stands between the region's router and a host of each class, the outermost first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nat:
-    """A NAT that works; ``network`` is the descriptor that keeps its namespace alive.
+    """A NAT or filter that works; ``network`` is the descriptor that keeps its namespace alive.
 
     What is behind it hangs on it by ``client``; ``rules`` is its nft ruleset.
     """
 
+    box: Box | Filter
     network: int
     client: Cable
     rules: str
 
     @classmethod
-    def make(cls, box: Box, outside: Cable) -> "Nat":
-        """Make a NAT that hangs on another router by ``outside``."""
-        lan = box.inside(IPv4Address(outside.address))
-        gateway, client = lan.network_address + 1, lan.network_address + 2
-        rules = box.rules(client)
+    def make(cls, box: Box | Filter, outside: Cable) -> "Nat":
+        """Make a NAT or filter that hangs on another router by ``outside``, which has one way."""
+        way = box.lead(outside.ways[0])
+        rules = box.rules(way.address)
         network = linux.new_network()
         with linux.inside_network(network):
-            write_sysctls(ROUTER_SYSCTLS)
+            write_sysctls(box.sysctls)
             run_nft(rules)
-            outside.lay(OUTSIDE)
-        return cls(
-            network=network,
-            rules=rules,
-            client=Cable(
-                address=str(client),
-                mac=mac(client),
-                gateway=str(gateway),
-                gateway_mac=mac(gateway),
-                port="lan",
-                router=network,
-            ),
+            outside.lay(OUTSIDE, addressed=box.translates)
+        client = Cable(
+            ways=(way,),
+            mac=mac(way.address),
+            gateway_mac=mac(way.gateway),
+            port="lan",
+            router=network,
         )
+        return cls(box=box, network=network, client=client, rules=rules)
 
     def plug_in(self) -> None:
         """Serve what hangs on it by now."""
@@ -127,10 +173,21 @@ class Nat:
         with linux.inside_network(self.network):
             run_ip(
                 f"link set lan address {client.gateway_mac} up\n"
-                f"addr add {client.gateway}/32 dev lan\n"
-                f"route add {client.address} dev lan scope link\n"
-                f"neigh add {client.address} lladdr {client.mac} dev lan nud permanent\n"
+                f"addr add {alone(client.ways[0].gateway)} dev lan\n{_inmate(client)}"
             )
+
+    def readdress(self, outside: Cable, before: Cable) -> "Nat":
+        """Return this one, at another address outside; behind a filter the client has it, too."""
+        if self.box.translates:
+            with linux.inside_network(self.network):
+                outside.readdress(OUTSIDE, before)
+            return self
+        old = self.client.ways[0]
+        client = replace(self.client, ways=(replace(old, address=outside.ways[0].address),))
+        with linux.inside_network(self.network):
+            gone = f"route del {old.address} dev lan\nneigh del {old.address} dev lan\n"
+            run_ip(_inmate(client) + gone)
+        return replace(self, client=client)
 
     def reboot(self) -> None:
         """Lose all mappings and all that is known of flows, as a router does that starts anew.
@@ -146,6 +203,18 @@ class Nat:
         os.close(self.network)
 
 
+def ways(reachability: Reachability, address: IPv4Address, gateway: IPv4Address) -> tuple[Way, ...]:
+    """Return by what the region's router leads to a host of that class: public ones have both.
+
+    The IPv6 addresses follow from ``address`` and ``gateway``.
+    """
+    first = Way(address=str(address), gateway=str(gateway))
+    second = Way(address=str(sibling(address)), gateway=str(sibling(gateway)))
+    if reachability == "ipv6-only":
+        return (second,)
+    return (first, second) if reachability == "public" and linux.has_ipv6() else (first,)
+
+
 def stand_between(reachability: Reachability, cable: Cable) -> list[Nat]:
     """Make the NATs of a host of that class on the region's ``cable``, the outermost first."""
     nats: list[Nat] = []
@@ -158,6 +227,15 @@ def stand_between(reachability: Reachability, cable: Cable) -> list[Nat]:
         close(nats)
         raise
     return nats
+
+
+def _inmate(client: Cable) -> str:
+    """Return what leads to who is behind."""
+    address = client.ways[0].address
+    return (
+        f"route add {address} dev lan scope link\n"
+        f"neigh add {address} lladdr {client.mac} dev lan nud permanent\n"
+    )
 
 
 def close(nats: Iterable[Nat]) -> None:

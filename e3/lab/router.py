@@ -3,19 +3,20 @@
 Hosts have /32 addresses, so all their packets pass the router, also those to neighbours: from
 there they take the delay line (``wan0``) or, where a link does nothing, the kernel's own
 forwarding. Ports are isolated and neighbours known beforehand: no broadcast reaches every host.
+Where the kernel has IPv6, everything is there a second time (`e3.lab.addresses.sibling`).
 """
 
 import fcntl
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from e3.errors import PlatformError
 from e3.lab import linux
-from e3.lab.addresses import LAB_NETWORK, REGION_PREFIX, RegionAddresses
-from e3.lab.host import Cable, run_bridge, run_ip, write_sysctls
+from e3.lab.addresses import LAB_NETWORK, RegionAddresses, sibling, sibling_network
+from e3.lab.host import IPV6_SYSCTLS, Cable, run_bridge, run_ip, run_ip6, write_sysctls
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x1, 0x1000, 0x4000
@@ -32,6 +33,7 @@ ROUTER_SYSCTLS = {
     "net/ipv4/conf/all/send_redirects": "0",
     "net/ipv4/conf/default/send_redirects": "0",
 }
+ROUTER6_SYSCTLS = {**IPV6_SYSCTLS, "net/ipv6/conf/all/forwarding": "1"}
 
 
 @dataclass(frozen=True)
@@ -50,39 +52,48 @@ class Router:
         """Make the router of a region; its ``tun`` is to be handed to the delay line."""
         network = linux.new_network()
         with linux.inside_network(network):
-            write_sysctls(ROUTER_SYSCTLS)
+            write_sysctls({**ROUTER_SYSCTLS, **ROUTER6_SYSCTLS})
             tun = _open_tun("wan0")
-            gateway = f"{addresses.gateway}/{REGION_PREFIX}"
+            gateway, region_network = addresses.gateway, addresses.network
             run_ip(
                 "link set lo up\n"
-                f"link add br0 address {mac(addresses.gateway)} type bridge mcast_snooping 0\n"
-                f"addr add {gateway} dev br0\n"
+                f"link add br0 address {mac(gateway)} type bridge mcast_snooping 0\n"
                 "link set br0 up\n"
                 f"link set wan0 txqueuelen {WAN_QUEUE_PACKETS} up\n"
-                f"route add {LAB_NETWORK} dev wan0\n"
-                f"rule add iif br0 lookup {NEAR_TABLE}\n"
-                f"route add {addresses.network} dev wan0 table {NEAR_TABLE}\n"
+                + _routes(gateway, region_network, LAB_NETWORK)
             )
+            if linux.has_ipv6():
+                whole = sibling_network(LAB_NETWORK)
+                run_ip6(_routes(sibling(gateway), sibling_network(region_network), whole))
         return cls(region, addresses, network, tun)
+
+    @property
+    def networks(self) -> Sequence[IPv4Network | IPv6Network]:
+        """The region's networks: of IPv6, too, where the kernel has it."""
+        network = self.addresses.network
+        return (network, sibling_network(network)) if linux.has_ipv6() else (network,)
+
+    @property
+    def gateways(self) -> Sequence[IPv4Address | IPv6Address]:
+        """The router's addresses, one of each of its `networks`."""
+        gateway = self.addresses.gateway
+        return (gateway, sibling(gateway)) if linux.has_ipv6() else (gateway,)
 
     def plug_in(self, cables: Iterable[Cable]) -> None:
         """Connect the cables of new hosts and NATs to the bridge."""
         commands = [
             f"link set {cable.port} master br0 up\n"
-            f"link set {cable.port} type bridge_slave isolated on\n"
-            f"neigh replace {cable.address} lladdr {cable.mac} dev br0 nud permanent\n"
+            f"link set {cable.port} type bridge_slave isolated on\n{_neighbour(cable)}"
             for cable in cables
         ]
         with linux.inside_network(self.network):
             run_ip("".join(commands))
 
-    def readdress(self, cable: Cable, before: str) -> None:
-        """Find who hangs on ``cable`` at its new address, and nobody at the one of before."""
+    def readdress(self, cable: Cable, before: Cable) -> None:
+        """Find who hangs on ``cable`` at its new addresses, and nobody at those of before."""
+        gone = "".join(f"neigh del {address} dev br0\n" for address in before.addresses)
         with linux.inside_network(self.network):
-            run_ip(
-                f"neigh replace {cable.address} lladdr {cable.mac} dev br0 nud permanent\n"
-                f"neigh del {before} dev br0\n"
-            )
+            run_ip(_neighbour(cable) + gone)
 
     def set_cable(self, port: str, *, whole: bool) -> None:
         """Have a cable carry packets, or lose them all without a sign at either end."""
@@ -105,7 +116,12 @@ class Router:
             return
         verb = "del" if straight else "add"
         with linux.inside_network(self.network):
-            run_ip(f"route {verb} {self.addresses.network} dev wan0 table {NEAR_TABLE}\n")
+            run_ip(
+                "".join(
+                    f"route {verb} {network} dev wan0 table {NEAR_TABLE}\n"
+                    for network in self.networks
+                )
+            )
         (self.straight.add if straight else self.straight.discard)(self.region)
 
 
@@ -119,14 +135,23 @@ def set_straight(one: Router, other: Router, *, straight: bool) -> None:
     ends = [(one, _cable(other), other), (other, _cable(one), one)]
     if straight:
         with linux.inside_network(one.network):
-            peer = f"peer name {_cable(one)} netns /proc/self/fd/{other.network}"
-            run_ip(f"link add {_cable(other)} type veth {peer}\n", other.network)
+            peer = (
+                f"peer name {_cable(one)} address {mac(other.addresses.gateway)}"
+                f" netns /proc/self/fd/{other.network}"
+            )
+            own = f"{_cable(other)} address {mac(one.addresses.gateway)}"
+            run_ip(f"link add {own} type veth {peer}\n", other.network)
         for here, cable, there in ends:
+            there_mac = mac(there.addresses.gateway)
             with linux.inside_network(here.network):
-                addresses = there.addresses
                 run_ip(
                     f"link set {cable} up\n"
-                    f"route add {addresses.network} via {addresses.gateway} dev {cable} onlink\n"
+                    + "".join(
+                        f"neigh add {gateway} lladdr {there_mac} dev {cable} nud permanent\n"
+                        f"route add {gateway} dev {cable} scope link\n"
+                        f"route add {network} via {gateway} dev {cable}\n"
+                        for gateway, network in zip(there.gateways, there.networks, strict=True)
+                    )
                 )
             here.straight.add(there.region)
     else:
@@ -136,9 +161,34 @@ def set_straight(one: Router, other: Router, *, straight: bool) -> None:
             here.straight.discard(there.region)
 
 
-def mac(address: IPv4Address) -> str:
-    """Return the Ethernet address of who has that IP address: locally administered, unique."""
-    return "02:00:" + ":".join(f"{byte:02x}" for byte in address.packed)
+def mac(address: IPv4Address | str) -> str:
+    """Return the Ethernet address of who has that IP address: locally administered, unique.
+
+    An IPv6 address of the lab has that of the IPv4 address from which it follows.
+    """
+    return "02:00:" + ":".join(f"{byte:02x}" for byte in ip_address(address).packed[-4:])
+
+
+def _routes(
+    gateway: IPv4Address | IPv6Address,
+    network: IPv4Network | IPv6Network,
+    whole: IPv4Network | IPv6Network,
+) -> str:
+    """Return what makes ``gateway`` the router of a region's ``network``, a part of the whole."""
+    return (
+        f"addr add {gateway}/{network.prefixlen} dev br0\n"
+        f"route add {whole} dev wan0\n"
+        f"rule add iif br0 lookup {NEAR_TABLE}\n"
+        f"route add {network} dev wan0 table {NEAR_TABLE}\n"
+    )
+
+
+def _neighbour(cable: Cable) -> str:
+    """Return what makes who hangs on a cable a neighbour."""
+    return "".join(
+        f"neigh replace {address} lladdr {cable.mac} dev br0 nud permanent\n"
+        for address in cable.addresses
+    )
 
 
 def _cable(router: Router) -> str:

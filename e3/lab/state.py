@@ -66,16 +66,16 @@ class Resident:
         return self.site.wanted.region
 
     @property
-    def address(self) -> str:
-        """The host's own address, a private one behind a NAT."""
-        return self.site.plan.cable.address
+    def addresses(self) -> tuple[str, ...]:
+        """The host's own addresses, a private one behind a NAT; IPv4 first."""
+        return self.site.plan.cable.addresses
 
     @property
     def outpost(self) -> tuple[str, str]:
-        """Network namespace and address of what stands on the region's network."""
+        """Network namespace and first address of what stands on the region's network."""
         nats = self.site.nats
         place = f"/proc/self/fd/{nats[0].network}" if nats else f"/proc/{self.pid}/ns/net"
-        return place, self.site.cable.address
+        return place, self.site.cable.addresses[0]
 
 
 class LabState:
@@ -155,19 +155,22 @@ class LabState:
         Packets to the old address reach nobody. What the host's programs know of it is theirs.
         """
         resident = self._resident(name)
-        router, old = self._routers[resident.region], resident.site.cable
-        cable = replace(old, address=str(router.addresses.move(name)))
-        place, device = resident.outpost[0], nat.OUTSIDE if resident.site.nats else INTERFACE
-        network = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            with linux.inside_network(network):
-                cable.readdress(device, old.address)
-        finally:
-            os.close(network)
-        router.readdress(cable, old.address)
-        moved = replace(resident, site=replace(resident.site, cable=cable))
+        site, router = resident.site, self._routers[resident.region]
+        address, gateway = router.addresses.move(name), router.addresses.gateway
+        ways = nat.ways(site.wanted.reachability, address, gateway)
+        cable = replace(site.cable, ways=ways)
+        nats = [each.readdress(cable, site.cable) for each in site.nats[:1]]
+        moved = replace(resident, site=replace(site, cable=cable, nats=[*nats, *site.nats[1:]]))
+        if moved.addresses != resident.addresses:
+            network = os.open(f"/proc/{moved.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                with linux.inside_network(network):
+                    moved.site.plan.cable.readdress(INTERFACE, site.plan.cable)
+            finally:
+                os.close(network)
+        router.readdress(cable, site.cable)
         self._hosts[name] = moved
-        self._names.add([(name, moved.address)])
+        self._names.add([(name, moved.addresses)])
         return moved
 
     def reboot_nat(self, name: str) -> None:
@@ -219,17 +222,21 @@ class LabState:
             "name": resident.name,
             "region": resident.region,
             "pid": resident.pid,
-            "underlay": resident.address,
+            "underlay": resident.addresses[0],
+            "underlay6": "".join(resident.addresses[1:]),
             "reachability": resident.site.wanted.reachability,
             "in_user_namespace": self._surroundings.in_user_namespace,
         }
 
     def probes(self) -> dict[str, list[tuple[str, str]]]:
-        """Return where a round trip can be measured: by region, network namespace and address."""
+        """Return where a round trip can be measured: by region, network namespace and address.
+
+        The addresses are of IPv4; with IPv6 the same packets take the same lines.
+        """
         found: dict[str, list[tuple[str, str]]] = {}
         for name, router in self._routers.items():
-            hosts = [r for r in self._hosts.values() if r.region == name][:2]
-            found[name] = [resident.outpost for resident in hosts] or [
+            outposts = [r.outpost for r in self._hosts.values() if r.region == name]
+            found[name] = [each for each in outposts if ":" not in each[1]][:2] or [
                 (f"/proc/self/fd/{router.network}", str(router.addresses.gateway))
             ]
         return found
@@ -282,6 +289,11 @@ class LabState:
             raise LabError(
                 f"host {host.name}: the lab has no NAT {host.reachability!r}; it has: {known}"
             )
+        if host.reachability == "ipv6-only" and not linux.has_ipv6():
+            raise PlatformError(
+                f"host {host.name} is to have IPv6 alone, and this machine's kernel has none; "
+                "choose another class in e3:nats, or boot it without ipv6.disable=1"
+            )
         if nat.BOXES[host.reachability] and shutil.which("nft") is None:
             raise PlatformError(
                 f"host {host.name}: a NAT needs nft; run `sudo apt-get install nftables`"
@@ -311,7 +323,7 @@ class LabState:
             raise
         made = [Resident(site, n.pid) for site, n in zip(sites, newborns, strict=True)]
         self._hosts |= {resident.name: resident for resident in made}
-        self._names.add((resident.name, resident.address) for resident in made)
+        self._names.add((resident.name, resident.addresses) for resident in made)
         return made
 
     def _site(self, host: Wanted) -> Site:
@@ -319,9 +331,8 @@ class LabState:
         address = router.addresses.take(host.name)
         self._ports += 1  # never the name of a cable that the kernel is still removing
         cable = Cable(
-            address=str(address),
+            ways=nat.ways(host.reachability, address, router.addresses.gateway),
             mac=mac(address),
-            gateway=str(router.addresses.gateway),
             gateway_mac=mac(router.addresses.gateway),
             port=f"h{self._ports}",
             router=router.network,

@@ -29,7 +29,8 @@ ALL_SEGMENTS = TCP_SEGMENTS | TUN_F_USO4 | TUN_F_USO6  # USO: Linux 6.2
 
 HEADER_BYTES = 10  # struct virtio_net_hdr
 IPV4 = 4
-DESTINATION = HEADER_BYTES + 16  # where the destination address stands
+DESTINATION = HEADER_BYTES + 16  # where the destination address stands (RFC 791, 3.1)
+DESTINATION6 = HEADER_BYTES + 36  # where its last 32 bits stand in IPv6 (RFC 8200, 3)
 PACKET_BYTES = 70_000
 BURST = 32  # packets read from one device before others have their turn
 MOST_WAITING_PACKETS = 200_000
@@ -120,10 +121,12 @@ class _Loop:
                 packet = read(device, PACKET_BYTES)
             except OSError:  # nothing more to read
                 return
-            # 198.18.0.0/15 in networks of /22: the region is the middle seven bits
-            index = (packet[DESTINATION + 1] & 1) << 6 | packet[DESTINATION + 2] >> 2
+            # 198.18.0.0/15 in networks of /22: the region is the middle seven bits, and those of
+            # IPv6 follow from it (e3.lab.addresses.sibling)
+            at = DESTINATION if packet[HEADER_BYTES] >> 4 == IPV4 else DESTINATION6
+            index = (packet[at + 1] & 1) << 6 | packet[at + 2] >> 2
             line, target = lines.get(index), self._tuns.get(index)
-            if line is None or target is None or packet[HEADER_BYTES] >> 4 != IPV4:
+            if line is None or target is None:
                 continue
             size = len(packet)
             due = clock() + line.delay if line.is_constant else line.arrival(clock(), size)

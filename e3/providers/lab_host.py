@@ -30,6 +30,7 @@ class HostProvider(ResourceProvider):
             region=made.region,
             system=f"{platform.machine()}-linux",
             underlay=made.underlay,
+            underlay6=made.underlay6,
             reachability=made.reachability,
             python=str(client.PROJECT / ".venv" / "bin" / "python"),
             tools=str(TOOLS),
@@ -54,7 +55,8 @@ class HostProvider(ResourceProvider):
             return ReadResult(None, props)
         there = {host.name: host for host in client.Lab(Path(props["folder"])).hosts()}
         known = host_from_properties(props["made"])
-        made = replace(known, underlay=there[known.name].underlay)
+        now = there[known.name]
+        made = replace(known, underlay=now.underlay, underlay6=now.underlay6)
         return ReadResult(id_, {**props, "made": host_to_properties(made)})
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name

@@ -26,13 +26,13 @@ pytestmark = pytest.mark.lab
 
 RECEIVE = """
 import socket, sys, time
-listener = socket.create_server(("0.0.0.0", 5000))
+listener = socket.create_server(("::", 5000), family=socket.AF_INET6, dualstack_ipv6=True)
 print("listening", flush=True)
 connection, peer = listener.accept()
 start, total = time.monotonic(), 0
 while part := connection.recv(1 << 16):
     total += len(part)
-print(peer[0], total, time.monotonic() - start, flush=True)
+print(peer[0].removeprefix("::ffff:"), total, time.monotonic() - start, flush=True)
 """
 SEND = """
 import socket, sys
@@ -73,11 +73,16 @@ def wait_for_end(pid: int) -> None:
             os.close(descriptor)
 
 
-async def transfer(source: HostHandle, target: HostHandle, size: int) -> tuple[str, int, float]:
-    """Send ``size`` bytes over TCP; return the peer's address, the bytes and the seconds."""
+async def transfer(
+    source: HostHandle, target: HostHandle, size: int, *, to: str = ""
+) -> tuple[str, int, float]:
+    """Send ``size`` bytes over TCP; return the peer's address, the bytes and the seconds.
+
+    They go to the target's IPv4 address unless ``to`` says another, or its name.
+    """
     async with target.access.attach([sys.executable, "-c", RECEIVE]) as receiver:
         assert await receiver.stdout.readline() == b"listening\n"
-        command = [sys.executable, "-c", SEND, target.name, str(size)]
+        command = [sys.executable, "-c", SEND, to or target.underlay, str(size)]
         sent = await source.access.run(command, timeout_seconds=20)
         assert sent.exit == 0, sent.stderr.decode()
         peer, total, seconds = (await receiver.stdout.readline()).split()
@@ -101,7 +106,8 @@ def test_hosts_know_one_another_by_name_and_as_they_come_and_go(
     for name, host in hosts.items():
         assert said(hosts["b-0"], "getent", "ahostsv4", name).split()[0] == host.underlay
     extra = lab.add_host("a-9", "a")
-    assert said(hosts["c-0"], "getent", "hosts", "a-9").split()[0] == extra.underlay
+    assert said(hosts["c-0"], "getent", "ahostsv4", "a-9").split()[0] == extra.underlay
+    assert said(hosts["c-0"], "getent", "ahostsv6", "a-9").split()[0] == extra.underlay6
     lab.remove_host("a-9")
     assert run(hosts["c-0"], "getent", "hosts", "a-9").exit != 0
     lab.remove_host("a-9")
@@ -128,6 +134,9 @@ def test_every_pair_of_hosts_can_talk(hosts: dict[str, HostHandle]) -> None:
     for source, target in (("a-0", "a-1"), ("a-0", "b-0"), ("c-0", "a-0"), ("c-1", "b-0")):
         moved = asyncio.run(transfer(hosts[source], hosts[target], 2_000_000))
         assert moved[:2] == (hosts[source].underlay, 2_000_000)
+        # IPv6 comes first where a name stands for both (RFC 6724, 2.1)
+        moved = asyncio.run(transfer(hosts[source], hosts[target], 2_000_000, to=target))
+        assert moved[:2] == (hosts[source].underlay6, 2_000_000)
 
 
 def test_a_link_can_be_slow_or_lossy_one_way(lab: Lab, hosts: dict[str, HostHandle]) -> None:
@@ -183,6 +192,8 @@ def test_a_host_may_get_another_address_and_keeps_it(
     moved = lab.renumber_host("b-7")
     assert moved.identity == host.identity
     assert moved.underlay != host.underlay
+    assert said(hosts["a-0"], "getent", "ahostsv6", "b-7").split()[0] == moved.underlay6
+    assert asyncio.run(transfer(moved, hosts["c-0"], 9, to="c-0"))[0] == moved.underlay6
     assert said(hosts["a-0"], "getent", "ahostsv4", "b-7").split()[0] == moved.underlay
     assert asyncio.run(transfer(hosts["a-0"], moved, 1000))[1] == 1000
     assert asyncio.run(transfer(moved, hosts["c-0"], 1000))[0] == moved.underlay

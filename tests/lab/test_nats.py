@@ -20,6 +20,7 @@ from e3.interfaces import Process
 from e3.lab.client import HostHandle, Lab
 from e3.lab.nat import BOXES
 from tests.labs import running
+from tests.overlays import host_of
 
 STUN = Path(__file__).parents[1] / "stun.py"
 HERE, ELSEWHERE = 3478, 3479
@@ -34,6 +35,7 @@ CLASSES: dict[Reachability, tuple[str | None, str | None]] = {
     "cgnat": ("endpoint-independent", "address and port-dependent"),
     "udp-blocked": (None, None),
     "tcp-443-only": (None, None),
+    "ipv6-only": ("endpoint-independent", "address and port-dependent"),
 }
 """Mapping and filtering of each class; nothing where UDP does not pass."""
 
@@ -56,6 +58,7 @@ def hosts(lab: Lab) -> dict[str, HostHandle]:
 class Speaker:
     """A host that runs tests/stun.py."""
 
+    host: HostHandle
     process: Process
 
     async def obey(self, **order: object) -> object:
@@ -65,7 +68,8 @@ class Speaker:
 
     async def ask(self, server: HostHandle, port: int) -> tuple[str, int] | None:
         """Return the address and port as which ``server`` sees this host's port `OWN`."""
-        seen = await self.obey(**{"ask": [server.underlay, port], "from": OWN})
+        place = host_of(server).seen_from(host_of(self.host))
+        seen = await self.obey(**{"ask": [place, port], "from": OWN})
         return (str(seen[0]), int(seen[1])) if isinstance(seen, list) else None
 
     async def send(self, text: str, port: int, to: tuple[str, int]) -> None:
@@ -74,7 +78,7 @@ class Speaker:
 
 async def speaking(stack: AsyncExitStack, host: HostHandle, *ports: int) -> Speaker:
     command = [sys.executable, "-I", "-S", str(STUN), *map(str, ports)]
-    return Speaker(await stack.enter_async_context(host.access.attach(command)))
+    return Speaker(host, await stack.enter_async_context(host.access.attach(command)))
 
 
 async def behaviour(
@@ -127,7 +131,7 @@ def test_mapping_and_filtering(hosts: dict[str, HostHandle], kind: Reachability)
     assert asyncio.run(behaviour(hosts, kind)) == CLASSES[kind]
 
 
-@pytest.mark.parametrize("kind", ["full-cone", "port-restricted", "cgnat"])
+@pytest.mark.parametrize("kind", ["full-cone", "port-restricted", "cgnat", "ipv6-only"])
 def test_an_early_packet_of_a_peer_moves_no_port(hosts: dict[str, HostHandle], kind: str) -> None:
     async def run() -> None:
         async with AsyncExitStack() as stack:
@@ -166,7 +170,7 @@ def test_a_nat_that_is_rebooted_knows_no_mapping(
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("kind", ["port-restricted", "cgnat"])
+@pytest.mark.parametrize("kind", ["port-restricted", "cgnat", "ipv6-only"])
 def test_a_nat_may_get_another_address(lab: Lab, kind: Reachability) -> None:
     host = lab.add_host("b-8", "b", kind)
 
@@ -177,7 +181,8 @@ def test_a_nat_may_get_another_address(lab: Lab, kind: Reachability) -> None:
             own = await speaking(stack, host, OWN)
             first = await own.ask(server, HERE)
             moved = await asyncio.to_thread(lab.renumber_host, "b-8")
-            assert moved.underlay == host.underlay  # of its own network at home
+            # of its own network at home, unless nothing translates
+            assert (moved.underlay == host.underlay) == (kind != "ipv6-only")
             second = await own.ask(server, HERE)
             assert first is not None
             assert second is not None
@@ -202,7 +207,8 @@ def test_hosts_behind_nats_dial_out_and_nobody_dials_in(hosts: dict[str, HostHan
             for port in PORTS:
                 await asyncio.gather(*(s.obey(listen=port) for s in (server, *others.values())))
             for kind, other in others.items():
-                opened = [await other.obey(dial=[hosts["a-0"].underlay, p]) for p in PORTS]
+                place = host_of(hosts["a-0"]).seen_from(host_of(hosts[kind]))
+                opened = [await other.obey(dial=[place, p]) for p in PORTS]
                 assert opened == [True, kind != "tcp-443-only"]
                 assert await server.obey(dial=[hosts[kind].underlay, PORTS[0]]) is False
 
@@ -219,6 +225,18 @@ def test_a_carrier_translates_once_more(hosts: dict[str, HostHandle]) -> None:
     assert "From 172." in said(host, "ping", "-c1", "-W2", "-t1", server)
     assert "From 100." in said(host, "ping", "-c1", "-W2", "-t2", server)
     assert "From 198.18." in said(host, "ping", "-c1", "-W2", "-t3", server)
+
+
+def test_who_has_ipv6_alone_is_pinged_by_ipv6_and_has_nothing_else(
+    hosts: dict[str, HostHandle],
+) -> None:
+    host, server = hosts["ipv6-only"], hosts["a-0"]
+    assert "Network is unreachable" in said(host, "ping", "-c1", "-W2", server.underlay)
+    assert said(host, "ip", "-4", "route") == ""
+    # RFC 4890, 4.3.1: echo requests pass the filter, and they take the line of their regions
+    for source, target in ((host, server.underlay6), (server, host.underlay)):
+        shown = said(source, "ping", "-c5", "-i0.1", "-W2", target)
+        assert float(shown.rpartition("mdev = ")[2].partition("/")[0]) == pytest.approx(2, abs=1.2)
 
 
 def test_round_trips_are_measured_up_to_the_routers(lab: Lab) -> None:

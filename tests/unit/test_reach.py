@@ -17,6 +17,7 @@ from e3.reach import check, meet, shortfall
 UDP = Needs(udp=True, public_host=True)
 BARE = Needs(crosses_nats=False)
 RELAYED = Needs(public_host=True, port_443_suffices=True)
+BOTH = Needs(udp=True, public_host=True, ipv6=True)
 
 CASES: dict[str, tuple[Needs, dict[str, Reachability], str | None]] = {
     "all public": (UDP, {"a-0": "public", "b-0": "public"}, None),
@@ -27,6 +28,9 @@ CASES: dict[str, tuple[Needs, dict[str, Reachability], str | None]] = {
     "tcp will do": (RELAYED, {"a-0": "public", "b-0": "udp-blocked"}, None),
     "port 443": (UDP, {"a-0": "public", "b-0": "tcp-443-only"}, "b-0 can use TCP port 443 alone"),
     "443 will do": (RELAYED, {"a-0": "public", "b-0": "tcp-443-only"}, None),
+    "IPv6": (UDP, {"a-0": "public", "b-0": "ipv6-only"}, "b-0 can use IPv6 alone, and x needs I"),
+    "IPv6 will do": (BOTH, {"a-0": "public", "b-0": "ipv6-only", "c-0": "cgnat"}, None),
+    "IPv6 without a public host": (BOTH, {"b-0": "ipv6-only"}, "and none is public"),
     "one dials": (BARE, {"a-0": "public", "b-0": "symmetric"}, None),
     "only one dials": (BARE, {"b-0": "symmetric"}, None),
     "two strangers": (
@@ -59,6 +63,9 @@ def test_shortfall(case: str) -> None:
         ("symmetric", "symmetric", False),
         ("udp-blocked", "public", False),
         ("full-cone", "tcp-443-only", False),
+        ("ipv6-only", "public", True),
+        ("ipv6-only", "ipv6-only", True),
+        ("ipv6-only", "full-cone", False),
     ],
 )
 def test_who_can_be_expected_to_meet_directly(

@@ -24,6 +24,8 @@ def test_a_host_survives_being_kept_in_state() -> None:
     assert again == made
     assert isinstance(again.access, NamespaceAccess)
     assert isinstance(again.access.pid, int)
+    del properties["underlay6"]  # a state of before there was any
+    assert host_from_properties(properties) == made
 
 
 @pytest.mark.parametrize(

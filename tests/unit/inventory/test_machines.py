@@ -78,6 +78,7 @@ MISTAKES = {
     "hosts: [{host: a, sudo: 'yes'}]": "host a: Expected bool | null, got str: sudo",
     "hosts: [{host: a, system: sparc}]": "host a: Invalid enum value 'sparc': system",
     "hosts: [{host: a, reachability: near}]": "host a: Invalid enum value 'near': reachability",
+    "hosts: [{host: a, reachability: ipv6-only}]": "host a: reachability ipv6-only is for labs",
     "hosts: [{host: a, region: At Home}]": "host a: region 'At Home' has other than",
     "hosts: [{host: a, underlay: b}]": "host a: 'b' does not appear to be an IPv4",
     "hosts: [{host: a, address: b, ssh-config: c}]": "address stands in ssh-config already",

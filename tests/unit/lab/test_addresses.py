@@ -9,12 +9,16 @@ from e3.lab.addresses import (
     CARRIERS,
     HOMES,
     LAB_NETWORK,
+    LAB_NETWORK6,
     MOST_HOSTS,
     MOST_REGIONS,
     RegionAddresses,
     carrier_network,
+    elder,
     home_network,
     region_network,
+    sibling,
+    sibling_network,
 )
 
 pytestmark = pytest.mark.unit
@@ -23,6 +27,15 @@ pytestmark = pytest.mark.unit
 def test_regions_share_the_lab_network_without_overlap() -> None:
     networks = [region_network(index) for index in range(MOST_REGIONS)]
     assert networks == list(LAB_NETWORK.subnets(new_prefix=22))
+
+
+def test_an_ipv6_address_follows_from_each_ipv4_address_and_leads_back() -> None:
+    region = region_network(1)
+    assert str(sibling(region[2])) == "2001:2::c612:402"
+    assert str(sibling_network(region)) == "2001:2::c612:400/118"
+    for address in (LAB_NETWORK[0], region[2], HOMES[-1]):
+        assert sibling(address) in LAB_NETWORK6
+        assert elder(sibling(address)) == address
 
 
 def test_the_gateway_comes_first_and_hosts_follow() -> None:
