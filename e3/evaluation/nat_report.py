@@ -26,7 +26,7 @@ RESULTS = client.PROJECT / ".e3" / "nat-matrix"
 SETTLE_SECONDS = 15.0
 STYLES = {"direct": "green", "relayed": "yellow", "none": "red", "unsupported": "dim"}
 SHORT = {"unsupported": "-"}
-FOLD = str.maketrans({"-": "-\n"})  # seven columns in 80 characters
+FOLD = str.maketrans({"-": "-\n"})  # eight columns in 80 characters
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -67,7 +67,7 @@ def table(matrix: Matrix) -> Table:
     cells = {cell.kinds: cell for cell in matrix.cells}
     for row in CLASSES:
         line = [_styled(cells.get((column, row))) for column in CLASSES]
-        found.add_row(row, *line)
+        found.add_row(row.translate(FOLD), *line)
     return found
 
 

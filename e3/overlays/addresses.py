@@ -1,4 +1,7 @@
-"""Addresses given out by overlays: automatic, stable, from a range of the configuration."""
+"""Addresses given out by overlays: automatic, stable, from a range of the configuration.
+
+And how addresses of the network below are written.
+"""
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
@@ -14,6 +17,11 @@ def network(text: str, *, key: str) -> IPv4Network:
         raise ConfigurationError(
             f"e3:overlay-options: {key} is {text!r}: {error}; write it as 10.77.0.0/16"
         ) from error
+
+
+def socket(address: str, port: int) -> str:
+    """Return address and port in one, an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def assign(names: Sequence[str], span: IPv4Network, previous: Mapping[str, str]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from e3.interfaces import (
     Paths,
     Service,
 )
+from e3.overlays import addresses
 from e3.overlays import tailscale_client as client
 from e3.overlays.tailscale_client import TIMEOUT_SECONDS
 
@@ -46,7 +47,7 @@ MAKE_CERTIFICATE = """
 set -eu; umask 077; mkdir -p "$1"; cd "$1"
 [ -s "$2.crt" ] || {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \\
-    -subj "/CN=$2" -addext "subjectAltName=IP:$2" -keyout "$2.key" -out new 2>&1
+    -subj "/CN=$2" -addext "subjectAltName=IP:$2${3:+,IP:$3}" -keyout "$2.key" -out new 2>&1
   mv new "$2.crt"
 }
 """
@@ -71,6 +72,7 @@ class Headscale:
         sources="proven",
         control_server=True,
         port_443_suffices=True,
+        ipv6=True,
     )
 
     control_port: int = 443
@@ -162,10 +164,10 @@ class Headscale:
         await asyncio.gather(*map(one, hosts))
 
     async def certificate(self, server: Host) -> str:
-        """Return the certificate that the server made for its address."""
+        """Return the certificate that the server made for its addresses."""
         folder = f"{SECRETS}/relay"
         done = await server.access.run(
-            ["sh", "-c", MAKE_CERTIFICATE, "sh", folder, server.underlay],
+            ["sh", "-c", MAKE_CERTIFICATE, "sh", folder, server.underlay, server.underlay6],
             timeout_seconds=TIMEOUT_SECONDS,
         )
         if done.exit:
@@ -211,19 +213,19 @@ class Headscale:
             *("preauthkeys", "create", "--user", user),
             *("--expiration", f"{self.key_minutes}m"),
         )
-        await client.log_in(host, control_url=self.url(server), auth_key=made["key"])
+        await client.log_in(host, control_url=self.url(server, host), auth_key=made["key"])
 
-    def url(self, server: Host) -> str:
-        """Return where clients find the control server."""
+    def url(self, server: Host, client: Host) -> str:
+        """Return where a client finds the control server."""
         # https, as the client asks for the key of the server's Noise handshake in the clear:
         # over http, whoever sits in between could answer with one of his own.
-        return f"https://{_bracketed(server)}:{self.control_port}"
+        return f"https://{addresses.socket(server.seen_from(client), self.control_port)}"
 
     def render(self, server: Host) -> dict[str, object]:
         """Return the configuration of Headscale on ``server``; pure."""
         place = f"{SECRETS}/relay/{server.underlay}"
         return {
-            "server_url": self.url(server),
+            "server_url": self.url(server, server),
             "listen_addr": f"[::]:{self.control_port}",
             # Neither is used; names that cannot be resolved would keep Headscale from starting.
             "metrics_listen_addr": "127.0.0.1:0",
@@ -271,13 +273,14 @@ class Headscale:
 
     def render_relay(self, server: Host, certificate: str) -> dict[str, object]:
         """Return the map of relays, which names the certificate of ours; pure."""
+        known = [server.underlay, *filter(None, [server.underlay6])]
         node = {
             "name": f"{REGION}a",
             "regionid": REGION,
             "hostname": server.underlay,
             "certname": f"sha256-raw:{_fingerprint(certificate)}",
-            "ipv4": "none" if ":" in server.underlay else server.underlay,
-            "ipv6": server.underlay if ":" in server.underlay else "none",
+            "ipv4": next((address for address in known if ":" not in address), "none"),
+            "ipv6": next((address for address in known if ":" in address), "none"),
             "stunport": self.stun_port,
             "stunonly": False,
             "derpport": self.control_port,
@@ -327,10 +330,6 @@ def _keys(nodes: Sequence[Mapping[str, Any]]) -> AbstractSet[str]:
 
 def _key(said: Mapping[str, Any]) -> str:
     return str(said["Self"]["PublicKey"])
-
-
-def _bracketed(server: Host) -> str:
-    return f"[{server.underlay}]" if ":" in server.underlay else server.underlay
 
 
 def _program(server: Host) -> tuple[str, ...]:

@@ -108,6 +108,7 @@ class Nebula:
         udp=True,
         public_host=True,
         punches=True,
+        ipv6=True,
         tun=True,
     )
 
@@ -319,7 +320,8 @@ class Nebula:
                 "disconnect_invalid": True,
             },
             "static_host_map": {
-                overlay[h.name]: [f"{h.underlay}:{self.port}"] for h in lighthouses
+                overlay[h.name]: [addresses.socket(h.seen_from(host), self.port)]
+                for h in lighthouses
             },
             "lighthouse": {
                 "am_lighthouse": serving,
@@ -328,7 +330,9 @@ class Nebula:
                 "hosts": [] if serving else others,
             },
             "listen": {
-                "host": "0.0.0.0",  # noqa: S104 - the underlay address may change under NAT
+                # Any address of its own, which may change. One socket of IPv6 serves both kinds,
+                # but there is none where the kernel has no IPv6.
+                "host": "::" if ":" in host.underlay + host.underlay6 else "0.0.0.0",  # noqa: S104
                 "port": self.port,
                 "batch": 64,
                 "read_buffer": 10_485_760,

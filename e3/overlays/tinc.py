@@ -109,7 +109,12 @@ class Tinc:
     """
 
     needs: ClassVar[Needs] = Needs(
-        packages=("tinc",), public_host=True, punches=True, port_443_suffices=True, tun=True
+        packages=("tinc",),
+        public_host=True,
+        punches=True,
+        port_443_suffices=True,
+        ipv6=True,
+        tun=True,
     )
 
     range: str = "10.79.0.0/16"
@@ -276,11 +281,14 @@ class Tinc:
         return {
             "tinc.conf": "\n".join([*lines, ""]),
             "tinc-up": "\n".join([*up, ""]),
-            **{f"hosts/{_node(h)}": self._host(h, given[h.name], keys[h.name]) for h in hosts},
+            **{
+                f"hosts/{_node(h)}": self._host(h, h.seen_from(host), given[h.name], keys[h.name])
+                for h in hosts
+            },
         }
 
-    def _host(self, host: Host, address: str, key: str) -> str:
-        reached = [f"Address = {host.underlay}"] if host.reachability == "public" else []
+    def _host(self, host: Host, place: str, address: str, key: str) -> str:
+        reached = [f"Address = {place}"] if host.reachability == "public" else []
         lines = [*reached, f"Port = {self.port}", f"Subnet = {address}/32", key.strip()]
         return "\n".join([*lines, ""])
 

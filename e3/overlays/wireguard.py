@@ -141,6 +141,7 @@ class WireGuard:
         packages=("wireguard-tools",),
         udp=True,
         public_host=True,
+        ipv6=True,
         tun=True,
         sources="proven",
     )
@@ -273,8 +274,8 @@ class WireGuard:
                 lines.append(f"PresharedKey = {_preshared(keys[peer.name])}")
             lines.append(f"AllowedIPs = {', '.join(f'{address}/32' for address in allowed)}")
             if peer.reachability == "public":
-                at = f"[{peer.underlay}]" if ":" in peer.underlay else peer.underlay
-                lines.append(f"Endpoint = {at}:{self.port}")
+                at = addresses.socket(peer.seen_from(host), self.port)
+                lines.append(f"Endpoint = {at}")
         relays = host == hub and len(hidden) > 1
         return {
             "peers.conf": "\n".join([*lines, ""]),

@@ -66,7 +66,7 @@ class Tailnet:
     @property
     def control_url(self) -> str:
         """Where clients log in."""
-        return Headscale().url(self.control)
+        return Headscale().url(self.control, self.control)
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -39,7 +39,7 @@ def stand_in(mesh: Mesh, folder: Path) -> None:
     trusted.write_text(certificate)
     mesh.overlay = replace(
         mesh.overlay,
-        control_url=serving.url(control),
+        control_url=serving.url(control, control),
         control_certificate=str(trusted),
         auth_key_file=str(key),
     )
