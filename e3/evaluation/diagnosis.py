@@ -57,12 +57,10 @@ async def diagnose(
     With ``flood_seconds`` throughput is measured, too: pair after pair, that long each.
     Raises `OverlayError` or `HostError` when hosts cannot be asked.
     """
-    name, expected, below = type(overlay).__name__.lower(), load(), Plain()
-    plain = await below.connect(hosts, None, None)
+    name, expected = type(overlay).__name__.lower(), load()
     over = await contact.survey(overlay, hosts, network, timeout_seconds=CONTACT_SECONDS)
-    under = await contact.survey(below, hosts, plain, timeout_seconds=CONTACT_SECONDS)
+    rtt_ms = await _below(hosts)
     found = {(path.source, path.target): path for path in over.paths}
-    rtt_ms = {(path.source, path.target): path.rtt_ms for path in under.paths}
     classes = {host.name: host.reachability for host in hosts}
     diagnoses = []
     for source in hosts:
@@ -77,6 +75,20 @@ async def diagnose(
                 known = replace(known, mbit_per_second=mbit)
             diagnoses.append(known)
     return diagnoses
+
+
+async def _below(hosts: Sequence[Host]) -> dict[contact.Pair, float]:
+    """Return the round trips of the network below, by IPv6 for hosts that have nothing else."""
+    rtt_ms: dict[contact.Pair, float] = {}
+    for ipv6 in (True, False):
+        asking = [host for host in hosts if (":" in host.underlay) == ipv6]
+        if not asking:
+            continue
+        known = Network(addresses={host.name: host.seen_from(asking[0]) for host in hosts})
+        members = [host for host in hosts if (":" in known.addresses[host.name]) == ipv6]
+        found = await contact.survey(Plain(), members, known, timeout_seconds=CONTACT_SECONDS)
+        rtt_ms |= {(path.source, path.target): path.rtt_ms for path in found.paths}
+    return rtt_ms
 
 
 def judge(  # noqa: PLR0913, PLR0917 - the facts

@@ -166,7 +166,7 @@ class Lab:
             name=values["name"],
             region=values["region"],
             underlay=values["underlay"],
-            underlay6=values["underlay6"],
+            underlay6=values.get("underlay6", ""),  # a lab of before knows of none
             reachability=values["reachability"],
             identity=identity,
             in_user_namespace=values["in_user_namespace"],

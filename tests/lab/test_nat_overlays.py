@@ -24,7 +24,13 @@ from tests.sessions import Bench
 
 DEMOS = Path(__file__).parents[2] / "demos"
 SETTLE_SECONDS = 6.0  # paths are direct after 1 s here; Nebula punches once more after 5 s
-CLASSES: tuple[Reachability, ...] = ("public", "full-cone", "port-restricted", "symmetric")
+CLASSES: tuple[Reachability, ...] = (
+    "public",
+    "full-cone",
+    "port-restricted",
+    "symmetric",
+    "ipv6-only",
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +66,23 @@ def test_two_hosts_behind_nats_are_named_where_nothing_joins_them(lab: Lab) -> N
 
 
 def test_a_diagnosis_knows_both_networks_and_says_what_would_help(lab: Lab) -> None:
-    hosts = made(lab, a_0="public", a_1="port-restricted", b_0="symmetric")
+    hosts = made(lab, a_0="public", a_1="ipv6-only", b_0="symmetric", b_1="port-restricted")
     mesh = Mesh(lab, Nebula(), hosts)
     network = mesh.connect(*(host.name for host in hosts))
     mesh.prove()
     found = asyncio.run(diagnose(mesh.overlay, hosts, network))
     pairs = {(one.source, one.target): one for one in found}
-    assert len(pairs) == len(found) == 6
-    relayed, direct = pairs["a-1", "b-0"], pairs["a-0", "b-0"]
+    assert len(pairs) == len(found) == 12
+    relayed, direct = pairs["b-1", "b-0"], pairs["a-0", "b-0"]
     assert (relayed.level, relayed.path_class, relayed.by) == ("WARN", "relayed", "a-0")
     assert relayed.underlay_rtt_ms is None
     assert "it would be direct if b-0 were port-restricted" in relayed.advice
     assert direct.underlay_rtt_ms is not None
     assert direct.underlay_rtt_ms > 4.0
+    # by IPv6, which the other has, too
+    assert pairs["a-1", "a-0"].underlay_rtt_ms is not None
+    assert pairs["a-1", "b-0"].underlay_rtt_ms is None
+    assert "no kind of address in common" in pairs["a-1", "b-0"].advice
 
 
 def test_throughput_is_measured_from_who_can_dial(lab: Lab) -> None:
@@ -104,5 +114,5 @@ def test_paths_are_as_docs_nat_matrix_says(name: str, tmp_path: Path) -> None:
         settle_seconds=SETTLE_SECONDS,
         classes=CLASSES,
     )
-    assert len(matrix.cells) == 10
+    assert len(matrix.cells) == 15
     assert matrix.surprises == []

@@ -35,6 +35,10 @@ def test_what_the_overlay_cannot_join_is_refused_and_nothing_changes(stack: Stac
     plain = stack.up(program=SANTA, nats=NATS, overlay="plain")
     assert plain.exit != 0
     assert "e3:nats: neither of ams3-1 (port-restricted) and sgp1-0 (symmetric) can" in plain.said
+    modern = stack.up(program=SANTA, nats={"sgp1": "ipv6-only"}, overlay="tor")
+    assert modern.exit != 0
+    assert "e3:nats: sgp1-0 can use IPv6 alone, and tor needs IPv4" in modern.said
+    assert "works here: headscale, nebula, tinc, wireguard" in modern.said
     mute = stack.up(program=SANTA, nats={"sgp1": "udp-blocked"})
     assert mute.exit != 0
     assert "e3:nats: sgp1-0 cannot send UDP, and nebula speaks nothing else" in mute.said
@@ -44,7 +48,11 @@ def test_what_the_overlay_cannot_join_is_refused_and_nothing_changes(stack: Stac
 
 def test_a_host_with_another_nat_is_made_anew_and_no_other(stack: Stack) -> None:
     before = {host.name: host.identity.pid for host in stack.lab.hosts()}
-    outputs = stack.brought_up(program=SANTA, nats={**NATS, "sgp1": "public"})
+    outputs = stack.brought_up(program=SANTA, nats={**NATS, "sgp1": "ipv6-only"})
     after = {host.name: host.identity.pid for host in stack.lab.hosts()}
     assert {name for name in after if after[name] != before[name]} == {"sgp1-0"}
-    assert {path["class"] for path in outputs["session"]["paths"]} == {"direct"}
+    assert outputs["session"]["verdict"] == "completed"
+    assert "2001:2::c612:402" in {host["underlay"] for host in outputs["hosts"]}
+    classes = {(p["from"], p["to"]): p["class"] for p in outputs["session"]["paths"]}
+    assert classes["sgp1-0", "ams3-0"] == "direct"
+    assert classes["sgp1-0", "ams3-1"] == "relayed"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ def look_up(rendered: object, path: str) -> object:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_configuration(path: Path) -> None:
     case = json.loads(path.read_text())
-    hosts = [host(name, underlay) for name, underlay in case["hosts"].items()]
+    hosts = [
+        replace(host(name, underlay), underlay6=case.get("underlay6", {}).get(name, ""))
+        for name, underlay in case["hosts"].items()
+    ]
     overlay = msgspec.convert(case["options"], Headscale)
     server = choose_server(hosts, None)
     assert server.name == case["server"]
@@ -59,6 +63,15 @@ def test_the_server_stays_where_it_is() -> None:
     before = Network(addresses={}, memory={"server": "nyc3-0"})
     assert choose_server(hosts, before).name == "nyc3-0"
     assert choose_server(hosts[:1], before).name == "ams3-0"
+
+
+def test_a_client_is_told_the_servers_address_of_its_own_kind() -> None:
+    server = replace(host("ams3-0", "198.18.0.2"), underlay6="2001:db8::2")
+    for client, url in (
+        ("172.16.0.2", "https://198.18.0.2:443"),
+        ("2001:db8::9", "https://[2001:db8::2]:443"),
+    ):
+        assert Headscale().url(server, host("sgp1-0", client)) == url
 
 
 def test_a_fleet_without_a_public_host_is_refused() -> None:

@@ -26,7 +26,10 @@ CASES = sorted(Path("tests/cases/nebula").glob("*.json"))
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_configuration(path: Path) -> None:
     case = json.loads(path.read_text())
-    hosts = [host(name, underlay) for name, underlay in case["hosts"].items()]
+    hosts = [
+        replace(host(name, underlay), underlay6=case.get("underlay6", {}).get(name, ""))
+        for name, underlay in case["hosts"].items()
+    ]
     overlay = msgspec.convert(case["options"], Nebula)
     nobody = Member(address="", public_key="", certificate="", fingerprint="", not_after=0)
     members = {

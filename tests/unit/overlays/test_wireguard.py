@@ -22,7 +22,11 @@ CASES = sorted(Path("tests/cases/wireguard").glob("*.json"))
 def test_configuration(path: Path) -> None:
     case = json.loads(path.read_text())
     hosts = [
-        replace(host(name, underlay), reachability=reachability)
+        replace(
+            host(name, underlay),
+            reachability=reachability,
+            underlay6=case.get("underlay6", {}).get(name, ""),
+        )
         for name, (underlay, reachability) in case["hosts"].items()
     ]
     overlay = msgspec.convert(case["options"], WireGuard)
