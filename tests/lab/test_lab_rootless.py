@@ -68,13 +68,19 @@ async def use(host):
 try:
     for region in "ab":
         lab.add_region(region)
-    hosts = lab.add_hosts([("a-0", "a"), ("a-1", "a"), ("b-0", "b")], {"b-0": "cgnat"})
+    wanted = [("a-0", "a"), ("a-1", "a"), ("b-0", "b"), ("b-1", "b")]
+    hosts = lab.add_hosts(wanted, {"b-0": "cgnat", "b-1": "ipv6-only"})
     assert 18 < lab.measure()["a", "b"] < 22
     lab.reboot_nat("b-0")
+    lab.reboot_nat("b-1")
+    assert asyncio.run(
+        hosts[3].access.run(["ping", "-c1", "-W2", hosts[0].underlay6], timeout_seconds=5)
+    ).exit == 0
     lab.set_cable("a-1", whole=False)
     lab.set_cable("a-1", whole=True)
     assert lab.renumber_host("a-1").underlay != hosts[1].underlay
     assert lab.renumber_host("b-0").underlay == hosts[2].underlay
+    assert lab.renumber_host("b-1").underlay != hosts[3].underlay
     assert 18 < lab.measure()["a", "b"] < 22
     asyncio.run(use(hosts[0]))
     traces = Traces.of(lab, hosts)

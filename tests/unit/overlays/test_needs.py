@@ -16,6 +16,7 @@ def facts(needs: Needs) -> list[str]:
         needs.udp,
         needs.public_host,
         needs.port_443_suffices,
+        needs.ipv6,
         needs.control_server,
         needs.account is not None,
     )
