@@ -86,6 +86,7 @@ def _host(handle: client.HostHandle) -> Host:
         region=handle.region,
         system=f"{os.uname().machine}-linux",
         underlay=handle.underlay,
+        underlay6=handle.underlay6,
         reachability=handle.reachability,
         python=sys.executable,
         tools=str(TOOLS),

@@ -253,8 +253,10 @@ def arena(name: str, overlay: Overlay, folder: Path) -> Iterator[Arena]:
 
 def readdressed(made: Arena, name: str) -> None:
     """Have the arena know a host's new underlay address, as `pulumi refresh` does."""
-    there = {handle.name: handle for handle in made.lab.hosts()}
+    there = next(handle for handle in made.lab.hosts() if handle.name == name)
     made.mesh.hosts = [
-        replace(host, underlay=there[name].underlay) if host.name == name else host
+        replace(host, underlay=there.underlay, underlay6=there.underlay6)
+        if host.name == name
+        else host
         for host in made.mesh.hosts
     ]
