@@ -33,10 +33,14 @@ MATRIX = Matrix(
 @pytest.mark.parametrize("name", MEASURED)
 def test_every_pair_of_classes_has_an_expectation_with_a_reason(name: str) -> None:
     expected = load()
+    decides = []
     for kinds in combinations_with_replacement(CLASSES, 2):
         rule = expected.of(name, kinds)
         assert rule.because
         assert expected.of(name, (kinds[1], kinds[0])) == rule
+        decides.append(rule)
+    rules = expected.overlays[name]
+    assert [rule for rule in rules if rules.count(rule) > 1 or rule not in decides] == []
 
 
 @pytest.mark.parametrize("name", MEASURED)
