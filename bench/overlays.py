@@ -14,12 +14,11 @@ import asyncio
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from bench.by_hand import BY_HAND, ByHand
@@ -48,7 +47,6 @@ YEAR_SECONDS = 365 * 86_400
 CONTACT_SECONDS = 60.0
 FLOOD_SECONDS = 3
 REGIONS = {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}
-TOOLS = client.PROJECT / ".tools" / "bin"
 HELLO = client.PROJECT / "demos" / "helloworld.py"
 SERVICES = "ps -C nebula,wireguard-go,tincd,tailscaled,headscale,tor -o pid=,lstart= || :"
 
@@ -75,23 +73,14 @@ def hosts_of(regions: Mapping[str, int], *, latency: bool) -> Iterator[list[Host
             for region in regions:
                 lab.add_region(region)
             names = [(f"{r}-{i}", r) for r, count in regions.items() for i in range(count)]
-            yield [_host(handle) for handle in lab.add_hosts(names)]
+            yield [_noted(handle) for handle in lab.add_hosts(names)]
         finally:
             client.stop(Path(folder))
 
 
-def _host(handle: client.HostHandle) -> Host:
-    return Host(
-        name=handle.name,
-        region=handle.region,
-        system=f"{os.uname().machine}-linux",
-        underlay=handle.underlay,
-        underlay6=handle.underlay6,
-        reachability=handle.reachability,
-        python=sys.executable,
-        tools=str(TOOLS),
-        access=Noted(**{f.name: getattr(handle.access, f.name) for f in fields(NamespaceAccess)}),
-    )
+def _noted(handle: client.HostHandle) -> Host:
+    known = {each.name: getattr(handle.access, each.name) for each in fields(NamespaceAccess)}
+    return replace(handle.host(), access=Noted(**known))
 
 
 async def authority_of(overlay: Overlay) -> Authority | None:

@@ -82,19 +82,7 @@ def hosts_of_a_lab(count: int) -> Iterator[list[Host]]:
         try:
             lab.add_region(REGION)
             handles = lab.add_hosts([(f"{REGION}-{i}", REGION) for i in range(count)])
-            yield [
-                Host(
-                    name=handle.name,
-                    region=handle.region,
-                    system="x86_64-linux",
-                    underlay=handle.underlay,
-                    reachability="public",
-                    python=sys.executable,
-                    tools="/usr/bin",
-                    access=handle.access,
-                )
-                for handle in handles
-            ]
+            yield [handle.host() for handle in handles]
         finally:
             stop(Path(folder))
 

@@ -1,8 +1,6 @@
 """Overlays for tests: a lab, hosts in it, and one overlay over them."""
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from e3.authority import nebula_cert
 from e3.authority.local import LocalAuthority
 from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay
 from e3.interfaces import Path as NetworkPath
-from e3.lab.client import HostHandle, Lab
+from e3.lab.client import Lab
 
 ROOT = Path(__file__).parents[1]
 CONTACT_SECONDS = 30.0
@@ -38,21 +36,6 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2) as con
     assert connection.recv(4) == b"here"
 """
 PORT = PARTY_PORT
-
-
-def host_of(handle: HostHandle) -> Host:
-    """Return a host of a lab as the fleet would."""
-    return Host(
-        name=handle.name,
-        region=handle.region,
-        system=f"{os.uname().machine}-linux",
-        underlay=handle.underlay,
-        underlay6=handle.underlay6,
-        reachability=handle.reachability,
-        python=sys.executable,
-        tools=str(ROOT / ".tools" / "bin"),
-        access=handle.access,
-    )
 
 
 def make_authority(overlay: Overlay) -> Authority | None:
@@ -109,7 +92,7 @@ class Mesh:
     def add(self, *names: str) -> None:
         """Make hosts, which are not joined yet."""
         handles = self.lab.add_hosts([(name, name.partition("-")[0]) for name in names])
-        self.hosts += map(host_of, handles)
+        self.hosts += [handle.host() for handle in handles]
 
     def host(self, name: str) -> Host:
         return next(host for host in self.hosts if host.name == name)

@@ -6,8 +6,6 @@ talking until paths have settled. docs/nat-matrix.yaml says what is expected, an
 """
 
 import asyncio
-import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +27,6 @@ from e3.interfaces import Path as NetworkPath
 from e3.lab import client
 
 EXPECTATIONS = client.PROJECT / "docs" / "nat-matrix.yaml"
-TOOLS = client.PROJECT / ".tools" / "bin"
 CLASSES: tuple[Reachability, ...] = get_args(Reachability)
 SERVERS = ("core-0", "core-1")
 RTT_MS = 10.0
@@ -156,27 +153,13 @@ def _hosts(folder: Path, kinds: Sequence[Reachability]) -> Iterator[list[Host]]:
         lab = client.start(folder, rtt_ms)
         for region in regions:
             lab.add_region(region)
-        yield [_host(handle) for handle in lab.add_hosts(wanted, nats)]
+        yield [handle.host() for handle in lab.add_hosts(wanted, nats)]
     finally:
         client.stop(folder)
 
 
 def _region(kind: Reachability) -> str:
     return kind.replace("-", "")[:12]  # with its index the name of an interface
-
-
-def _host(handle: client.HostHandle) -> Host:
-    return Host(
-        name=handle.name,
-        region=handle.region,
-        system=f"{os.uname().machine}-linux",
-        underlay=handle.underlay,
-        underlay6=handle.underlay6,
-        reachability=handle.reachability,
-        python=sys.executable,
-        tools=str(TOOLS),
-        access=handle.access,
-    )
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from e3.errors import ConfigurationError, E3Error
-from e3.evaluation.nat_matrix import CLASSES, RTT_MS, TOOLS, Cell, Matrix, load, measure
+from e3.evaluation.nat_matrix import CLASSES, RTT_MS, Cell, Matrix, load, measure
 from e3.lab import client
 from e3.overlays import OVERLAYS
 
 RESULTS = client.PROJECT / ".e3" / "nat-matrix"
-SETTLE_SECONDS = 15.0
+SETTLE_SECONDS = 25.0
 STYLES = {"direct": "green", "relayed": "yellow", "none": "red", "unsupported": "dim"}
 SHORT = {"unsupported": "-"}
 FOLD = str.maketrans({"-": "-\n"})  # eight columns in 80 characters
@@ -108,7 +108,7 @@ def main() -> int:
 
 def _measured(name: str) -> Matrix:
     overlay = OVERLAYS[name]()
-    missing = [tool for tool in overlay.needs.tools if not (TOOLS / tool).exists()]
+    missing = [tool for tool in overlay.needs.tools if not (client.TOOLS / tool).exists()]
     if missing:
         raise ConfigurationError(f"{', '.join(missing)} is not built; run `scripts/setup --all`")
     with tempfile.TemporaryDirectory() as folder:

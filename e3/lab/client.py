@@ -6,6 +6,7 @@ Every call is a connection of its own to the daemon, which answers them one afte
 import contextlib
 import fcntl
 import os
+import platform
 import select
 import shutil
 import signal
@@ -23,11 +24,13 @@ from e3.access.identity import ProcessIdentity, identify
 from e3.access.namespace import NamespaceAccess
 from e3.errors import LabError
 from e3.experiment import Reachability
+from e3.interfaces import Host
 from e3.lab import wire
 from e3.lab.links import MOST_DELAY_MS, Link, Pair
 from e3.lab.userspace import require_tools
 
 PROJECT = Path(__file__).resolve().parents[2]
+TOOLS = PROJECT / ".tools" / "bin"
 START_SECONDS = 30.0
 ANSWER_SECONDS = 300.0
 GRACE_SECONDS = 1.0
@@ -60,6 +63,20 @@ class HostHandle:
             started=self.identity.started,
             boot=self.identity.boot,
             in_user_namespace=self.in_user_namespace,
+        )
+
+    def host(self, python: str = sys.executable) -> Host:
+        """Return the host as overlays and sessions know it; ``python`` is to have MPyC."""
+        return Host(
+            name=self.name,
+            region=self.region,
+            system=f"{platform.machine()}-linux",
+            underlay=self.underlay,
+            underlay6=self.underlay6,
+            reachability=self.reachability,
+            python=python,
+            tools=str(TOOLS),
+            access=self.access,
         )
 
     def alive(self) -> bool:

@@ -1,6 +1,5 @@
 """A host of a lab as a resource."""
 
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 from e3.access import host_from_properties, host_to_properties
 from e3.access.namespace import NamespaceAccess
 from e3.experiment import Reachability
-from e3.interfaces import Host
 from e3.lab import client
-
-TOOLS = client.PROJECT / ".tools" / "bin"
 
 
 class HostProvider(ResourceProvider):
@@ -25,17 +21,7 @@ class HostProvider(ResourceProvider):
         """Make the host; one of that name that nobody recorded is replaced."""
         lab = client.Lab(Path(props["folder"]))
         made = lab.add_host(props["host"], props["region"], props["nat"])
-        host = Host(
-            name=made.name,
-            region=made.region,
-            system=f"{platform.machine()}-linux",
-            underlay=made.underlay,
-            underlay6=made.underlay6,
-            reachability=made.reachability,
-            python=str(client.PROJECT / ".venv" / "bin" / "python"),
-            tools=str(TOOLS),
-            access=made.access,
-        )
+        host = made.host(python=str(client.PROJECT / ".venv" / "bin" / "python"))
         return CreateResult(
             f"{props['lab']}/{props['host']}", {**props, "made": host_to_properties(host)}
         )

@@ -17,7 +17,7 @@ import yaml
 from tests.cloud.cloud import SECRET, TOKEN
 from tests.cloud.stage import Stage, stage
 from tests.cloud.tailnet import API_KEY, Tailnet, application
-from tests.overlays import ask, host_of
+from tests.overlays import ask
 from tests.stack import ROOT, Stack
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd needs a lab of root's")
@@ -136,7 +136,7 @@ def test_no_secret_is_anywhere_in_plain_text(scene: Scene) -> None:
     for droplet in scene.stage.cloud.room.lab.hosts():
         if droplet.name not in {"desk", "control"}:
             look = f"grep -rlF {' '.join(f'-e {key}' for key in scene.tailnet.secrets())} {PLACES}"
-            assert ask(host_of(droplet), "sh", "-c", f"{look} 2>/dev/null || true") == ""
+            assert ask(droplet.host(), "sh", "-c", f"{look} 2>/dev/null || true") == ""
 
 
 def tell(stack: Stack, verb: str, text: str) -> None:

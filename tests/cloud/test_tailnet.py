@@ -15,7 +15,7 @@ from e3.overlays.tailscale import Tailscale
 from e3.overlays.tailscale_client import KEY, KEY_FOLDERS
 from tests.cloud.room import room
 from tests.cloud.tailnet import API_KEY, CLIENT_ID, CLIENT_SECRET, Tailnet, application
-from tests.overlays import ask, host_of
+from tests.overlays import ask
 
 NAMES = ("ams3-0", "ams3-1", "sgp1-0")
 NEW = {"capabilities": {"devices": {"create": {"reusable": True, "ephemeral": True}}}}
@@ -50,7 +50,7 @@ def overlay(
 def hosts(tailnet: Tailnet) -> Iterator[list[Host]]:
     lab = tailnet.room.lab
     handles = lab.add_hosts([(name, name.partition("-")[0]) for name in NAMES])
-    yield [host_of(handle) for handle in handles]
+    yield [handle.host() for handle in handles]
     for host in lab.hosts():
         if host.name in NAMES:
             lab.remove_host(host.name)

@@ -11,7 +11,6 @@ import json, sys
 from pathlib import Path
 from e3.lab.client import start, stop
 from tests.local_access import local_hosts
-from tests.overlays import host_of
 from tests.sessions import Bench
 
 folder = Path(sys.argv[1])
@@ -33,7 +32,7 @@ def tell(hosts, name):
 lab = start(folder / "lab", {("a", "a"): 0.0})
 try:
     lab.add_region("a")
-    tell([host_of(handle) for handle in lab.add_hosts([(f"a-{i}", "a") for i in range(3)])], "in")
+    tell([handle.host() for handle in lab.add_hosts([(f"a-{i}", "a") for i in range(3)])], "in")
 finally:
     stop(folder / "lab")
 tell(local_hosts(folder / "hosts", 3), "out")

@@ -1,7 +1,6 @@
 """Agreement and identity between hosts of a real lab, where each has its own network."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -12,7 +11,7 @@ import pytest
 
 from e3.authority import x509
 from e3.experiment import Rules
-from e3.interfaces import Access, Host, Process
+from e3.interfaces import Access, Process
 from e3.lab.client import Lab, start, stop
 from e3.session.conduct import conduct
 from e3.session.plan import Plan
@@ -40,19 +39,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture
 def bench(lab: Lab, tmp_path: Path) -> Bench:
-    hosts = [
-        Host(
-            name=handle.name,
-            region=handle.region,
-            system=f"{os.uname().machine}-linux",
-            underlay=handle.underlay,
-            reachability="public",
-            python=sys.executable,
-            tools="/usr/bin",
-            access=handle.access,
-        )
-        for handle in lab.add_hosts(NAMES)
-    ]
+    hosts = [handle.host() for handle in lab.add_hosts(NAMES)]
     return Bench(tmp_path, hosts)
 
 

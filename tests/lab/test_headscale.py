@@ -9,7 +9,6 @@ from e3 import contact
 from e3.interfaces import Host, Process
 from e3.overlays.headscale import Headscale
 from tests.labs import running
-from tests.overlays import host_of
 
 SNIFF = """
 import json, select, socket, struct, sys
@@ -38,7 +37,7 @@ QUIET_SECONDS = 5.0
 def test_nothing_is_sent_out_of_the_fleet(tmp_path: Path) -> None:
     with running(tmp_path / "lab", {}, ("ams3", "sgp1")) as lab:
         handles = lab.add_hosts([(name, name.partition("-")[0]) for name in NAMES])
-        hosts = [host_of(handle) for handle in handles]
+        hosts = [handle.host() for handle in handles]
         sent = asyncio.run(sent_to(hosts))
         assert sent >= {host.underlay for host in hosts}
         assert sent <= {address for host in hosts for address in (host.underlay, host.underlay6)}

@@ -19,7 +19,7 @@ from e3.overlays.plain import Plain
 from e3.overlays.tinc import Tinc
 from e3.session.verdicts import Verdict
 from tests.labs import running
-from tests.overlays import Mesh, host_of
+from tests.overlays import Mesh
 from tests.sessions import Bench
 
 DEMOS = Path(__file__).parents[2] / "demos"
@@ -42,7 +42,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def made(lab: Lab, **classes: Reachability) -> list[Host]:
     """Return hosts behind NATs, by name with an underscore."""
     nats = {name.replace("_", "-"): kind for name, kind in classes.items()}
-    return [host_of(h) for h in lab.add_hosts([(name, name[0]) for name in nats], nats)]
+    return [h.host() for h in lab.add_hosts([(name, name[0]) for name in nats], nats)]
 
 
 def test_a_party_behind_a_nat_computes_over_the_plain_network(lab: Lab, tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from e3.interfaces import Process
 from e3.lab.client import HostHandle, Lab
 from e3.lab.nat import BOXES
 from tests.labs import running
-from tests.overlays import host_of
 
 STUN = Path(__file__).parents[1] / "stun.py"
 HERE, ELSEWHERE = 3478, 3479
@@ -68,7 +67,7 @@ class Speaker:
 
     async def ask(self, server: HostHandle, port: int) -> tuple[str, int] | None:
         """Return the address and port as which ``server`` sees this host's port `OWN`."""
-        place = host_of(server).seen_from(host_of(self.host))
+        place = server.host().seen_from(self.host.host())
         seen = await self.obey(**{"ask": [place, port], "from": OWN})
         return (str(seen[0]), int(seen[1])) if isinstance(seen, list) else None
 
@@ -207,7 +206,7 @@ def test_hosts_behind_nats_dial_out_and_nobody_dials_in(hosts: dict[str, HostHan
             for port in PORTS:
                 await asyncio.gather(*(s.obey(listen=port) for s in (server, *others.values())))
             for kind, other in others.items():
-                place = host_of(hosts["a-0"]).seen_from(host_of(hosts[kind]))
+                place = hosts["a-0"].host().seen_from(hosts[kind].host())
                 opened = [await other.obey(dial=[place, p]) for p in PORTS]
                 assert opened == [True, kind != "tcp-443-only"]
                 assert await server.obey(dial=[hosts[kind].underlay, PORTS[0]]) is False

@@ -16,7 +16,7 @@ import pytest
 
 from e3.errors import HostError
 from e3.interfaces import Host
-from e3.lab.client import HostHandle, Lab, start, stop
+from e3.lab.client import Lab, start, stop
 from e3.session.conduct import conduct
 from e3.session.verdicts import Verdict
 from tests.sessions import Bench, joined
@@ -46,20 +46,7 @@ def bench(lab: Lab, tmp_path: Path) -> Bench:
 
 
 def made(lab: Lab, names: Sequence[tuple[str, str]]) -> list[Host]:
-    return [host_of(handle) for handle in lab.add_hosts(names)]
-
-
-def host_of(handle: HostHandle) -> Host:
-    return Host(
-        name=handle.name,
-        region=handle.region,
-        system=f"{os.uname().machine}-linux",
-        underlay=handle.underlay,
-        reachability="public",
-        python=sys.executable,
-        tools="/usr/bin",
-        access=handle.access,
-    )
+    return [handle.host() for handle in lab.add_hosts(names)]
 
 
 def ask(host: Host, *argv: str) -> str:
@@ -205,9 +192,8 @@ def test_nothing_stays_when_the_deployer_is_killed(lab: Lab, bench: Bench) -> No
         from pathlib import Path
         sys.path.insert(0, {str(ROOT)!r})
         from e3.lab.client import Lab
-        from tests.lab.test_session import host_of
         from tests.sessions import Bench
-        hosts = [host_of(handle) for handle in Lab(Path({str(lab.folder)!r})).hosts()]
+        hosts = [handle.host() for handle in Lab(Path({str(lab.folder)!r})).hosts()]
         Bench(Path({str(bench.folder)!r}), hosts).run(Path({str(program)!r}))
     """
     logs = [bench.sessions / "latest" / f"{host.name}.log" for host in bench.hosts]

@@ -28,7 +28,7 @@ from e3.session.results import SessionResult
 from e3.session.verdicts import Verdict
 from tests.faults.stage import Watcher
 from tests.labs import running
-from tests.overlays import Mesh, host_of
+from tests.overlays import Mesh
 from tests.resilience.standin import CONTROL, stand_in
 
 REGIONS = ("core", "home")
@@ -108,7 +108,7 @@ class Arena:
     def add(self, *names: str) -> None:
         """Make hosts, which are not joined yet."""
         rows = [(name, name.partition("-")[0]) for name in names]
-        self.mesh.hosts += map(host_of, self.lab.add_hosts(rows, self.homes))
+        self.mesh.hosts += [handle.host() for handle in self.lab.add_hosts(rows, self.homes)]
 
     def join(self, names: Sequence[str]) -> None:
         """Do what `pulumi up` does once it knows these hosts: join them, and prove it."""

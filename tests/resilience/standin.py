@@ -8,7 +8,7 @@ from pathlib import Path
 from e3.interfaces import Host
 from e3.overlays.headscale import CONFIGURATION, USER, Headscale
 from e3.overlays.tailscale import Tailscale
-from tests.overlays import Mesh, ask, host_of
+from tests.overlays import Mesh, ask
 
 CONTROL = "control-0"
 SETTINGS = "--config", f"{CONFIGURATION}/config.json", "--output", "json"
@@ -25,7 +25,7 @@ def stand_in(mesh: Mesh, folder: Path) -> None:
     if not isinstance(mesh.overlay, Tailscale):
         assert mesh.overlay.needs.account is None
         return
-    control = host_of(mesh.lab.add_host(CONTROL, "core"))
+    control = mesh.lab.add_host(CONTROL, "core").host()
     mesh.hosts.append(control)
     serving = Headscale()
     certificate = asyncio.run(serving.certificate(control))
