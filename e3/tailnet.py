@@ -5,14 +5,11 @@ Credentials are those of the Pulumi provider, by the same names in the environme
 an OAuth client with the scopes ``auth_keys`` and ``devices:core``.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlencode
-
-import urllib3
 
 from e3 import web
 from e3.errors import ConfigurationError, OverlayError
@@ -58,23 +55,21 @@ class Tailnet:
         self, method: str, path: str, headers: Mapping[str, str], form: Mapping[str, str]
     ) -> Mapping[str, object] | None:
         try:
-            answer = web.pool(ANSWER_SECONDS).request(
+            answer = web.Web(ANSWER_SECONDS).ask(
                 method,
                 f"{self.url}/api/v2/{path}",
-                headers=dict(headers),
-                body=urlencode(form),
+                headers=headers,
+                body=urlencode(form).encode(),
             )
-        except urllib3.exceptions.HTTPError as error:
-            raise OverlayError(
-                f"Tailscale's API at {self.url} does not answer: {web.reason(error)}"
-            ) from error
+        except web.SilentError as error:
+            raise OverlayError(f"Tailscale's API at {self.url} does not answer: {error}") from error
         if answer.status == web.NOT_FOUND:
             return None
         if answer.status >= web.FIRST_ERROR:
             raise OverlayError(
-                f"Tailscale's API answers {method} {path} with {answer.status}: {_said(answer)}"
+                f"Tailscale's API answers {method} {path} with {answer.status}: {answer.message}"
             )
-        said = json.loads(answer.data) if answer.data.strip() else None
+        said = answer.json()
         return said if isinstance(said, dict) else {}
 
 
@@ -103,10 +98,3 @@ def _read(name: str) -> str:
         return Path(place).expanduser().read_text().strip()
     except OSError as error:
         raise ConfigurationError(f"{name} names the file {place!r}: {error.strerror}") from error
-
-
-def _said(answer: urllib3.BaseHTTPResponse) -> str:
-    try:
-        return str(json.loads(answer.data)["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(answer.reason)

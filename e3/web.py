@@ -1,6 +1,13 @@
 """How APIs of the web are called: what is tried again, and how a silent one is told of."""
 
-import urllib3
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import urllib3
 
 TRY_AGAIN = (429, 500, 502, 503, 504)
 RETRIES = 6
@@ -8,22 +15,63 @@ PAUSE_SECONDS = 0.2
 NOT_FOUND, FIRST_ERROR = 404, 300
 
 
-def pool(timeout_seconds: float) -> urllib3.PoolManager:
-    """Return connections that try again what failed for the moment.
+class SilentError(Exception):
+    """A server gave no answer; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a server answered; ``reason`` is the phrase beside its ``status``."""
+
+    status: int
+    reason: str
+    data: bytes
+
+    def json(self) -> Any:  # noqa: ANN401 - whatever it sent
+        """Return what it sent, None if nothing; raises `ValueError` if that is not JSON."""
+        return json.loads(self.data) if self.data.strip() else None
+
+    @property
+    def message(self) -> str:
+        """What it says of a failure, or the phrase."""
+        try:
+            return str(self.json()["message"])
+        except (ValueError, KeyError, TypeError):
+            return self.reason
+
+
+@dataclass(frozen=True)
+class Web:
+    """Connections to servers, kept open; what fails for the moment is tried again.
 
     An answer 429 is tried again after what it says (``retry-after``), 5xx after a pause that
     doubles; so a creation may create twice.
     """
-    again = urllib3.Retry(
-        RETRIES,
-        status_forcelist=TRY_AGAIN,
-        allowed_methods=None,
-        backoff_factor=PAUSE_SECONDS,
-        raise_on_status=False,
-    )
-    return urllib3.PoolManager(retries=again, timeout=timeout_seconds)
 
+    timeout_seconds: float
 
-def reason(error: urllib3.exceptions.HTTPError) -> str:
-    """Return why there was no answer, without the library's own names."""
-    return str(getattr(error, "reason", None) or error).rpartition(": ")[2]
+    def ask(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer:
+        """Return the answer, whatever its status; raises `SilentError` if there is none."""
+        import urllib3  # noqa: PLC0415 - slow to load, and most stacks ask nobody
+
+        try:
+            said = self._pool.request(method, url, headers=dict(headers), body=body)
+        except urllib3.exceptions.HTTPError as error:
+            reason = str(getattr(error, "reason", None) or error)
+            raise SilentError(reason.rpartition(": ")[2]) from error
+        return Answer(status=said.status, reason=said.reason or "", data=said.data)
+
+    @cached_property
+    def _pool(self) -> "urllib3.PoolManager":
+        import urllib3  # noqa: PLC0415 - as above
+
+        again = urllib3.Retry(
+            RETRIES,
+            status_forcelist=TRY_AGAIN,
+            allowed_methods=None,
+            backoff_factor=PAUSE_SECONDS,
+            raise_on_status=False,
+        )
+        return urllib3.PoolManager(retries=again, timeout=self.timeout_seconds)

@@ -5,8 +5,6 @@ import os
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeAlias
 
-import urllib3
-
 from e3 import web
 from e3.errors import CloudError
 
@@ -27,8 +25,8 @@ class Api:
 
     def __init__(self, token: str, url: str = URL) -> None:
         """Call nothing yet."""
-        self._pool = web.pool(ANSWER_SECONDS)
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._web = web.Web(ANSWER_SECONDS)
+        self._token = token
         self._url = url.rstrip("/")
 
     def get(self, path: str) -> Row | None:
@@ -57,20 +55,20 @@ class Api:
             rows = [{"resource_type": kind, "resource_id": id_} for kind, id_ in resources]
             self._call("POST", f"tags/{name}/resources", {"resources": rows})
 
-    def _call(self, method: str, path: str, body: Row | None = None) -> Row | None:
+    def _call(self, method: str, path: str, row: Row | None = None) -> Row | None:
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        body = None if row is None else json.dumps(row).encode()
         try:
-            answer = self._pool.request(
-                method, f"{self._url}/v2/{path}", headers=self._headers, json=body
-            )
-        except urllib3.exceptions.HTTPError as error:
+            answer = self._web.ask(method, f"{self._url}/v2/{path}", headers=headers, body=body)
+        except web.SilentError as error:
             raise CloudError(
-                f"DigitalOcean's API at {self._url} does not answer: {web.reason(error)}"
+                f"DigitalOcean's API at {self._url} does not answer: {error}"
             ) from error
         if answer.status == web.NOT_FOUND:
             return None
         if answer.status >= web.FIRST_ERROR:
             _fail(method, path, answer)
-        found: Row = json.loads(answer.data) if answer.data else {}
+        found: Row = answer.json() or {}
         return found
 
 
@@ -85,11 +83,8 @@ def account() -> Api:
     return Api(token, os.environ.get(ENDPOINT) or URL)
 
 
-def _fail(method: str, path: str, answer: urllib3.BaseHTTPResponse) -> NoReturn:
-    try:
-        said = json.loads(answer.data)["message"]
-    except (ValueError, KeyError, TypeError):
-        said = answer.reason
+def _fail(method: str, path: str, answer: web.Answer) -> NoReturn:
+    said = answer.message
     if answer.status == UNAUTHORIZED:
         raise CloudError(
             f"{TOKEN} is not accepted by DigitalOcean ({said}); it may have expired or be of "

@@ -65,6 +65,9 @@ def confine(spec: Spec, folder: str) -> list[str]:
         notes.append("it can gain privileges: the kernel cannot forbid that")
     give_up_capabilities()
     os.environ["HOME"] = str(Path(folder, "program"))
+    # NumPy starts a thread a core for linear algebra on floats, which MPyC's integers do not need,
+    # and which wait by spinning: with several parties on one machine that is half of their start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return notes
 
 
