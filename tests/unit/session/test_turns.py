@@ -96,7 +96,7 @@ def test_progress_tells_what_was_sent_so_far(bench: Bench) -> None:
     path = bench.write(
         joined("""
             from asyncio import sleep
-            for i in range(100):
+            for i in range(200):
                 await mpc.output(mpc.input(mpc.SecInt()(i), senders=0))
                 await sleep(0.03)
         """)
