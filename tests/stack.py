@@ -16,7 +16,7 @@ from typing import Any
 from e3.lab import client
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("Pulumi.yaml", "__main__.py", "e3", "demos", "docs", "scripts", "tools")
+SOURCES = (".gitignore", "Pulumi.yaml", "__main__.py", "e3", "demos", "docs", "scripts", "tools")
 CHANGING = ("up", "refresh", "destroy", "cancel")
 """The verbs of Pulumi after which a stack may be another one."""
 
@@ -136,6 +136,12 @@ class Stack:
             short = kind.rpartition("$")[2].removeprefix("pulumi-python:").replace("dynamic/", "")
             found[f"{short} {name}"] = resource
         return found
+
+    @property
+    def locked(self) -> bool:
+        """Whether a verb that did not end well has left its lock."""
+        locks = self.folder / ".e3/state/.pulumi/locks/organization/e3" / self.name
+        return any(locks.glob("*.json"))
 
     @property
     def outputs(self) -> dict[str, Any]:

@@ -329,7 +329,7 @@ def private_keys(text: str) -> list[bytes]:
 
 def watch(seen: set[bytes], over: threading.Event) -> None:
     """Collect the command lines and environments of all processes."""
-    while not over.is_set():
+    while not over.wait(0.02):
         seen.update(read_all(Path("/proc").glob("[0-9]*/cmdline")))
         seen.update(read_all(Path("/proc").glob("[0-9]*/environ")))
 
