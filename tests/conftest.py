@@ -1,5 +1,6 @@
 """The tiers of the tests, and which of them run one after another."""
 
+import gc
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its tier, the folder that it lies in."""
     for item in items:
         item.add_marker(item.path.relative_to(TESTS).parts[0])
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look again through what all the modules have loaded."""
+    gc.freeze()
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types for it

@@ -32,7 +32,8 @@ set -eu
 rm -rf "$1"
 "$2" -m venv "$1"
 "$1/bin/python" -m pip --disable-pip-version-check --no-cache-dir --quiet \
-    install --require-hashes --no-deps --requirement "$3"
+    install --require-hashes --no-deps --no-compile --requirement "$3"
+"$1/bin/python" -c "import mpyc.runtime"  # compiles what parties load, a tenth of all
 touch "$1/whole"
 for other in "$(dirname "$1")"/venv-*; do [ "$other" = "$1" ] || rm -rf "$other"; done
 """
