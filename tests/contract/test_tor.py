@@ -119,6 +119,8 @@ def test_machines_are_joined_by_a_user_without_rights(tmp_path: Path) -> None:
 def test_what_dies_comes_back(mesh: Mesh, service: str) -> None:
     ask(mesh.host("ams3-0"), "s6-svc", "-wr", "-k", f"/run/service/{service}")
     hosts = [mesh.host(name) for name in NAMES]
-    # An attempt that began by the descriptor of before takes as long as Tor gives it.
-    found = contact.prove(mesh.overlay, hosts, mesh.joined, timeout_seconds=2 * SECONDS)
-    assert len(asyncio.run(found)) == 2
+    found = asyncio.run(
+        contact.survey(mesh.overlay, hosts, mesh.joined, timeout_seconds=2 * SECONDS)
+    )
+    assert not found.silent
+    assert len(found.paths) == 2
