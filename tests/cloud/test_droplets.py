@@ -68,7 +68,9 @@ def test_it_is_begun_anew_and_a_droplet_that_never_boots_is_named(bare: Stage) -
 def test_a_droplet_removed_by_hand_is_made_anew(bare: Stage) -> None:
     before = bare.droplets()
     bare.cloud.digitalocean.account.delete_droplet(before["ams3-1"])
-    said = bare.up("--refresh", fleet_options=bare.image("nixos.qcow2.gz", FIRST)).said
+    bare.pulumi("refresh --yes --skip-preview")
+    bare.agree()
+    said = bare.up(fleet_options=bare.image("nixos.qcow2.gz", FIRST)).said
     assert "3 droplets of size s-1vcpu-1gb cost 0.027 USD an hour" in said
     bare.agree()
     after = bare.droplets()
@@ -110,7 +112,8 @@ def test_a_droplet_that_a_killed_up_lost_is_removed_by_the_next(bare: Stage) -> 
     lost = max(account.droplets)
     assert str(lost) not in bare.known()["digitalocean:index/droplet:Droplet"]
     bare.pulumi("cancel --yes")
-    said = bare.pulumi("up --yes --skip-preview --refresh")
+    bare.pulumi("refresh --yes --skip-preview --clear-pending-creates")
+    said = bare.up(regions={"ams3": 3, "nyc3": 2}, fleet_options=options).said
     assert "removed a second droplet e3-nyc3-1-" in said
     bare.agree()
     assert lost not in account.droplets

@@ -122,9 +122,6 @@ def fresh(stack: Stack) -> Iterator[Stack]:
 def goes_on(stack: Stack) -> None:
     """Assert that nothing of the first deployment runs, and that another one succeeds."""
     until(lambda: not busy(stack), lambda: f"still runs: {busy(stack)}", 20)
-    if stack.locked:  # now and then by Pulumi itself, interrupted while it begins
-        assert "`pulumi cancel`" in stack.up(program=HELLO).said
-        stack.pulumi("cancel --yes")
     ended = stack.up(program=HELLO)
     assert ended.exit == 0, ended.said
     assert stack.outputs["session"]["verdict"] == "completed"
@@ -182,3 +179,4 @@ def test_two_stacks_at_the_same_time(fresh: Stack) -> None:
     assert [stack.outputs["session"]["overlay"] for stack in both] == ["nebula", "plain"]
     assert other.pulumi("destroy --yes --skip-preview").exit == 0
     assert len(fresh.lab.hosts()) == 3
+    goes_on(fresh)
