@@ -191,6 +191,7 @@ def _mount_all(surroundings: Surroundings) -> None:
     held = {path: os.open(path, os.O_PATH) for path in [*sources, str(shared / "ssh")]}
     resolv_conf = os.path.realpath("/etc/resolv.conf")
     _mount_disk(surroundings.disk_mb)
+    _mount_etc()
     for path in surroundings.visible:
         if not _is_same(path, held[path]):
             Path(path).mkdir(parents=True, exist_ok=True)
@@ -224,6 +225,17 @@ def _mount_disk(size_mb: int) -> None:
             # /root, too, is open to all: Python may lie below it
             source.chmod(0o1777 if target in STICKY else 0o755)
             linux.bind(str(source), target)
+
+
+def _mount_etc() -> None:
+    """Show the machine's /etc as a folder that is the host's own.
+
+    A program that watches it (inotify(7)), as tailscaled does, would else hear of every program
+    that starts on any host: each reads /etc/ld.so.cache.
+    """
+    layers = f"lowerdir={DISK}/.disk/empty:/etc"
+    with contextlib.suppress(OSError):  # a kernel without overlayfs
+        linux.mount("overlay", "/etc", "overlay", linux.MS_RDONLY, layers)
 
 
 def _mount_cgroups(flags: int) -> None:

@@ -265,10 +265,15 @@ class Headscale:
             "unix_socket": SOCKET,
             "unix_socket_permission": "0700",
             "logtail": {"enabled": False},
-            # Changes reach clients after this delay; its default, 800 ms, is made for thousands.
-            # Who has more of them waiting, 30 by default, and takes none for 50 ms is told nothing
-            # any more (batcher_lockfree.go): dozens who join at once on a busy machine have.
-            "tuning": {"batch_change_delay": "50ms", "node_mapsession_buffered_chan_size": 4096},
+            # What is made for thousands of hosts makes few wait: changes reach clients after the first
+            # delay, by default 800 ms, and a login has several answers after the second, 500 ms. Who
+            # has more changes waiting than fit, 30 by default, and takes none for 50 ms is told
+            # nothing any more (batcher_lockfree.go): dozens who join a busy machine at once have.
+            "tuning": {
+                "batch_change_delay": "50ms",
+                "node_store_batch_timeout": "20ms",
+                "node_mapsession_buffered_chan_size": 4096,
+            },
         }
 
     def render_relay(self, server: Host, certificate: str) -> dict[str, object]:

@@ -6,6 +6,7 @@ ends early. Standard library only; part of e3/party/onion.py.
 
 import asyncio
 import contextlib
+import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 VIRTUAL_PORT = 1
 RETRY_SECONDS = 0.1
 DIAL_AGAIN_SECONDS = 0.5
+ATTEMPT_SECONDS = 30.0
+STUCK_SECONDS = 10.0
 FIRST_WORDS_SECONDS = 0.02
 CHUNK_BYTES = 65_536
 HELD_BYTES = 1 << 20
@@ -45,16 +48,39 @@ Link = tuple[StreamReader, StreamWriter, int]
 """A connection, and how many of the held bytes it has taken already."""
 
 
-async def dial(socks: str, onion: str, port: int, held: Held) -> Link:
-    """Return a connection to the party behind an onion service, trying until there is one."""
+Forget = Callable[[], Coroutine[Any, Any, None]]
+"""Has Tor forget what it knows of services and of the ways to them; see `dial`."""
+
+
+async def dial(  # noqa: PLR0913 - where to, and with what patience
+    socks: str,
+    onion: str,
+    port: int,
+    held: Held,
+    *,
+    forget: Forget,
+    patience_seconds: float = STUCK_SECONDS,
+) -> Link:
+    """Return a connection to the party behind an onion service, trying until there is one.
+
+    Tor does not try again for minutes where it has failed, and waits as long for a circuit that
+    leads nowhere (hs_cache.h, hs_common.h, SocksTimeout): so no attempt is endless, and Tor is
+    told to ``forget`` when attempts have failed for ``patience_seconds``, then twice that, ...
+    """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FIRST_WORDS_SECONDS):
             await held.arrived.wait()
+    began = time.monotonic()
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            link = await _dial_once(socks, f"{onion}.onion".encode(), port, bytes(held.data))
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                link = await _dial_once(socks, f"{onion}.onion".encode(), port, bytes(held.data))
             if link is not None:
                 return link
+        if time.monotonic() - began > patience_seconds:
+            patience_seconds *= 2
+            with contextlib.suppress(OSError):
+                await forget()
         await asyncio.sleep(DIAL_AGAIN_SECONDS)
 
 

@@ -116,6 +116,16 @@ class Places:
         """Note which configuration is served."""
         (self.configuration / "published").write_text(f"{revision}\n")
 
+    async def forget(self) -> None:
+        """Have Tor forget services, the ways to them and keys to dial with, but for what is open.
+
+        It does so every 10 s at most, and tells who serves, who reminds it of the keys.
+        """
+        reader, writer = await asyncio.open_unix_connection(self.control)
+        async with closing(writer):
+            writer.write(b"AUTHENTICATE\r\nSIGNAL NEWNYM\r\nQUIT\r\n")
+            await reader.read()
+
     @property
     def keys(self) -> Path:
         """The folder of the keys."""
@@ -141,7 +151,7 @@ def free_entry(folder: Path, name: str) -> Path:
 
 
 class Control:
-    """Tor's control port: commands, and how far the descriptors of our services are published."""
+    """Tor's control port: commands, how far our services are published, and that Tor forgot."""
 
     def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Speak over a connection to the control socket."""
@@ -152,6 +162,7 @@ class Control:
         self.ended: dict[str, int] = {}
         self.uploaded: set[str] = set()
         self.changed = asyncio.Event()
+        self.forgotten = asyncio.Event()
 
     async def listen(self) -> None:
         """Read until Tor ends; this program then ends too, and is started again with it."""
@@ -176,7 +187,9 @@ class Control:
         return service in self.uploaded and done
 
     def _note(self, words: list[str]) -> None:
-        if len(words) > 3 and words[1] == "HS_DESC":  # noqa: PLR2004 - 650 HS_DESC action address
+        if words[1:] == ["SIGNAL", "NEWNYM"]:
+            self.forgotten.set()
+        elif len(words) > 3 and words[1] == "HS_DESC":  # noqa: PLR2004 - 650 HS_DESC action address
             action, service = words[2:4]
             if action == "UPLOAD":
                 self.begun[service] = self.begun.get(service, 0) + 1
@@ -239,11 +252,20 @@ class Gate:
             f"ADD_ONION ED25519-V3:{expanded(private_bytes(service, 'ED25519'))} "
             f"Flags=DiscardPK,V3Auth Port={VIRTUAL_PORT},unix:{entry} ClientAuthV3={peer['key']}"
         )
-        dialling = base64.b64encode(
-            private_bytes(self._places.keys / "client.der", "X25519")
-        ).decode()
-        await self._control.ask(f"ONION_CLIENT_AUTH_ADD {peer['onion']} x25519:{dialling}")
+        await self._allow(peer)
         self._peers[name] = peer
+
+    async def _allow(self, peer: Peer) -> None:
+        """Have Tor know the key with which this host may dial a peer's service."""
+        key = base64.b64encode(private_bytes(self._places.keys / "client.der", "X25519")).decode()
+        await self._control.ask(f"ONION_CLIENT_AUTH_ADD {peer['onion']} x25519:{key}")
+
+    async def remind(self) -> None:
+        """Tell Tor the keys again whenever it has forgotten them; see `forget`."""
+        while await self._control.forgotten.wait():
+            self._control.forgotten.clear()
+            for peer in list(self._peers.values()):
+                await self._allow(peer)
 
     async def _listen(self, name: str, peer: Peer, port: int) -> None:
         async def depart(reader: StreamReader, writer: StreamWriter) -> None:
@@ -280,7 +302,9 @@ class Gate:
         self, peer: Peer, port: int, reader: StreamReader, writer: StreamWriter
     ) -> None:
         """Bring a connection of this host's party to a peer's."""
-        lead = functools.partial(dial, self._places.socks, peer["onion"], port)
+        lead = functools.partial(
+            dial, self._places.socks, peer["onion"], port, forget=self._places.forget
+        )
         async with closing(writer):
             await carry(reader, writer, lead)
 
@@ -312,7 +336,8 @@ async def knock(places: Places) -> None:
     asked = places.read()
 
     async def one(peer: Peer) -> None:
-        _, writer, _ = await dial(places.socks, peer["onion"], KNOCK_PORT, Held())
+        socks, forget = places.socks, places.forget
+        _, writer, _ = await dial(socks, peer["onion"], KNOCK_PORT, Held(), forget=forget)
         writer.close()
 
     knocks = {name: asyncio.ensure_future(one(peer)) for name, peer in asked["peers"].items()}
@@ -338,7 +363,8 @@ async def serve(places: Places) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(control.listen())
         await control.ask("AUTHENTICATE")
-        await control.ask("SETEVENTS HS_DESC")
+        await control.ask("SETEVENTS HS_DESC SIGNAL")
+        tasks.create_task(gate.remind())
         publishing: asyncio.Task[None] | None = None
         while await again.wait():
             again.clear()

@@ -48,6 +48,15 @@ print(f"{answer[3]:x}")
 """
 """Prints what Tor says to who calls a service at port 1, with a key or without one."""
 
+FORGET = """
+import socket
+with socket.socket(socket.AF_UNIX) as control:
+    control.connect("/var/lib/e3/tor/control")
+    control.sendall(b"AUTHENTICATE\\r\\nSIGNAL NEWNYM\\r\\nQUIT\\r\\n")
+    assert control.makefile().read().startswith("250 OK")
+"""
+"""Has Tor forget keys, services and how to reach them."""
+
 CONNECTED, NO_KEY, WRONG_KEY = "0", "f4", "f5"
 """Status in SOCKS, of which the errors are those of Tor's proposal 304."""
 
@@ -113,6 +122,11 @@ def test_machines_are_joined_by_a_user_without_rights(tmp_path: Path) -> None:
         assert set(users) == {machines.USER}
         assert len(users) == 5  # its own, the authority and three relays
         mesh.disconnect(*NAMES)
+
+
+def test_a_tor_that_has_forgotten_its_keys_is_told_them_again(mesh: Mesh) -> None:
+    ask(mesh.host("ams3-1"), "python3", "-I", "-c", FORGET)
+    mesh.prove()
 
 
 @pytest.mark.parametrize("service", ["tor", "tor-gate"])

@@ -44,6 +44,11 @@ class Tor:
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals
         self.heard = b""
+        self.forgot = 0
+
+    async def forget(self) -> None:
+        self.forgot += 1
+        raise ConnectionRefusedError  # Tor itself may be away
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):
@@ -70,7 +75,10 @@ async def gate(tmp_path: Path, tor: Tor) -> AsyncIterator[int]:
 
     async def depart(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):
-            await carry(reader, writer, functools.partial(dial, str(socks), "x", 11_365))
+            lead = functools.partial(
+                dial, str(socks), "x", 11_365, forget=tor.forget, patience_seconds=0.2
+            )
+            await carry(reader, writer, lead)
 
     async with (
         await asyncio.start_unix_server(tor, socks),
@@ -86,7 +94,7 @@ def test_a_connection_waits_for_tor_and_loses_nothing(tmp_path: Path) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"hello")
             assert await reader.readexactly(5) == b"world"
-            assert tor.heard == b"hello"
+            assert (tor.heard, tor.forgot) == (b"hello", 1)
             assert await reader.read() == b""
             writer.close()
 
