@@ -265,10 +265,10 @@ class Headscale:
             "unix_socket": SOCKET,
             "unix_socket_permission": "0700",
             "logtail": {"enabled": False},
-            # What is made for thousands of hosts makes few wait: changes reach clients after the first
-            # delay, by default 800 ms, and a login has several answers after the second, 500 ms. Who
-            # has more changes waiting than fit, 30 by default, and takes none for 50 ms is told
-            # nothing any more (batcher_lockfree.go): dozens who join a busy machine at once have.
+            # Made for thousands of hosts, its delays make few hosts wait: changes reach clients
+            # after the first, by default 800 ms, and some answers of a login come after the second,
+            # 500 ms. Who has more changes waiting than fit, 30 by default, and takes none for 50 ms
+            # is told nothing any more (batcher_lockfree.go): dozens who join at once may have.
             "tuning": {
                 "batch_change_delay": "50ms",
                 "node_store_batch_timeout": "20ms",

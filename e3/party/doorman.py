@@ -6,8 +6,9 @@ that party's, no such party is connected yet and, with TLS, its certificate name
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from e3.party.identity import Addresses
@@ -142,3 +143,21 @@ def harden(context: Attributes) -> None:
     """Have a TLS context of MPyC speak TLS 1.3 alone; None is no TLS."""
     if context is not None:
         context.minimum_version = TLS_1_3
+
+
+@contextlib.contextmanager
+def no_other_authority() -> Iterator[None]:
+    """Have no TLS context that is made meanwhile trust the system's authorities.
+
+    MPyC's would, besides the session's own: whoever can have such an authority sign could speak as
+    any party. And to load them all takes 20 ms for each peer.
+    """
+    import ssl  # noqa: PLC0415 -- loaded by now, with all of asyncio
+
+    context: Attributes = ssl.SSLContext
+    load = context.load_default_certs
+    context.load_default_certs = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        context.load_default_certs = load

@@ -4,6 +4,7 @@ Nothing happens in a program that does not import mpyc, and no file of mpyc is
 touched: a finder on `sys.meta_path` lets Python load ``mpyc`` as ever and adds
 
 - the listener at the party's overlay address alone (MPyC binds all addresses);
+- calls to all others at once (`e3.party.dialler`);
 - a look at who calls (`e3.party.doorman`);
 - care for what comes from peers (`e3.party.peers`);
 - reports of each step: loaded, connecting, connected, stopping, stopped, lost, failed;
@@ -24,6 +25,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from e3.party import doorman, meter, peers
+from e3.party.dialler import Dialler
 from e3.party.peers import Report
 
 Attributes = Any
@@ -158,7 +160,8 @@ def load_runtime(
     async def reported_start(self: Attributes) -> None:
         report("connecting")
         self.e3_stopping = False
-        with place(self):
+        alone = doorman.no_other_authority() if self.options.ssl else contextlib.nullcontext()
+        with place(self), alone:
             await start(self)
         report("connected")
         meter.read(self, report)
@@ -181,6 +184,8 @@ def load_runtime(
 @contextlib.contextmanager
 def at_own_address(sockets: list[socket], sources: str, runtime: Attributes) -> Iterator[None]:
     """Have MPyC listen at, and call from, this party's own address; it names a port alone."""
+    from mpyc.asyncoro import MessageExchanger  # noqa: PLC0415 -- loaded by now
+
     own = runtime.parties[runtime.pid]
     loop = runtime._loop  # noqa: SLF001 -- MPyC has no other name for it
     create_server, create_connection = loop.create_server, loop.create_connection
@@ -205,8 +210,10 @@ def at_own_address(sockets: list[socket], sources: str, runtime: Attributes) -> 
                 host = own.host
         return create_server(factory, host, **options)
 
-    loop.create_server, loop.create_connection = create_own_server, create_own_connection
+    dialler = Dialler(runtime, MessageExchanger, create_own_connection)
+    loop.create_server, loop.create_connection = create_own_server, dialler.connect
     try:
         yield
     finally:
+        dialler.close()
         loop.create_server, loop.create_connection = create_server, create_connection

@@ -55,11 +55,12 @@ def run(bench: Bench, plan: Plan, authority: Authority | None) -> SessionResult:
 SHOW = """
     import os, ssl
     links = [peer.protocol.transport for peer in mpc.parties if peer.pid != mpc.pid]
+    known = [link.get_extra_info("sslcontext").cert_store_stats()["x509_ca"] for link in links]
     shown = [link.get_extra_info("ssl_object").version() for link in links]
     names = [dict(part[0] for part in link.get_extra_info("peercert")["subject"]) for link in links]
     files = [f".config/{name}" for name in sorted(os.listdir(".config"))]
     modes = [oct(os.stat(file).st_mode & 0o777) for file in files]
-    print(mpc.pid, *shown, *(name["commonName"] for name in names), *modes, sep="|")
+    print(mpc.pid, *shown, *known, *(name["commonName"] for name in names), *modes, sep="|")
 """
 
 
@@ -70,7 +71,7 @@ def test_parties_connect_by_certificates_of_their_own(
     assert result.verdict is Verdict.COMPLETED, result.reason
     assert result.identity == "certificates"
     assert result.parties[1].output == (
-        "1|TLSv1.3|TLSv1.3|MPyC party 0|MPyC party 2|0o644|0o644|0o600\n"
+        "1|TLSv1.3|TLSv1.3|1|1|MPyC party 0|MPyC party 2|0o644|0o644|0o600\n"
     )
     assert "All 3 parties connected via SSL." in bench.log(result, 2)
 

@@ -1,0 +1,57 @@
+"""All parties that this one calls are called at once; MPyC calls one after another.
+
+So parties far away wait for the slowest round trips of all, and not for their sum. What each
+connection says, and what becomes of one that fails, stays as MPyC has it.
+"""
+
+from __future__ import annotations
+
+import functools
+from asyncio import Task
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+Attributes = Any
+"""MPyC has no types."""
+
+Connect = Callable[..., Coroutine[Any, Any, Any]]
+"""As `asyncio.loop.create_connection`."""
+
+
+class Dialler:
+    """Connects a runtime that starts; `connect` is what it is to call."""
+
+    def __init__(self, runtime: Attributes, exchanger: Attributes, connect: Connect) -> None:
+        """Connect by ``connect``, each peer to an ``exchanger`` of its own."""
+        self._runtime = runtime
+        self._exchanger = exchanger
+        self._connect = connect
+        self._begun: dict[tuple[object, object], Task[Any]] | None = None
+
+    async def connect(
+        self, factory: Attributes, host: object = None, port: object = None, **options: Attributes
+    ) -> Attributes:
+        """Return the connection to a party; the first call begins those to all others."""
+        if self._begun is None:
+            self._begun = self._begin(options)
+        begun = self._begun.pop((host, port), None)
+        if begun is None:  # it failed before, or is no party's
+            return await self._connect(factory, host, port, **options)
+        return await begun
+
+    def close(self) -> None:
+        """Let go of what nobody has asked for."""
+        for task in (self._begun or {}).values():
+            task.cancel()
+
+    def _begin(self, options: dict[str, Attributes]) -> dict[tuple[object, object], Task[Any]]:
+        begun = {}
+        runtime = self._runtime
+        for peer in runtime.parties[runtime.pid + 1 :]:
+            named = {"server_hostname": f"MPyC party {peer.pid}"} if options.get("ssl") else {}
+            factory = functools.partial(self._exchanger, runtime, peer.pid)
+            connecting = self._connect(factory, peer.host, peer.port, **{**options, **named})
+            task = runtime._loop.create_task(connecting)  # noqa: SLF001 -- its only name
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            begun[peer.host, peer.port] = task
+        return begun

@@ -1,0 +1,63 @@
+"""All parties are called at once, and each answer goes to who asks for it."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from e3.party.dialler import Dialler
+
+pytestmark = pytest.mark.unit
+
+CALLED = 3
+
+
+class Network:
+    """Connects once all parties are called; refuses the first call at each port of ``refused``."""
+
+    def __init__(self, *refused: int) -> None:
+        self.barrier = asyncio.Barrier(CALLED)
+        self.refused = set(refused)
+        self.calls: list[tuple[int, dict[str, object]]] = []
+        parties = [SimpleNamespace(pid=i, host="h", port=100 + i) for i in range(CALLED + 1)]
+        self.runtime = SimpleNamespace(pid=0, parties=parties, _loop=asyncio.get_running_loop())
+
+    async def connect(
+        self, factory: Callable[[], object], host: str, port: int, **options: object
+    ) -> tuple[object, str, int]:
+        self.calls.append((port, options))
+        if len(self.calls) <= CALLED:
+            await self.barrier.wait()
+        if port in self.refused:
+            self.refused.remove(port)
+            raise ConnectionRefusedError
+        return factory(), host, port
+
+
+def test_all_are_called_at_once_each_by_its_name() -> None:
+    async def scenario() -> None:
+        network = Network()
+        dialler = Dialler(network.runtime, lambda _, pid: pid, network.connect)
+        for pid in (1, 2, 3):
+            named = {"server_hostname": f"MPyC party {pid}", "ssl": "context"}
+            made = await dialler.connect(lambda: "unused", "h", 100 + pid, **named)
+            assert made == (pid, "h", 100 + pid)
+            assert network.calls[pid - 1] == (100 + pid, named)
+        assert len(network.calls) == CALLED
+
+    asyncio.run(asyncio.wait_for(scenario(), 5))
+
+
+def test_who_cannot_be_reached_is_called_again_when_mpyc_asks() -> None:
+    async def scenario() -> None:
+        network = Network(102)
+        dialler = Dialler(network.runtime, lambda _, pid: pid, network.connect)
+        assert (await dialler.connect(lambda: "unused", "h", 101))[0] == 1
+        with pytest.raises(ConnectionRefusedError):
+            await dialler.connect(lambda: "unused", "h", 102)
+        assert (await dialler.connect(lambda: "by MPyC", "h", 102))[0] == "by MPyC"
+        assert network.calls[-1] == (102, {})
+        dialler.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 5))
