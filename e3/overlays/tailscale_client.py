@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from e3.access.together import together
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed, Service
 
@@ -28,6 +29,9 @@ LOGIN_SECONDS = 30
 LOGOUT_SECONDS = 10
 REMOVE = '[ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup; rm -rf "$1" "$2"'
 FORGET = f'for folder in {" ".join(KEY_FOLDERS)}; do rm -f "$folder/{KEY}"; rmdir "$folder"; done'
+INTRODUCED_SECONDS = 10.0
+"""Then the other host of a pair begins."""
+
 GREETING_SECONDS = 3.0
 """Who has no tunnel by then makes one later: that every pair talks is proved by others."""
 
@@ -144,11 +148,13 @@ async def status(host: Host) -> dict[str, Any]:
     return said
 
 
-async def _look(host: Host, *names: str) -> dict[str, Any]:
+async def _look(
+    host: Host, *names: str, timeout_seconds: float = TIMEOUT_SECONDS
+) -> dict[str, Any]:
     """Return the client's status once it met hosts of ``names``; its ``Peer`` are the others."""
     done = await host.access.run(
-        [host.python, "-I", "-S", "-c", LOOK, SOCKET, f"{TIMEOUT_SECONDS:g}", *names],
-        timeout_seconds=2 * TIMEOUT_SECONDS,
+        [host.python, "-I", "-S", "-c", LOOK, SOCKET, f"{timeout_seconds:g}", *names],
+        timeout_seconds=timeout_seconds + TIMEOUT_SECONDS,
     )
     if done.exit:
         reason = done.stderr.decode(errors="replace").strip()[-200:]
@@ -224,11 +230,16 @@ async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) ->
     others = [
         other.name for other in hosts if other.name not in newcomers or other.name > host.name
     ]
-    said = await _look(host, *others)
-    if said["Peer"]:
+    said = await _look(host, *others, timeout_seconds=INTRODUCED_SECONDS)
+    silent = [other for other in hosts if other.name in said["Peer"]]
+    # When many come at once, Headscale 0.28 does not tell everybody where the last ones are: it loses
+    # what arrives while it hands out what came before (`addWork`, batcher_lockfree.go). Those know us.
+    answers = await together(_look(other, host.name) for other in silent)
+    strangers = [h.name for h, said in zip(silent, answers, strict=True) if said["Peer"]]
+    if strangers:
         raise OverlayError(
-            f"the control server has not introduced {', '.join(said['Peer'])} and host {host.name} "
-            f"to each other within {TIMEOUT_SECONDS:g} s"
+            f"the control server has not introduced {', '.join(strangers)} and host {host.name} "
+            f"to each other within {INTRODUCED_SECONDS + TIMEOUT_SECONDS:g} s"
         )
 
 

@@ -128,7 +128,8 @@ class Tailnet:
         with self._lock:
             if self.keys.pop(id_, None) is None:
                 return False
-        self._headscale("preauthkeys", "expire", "--user", "1", self._secrets[id_])
+        number = id_.removeprefix("k").removesuffix("CNTRL")
+        self._headscale("preauthkeys", "expire", "--id", number)
         return True
 
     def remove_device(self, id_: str) -> bool:

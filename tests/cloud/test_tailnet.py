@@ -92,7 +92,7 @@ def test_a_host_without_a_key_is_not_let_in(overlay: Tailscale, hosts: list[Host
     with pytest.raises(OverlayError, match=r"open /run/keys/tailnet: no such file"):
         asyncio.run(replace(overlay, auth_key="").connect(hosts[:1], None, None))
     with pytest.raises(
-        OverlayError, match=r"(?s)ams3-0 could not log in .*AuthKey not found.*refresh"
+        OverlayError, match=r"(?s)ams3-0 could not log in .*auth-key not found.*refresh"
     ):
         asyncio.run(replace(overlay, auth_key="0" * 48).connect(hosts[:1], None, None))
 

@@ -53,8 +53,8 @@ def test_the_policy_admits_the_stacks_hosts_to_session_ports_alone() -> None:
     assert rule == {
         "action": "accept",
         "proto": "tcp",
-        "src": ["e3@"],
-        "dst": ["e3@:11299,11365-21364"],
+        "src": ["*"],
+        "dst": ["*:11299,11365-21364"],
     }
 
 
