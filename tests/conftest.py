@@ -13,13 +13,25 @@ from e3.overlays import OVERLAYS
 TESTS = Path(__file__).parent
 
 
-LONG = TESTS / "unit" / "test_setup.py"
-"""Takes half a minute: at the end of all, the others would be through and wait for it."""
+LONG = (
+    "lab/test_interrupted.py",
+    "lab/test_stack.py",
+    "contract/test_overlays.py",
+    "cloud/test_droplets.py",
+    "lab/test_inventory.py",
+    "cloud/test_do_nebula.py",
+    "lab/test_tools.py",
+    "contract/test_tor.py",
+    "lab/test_run.py",
+    "unit/test_setup.py",
+)
+"""What takes minutes, the longest first: begun at the end, it alone would keep all waiting."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its tier, the folder that it lies in."""
-    items.sort(key=lambda item: item.path != LONG)
+    rank = {TESTS / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
     for item in items:
         item.add_marker(item.path.relative_to(TESTS).parts[0])
 

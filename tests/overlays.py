@@ -74,7 +74,7 @@ def files(host: Host, what: str) -> list[str]:
     places = ["/run", "/var/lib", "/tmp", "/var/tmp", "/root", "/etc"]  # noqa: S108 - the host's own
     left_out = ["/run/.disk", "/run/service", "/run/lab", "/etc"]
     prune = [part for path in left_out for part in ("-path", path, "-prune", "-o")]
-    return sorted(ask(host, "find", *places, *prune, "-printf", what).splitlines())
+    return sorted(ask(host, "find", *places, "-xdev", *prune, "-printf", what).splitlines())
 
 
 @dataclass

@@ -30,7 +30,7 @@ from e3.interfaces import (
     Paths,
     Service,
 )
-from e3.overlays import addresses
+from e3.overlays import addresses, servers
 from e3.overlays import tailscale_client as client
 from e3.overlays.tailscale_client import TIMEOUT_SECONDS
 
@@ -316,14 +316,15 @@ def render_policy() -> dict[str, object]:
 
 def choose_server(hosts: Sequence[Host], previous: Network | None) -> Host:
     """Return the host that serves: the one that did, else the first public one."""
-    public = [host for host in hosts if host.reachability == "public"]
-    if not public:
-        raise OverlayError(
-            "Headscale needs a host that the others can reach from outside, for its control server "
-            "and relay, and this fleet has none; make one host public, or choose tor or tailscale"
-        )
-    before = previous.memory.get("server") if previous else None
-    return next((host for host in public if host.name == before), public[0])
+    known = [str(previous.memory.get("server"))] if previous else []
+    (name,) = servers.choose(
+        hosts,
+        known,
+        count=1,
+        need="Headscale needs {} for its control server and relay",
+        instead="choose tor or tailscale",
+    )
+    return next(host for host in hosts if host.name == name)
 
 
 def _fingerprint(certificate: str) -> str:

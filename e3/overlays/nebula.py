@@ -24,7 +24,7 @@ from e3.interfaces import (
     Service,
     SigningRequest,
 )
-from e3.overlays import addresses
+from e3.overlays import addresses, servers
 
 SERVICE = "nebula"
 DEVICE = "nebula1"
@@ -289,19 +289,14 @@ class Nebula:
         await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
 
     def choose_lighthouses(self, hosts: Sequence[Host], known: Sequence[str]) -> list[str]:
-        """Return the names of the lighthouses: those known, then the first public ones by region.
-
-        Only a start makes a Nebula a lighthouse, so none changes while it can go on.
-        """
-        public = [host for host in hosts if host.reachability == "public"]
-        if not public:
-            raise OverlayError(
-                "Nebula needs a host that the others can reach from outside, as lighthouse and "
-                "relay, and this fleet has none; make one host public or choose another overlay"
-            )
-        first = {host.region: host for host in reversed(public)}
-        public.sort(key=lambda host: (host.name not in known, first[host.region] is not host))
-        return [host.name for host in public[: self.lighthouses]]
+        """Return the names of the lighthouses; only a start makes a Nebula one."""
+        return servers.choose(
+            hosts,
+            known,
+            count=self.lighthouses,
+            need="Nebula needs {} as lighthouse and relay",
+            instead="choose another overlay",
+        )
 
     def render(
         self, host: Host, hosts: Sequence[Host], memory: Memory, debug_key: str

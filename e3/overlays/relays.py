@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from e3.access.together import together
 from e3.errors import OverlayError
 from e3.interfaces import File, Host, Service
+from e3.overlays import servers
 
 SERVERS = ("tor-authority", "tor-relay-0", "tor-relay-1", "tor-relay-2")
 """The services of a network; two relays besides the authority's own are too few."""
@@ -96,16 +97,14 @@ class Relays:
     port: int
 
     def choose(self, hosts: Sequence[Host], known: Sequence[str]) -> list[str]:
-        """Return the names of those who carry the network: who does, then the first by region."""
-        public = [host for host in hosts if host.reachability == "public"]
-        if not public:
-            raise OverlayError(
-                "a private Tor network needs a host that the others can reach from outside, for "
-                "its relays, and this fleet has none; make one host public, or set network: public"
-            )
-        first = {host.region: host for host in reversed(public)}
-        public.sort(key=lambda host: (host.name not in known, first[host.region] is not host))
-        return [host.name for host in public[: self.hosts]]
+        """Return the names of those who carry the network."""
+        return servers.choose(
+            hosts,
+            known,
+            count=self.hosts,
+            need="a private Tor network needs {} for its relays",
+            instead="set network: public",
+        )
 
     async def identify(self, hosts: Sequence[Host], known: Sequence[str]) -> Roles:
         """Have the keys of all servers made where they are missing; return who they are."""

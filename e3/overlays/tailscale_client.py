@@ -232,8 +232,9 @@ async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) ->
     ]
     said = await _look(host, *others, timeout_seconds=INTRODUCED_SECONDS)
     silent = [other for other in hosts if other.name in said["Peer"]]
-    # When many come at once, Headscale 0.28 does not tell everybody where the last ones are: it loses
-    # what arrives while it hands out what came before (`addWork`, batcher_lockfree.go). Those know us.
+    # When many come at once, Headscale 0.28 does not tell everybody where the last ones are: it
+    # loses what arrives while it hands out what came before (`addToBatch`, batcher_lockfree.go).
+    # The last ones know where we are.
     answers = await together(_look(other, host.name) for other in silent)
     strangers = [h.name for h, said in zip(silent, answers, strict=True) if said["Peer"]]
     if strangers:

@@ -13,7 +13,7 @@ from e3.party.protocol import SILENCE_SECONDS, START, Spec, decode, encode, enco
 from e3.session import agreement
 from e3.session.certificates import Certificates
 from e3.session.plan import Seat
-from e3.session.progress import Progress, State
+from e3.session.progress import PHASES, WAITING, Progress, State
 from e3.session.results import PartyResult
 from e3.session.verdicts import End, How, describe
 from e3.session.watchdog import Sight
@@ -25,19 +25,6 @@ RESULT_BYTES = 65_536
 """Of a party's output that becomes part of the result; the log has more."""
 
 LOOP_STOPPED = "RuntimeError: Event loop stopped"
-
-PHASES = {
-    "ready": "preparing to start",
-    "agreeing": "comparing with the other parties what is to be run",
-    "agreed": "starting the program",
-    "started": "running, not yet at mpc.start",
-    "connecting": "waiting for other parties to connect",
-    "connected": "computing",
-    "stopping": "waiting for other parties to finish",
-    "stopped": "running on after mpc.shutdown",
-    "exited": "done",
-}
-"""What a party is doing since an event of `e3.party.protocol`."""
 
 
 class Party:
@@ -184,10 +171,10 @@ class Party:
         """Let the runner know that we are here."""
         self._tell("beat")
 
-    def current_end(self, *, all_connected: bool = True) -> End:
+    def current_end(self, *, all_connected: bool) -> End:
         """Return how the party ended, or as what it would end now."""
-        if self._phase == PHASES["connected"] and not all_connected:
-            self._phase = "connected, waiting for other parties"
+        if self._phase in {PHASES["connected"], WAITING}:
+            self._phase = PHASES["connected"] if all_connected else WAITING
         return self.end or self._make_end("stopped", detail=self._error)
 
     def _tell(self, kind: str) -> None:

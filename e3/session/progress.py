@@ -7,6 +7,22 @@ from typing import Literal, Protocol
 
 State = Literal["going", "done", "failed", "stopped"]
 
+PHASES = {
+    "ready": "preparing to start",
+    "agreeing": "comparing with the other parties what is to be run",
+    "agreed": "starting the program",
+    "started": "running, not yet at mpc.start",
+    "connecting": "waiting for other parties to connect",
+    "connected": "computing",
+    "stopping": "waiting for other parties to finish",
+    "stopped": "running on after mpc.shutdown",
+    "exited": "done",
+}
+"""What a party is doing since an event of `e3.party.protocol`."""
+
+WAITING = "connected, waiting for other parties"
+"""The same of a connected party while not all are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:

@@ -23,7 +23,7 @@ AT_ONCE = 4
 ENOUGH_TICKS = 2
 MEMORY_MB = 400
 FILLED = 4
-"""Children of 100 MB that are too many; to fill them is a part of the fault, not of the stop."""
+"""Children of 100 MB that are too many: what they take is too much when the last has filled it."""
 
 TICKING = """
 import asyncio, os, signal, sys, threading, time
@@ -48,11 +48,14 @@ class Order:
         return os.system, ("true",)
 
 def fork_and_fill():
+    reading, writing = os.pipe()
     for _ in range(8):
         if os.fork() == 0:
             filled = b"x" * 100_000_000
             cause()
+            os.write(writing, b".")
             time.sleep(1000)
+        os.read(reading, 1)
     time.sleep(1000)
 
 ACTS = {

@@ -75,7 +75,7 @@ class Site:
     def files(self) -> Mapping[str, list[str]]:
         """Return what lies on each machine, with type, mode, owner and size."""
         prune = [part for path in LEFT_OUT for part in ("-path", path, "-prune", "-o")]
-        what = ["find", *PLACES, *prune, "-printf", "%y %m %u %p %l\n"]
+        what = ["find", *PLACES, "-xdev", *prune, "-printf", "%y %m %u %p %l\n"]
         return {handle.name: sorted(run(handle, *what).splitlines()) for handle in self.lab.hosts()}
 
     def processes(self) -> Mapping[str, list[str]]:

@@ -369,6 +369,24 @@ class TestScripts:
         assert "Python 3.11 or newer is needed" in done.stderr
         assert "apt-get install python3 python3-venv" in done.stderr
 
+    def test_set_up_takes_the_distributions_python_before_another(self, tmp_path: Path) -> None:
+        whole = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
+        asked = subprocess.run(["sh", "-c", f"/usr/bin/python3 -c '{whole}'"], check=False)
+        if asked.returncode:
+            pytest.skip("no Python of a distribution here that is new enough and can make a .venv")
+        setup = script(tmp_path / "scripts/setup", (ROOT / "scripts/setup").read_text())
+        (tmp_path / "scripts/installer.py").write_text("import sys; print(sys.executable)\n")
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin/python3").symlink_to(sys.executable)
+        (tmp_path / "bin/dirname").symlink_to(shutil.which("dirname") or "")
+        chosen = {
+            path: subprocess.run(
+                ["/bin/sh", setup], env={"PATH": path}, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for path in (f"{tmp_path}/bin:/usr/bin", f"{tmp_path}/bin")
+        }
+        assert list(chosen.values()) == ["/usr/bin/python3", f"{tmp_path}/bin/python3"]
+
     @pytest.mark.parametrize("shell", ["bash", "zsh", "dash"])
     def test_activate_serves_each_shell(self, tmp_path: Path, shell: str) -> None:
         if not shutil.which(shell):
