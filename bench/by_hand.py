@@ -20,6 +20,9 @@ ADDRESSES = ("10.200.0.1", "10.200.0.2")
 PUBLISH_SECONDS = 120.0
 TOR_NETWORK = "^(TestingTorNetwork|FetchDirInfoEarly|DirAuthority|UseEntry|Vanguards|PathsNeeded)"
 
+TOR_CONTROLS = ("/var/lib/e3/tor/control", f"{FOLDER}/control")
+"""Where the Tor of E3 and the one by hand take commands."""
+
 ByHand = Callable[[Sequence[Host], Host], AbstractAsyncContextManager[str]]
 """With the two hosts goes one of the overlay that E3 has made in the same lab."""
 
@@ -89,7 +92,10 @@ async def tor(hosts: Sequence[Host], member: Host) -> AsyncIterator[str]:
         await _run_tor(stack, hosts[1], f"{network}SocksPort 0\n{services}")
         waited = f"cd {FOLDER}/service; until [ -s hostname ]; do sleep 0.1; done; cat hostname"
         onion = (await tell(hosts[1], waited)).strip()
-        proxy = f"{network}SocksPort 0\nTransPort 9040\nMapAddress {ADDRESSES[1]} {onion}\n"
+        proxy = (
+            f"{network}SocksPort 0\nTransPort 9040\nMapAddress {ADDRESSES[1]} {onion}\n"
+            f"ControlSocket {TOR_CONTROLS[1]}\nCookieAuthentication 0\n"
+        )
         await _run_tor(stack, hosts[0], proxy)
         rule = f"ip daddr {ADDRESSES[1]} meta l4proto tcp redirect to :9040"
         await tell(
@@ -101,6 +107,23 @@ async def tor(hosts: Sequence[Host], member: Host) -> AsyncIterator[str]:
             ask = f"iperf3 -c {ADDRESSES[1]} -p {PARTY_PORT} -n 1 >/dev/null 2>&1"
             await tell(hosts[0], f"until {ask}; do sleep 1; done", seconds=PUBLISH_SECONDS)
         yield ADDRESSES[1]
+
+
+async def take_another_circuit(host: Host) -> None:
+    """Have the Tor of a host, E3's or the one by hand, use no circuit again; it does each 10 s."""
+    script = "; ".join(
+        (
+            "import socket, sys, os",
+            f"control = next(filter(os.path.exists, {TOR_CONTROLS!r}))",
+            "tor = socket.socket(socket.AF_UNIX)",
+            "tor.connect(control)",
+            "said = tor.makefile('rw', newline='\\r\\n')",
+            "said.write('AUTHENTICATE\\nSETEVENTS SIGNAL\\nSIGNAL NEWNYM\\n')",
+            "said.flush()",
+            "any('650 SIGNAL NEWNYM' in line for line in said)",
+        )
+    )
+    await tell(host, f'{host.python} -I -c "{script}"')
 
 
 async def _run_tor(stack: AsyncExitStack, host: Host, settings: str) -> None:

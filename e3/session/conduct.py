@@ -58,7 +58,10 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     observer = observer or Nobody()
     async with turn(sessions, observer.waiting) as note:
         prune(sessions, KEEP - 1)
+        name = new_id()
+        note(name, deadline_seconds)  # before there is a folder: one that nobody conducts is over
         session = Session(
+            id=name,
             plan=plan,
             hosts=hosts,
             overlay=overlay,
@@ -70,7 +73,6 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
             rules=rules or Rules(),
             authority=authority,
         )
-        note(session.id, deadline_seconds)
         return await session.run(observer)
 
 
@@ -83,6 +85,7 @@ def new_id() -> str:
 class Session:
     """One run; `conduct` is its only user."""
 
+    id: str
     plan: Plan
     hosts: Sequence[Host]
     overlay: str
@@ -97,9 +100,8 @@ class Session:
     def __post_init__(self) -> None:
         """Read what is to be shipped, and open the evidence; nothing runs yet."""
         self._began = time.monotonic()
-        self._id = new_id()
         self._files = (runner_files(), programs.files(self.plan.program, "program"))
-        self._evidence = Evidence(self.sessions, self._id)
+        self._evidence = Evidence(self.sessions, self.id)
         self._evidence.begin(
             self.plan, overlay=self.overlay, deadline_seconds=self.deadline_seconds
         )
@@ -109,15 +111,10 @@ class Session:
         self._paths_after: tuple[NetworkPath, ...] = ()
         self._notes: list[str] = []
 
-    @property
-    def id(self) -> str:
-        """The session's name."""
-        return self._id
-
     async def run(self, observer: Observer) -> SessionResult:
         """Run the session to its verdict."""
         observer.began(
-            self._id, self._evidence.folder, lambda: [party.progress for party in self._parties]
+            self.id, self._evidence.folder, lambda: [party.progress for party in self._parties]
         )
         ship_seconds = self.rules.limits.ship_seconds
         tasks = [
@@ -166,7 +163,7 @@ class Session:
     def _party(self, seat: Seat, host: Host) -> Party:
         limits = self.rules.limits
         spec = Spec(
-            session=self._id,
+            session=self.id,
             pid=seat.pid,
             parties=tuple((s.endpoint.address, s.endpoint.port) for s in self.plan.seats),
             entry=self.plan.program.entry,
@@ -278,7 +275,7 @@ class Session:
         """Return the result, after it is written to the evidence."""
         setup, online = self._times()
         result = SessionResult(
-            id=self._id,
+            id=self.id,
             program=self.plan.program.name,
             digest=self.plan.program.digest,
             overlay=self.overlay,

@@ -50,10 +50,10 @@ class Run:
 
 def runs(sessions: Path) -> list[Run]:
     """Return the runs below ``sessions``, the newest last."""
-    now = holder(sessions)
+    folders = _folders(sessions)
+    now = holder(sessions)  # after them: whoever makes a folder has the turn before
     found = [
-        _read(folder, running=now is not None and now.session == folder.name)
-        for folder in _folders(sessions)
+        _read(folder, running=now is not None and now.session == folder.name) for folder in folders
     ]
     return sorted(found, key=lambda run: run.started)
 

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,8 +156,7 @@ def mpyc_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = sorted(folder.glob("mpyc-*.tar.gz"))
     if done.returncode or not found:
         pytest.skip(f"MPyC's sdist cannot be had here: {done.stderr.strip()[-200:]}")
-    with tarfile.open(found[0]) as archive:
-        archive.extractall(folder, filter="data")
+    subprocess.run(["tar", "-xf", found[0], "-C", folder], check=True, timeout=60)
     return next(folder.glob("mpyc-*/tests"))
 
 
