@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from e3.lab import client
+from tests.sessions import lean
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (".gitignore", "Pulumi.yaml", "__main__.py", "e3", "demos", "docs", "scripts", "tools")
@@ -162,7 +163,7 @@ class Stack:
 
     def write(self, text: str, name: str = "program.py") -> str:
         """Write a program; return its name as the configuration has it."""
-        (self.folder / name).write_text(text)
+        (self.folder / name).write_text(lean(text))
         return name
 
 

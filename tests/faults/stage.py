@@ -17,6 +17,7 @@ from e3.session.programs import load
 from e3.session.progress import Progress
 from e3.session.results import SessionResult
 from tests.overlays import ask, processes
+from tests.sessions import lean
 
 DEMOS = Path(__file__).parents[2] / "demos"
 PROMISE_SECONDS = 30.0
@@ -88,7 +89,7 @@ class Stage:
 
     def write(self, text: str) -> Path:
         path = self.folder / "program.py"
-        path.write_text(text)
+        path.write_text(lean(text))
         return path
 
     def tell(self, pid: int, *args: str) -> None:
