@@ -113,7 +113,7 @@ class Lab:
         """
         rows = [[name, region, (nats or {}).get(name, "public")] for name, region in hosts]
         answer = self._ask({"verb": "add_hosts", "hosts": rows})
-        return [self._handle(values) for values in answer["hosts"]]
+        return [_made(values) for values in answer["hosts"]]
 
     def remove_host(self, name: str) -> None:
         """Have no host of that name."""
@@ -128,7 +128,7 @@ class Lab:
 
         Of a host behind NATs the outermost gets it; the host's own, private one stays.
         """
-        return self._handle(self._ask({"verb": "renumber_host", "name": name})["host"])
+        return _made(self._ask({"verb": "renumber_host", "name": name})["host"])
 
     def reboot_nat(self, name: str) -> None:
         """Have the NATs before a host forget all their mappings and flows."""
@@ -156,8 +156,8 @@ class Lab:
 
     def hosts(self) -> list[HostHandle]:
         """Return the hosts that live."""
-        listed = self.status()["hosts"]
-        return [self._handle(values) for values in listed if identify(values["pid"])]
+        handles = map(_handle, self.status()["hosts"])
+        return [handle for handle in handles if handle is not None]
 
     def measure(self) -> dict[Pair, float]:
         """Return the round trip of each pair of regions in ms, the least of several echoes.
@@ -174,20 +174,6 @@ class Lab:
                 return True
         except OSError:
             return False
-
-    def _handle(self, values: Mapping[str, Any]) -> HostHandle:
-        identity = identify(values["pid"])
-        if identity is None:
-            raise LabError(f"host {values['name']} died as soon as it was made; see lab.log")
-        return HostHandle(
-            name=values["name"],
-            region=values["region"],
-            underlay=values["underlay"],
-            underlay6=values.get("underlay6", ""),  # a lab of before knows of none
-            reachability=values["reachability"],
-            identity=identity,
-            in_user_namespace=values["in_user_namespace"],
-        )
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -341,6 +327,30 @@ def _seen(visible: Sequence[Path]) -> list[str]:
     """Return the folders that hosts see: the project, Python, and what else was asked for."""
     prefixes = {Path(sys.base_prefix), Path(sys.prefix)} - {Path("/usr"), Path("/usr/local")}
     return sorted({str(path.resolve()) for path in (PROJECT, *prefixes, *visible)})
+
+
+def _made(values: Mapping[str, Any]) -> HostHandle:
+    """Return the host that the lab has just described, as one that lives."""
+    handle = _handle(values)
+    if handle is None:
+        raise LabError(f"host {values['name']} died as soon as it was made; see lab.log")
+    return handle
+
+
+def _handle(values: Mapping[str, Any]) -> HostHandle | None:
+    """Return the host that the lab describes, None if it is gone by now."""
+    identity = identify(values["pid"])
+    if identity is None:
+        return None
+    return HostHandle(
+        name=values["name"],
+        region=values["region"],
+        underlay=values["underlay"],
+        underlay6=values.get("underlay6", ""),  # a lab of before knows of none
+        reachability=values["reachability"],
+        identity=identity,
+        in_user_namespace=values["in_user_namespace"],
+    )
 
 
 def _rows(rtt_ms: Mapping[Pair, float]) -> list[list[str | float]]:
