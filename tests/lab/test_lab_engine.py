@@ -89,6 +89,14 @@ async def transfer(
     return peer.decode(), int(total), float(seconds)
 
 
+@pytest.mark.skipif(
+    "overlay" not in Path("/proc/filesystems").read_text().split(), reason="no overlayfs here"
+)
+def test_each_host_has_an_etc_of_its_own_to_watch(hosts: dict[str, HostHandle]) -> None:
+    devices = {said(hosts[name], "stat", "-c", "%d", "/etc") for name in ("a-0", "a-1")}
+    assert len(devices | {str(Path("/etc").stat().st_dev)}) == 3
+
+
 def test_a_host_has_its_own_name_files_and_processes(hosts: dict[str, HostHandle]) -> None:
     a, b = hosts["a-0"], hosts["a-1"]
     assert said(a, "hostname") == "a-0"

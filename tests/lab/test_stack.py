@@ -111,6 +111,13 @@ def test_outputs_have_their_stable_names_and_types(stack: Stack) -> None:
     }
 
 
+def test_nothing_lies_beside_the_state_that_a_kill_could_leave_unreadable(stack: Stack) -> None:
+    stack.standing()
+    state = stack.folder / ".e3" / "state"
+    assert list(state.rglob("trial.json"))
+    assert list(state.rglob("*.attrs")) == []
+
+
 def test_secret_santa_is_a_permutation_without_fixed_points(stack: Stack) -> None:
     parties = stack.standing(program=SANTA)["session"]["parties"]
     assert len({party["output"] for party in parties}) == 1
