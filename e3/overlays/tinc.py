@@ -30,7 +30,17 @@ DEVICE = "e3-tinc"
 CONFIGURATION = "/run/e3/tinc"
 SECRETS = "/var/lib/e3/tinc"
 TIMEOUT_SECONDS = 30.0
-KEY_SECONDS = 4
+
+KEY_SECONDS = 20
+"""Where some hear of third members. With a new key a host behind a NAT learns the other's new
+address, and a pair whose keys came in the wrong order talks again. But packets on the way are lost
+then, and if tinc's own probes are among them, it sends through the hub for some 2.5 s until it has
+found anew what passes (net_packet.c, send_mtu_probe): both begin with a second, on all hosts, so
+that they do meet."""
+
+RESTARTED_KEY_SECONDS = 4
+"""Of one of these that was begun anew: it does not know the keys that those have who still hear of
+it by ways of before. They ask for new ones when it changes its own, sooner than a session ends."""
 
 HEADER_BYTES = 14
 """Of Ethernet, which tinc counts as a part of a packet."""
@@ -53,6 +63,14 @@ FORGET = f"""
 for file in {CONFIGURATION}/hosts/*; do
   case " $* " in *" ${{file##*/}} "*) ;; *) rm -f "$file" ;; esac
 done
+"""
+
+# With the options $1 if it is begun anew. A process number of before may be another's by now, and
+# tinc would not start.
+BEGIN = f"""
+cd {CONFIGURATION}; rm -f pid; again=
+[ ! -e begun ] || again=$1
+shift; : >begun; exec "$@" $again
 """
 
 # tinc answers USR2 in its log, from within the signal's handler: one that comes while tinc
@@ -120,7 +138,7 @@ class Tinc:
     range: str = "10.79.0.0/16"
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 655
     mtu: Annotated[int, msgspec.Meta(ge=576, le=1500)] = 1420
-    keepalive: Annotated[int, msgspec.Meta(ge=6, le=3600)] = 6
+    keepalive: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 5
 
     def __post_init__(self) -> None:
         """Reject a range that is none."""
@@ -149,7 +167,7 @@ class Tinc:
                 "tinc needs a host that the others can reach from outside, and this fleet has "
                 "none; make one host public or choose an overlay that brings its own relays"
             )
-        nodes = list(map(_node, hosts))
+        nodes = [node(host, given) for host in hosts]
         made = await together(_run(host, MAKE_KEYS + FORGET, SECRETS, *nodes) for host in hosts)
         keys = {host.name: key for host, key in zip(hosts, made, strict=True)}
         before = msgspec.convert(previous.memory, Memory) if previous else Memory()
@@ -159,23 +177,22 @@ class Tinc:
         changed = [host for host, news in zip(hosts, told, strict=True) if news]
         known = previous.addresses if previous else {}
         newcomers = [host for host in changed if host.name not in known]
-        await together(_meet(host, hosts) for host in newcomers or changed)
+        await together(_meet(host, hosts, given) for host in newcomers or changed)
         return Network(addresses=given, memory={"gossips": gossips})
 
     async def paths(
         self, hosts: Sequence[Host], network: Network
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Ask each tinc by which way it sends to each other one."""
-        del network
         dumps = await together(_run(host, DUMP) for host in hosts)
-        names = {_node(host): host.name for host in hosts}
+        names = {node(host, network.addresses): host.name for host in hosts}
         found: dict[tuple[str, str], PathClass | Relayed] = {}
         for host, dump in zip(hosts, dumps, strict=True):
-            ways = read_ways(dump, _node(host), self.mtu + HEADER_BYTES)
-            for node, name in names.items():
-                first = ways.get(node)
-                way: PathClass | Relayed = "direct" if first == node else "none"
-                if first is not None and first != node:
+            ways = read_ways(dump, node(host, network.addresses), self.mtu + HEADER_BYTES)
+            for each, name in names.items():
+                first = ways.get(each)
+                way: PathClass | Relayed = "direct" if first == each else "none"
+                if first is not None and first != each:
                     way = Relayed(by=names.get(first, ""))
                 if name != host.name:
                     found[host.name, name] = way
@@ -214,11 +231,12 @@ class Tinc:
         )
         # HUP has it read hosts and whom to connect to again; connections to those that are
         # as they were stay.
-        fixed = [files["tinc-up"], self.port, self.keepalive, host.name in gossips]
+        gossip = host.name in gossips
+        fixed = [node(host, given), files["tinc-up"], self.port, self.keepalive, gossip]
+        again = f"-o KeyExpire={RESTARTED_KEY_SECONDS}" if gossip else ""
         service = Service(
             name=SERVICE,
-            # A process number of before may be another's by now, and tinc would not start.
-            argv=("sh", "-c", f"rm -f {CONFIGURATION}/pid; exec tincd {' '.join(OPTIONS)}"),
+            argv=("sh", "-c", BEGIN, "sh", again, "tincd", *OPTIONS),
             environment={"E3_REVISION": _digest(fixed)},
             ready=("sh", "-c", f"ip -o link show up dev {DEVICE} | grep -q ."),
             revision=_digest(files),
@@ -254,7 +272,7 @@ class Tinc:
         """Return the files of ``host`` by name; pure. ``gossips`` is what `gossiping` returned."""
         span = addresses.network(self.range, key="range")
         settings = {
-            "Name": _node(host),
+            "Name": node(host, given),
             "Interface": DEVICE,
             "PrivateKeyFile": f"{SECRETS}/rsa_key.priv",
             "Cipher": "aes-256-cbc",
@@ -266,13 +284,11 @@ class Tinc:
             "PingInterval": str(self.keepalive),
             "MaxTimeout": "1",  # the pause between attempts to connect would grow by 5 s each time
         }
-        if host.name in gossips:
-            # One that was restarted does not know the keys that those have who still hear of it
-            # by ways of before. New ones come over TCP, as do packets meanwhile.
+        if gossips:
             settings["KeyExpire"] = str(KEY_SECONDS)
         dialled = [peer for peer in hosts if dials(host, peer, given)]
         lines = [f"{key} = {value}" for key, value in settings.items()]
-        lines += [f"ConnectTo = {_node(peer)}" for peer in dialled]
+        lines += [f"ConnectTo = {node(peer, given)}" for peer in dialled]
         up = [
             "#!/bin/sh",
             f"ip address add {given[host.name]}/{span.prefixlen} dev $INTERFACE",
@@ -282,15 +298,17 @@ class Tinc:
             "tinc.conf": "\n".join([*lines, ""]),
             "tinc-up": "\n".join([*up, ""]),
             **{
-                f"hosts/{_node(h)}": self._host(h, h.seen_from(host), given[h.name], keys[h.name])
-                for h in hosts
+                f"hosts/{node(peer, given)}": self._host(peer, peer.seen_from(host), given, keys)
+                for peer in hosts
             },
         }
 
-    def _host(self, host: Host, place: str, address: str, key: str) -> str:
+    def _host(
+        self, host: Host, place: str, given: Mapping[str, str], keys: Mapping[str, str]
+    ) -> str:
         reached = [f"Address = {place}"] if host.reachability == "public" else []
-        lines = [*reached, f"Port = {self.port}", f"Subnet = {address}/32", key.strip()]
-        return "\n".join([*lines, ""])
+        subnet, key = f"{given[host.name]}/32", keys[host.name].strip()
+        return "\n".join([*reached, f"Port = {self.port}", f"Subnet = {subnet}", key, ""])
 
 
 LOG = f"{CONFIGURATION}/log"
@@ -306,17 +324,21 @@ def read_ways(dump: str, own: str, largest: int) -> dict[str, str]:
     ``nexthop`` as well.
     """
     ways = {}
-    for node in NODE.finditer(dump):
-        all_pass = int(node["passed"]) >= min(int(node["mtu"]), largest)
-        if int(node["status"], 16) & REACHABLE:
-            over_udp = all_pass and node["via"] != own
-            ways[node["name"]] = node["via"] if over_udp else node["nexthop"]
+    for line in NODE.finditer(dump):
+        all_pass = int(line["passed"]) >= min(int(line["mtu"]), largest)
+        if int(line["status"], 16) & REACHABLE:
+            over_udp = all_pass and line["via"] != own
+            ways[line["name"]] = line["via"] if over_udp else line["nexthop"]
     return ways
 
 
-def _node(host: Host) -> str:
-    """Return the host's name as tinc allows it: letters, digits and underscores."""
-    return host.name.replace("-", "_")
+def node(host: Host, given: Mapping[str, str]) -> str:
+    """Return the host's name for tinc, of letters, digits and underscores, the hub's first; pure.
+
+    Of two ways to a third member that are as long, tinc asks that for session keys whose first
+    host comes first by name (graph.c, sssp_bfs); a host that does not gossip would not answer.
+    """
+    return f"{int(IPv4Address(given[host.name])):08x}_{host.name.replace('-', '_')}"
 
 
 def gossiping(hosts: Sequence[Host], given: Mapping[str, str], before: Sequence[str]) -> list[str]:
@@ -342,9 +364,9 @@ def dials(host: Host, peer: Host, given: Mapping[str, str]) -> bool:
     return newer or host.reachability != "public"
 
 
-async def _meet(host: Host, hosts: Sequence[Host]) -> None:
+async def _meet(host: Host, hosts: Sequence[Host], given: Mapping[str, str]) -> None:
     pairs = [h for h in hosts if h != host and "public" in (h.reachability, host.reachability)]
-    await _run(host, MEET, _node(host), str(len(pairs)))
+    await _run(host, MEET, node(host, given), str(len(pairs)))
 
 
 def _digest(value: object) -> str:

@@ -1,11 +1,13 @@
 """Overlays over NATs: what the real world lets through, and nothing else."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from e3 import contact
 from e3.errors import OverlayError
 from e3.evaluation import nat_matrix
 from e3.evaluation.diagnosis import diagnose
@@ -103,6 +105,16 @@ def test_who_has_port_443_alone_is_joined_by_relay(lab: Lab, overlay: Overlay) -
     by = {(path.source, path.target): path.by for path in mesh.prove()}
     assert len(by) == 6
     assert by["a-1", "b-0"] == by["b-0", "a-1"] == "a-0"
+
+
+def test_tinc_connects_directly_whatever_the_hub_is_called(lab: Lab) -> None:
+    hosts = made(lab, b_0="public", a_0="public", a_1="port-restricted", b_1="port-restricted")
+    mesh = Mesh(lab, Tinc(), hosts)
+    network = mesh.connect(*(host.name for host in hosts))
+    since = time.monotonic()
+    settled = contact.settle(mesh.overlay, hosts, network, mesh.prove(), since=since)
+    classes = {(path.source, path.target): path.path_class for path in asyncio.run(settled)}
+    assert classes["a-1", "b-1"] == classes["b-1", "a-1"] == "direct"
 
 
 @pytest.mark.parametrize("name", ["nebula", "plain"])

@@ -21,6 +21,7 @@ from e3.errors import E3Error
 from e3.experiment import Reachability
 from e3.interfaces import Host, Overlay
 from e3.lab.client import Lab
+from e3.overlays.tinc import DUMP, Tinc
 from e3.session.conduct import conduct
 from e3.session.plan import plan
 from e3.session.programs import load
@@ -28,7 +29,7 @@ from e3.session.results import SessionResult
 from e3.session.verdicts import Verdict
 from tests.faults.stage import Watcher
 from tests.labs import running
-from tests.overlays import Mesh
+from tests.overlays import Mesh, ask
 from tests.resilience.standin import CONTROL, stand_in
 
 REGIONS = ("core", "home")
@@ -116,6 +117,18 @@ class Arena:
         self.mesh.connect(*names)
         silent = self.silent(JOIN_SECONDS)
         assert not silent, silent
+        if isinstance(self.mesh.overlay, Tinc) and {PEER, "home-0"} <= {*names}:
+            self._await_sizes()
+
+    def _await_sizes(self) -> None:
+        """Wait until tinc knows what passes between `PEER` and home-0: it does not notice before
+        that the path is dead (docs/resilience.md, Open)."""
+        deadline = time.monotonic() + JOIN_SECONDS
+        for host, peer in ((PEER, "home-0"), ("home-0", PEER)):
+            sizes = re.compile(rf"{peer.replace('-', '_')} at .* \(min (?!0 )(\d+) max \1\)")
+            while not sizes.search(ask(self.mesh.host(host), "sh", "-c", DUMP)):
+                assert time.monotonic() < deadline, (host, peer)
+                time.sleep(0.5)
 
     def silent(self, seconds: float) -> str:
         """Return what keeps members from talking to each other within the limit; else nothing."""

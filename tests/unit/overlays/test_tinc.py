@@ -10,7 +10,7 @@ import pytest
 from e3.errors import ConfigurationError
 from e3.experiment import Choice
 from e3.overlays import OVERLAYS
-from e3.overlays.tinc import Tinc, gossiping, read_ways
+from e3.overlays.tinc import Tinc, gossiping, node, read_ways
 from e3.registry import build
 from tests.hosts import host
 
@@ -35,7 +35,7 @@ def test_configuration(path: Path) -> None:
     for each in hosts:
         files = overlay.render(each, hosts, given, keys, gossips)
         assert {name for name in files if name.startswith("hosts/")} == {
-            f"hosts/{other.name.replace('-', '_')}" for other in hosts
+            f"hosts/{node(other, given)}" for other in hosts
         }
         for name, lines in case["expected"].get(each.name, {}).items():
             assert files[name].splitlines() == lines, f"{each.name}: {name}"
