@@ -18,14 +18,15 @@ from e3.overlays import OVERLAYS
 from e3.overlays.headscale import Headscale
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
-from e3.overlays.tinc import Tinc
+from e3.overlays.tinc import RESTARTED_KEY_SECONDS, Tinc
 from e3.session.verdicts import Verdict
 from tests.labs import running
-from tests.overlays import Mesh
+from tests.overlays import Mesh, ask, processes
 from tests.sessions import Bench
 
 DEMOS = Path(__file__).parents[2] / "demos"
 SETTLE_SECONDS = 6.0  # paths are direct after 1 s here; Nebula punches once more after 5 s
+AGAIN_SECONDS = 10.0
 CLASSES: tuple[Reachability, ...] = (
     "public",
     "full-cone",
@@ -115,6 +116,25 @@ def test_tinc_connects_directly_whatever_the_hub_is_called(lab: Lab) -> None:
     settled = contact.settle(mesh.overlay, hosts, network, mesh.prove(), since=since)
     classes = {(path.source, path.target): path.path_class for path in asyncio.run(settled)}
     assert classes["a-1", "b-1"] == classes["b-1", "a-1"] == "direct"
+
+
+def test_a_tinc_that_died_tells_its_new_keys_soon(lab: Lab) -> None:
+    hosts = made(lab, a_0="public", a_1="port-restricted", b_1="port-restricted")
+    mesh = Mesh(lab, Tinc(), hosts)
+    mesh.connect(*(host.name for host in hosts))
+    hidden = mesh.host("a-1")
+
+    def running() -> list[str]:
+        return [line.split(maxsplit=1)[1] for line in processes(hidden) if "tincd -D" in line]
+
+    (first,) = running()
+    assert "KeyExpire" not in first
+    ask(hidden, "pkill", "-KILL", "-x", "tincd")
+    deadline = time.monotonic() + AGAIN_SECONDS
+    # tinc takes its option to pieces where it stands.
+    while running() != [f"{first} -o KeyExpire {RESTARTED_KEY_SECONDS}"]:
+        assert time.monotonic() < deadline, running()
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("name", ["nebula", "plain"])
