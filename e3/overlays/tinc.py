@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Address
 from typing import Annotated, ClassVar
 
@@ -39,8 +39,9 @@ found anew what passes (net_packet.c, send_mtu_probe): both begin with a second,
 that they do meet."""
 
 RESTARTED_KEY_SECONDS = 4
-"""Of one of these that was begun anew: it does not know the keys that those have who still hear of
-it by ways of before. They ask for new ones when it changes its own, sooner than a session ends."""
+"""Of one of these that was begun anew alone: it does not know the keys that those have who still
+hear of it by ways of before. They ask for new ones when it changes its own, sooner than a session
+ends."""
 
 HEADER_BYTES = 14
 """Of Ethernet, which tinc counts as a part of a packet."""
@@ -65,12 +66,12 @@ for file in {CONFIGURATION}/hosts/*; do
 done
 """
 
-# With the options $1 if it is begun anew. A process number of before may be another's by now, and
-# tinc would not start.
+# With the options $1 if it begins anew alone: all begin anew when the settings $2 are others. A
+# process number of before may be another's by now, and tinc would not start.
 BEGIN = f"""
 cd {CONFIGURATION}; rm -f pid; again=
-[ ! -e begun ] || again=$1
-shift; : >begun; exec "$@" $again
+[ "$2" != "$(cat begun 2>/dev/null)" ] || again=$1
+echo "$2" >begun; shift 2; exec "$@" $again
 """
 
 # tinc answers USR2 in its log, from within the signal's handler: one that comes while tinc
@@ -232,11 +233,11 @@ class Tinc:
         # HUP has it read hosts and whom to connect to again; connections to those that are
         # as they were stay.
         gossip = host.name in gossips
-        fixed = [node(host, given), files["tinc-up"], self.port, self.keepalive, gossip]
         again = f"-o KeyExpire={RESTARTED_KEY_SECONDS}" if gossip else ""
+        fixed = [node(host, given), files["tinc-up"], gossip]
         service = Service(
             name=SERVICE,
-            argv=("sh", "-c", BEGIN, "sh", again, "tincd", *OPTIONS),
+            argv=("sh", "-c", BEGIN, "sh", again, _digest(asdict(self)), "tincd", *OPTIONS),
             environment={"E3_REVISION": _digest(fixed)},
             ready=("sh", "-c", f"ip -o link show up dev {DEVICE} | grep -q ."),
             revision=_digest(files),

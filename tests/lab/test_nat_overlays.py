@@ -124,15 +124,21 @@ def test_a_tinc_that_died_tells_its_new_keys_soon(lab: Lab) -> None:
     mesh.connect(*(host.name for host in hosts))
     hidden = mesh.host("a-1")
 
-    def running() -> list[str]:
-        return [line.split(maxsplit=1)[1] for line in processes(hidden) if "tincd -D" in line]
+    def running() -> list[list[str]]:
+        return [line.split(maxsplit=1) for line in processes(hidden) if "tincd -D" in line]
 
-    (first,) = running()
-    assert "KeyExpire" not in first
+    ((first, command),) = running()
+    assert "KeyExpire" not in command
+    mesh.with_options(keepalive=7)  # so that all begin anew
+    mesh.connect(*(host.name for host in hosts))
+    ((second, same),) = running()
+    assert second != first
+    assert same == command
     ask(hidden, "pkill", "-KILL", "-x", "tincd")
     deadline = time.monotonic() + AGAIN_SECONDS
     # tinc takes its option to pieces where it stands.
-    while running() != [f"{first} -o KeyExpire {RESTARTED_KEY_SECONDS}"]:
+    again = f"{command} -o KeyExpire {RESTARTED_KEY_SECONDS}"
+    while [command for _, command in running()] != [again]:
         assert time.monotonic() < deadline, running()
         time.sleep(0.05)
 
