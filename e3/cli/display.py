@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e3.cli import terminal
+from e3.party.text import printable_lines
 from e3.session.plan import Plan
 from e3.session.progress import Progress
 from e3.session.verdicts import Verdict
@@ -71,12 +72,12 @@ class Display:
         times = f"{result['wall_seconds']:.1f} s"
         if setup is not None and online is not None:
             times += f": {setup:.1f} s set-up, {online:.1f} s online"
-        reason = terminal.printable(result["reason"])
+        reason = printable_lines(result["reason"])
         self.console.print(Text.assemble(terminal.word(result["verdict"]), f": {reason} ({times})"))
         if result["advice"]:
             self.console.print(Text(f"advice: {result['advice']}"))
         for note in result["notes"]:
-            self.console.print(Text(f"note: {terminal.printable(note)}"))
+            self.console.print(Text(f"note: {printable_lines(note)}"))
         if result["verdict"] not in {Verdict.COMPLETED, Verdict.CANCELLED}:
             self.console.print(f"evidence: {result['evidence']} (`e3 logs {result['id']}`)")
 
@@ -94,7 +95,7 @@ class Lines(Display):
         for party in self._look():
             if self._shown.get(party.pid) != party.phase:
                 self._shown[party.pid] = party.phase
-                phase = terminal.printable(party.phase)
+                phase = printable_lines(party.phase)
                 # not terminal lines of a program: `e3 logs` has them, and the end shows results
                 self.console.print(
                     f"{party.seconds:6.1f} s  party {party.pid} ({party.host}): {phase}"
@@ -158,7 +159,7 @@ def _table(parties: Sequence[Progress]) -> Table:
             Text(party.phase, terminal.COLOURS["going"]) if going else terminal.word(party.state),
             f"{party.seconds:.1f}",
             "" if party.sent_bytes is None else decimal(party.sent_bytes),
-            Text(terminal.printable(party.phase if party.state == "failed" else party.line)),
+            Text(printable_lines(party.phase if party.state == "failed" else party.line)),
         )
     return table
 
@@ -178,7 +179,7 @@ def _outputs(parties: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _shortened(output: str) -> str:
-    lines = terminal.printable(output.rstrip()).splitlines()
+    lines = printable_lines(output.rstrip()).splitlines()
     left_out = len(lines) - MOST_LINES
     return "\n".join(
         [f"[{left_out} lines before, see `e3 logs`]", *lines[left_out:]] if left_out > 0 else lines

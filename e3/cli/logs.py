@@ -8,8 +8,8 @@ from pathlib import Path
 
 from e3.cli.project import Verbs
 from e3.cli.runs import find
-from e3.cli.terminal import printable
 from e3.errors import E3Error
+from e3.party.text import printable_lines
 from e3.session.runs import Run, resolve
 
 LOOK_SECONDS = 0.2
@@ -77,4 +77,4 @@ class _Tail:
             content = content[: content.rfind(b"\n") + 1]
         self.offset += len(content)
         for line in content.decode(errors="replace").splitlines():
-            sys.stdout.write(f"{self.prefix}{line if self.raw else printable(line)}\n")
+            sys.stdout.write(f"{self.prefix}{line if self.raw else printable_lines(line)}\n")

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from e3.party.text import printable_lines
+
 PLAIN_WIDTH = 10_000
 """What is not a terminal has no width: nothing is cut."""
 
@@ -34,7 +36,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def complain(message: str) -> None:
     """Say on standard error why the command ends."""
-    console(stderr=True).print(Text.assemble(("e3: ", "bold red"), printable(message)))
+    console(stderr=True).print(Text.assemble(("e3: ", "bold red"), printable_lines(message)))
 
 
 def word(text: str) -> Text:
@@ -47,7 +49,7 @@ def show(rows: Sequence[Sequence[str | Text]], *, header: Sequence[str] = ()) ->
     out = console()
     table = Table.grid(padding=(0, 2, 0, 0))
     for row in [tuple(Text(name, "dim") for name in header), *rows] if header else rows:
-        table.add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*(printable_lines(cell) if isinstance(cell, str) else cell for cell in row))
     for column in table.columns[:-1]:
         column.no_wrap = True
     if out.is_terminal:
@@ -56,13 +58,3 @@ def show(rows: Sequence[Sequence[str | Text]], *, header: Sequence[str] = ()) ->
     with out.capture() as captured:
         out.print(table)
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
-
-
-def printable(text: str) -> str:
-    """Return text that cannot command a terminal: it is the parties' own, and they may be foul."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char in "\n\t" or char.isprintable() else char.encode("unicode_escape").decode()
-        for char in text
-    )

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 from e3.cli.display import Display, Lines, Moving
-from e3.cli.terminal import printable
+from e3.party.text import printable_lines
 from e3.session.conduct import conduct
 from e3.session.results import SessionResult
 from tests.sessions import Bench, joined
@@ -82,5 +82,5 @@ def test_a_terminal_shows_one_line_a_party(bench: Bench) -> None:
 
 
 def test_text_of_parties_cannot_command_a_terminal() -> None:
-    assert printable("größe\tok\n") == "größe\tok\n"
-    assert printable("\x1b]0;owned\x07") == r"\x1b]0;owned\x07"
+    assert printable_lines("größe\tok\n") == "größe\tok\n"
+    assert printable_lines("\x1b]0;owned\x07") == r"\x1b]0;owned\x07"
