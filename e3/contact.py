@@ -22,6 +22,7 @@ from e3 import reach
 from e3.access.together import together
 from e3.errors import OverlayError
 from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, Path, PathClass, Relayed
+from e3.party.text import printable
 
 PROBE = FilePath(__file__).parent / "party" / "probe.py"
 PROBE_ON_HOST = "/run/e3/probe.py"
@@ -238,7 +239,7 @@ def _report(host: Host, line: bytes, hosts: Sequence[Host]) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(line)
     except ValueError:
-        said = line.decode(errors="replace").strip() or "nothing"
+        said = printable(line.decode(errors="replace").strip()) or "nothing"
         reason = f"the probe on {host.name} ended and said {said}"
         return {"rtt_ms": {}, "ago": {}, "errors": {h.name: reason for h in hosts if h != host}}
     return report

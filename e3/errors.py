@@ -16,12 +16,24 @@
      +-- SessionError         a session that did not complete; carries its verdict
 
 Each message is one sentence or two: what is wrong (key and value where there
-are any), and what to do about it.
+are any), and what to do about it. What somebody else wrote enters it by `printable`.
 """
+
+from e3.party.text import printable_lines
+
+MESSAGE_LENGTH = 10_000
+"""Of an error as text: a service's last lines are part of some."""
 
 
 class E3Error(Exception):
-    """Base of all errors that a user can act on."""
+    """Base of all errors that a user can act on.
+
+    As text it can neither act on a terminal nor fill one, whatever a host or a file put into it.
+    """
+
+    def __str__(self) -> str:
+        """Return the message, made printable and of bounded length."""
+        return printable_lines(super().__str__(), MESSAGE_LENGTH)
 
 
 class ConfigurationError(E3Error):

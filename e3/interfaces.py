@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol
 
 from e3.experiment import Reachability
+from e3.party.text import LINE_LENGTH, printable
 
 PathClass = Literal["direct", "relayed", "none"]
 """How two hosts reach each other."""
@@ -44,6 +45,14 @@ class Completed:
     exit: int
     stdout: bytes
     stderr: bytes
+
+    @property
+    def complaint(self) -> str:
+        """Why it failed, in its own words: the end of what it wrote, as one printable line."""
+        written = (self.stderr.strip() or self.stdout.strip())[-4 * LINE_LENGTH :]
+        lines = written.decode(errors="replace").splitlines()
+        text = printable(" / ".join(filter(None, map(str.strip, lines))), len(written) * 10)
+        return text[-LINE_LENGTH:] or f"exit status {self.exit}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from e3.access.environment import ENVIRONMENT
 from e3.access.remote import wire
 from e3.errors import HostError, ServiceError
 from e3.interfaces import Completed, File, Process, Service
+from e3.party.text import printable
 
 if TYPE_CHECKING:
     from e3.access.connections import Channel, Way
@@ -278,14 +279,20 @@ class SshAccess:
         if not line.endswith(b"\n"):
             said = (await it.stderr.read()).decode(errors="replace").strip()
             raise HostError(f"host {self.host} did not do what it should: {said or 'no answer'}")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            said = printable(line.decode(errors="replace").strip())
+            raise HostError(f"host {self.host} did not do what it should: {said}")
         if "refused" in answer:
-            raise HostError(f"host {self.host} {answer['refused']}")
+            raise HostError(f"host {self.host} {printable(answer['refused'])}")
         if "errno" in answer:
-            cause = OSError(answer["errno"], answer["reason"], answer["path"])
-            raise HostError(
-                f"host {self.host} refuses a file: {answer['path']}: {answer['reason']}"
-            ) from cause
+            path, reason = printable(answer.get("path")), printable(answer.get("reason"))
+            code = answer["errno"] if isinstance(answer["errno"], int) else 0
+            cause = OSError(code, reason, path)
+            raise HostError(f"host {self.host} refuses a file: {path}: {reason}") from cause
         return answer
 
     async def _explain(self, it: "Channel") -> str:

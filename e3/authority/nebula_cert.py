@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from e3.errors import AuthorityError, PlatformError
-from e3.interfaces import SigningRequest
+from e3.interfaces import Completed, SigningRequest
 
 TIMEOUT_SECONDS = 30.0
 
@@ -93,6 +93,6 @@ async def _run(verb: str, *arguments: str, stdin: str = "") -> str:
         if process.returncode is None:
             process.kill()
     if process.returncode:
-        reason = stderr.decode(errors="replace").strip()
-        raise AuthorityError(f"nebula-cert {verb} refused: {reason}")
+        done = Completed(exit=process.returncode, stdout=stdout, stderr=stderr)
+        raise AuthorityError(f"nebula-cert {verb} refused: {done.complaint}")
     return stdout.decode()

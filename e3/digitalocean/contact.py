@@ -66,7 +66,7 @@ async def meet(
                     said(f"{droplet.host} answers after {time.monotonic() - begin:.1f} s")
                     image: dict[str, Any] | None = json.loads(done.stdout)
                     return image
-                reason = f"host {droplet.host} runs no commands: {done.stderr.decode().strip()}"
+                reason = f"host {droplet.host} runs no commands: {done.complaint}"
             except (HostError, TimeoutError) as error:
                 reason = str(error)
                 if DISTRUST in reason:

@@ -171,8 +171,7 @@ class Headscale:
             timeout_seconds=TIMEOUT_SECONDS,
         )
         if done.exit:
-            said = done.stdout.decode(errors="replace").strip()
-            raise OverlayError(f"host {server.name} could not make a certificate: {said}")
+            raise OverlayError(f"host {server.name} could not make a certificate: {done.complaint}")
         place = f"{folder}/{server.underlay}.crt"
         files = await server.access.get([place], timeout_seconds=TIMEOUT_SECONDS)
         return files[place].decode()
@@ -368,6 +367,6 @@ async def _headscale(server: Host, *arguments: str) -> Any:  # noqa: ANN401 - JS
     argv = [*_program(server), "--output", "json", *arguments]
     done = await server.access.run(argv, timeout_seconds=TIMEOUT_SECONDS)
     if done.exit:
-        reason = (done.stderr + done.stdout).decode(errors="replace").strip()
-        raise OverlayError(f"headscale {arguments[0]} {arguments[1]} on {server.name}: {reason}")
+        what = f"headscale {arguments[0]} {arguments[1]} on {server.name}"
+        raise OverlayError(f"{what}: {done.complaint}")
     return json.loads(done.stdout)

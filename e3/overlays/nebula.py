@@ -375,8 +375,7 @@ async def _keys(host: Host) -> Keys:
         timeout_seconds=TIMEOUT_SECONDS,
     )
     if made.exit:
-        reason = made.stderr.decode(errors="replace").strip()
-        raise OverlayError(f"host {host.name} could not make its Nebula keys: {reason}")
+        raise OverlayError(f"host {host.name} could not make its Nebula keys: {made.complaint}")
     text = made.stdout.decode()
     public, _, debug = text.rpartition("-----\n")
     return Keys(public_key=f"{public}-----\n", debug_key=debug.strip())
@@ -394,6 +393,6 @@ async def _host_map(host: Host) -> list[dict[str, Any]]:
     try:
         entries: list[dict[str, Any]] = json.loads(answer.stdout)
     except ValueError:
-        reason = (answer.stdout + answer.stderr).decode(errors="replace").strip()
+        reason = answer.complaint
         raise OverlayError(f"Nebula on {host.name} does not show its host map: {reason}") from None
     return entries

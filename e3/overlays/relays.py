@@ -194,6 +194,6 @@ async def _make(host: Host, script: str, *arguments: str) -> str:
     )
     digest = made.stdout.decode().strip()
     if made.exit or not digest:
-        reason = (made.stderr + made.stdout).decode(errors="replace").strip()
-        raise OverlayError(f"host {host.name} could not make the keys of a Tor relay: {reason}")
+        what = f"host {host.name} could not make the keys of a Tor relay"
+        raise OverlayError(f"{what}: {made.complaint}")
     return digest

@@ -161,8 +161,7 @@ async def _look(
         timeout_seconds=timeout_seconds + TIMEOUT_SECONDS,
     )
     if done.exit:
-        reason = done.stderr.decode(errors="replace").strip()[-200:]
-        raise OverlayError(f"host {host.name} cannot ask its tailscaled: {reason}")
+        raise OverlayError(f"host {host.name} cannot ask its tailscaled: {done.complaint}")
     said: dict[str, Any] = json.loads(done.stdout)
     return said
 
@@ -212,9 +211,8 @@ async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
             await _forget_key(host)
         raise
     if done.exit:
-        reason = (done.stderr + done.stdout).decode(errors="replace").strip()
         raise OverlayError(
-            f"host {host.name} could not log in at {control_url or 'Tailscale'}: {reason}"
+            f"host {host.name} could not log in at {control_url or 'Tailscale'}: {done.complaint}"
         )
 
 

@@ -379,6 +379,5 @@ async def _run(host: Host, script: str, *arguments: str) -> str:
         ["sh", "-c", script, "sh", *arguments], timeout_seconds=TIMEOUT_SECONDS
     )
     if done.exit:
-        reason = done.stderr.decode(errors="replace").strip()
-        raise OverlayError(f"tinc on {host.name}: {reason or f'exit {done.exit}'}")
+        raise OverlayError(f"tinc on {host.name}: {done.complaint}")
     return done.stdout.decode()

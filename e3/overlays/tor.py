@@ -250,8 +250,7 @@ async def _knock(host: Host) -> None:
         _onion(host, "knock"), timeout_seconds=KNOCK_SECONDS + TIMEOUT_SECONDS
     )
     if done.exit:
-        reason = done.stderr.decode(errors="replace").strip()
-        raise OverlayError(f"host {host.name} has no way through Tor: {reason}")
+        raise OverlayError(f"host {host.name} has no way through Tor: {done.complaint}")
 
 
 async def _halt(host: Host, *places: str) -> None:
@@ -272,6 +271,5 @@ async def _keys(host: Host, hosts: Sequence[Host]) -> Keys:
     peers = [peer.name for peer in hosts if peer.name != host.name]
     made = await host.access.run(_onion(host, "keys", *peers), timeout_seconds=TIMEOUT_SECONDS)
     if made.exit:
-        reason = made.stderr.decode(errors="replace").strip()
-        raise OverlayError(f"host {host.name} could not make its Tor keys: {reason}")
+        raise OverlayError(f"host {host.name} could not make its Tor keys: {made.complaint}")
     return msgspec.json.decode(made.stdout, type=Keys)

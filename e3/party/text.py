@@ -23,11 +23,16 @@ def printable(text: object, most: int = LINE_LENGTH) -> str:
     return shown if len(whole) <= most and len(shown) <= most else f"{shown[:most]}..."
 
 
-def printable_lines(text: str) -> str:
-    """Return ``text`` with its line breaks and tabs, and all else escaped as by `printable`."""
-    if text.isprintable():
-        return text
-    return "".join(each if each in "\n\t" else _escaped(each) for each in text)
+def printable_lines(text: str, most: int | None = None) -> str:
+    """Return ``text`` with its line breaks and tabs, and all else escaped as by `printable`.
+
+    At most ``most`` characters of it, and ``...`` where there are more.
+    """
+    more = most is not None and len(text) > most
+    shown = text[:most]
+    if not shown.isprintable():
+        shown = "".join(each if each in "\n\t" else _escaped(each) for each in shown)
+    return f"{shown}..." if more else shown
 
 
 def _escaped(character: str) -> str:

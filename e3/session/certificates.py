@@ -36,8 +36,7 @@ class Certificates:
         command += ["-keyout", f"{place}/{KEY}"]
         made = await access.run(command, stdin=REQUEST, timeout_seconds=OPENSSL_SECONDS)
         if made.exit:
-            reason = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise AuthorityError(f"its host makes no key ({reason}); install openssl there")
+            raise AuthorityError(f"its host makes no key ({made.complaint}); install openssl there")
         request = SigningRequest(
             name=certified(pid),
             address="",
