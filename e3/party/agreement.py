@@ -22,7 +22,7 @@ from functools import partial
 
 from e3.party import frames
 from e3.party.fields import Statement, differences
-from e3.party.frames import AGREED, DIFFERS, STATEMENT, ForeignError
+from e3.party.frames import AGREED, DIFFERS, STATEMENT, Claim, ForeignError
 from e3.party.identity import Addresses
 from e3.party.links import (
     ATTEMPT_SECONDS,
@@ -274,17 +274,13 @@ class Agreement:
             self._called_off = link.peer
             self._hurry()
 
-    def _take_statement(self, link: Link, claim: dict[str, object]) -> None:
-        pid, to, facts = claim.get("pid"), claim.get("to"), claim.get("facts")
-        if not isinstance(pid, int) or not isinstance(facts, dict) or not facts:
-            raise ForeignError("stated nothing")
-        if any(not isinstance(value, str | int | None) for value in facts.values()):
-            raise ForeignError("stated what nobody can compare")
+    def _take_statement(self, link: Link, claim: Claim) -> None:
+        pid = claim.pid
         if pid in self._statements and self._links.get(pid) is link:
             raise ForeignError("stated twice")
         wrong = self._addresses.fault(link.address, pid, link.peer)
-        if not wrong and to != self._spec.pid:
-            wrong = f"takes party {self._spec.pid} for party {to}"
+        if not wrong and claim.to != self._spec.pid:
+            wrong = f"takes party {self._spec.pid} for party {claim.to}"
         if wrong:
             raise ForeignError(wrong)
         if link.peer is None:
@@ -294,7 +290,7 @@ class Agreement:
                 self._drop(self._links.pop(pid))
             self._links[pid] = link
             self._state(link)
-        self._statements[pid] = facts
+        self._statements[pid] = claim.facts
         self._troubles.pop(pid, None)
         if differences(self._statements, must=True):
             self._hurry()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from e3.party.identity import Addresses
+from e3.party.text import printable
 
 Attributes = Any
 """MPyC has no types."""
@@ -24,6 +25,9 @@ TLS_1_3 = 0x0304
 
 NO_CERTIFICATE = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 """OpenSSL's word for it."""
+
+NAME_LENGTH = 64
+"""Of a certificate's subject in a sentence."""
 
 PID_BYTES = 2
 """What a caller sends first."""
@@ -106,7 +110,7 @@ def name_the_uncertified(
 def refusal(error: Exception | None) -> str:
     """Return how a handshake failed because of a certificate, as words that follow a name."""
     if message := getattr(error, "verify_message", ""):  # of an `ssl.SSLCertVerificationError`
-        return f"shows a certificate that is refused: {message}"
+        return f"shows a certificate that is refused: {printable(message)}"
     return "shows no certificate" if getattr(error, "reason", "") == NO_CERTIFICATE else ""
 
 
@@ -117,7 +121,8 @@ def fault(exchange: Attributes, addresses: Addresses, claimed: int) -> str:
     if exchange.runtime.options.ssl:
         named = common_name(exchange.transport.get_extra_info("peercert"))
         if named != certified(claimed):
-            return f"claims to be party {claimed}, and its certificate is for {named!r}"
+            whose = repr(printable(named, NAME_LENGTH))
+            return f"claims to be party {claimed}, and its certificate is for {whose}"
     if exchange.runtime.parties[claimed].protocol is not None:
         return f"claims to be party {claimed}, which is connected already"
     return ""

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from e3.party.text import printable
+
 Value = str | int | bool | None
 
 Statement = Mapping[str, Value]
@@ -18,13 +20,18 @@ Statement = Mapping[str, Value]
 class Field:
     """One fact of a statement.
 
-    ``phrase`` goes on from a party's name, with the value in it. ``why`` is the reason
-    why it must be equal, or may differ.
+    ``phrase`` goes on from a party's name, with the value in place of its ``{}``. ``why`` is the
+    reason why it must be equal, or may differ.
     """
 
     phrase: str
     must: bool
     why: str
+
+    def say(self, value: str) -> str:
+        """Return the phrase with a value in it."""
+        before, _, after = self.phrase.partition("{}")
+        return f"{before}{value}{after}"
 
 
 def must(phrase: str, why: str) -> Field:
@@ -69,6 +76,12 @@ FIELDS: Mapping[str, Field] = {
 SHOWN_LENGTH = 120
 """Of a value in a sentence."""
 
+NAME_LENGTH = 40
+"""Of a fact's name; what a peer states under a longer one is no statement."""
+
+VALUE_LENGTH = 2000
+"""Of a text in a statement; of a longer one its digest stands there."""
+
 SHOWN_FIELDS = 3
 """Differences in one sentence."""
 
@@ -105,11 +118,14 @@ def sentence(found: Mapping[str, Groups], name: Mapping[int, str]) -> str:
 
 def contrast(field: str, groups: Groups, name: Mapping[int, str]) -> str:
     """Say how parties differ in one fact: the few, then the many."""
-    phrase = FIELDS[field].phrase if field in FIELDS else f"states {field} as {{}}"
+    # what is not known here is named by a peer: it is shown, and never a template
+    known = FIELDS.get(field)
+    verb = f"states {printable(field, NAME_LENGTH)} as"
     most, *others = groups
     others = others[::-1]
     first = others[0]
-    parts = [f"{people(first[1], name)} {phrase.format(shown(first[0]))}"]
+    value = shown(first[0])
+    parts = [f"{people(first[1], name)} {known.say(value) if known else f'{verb} {value}'}"]
     parts += [f"{people(pids, name)} {shown(value)}" for value, pids in others[1:]]
     majority = len(most[1])
     rest = people(most[1], name)
@@ -135,8 +151,7 @@ def shown(value: Value) -> str:
     text = str(value)
     if re.fullmatch(r"[0-9a-f]{64}", text):
         return text[:12]
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}..."
+    return printable(text, SHOWN_LENGTH)
 
 
 def number(count: int) -> str:

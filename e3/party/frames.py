@@ -8,7 +8,12 @@ party, and no computation has that many; so it drops the connection and computes
 from __future__ import annotations
 
 import json
+import re
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from e3.party.fields import NAME_LENGTH, VALUE_LENGTH, Value
 
 VERSION = 1
 """Of this format."""
@@ -19,11 +24,20 @@ HEADER = struct.Struct(">6sBBI")
 LIMIT_BYTES = 65_536
 """Of a body; a statement has a few hundred bytes and its addresses."""
 
+LIMIT_FACTS = 64
+"""Of a statement, which has some thirty."""
+
+FACT = re.compile(rf"[a-z][a-z0-9_]{{0,{NAME_LENGTH - 1}}}")
+"""The name of a fact, also of one that only another version knows."""
+
 STATEMENT, AGREED, DIFFERS = 1, 2, 3
 """Kinds: what I am about to run; it is what all others run; it is not."""
 
 Message = tuple[int, bytes]
 """Kind and body."""
+
+WORD_BITS = 64
+"""Of an integer in a statement."""
 
 PEEK = 16
 """Bytes of something foreign that are shown."""
@@ -31,6 +45,18 @@ PEEK = 16
 
 class ForeignError(Exception):
     """What came is no message of the agreement; the sentence says what it looks like."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A statement as it came: party ``pid`` tells party ``to`` what it is about to run.
+
+    All of it is text of a peer's, of bounded size; whether ``pid`` is a party is not known yet.
+    """
+
+    pid: int
+    to: int
+    facts: Mapping[str, Value]
 
 
 def pack(kind: int, body: bytes = b"") -> bytes:
@@ -64,15 +90,40 @@ def unpack(incoming: bytearray, m: int) -> Message | None:
     return kind, body
 
 
-def decode(body: bytes) -> dict[str, object]:
-    """Return the object in a body; raise `ForeignError` if there is none."""
+def decode(body: bytes) -> Claim:
+    """Return the claim in a body; raise `ForeignError` if there is none."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ForeignError("sent a message that says nothing readable")
-    return value
+    pid, to, facts = value.get("pid"), value.get("to"), value.get("facts")
+    if not isinstance(pid, int) or not isinstance(to, int) or {type(pid), type(to)} != {int}:
+        raise ForeignError("stated nothing")
+    if not is_comparable(pid) or not is_comparable(to) or not isinstance(facts, dict) or not facts:
+        raise ForeignError("stated nothing")
+    if len(facts) > LIMIT_FACTS or not all(map(FACT.fullmatch, facts)):
+        raise ForeignError("stated facts that no version of E3 has")
+    if not all(map(is_comparable, facts.values())):
+        raise ForeignError("stated what nobody can compare")
+    return Claim(pid=pid, to=to, facts=facts)
+
+
+def is_comparable(value: object) -> bool:
+    """Return whether a value may stand in a statement: small, and nothing within it."""
+    if isinstance(value, str):
+        return len(value) <= VALUE_LENGTH and encodable(value)
+    return value is None or (isinstance(value, int) and value.bit_length() < WORD_BITS)
+
+
+def encodable(text: str) -> bool:
+    """Return whether a text is no half of a surrogate pair, which JSON can escape, anywhere."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def identify(data: bytes, m: int) -> str:

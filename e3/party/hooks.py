@@ -27,6 +27,7 @@ from typing import Any, TextIO
 from e3.party import doorman, meter, peers
 from e3.party.dialler import Dialler
 from e3.party.peers import Report
+from e3.party.text import printable
 
 Attributes = Any
 """MPyC has no types; its modules, runtime and loop are used by attribute."""
@@ -58,10 +59,18 @@ def install(
     )
 
 
+SUMMARY_LENGTH = 500
+"""Of an exception's line."""
+
+
 def summary(error: BaseException) -> str:
     """Return the line that a traceback of this exception ends with, at most 500 characters."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return text.strip().splitlines()[0][:500]
+    name = type(error).__name__
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 -- an exception's own text is the program's code
+        text = "<exception str() failed>"  # as a traceback says it
+    return printable(f"{name}: {text.splitlines()[0]}" if text else name, SUMMARY_LENGTH)
 
 
 Place = Callable[[Attributes], contextlib.AbstractContextManager[None]]

@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from e3.party.fields import FIELDS, Value
+from e3.party.fields import FIELDS, VALUE_LENGTH, Value
+from e3.party.frames import encodable
 from e3.party.protocol import VERSION, Spec
 
 LOCAL_OPTIONS = frozenset(
@@ -29,9 +30,6 @@ LOCAL_OPTIONS = frozenset(
     | {"output_windows", "output_file", "f"}
 )
 """Options of MPyC that need not be equal, or are compared in another way."""
-
-VALUE_LENGTH = 2000
-"""Of a text in a statement; of a longer one its digest stands there."""
 
 LEFT_OUT = frozenset({"__pycache__", ".git"})
 """Folders that are no part of a program."""
@@ -159,10 +157,13 @@ def installed(package: str) -> str | None:
 
 
 def shortened(value: Value) -> Value:
-    """Return a value as it stands in a statement."""
-    if isinstance(value, str) and len(value) > VALUE_LENGTH:
-        return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
-    return value
+    """Return a value as it stands in a statement: text that is short and can be encoded."""
+    if not isinstance(value, str):
+        return value
+    if len(value) <= VALUE_LENGTH and encodable(value):
+        return value
+    # a name or an argument may be any bytes, see `os.fsdecode`
+    return f"sha256:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def read(root: Path) -> Iterator[tuple[str, int, bytes]]:

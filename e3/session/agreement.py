@@ -4,16 +4,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from e3.party import fields
+from e3.party.text import printable
 from e3.session.verdicts import How
 
 
 def sentence(found: Mapping[str, Any], names: Mapping[int, str]) -> str:
     """Say who differs in what, of a party's report; ``names`` are the hosts by pid."""
+    return fields.sentence(differences(found, names), names)
+
+
+def differences(found: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, fields.Groups]:
+    """Return what a report holds of differences; the host it comes from may report anything."""
     groups = {
-        str(name): [(value, [int(pid) for pid in pids]) for value, pids in values]
+        name: [(value, [pid for pid in pids if pid in names]) for value, pids in values]
         for name, values in found.items()
     }
-    return fields.sentence(groups, names)
+    kept = {name: [each for each in values if each[1]] for name, values in groups.items()}
+    return {name: values for name, values in kept.items() if len(values) > 1}
 
 
 def explain(report: Mapping[str, Any], reporter: int, names: Mapping[int, str]) -> tuple[How, str]:
@@ -29,21 +36,21 @@ def explain(report: Mapping[str, Any], reporter: int, names: Mapping[int, str]) 
 
 def accuse(peer: int | None, detail: str, reporter: int, names: Mapping[int, str]) -> str:
     """Say what a party did, as another one saw it."""
-    who = "somebody" if peer is None else f"party {peer} ({names[peer]})"
-    return f"{who} {detail}, as party {reporter} ({names[reporter]}) saw"
+    who = "somebody" if peer is None or peer not in names else f"party {peer} ({names[peer]})"
+    return f"{who} {printable(detail)}, as party {reporter} ({names[reporter]}) saw"
 
 
-def about(report: Mapping[str, Any]) -> tuple[int, ...]:
+def about(report: Mapping[str, Any], names: Mapping[int, str]) -> tuple[int, ...]:
     """Return the parties that a report is about: the peer at fault, or those that differ.
 
     Where some differ from most, those are meant; where no value has the most, all are.
     """
     if report["peer"] is not None:
-        return (int(report["peer"]),)
+        return (report["peer"],) if report["peer"] in names else ()
     pids: set[int] = set()
-    for values in report["found"].values():
+    for values in differences(report["found"], names).values():
         sizes = [len(group) for _, group in values]
         most = max(sizes, default=0)
         usual = most if sizes.count(most) == 1 else 0
-        pids.update(int(pid) for _, group in values if len(group) != usual for pid in group)
+        pids.update(pid for _, group in values if len(group) != usual for pid in group)
     return tuple(sorted(pids))

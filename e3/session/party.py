@@ -327,7 +327,7 @@ class Party:
         self._removed = True
         self._note_agreement(message)
         how, reason = agreement.explain(message, self.seat.pid, self._names)
-        self._about = agreement.about(message)
+        self._about = agreement.about(message, self._names)
         self._finish(how, detail=reason)
 
     def _note_agreement(self, message: dict[str, Any]) -> None:
