@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from e3.access import rooted
-from e3.access.environment import ENVIRONMENT
+from e3.access.environment import ENVIRONMENT, UMASK
 from e3.access.identity import ProcessIdentity
 from e3.access.services import Supervisor
 from e3.errors import HostError
@@ -148,6 +148,7 @@ class NamespaceAccess:
                 stderr=stderr,
                 env=ENVIRONMENT,
                 cwd="/",
+                umask=UMASK,
                 limit=LINE_BYTES,
                 start_new_session=True,  # a group to be killed as one; no Ctrl-C from our terminal
             )

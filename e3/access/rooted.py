@@ -13,6 +13,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+FOLDER_MODE = 0o755
+"""Of folders that are made: any user of the host enters them, whatever our own umask."""
+
 OPENAT2 = 437  # the same number on every architecture
 RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
 
@@ -78,8 +81,19 @@ def make_folder(root: int, path: str) -> None:
     reached = PurePosixPath("/")
     for part in PurePosixPath(path).parts[1:]:
         with opened(root, str(reached)) as parent, contextlib.suppress(FileExistsError):
-            os.mkdir(part, 0o755, dir_fd=parent)
+            os.mkdir(part, FOLDER_MODE, dir_fd=parent)
+            _open_to_all(parent, part)
         reached /= part
+
+
+def _open_to_all(parent: int, name: str) -> None:
+    """Undo what the umask took from the mode of a folder that was just made."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=parent)
+    try:
+        os.fchmod(descriptor, FOLDER_MODE)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

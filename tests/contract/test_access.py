@@ -204,6 +204,29 @@ def test_files_are_put_once_with_their_mode(access: Access) -> None:
     asyncio.run(trial())
 
 
+@pytest.mark.parametrize("umask", [0o027, 0o077, 0o777])
+def test_what_a_host_gets_does_not_follow_the_umask_here(access: Access, umask: int) -> None:
+    folder = f"/run/e3/of-{umask:o}"
+    file = File(path=f"{folder}/deep/file", content=b"1", mode=0o644)
+    place = f"/tmp/of-{umask:o}"  # noqa: S108 -- of the host, where any login may write
+    made = ["sh", "-c", f"umask; mkdir {place}; echo 1 > {place}/file"]
+    shown = ["stat", "-c", "%a", folder, f"{folder}/deep", file.path, place]
+
+    async def trial() -> None:
+        await access.put([file], timeout_seconds=10)
+        assert (await access.run(made, timeout_seconds=10)).stdout.strip() == b"0022"
+        modes = await access.run([*shown, f"{place}/file"], timeout_seconds=10)
+        assert modes.stdout.split() == [b"755", b"755", b"644", b"755", b"644"]
+        async with access.attach(["sh", "-c", "umask"]) as process:
+            assert (await process.stdout.readline()).strip() == b"0022"
+
+    before = os.umask(umask)
+    try:
+        asyncio.run(trial())
+    finally:
+        os.umask(before)
+
+
 CLERK = """
 import os, pathlib, signal, sys
 place = pathlib.Path(sys.argv[1])

@@ -29,6 +29,21 @@ def test_folders_are_made_and_mode_is_exact(root: int, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "root/a/b").iterdir()] == ["c"]
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o027, 0o077, 0o777])
+def test_modes_do_not_follow_the_umask(root: int, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        put(root, "/a/b/c", mode=0o644)
+        rooted.make_folder(root, "/d/e")
+    finally:
+        os.umask(before)
+    modes = {
+        str(path.relative_to(tmp_path / "root")): path.stat().st_mode & 0o7777
+        for path in (tmp_path / "root").rglob("*")
+    }
+    assert modes == {"a": 0o755, "a/b": 0o755, "a/b/c": 0o644, "d": 0o755, "d/e": 0o755}
+
+
 def test_what_is_the_same_is_not_touched(root: int, tmp_path: Path) -> None:
     put(root, "/f")
     before = (tmp_path / "root/f").stat()
