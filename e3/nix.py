@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from e3 import private
 from e3.errors import BuildError, ConfigurationError, PlatformError
 
 SECRETS = ".e3"
@@ -185,8 +186,9 @@ class Build:
         """
         nix = program()
         arguments = self.arguments()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "build.log").open("wb") as log:
+        private.folder(self.folder)
+        opened = private.descriptor(self.folder / "build.log", os.O_WRONLY | os.O_TRUNC)
+        with os.fdopen(opened, "wb") as log:
             progress = Progress(say, log)
             out = [
                 "--out-link",

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from e3 import private
+
 FILE = "digitalocean.json"
 
 
@@ -18,9 +20,9 @@ class Entry:
 def note(folder: Path, entry: Entry) -> None:
     """Add an entry to the record of the stack whose files are in ``folder``."""
     entries = {known.label: known for known in entries_of(folder)} | {entry.label: entry}
-    folder.mkdir(parents=True, exist_ok=True)
+    private.folder(folder)
     text = json.dumps([asdict(entry) for entry in entries.values()], indent=1)
-    (folder / FILE).write_text(text)
+    private.write(folder / FILE, text)
 
 
 def entries_of(folder: Path) -> list[Entry]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from e3 import private
 from e3.errors import ConfigurationError, E3Error
 from e3.evaluation.nat_matrix import CLASSES, RTT_MS, Cell, Matrix, load, measure
 from e3.lab import client
@@ -99,9 +100,9 @@ def main() -> int:
         except E3Error as error:
             failures[name] = str(error)
             console.print(f"{name}: not measured: {error}", style="red")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "results.json").write_text(json.dumps([asdict(m) for m in matrices], indent=1))
-    (RESULTS / "index.html").write_text(page(matrices, failures, RTT_MS))
+    private.folder(RESULTS)
+    private.write(RESULTS / "results.json", json.dumps([asdict(m) for m in matrices], indent=1))
+    private.write(RESULTS / "index.html", page(matrices, failures, RTT_MS))
     console.print(f"written: {RESULTS.relative_to(client.PROJECT)}/index.html and results.json")
     return int(bool(failures) or any(matrix.surprises for matrix in matrices))
 

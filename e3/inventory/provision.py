@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from e3 import private
 from e3.access.ssh import RUN, SERVICES, STATE, SshAccess
 from e3.errors import HostError
 from e3.interfaces import File
@@ -138,12 +139,11 @@ async def remove(access: SshAccess, owner: str) -> None:
 
 def note_left(folder: Path, access: SshAccess, reason: str) -> None:
     """Note in the stack's folder that a machine was away when it was to be left."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private.folder(folder)
     place = access.own or f"{STATE} and {RUN}"
     why = reason.replace("\n", " ")
     line = f"{access.user}@{access.address}: E3's files are still in {place}, for {why}\n"
-    with (folder / LEFT_BEHIND).open("a") as file:
-        file.write(line)
+    private.append(folder / LEFT_BEHIND, line)
 
 
 async def _boot(access: SshAccess) -> str:

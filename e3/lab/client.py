@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from e3 import private
 from e3.access.environment import ENVIRONMENT
 from e3.access.identity import ProcessIdentity, identify
 from e3.access.namespace import NamespaceAccess
@@ -207,13 +208,11 @@ def start(
 
     Raises `PlatformError` when this machine cannot run labs, with what helps.
     """
-    folder = folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    folder = private.folder(folder.absolute())
     require_tools()
     with _alone(folder):
         _stop(folder)
-        (folder / "ssh").mkdir(mode=0o700)
+        private.folder(folder / "ssh")
         request = {
             "rtt_ms": _rows(rtt_ms or {}),
             "visible": _seen(visible),

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from e3 import private
 from e3.errors import LabError
 from e3.lab import linux, measurement, wire
 from e3.lab.host import Surroundings
@@ -37,6 +38,7 @@ class Server:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with wire.short_path(folder) as path:
             self._listener.bind(path)
+            Path(path).chmod(private.FILE_MODE)
         self._listener.listen(128)
         self._verbs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "add_region": self._add_region,
@@ -192,7 +194,7 @@ def log(line: str) -> None:
 def _redirect(folder: Path) -> None:
     os.umask(0o022)
     null = os.open("/dev/null", os.O_RDONLY)
-    record = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    record = private.descriptor(folder / LOG, os.O_WRONLY | os.O_APPEND)
     for source, target in ((null, 0), (record, 1), (record, 2)):
         os.dup2(source, target)
     os.close(null)
@@ -202,7 +204,7 @@ def _redirect(folder: Path) -> None:
 
 def _claim(folder: Path) -> int:
     """Be the one lab of this folder: hold its record locked, with our process id in it."""
-    record = os.open(folder / RECORD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    record = private.descriptor(folder / RECORD, os.O_RDWR)
     try:
         fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

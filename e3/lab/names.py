@@ -24,7 +24,9 @@ class Names:
 
     def __init__(self, folder: Path) -> None:
         """Make the files in ``folder``."""
-        (folder / "resolv.conf").write_text(RESOLV_CONF)
+        resolver = folder / "resolv.conf"
+        resolver.write_text(RESOLV_CONF)
+        resolver.chmod(0o644)  # any user of a host reads it
         self._file = os.open(folder / "hosts", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         os.fchmod(self._file, 0o644)
         os.write(self._file, HEADER.encode())

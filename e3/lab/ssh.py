@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from e3 import private
 from e3.access.environment import ENVIRONMENT
 from e3.access.namespace import NamespaceAccess
 from e3.errors import PlatformError
@@ -49,15 +50,15 @@ def prepare(folder: Path) -> SshFiles:
     place = folder.absolute() / "ssh"
     if shutil.which("ssh-keygen") is None or shutil.which("sshd", path=ENVIRONMENT["PATH"]) is None:
         raise PlatformError("OpenSSH is missing; run `sudo apt-get install openssh-server`")
-    place.mkdir(mode=0o700, exist_ok=True)
+    private.folder(place)
     for name in (CLIENT_KEY, HOST_KEY):
         if not (place / name).exists():
             _make_key(place / name)
     # without PAM, sshd refuses an account whose password is locked, as root's is on Ubuntu
     pam = "yes" if _root_is_locked() else "no"
-    _write(place / "sshd_config", f"{SERVER_CONFIG}UsePAM {pam}\n")
+    private.write(place / "sshd_config", f"{SERVER_CONFIG}UsePAM {pam}\n")
     host_key = " ".join((place / f"{HOST_KEY}.pub").read_text().split()[:2])
-    _write(place / KNOWN_HOSTS, f"* {host_key}\n")
+    private.write(place / KNOWN_HOSTS, f"* {host_key}\n")
     return SshFiles(client_key=place / CLIENT_KEY, known_hosts=place / KNOWN_HOSTS)
 
 
@@ -101,6 +102,7 @@ def _make_key(path: Path) -> None:
         check=True,
         timeout=30,
     )
+    Path(f"{aside}.pub").chmod(private.FILE_MODE)
     Path(f"{aside}.pub").rename(f"{path}.pub")
     aside.rename(path)
 
@@ -111,8 +113,3 @@ def _root_is_locked() -> bool:
     except OSError:
         return False
     return any(line.startswith("root:!") for line in lines)
-
-
-def _write(path: Path, content: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(content)

@@ -13,14 +13,16 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
+from e3 import private
+
 
 class KeyPairProvider(ResourceProvider):
     """Makes keys, and keeps the file that programs read one from, if there is to be one."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make a pair (Ed25519), and write its file."""
-        private, public = _make()
-        outs = {**props, "private": private, "public": public}
+        key, public = _make()
+        outs = {**props, "private": key, "public": public}
         _write(outs)
         return CreateResult(public.split()[1][-16:], outs)
 
@@ -52,7 +54,7 @@ def _make() -> tuple[str, str]:
     from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
 
     key = ed25519.Ed25519PrivateKey.generate()
-    private = key.private_bytes(
+    secret = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.OpenSSH,
         serialization.NoEncryption(),
@@ -60,16 +62,14 @@ def _make() -> tuple[str, str]:
     public = key.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
-    return private.decode(), public.decode()
+    return secret.decode(), public.decode()
 
 
 def _write(props: dict[str, Any]) -> None:
     if props["path"]:
         path = Path(props["path"])
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.unlink(missing_ok=True)
-        path.touch(0o600)
-        path.write_text(props["private"])
+        private.folder(path.parent)
+        private.write(path, props["private"])
 
 
 def _written(props: dict[str, Any]) -> bool:

@@ -13,6 +13,8 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
+from e3 import private
+
 
 class SshConfigProvider(ResourceProvider):
     """Keeps one text file beside the stack's other files."""
@@ -20,8 +22,8 @@ class SshConfigProvider(ResourceProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Write the file; its path is the id."""
         path = Path(props["path"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(props["blocks"]))
+        private.folder(path.parent)
+        private.write(path, "\n".join(props["blocks"]))
         return CreateResult(props["path"], dict(props))
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
+from e3 import private
 from e3.session.plan import Plan
 
 LATEST = "latest"
@@ -21,7 +22,8 @@ class Evidence:
     def __init__(self, sessions: Path, name: str) -> None:
         """Make the folder ``name`` below ``sessions``."""
         self.folder = sessions / name
-        self.folder.mkdir(parents=True)
+        private.folder(sessions)
+        self.folder.mkdir(private.FOLDER_MODE)
         self._manifest: dict[str, object] = {}
         link = sessions / f".{LATEST}-{name}"
         link.symlink_to(name)
@@ -60,7 +62,8 @@ class Evidence:
 
     def log(self, host: str) -> TextIO:
         """Open the log of a host; each line is there as soon as it is written."""
-        return (self.folder / f"{host}.log").open("a", buffering=1, encoding="utf-8", newline="")
+        opened = private.descriptor(self.folder / f"{host}.log", os.O_WRONLY | os.O_APPEND)
+        return os.fdopen(opened, "a", buffering=1, encoding="utf-8", newline="")
 
     def end(self, result: Mapping[str, object], versions: Mapping[str, Mapping[str, str]]) -> None:
         """Write the result, and complete the manifest by each host's versions."""
@@ -70,9 +73,7 @@ class Evidence:
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the evidence, whole or not at all."""
-        aside = self.folder / f".{name}"
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(self.folder / name)
+        private.write(self.folder / name, text)
 
     def _write(self, name: str, content: Mapping[str, object]) -> None:
         self.write(name, json.dumps(content, indent=2) + "\n")

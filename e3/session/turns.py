@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from e3 import private
 from e3.errors import SessionError
 
 LOCK = "run.lock"
@@ -74,8 +75,7 @@ def holder(sessions: Path) -> Holder | None:
 
 
 def _open(sessions: Path) -> int:
-    sessions.mkdir(parents=True, exist_ok=True)
-    return os.open(sessions / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return private.descriptor(private.folder(sessions) / LOCK, os.O_RDWR)
 
 
 async def _take(lock: int, waiting: Callable[[str], None], grace_seconds: float) -> None:

@@ -36,7 +36,7 @@ def main() -> None:
         [
             Packages(wanted, TOOLS),
             Environment(ROOT / "requirements.txt", ROOT / ".venv", TOOLS),
-            Backend(ROOT, TOOLS),
+            Backend(ROOT),
         ],
         TOOLS,
     )

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer.steps import aside
+from e3 import private
 
 STRIP = ("filter.e3-stack.clean", "sed /^encryptionsalt:/d")
 """Pulumi writes a salt that belongs to this folder's passphrase into Pulumi.<stack>.yaml;
@@ -18,7 +18,6 @@ class Backend:
     """Pulumi can keep its state here, encrypted with a passphrase that only this folder has."""
 
     root: Path
-    tools: Path
     what: str = "Pulumi's local backend in .e3 (at once)"
 
     def done(self) -> bool:
@@ -26,19 +25,17 @@ class Backend:
         return (
             self._passphrase.exists()
             and self._state.is_dir()
+            and not private.loose(self.root / private.TOP)
             and (not self._in_git() or bool(self._git("--get", STRIP[0])))
         )
 
     def do(self) -> None:
         """See `Step`."""
-        self._state.mkdir(parents=True, exist_ok=True)
+        private.close(self.root / private.TOP)
+        private.folder(self._state)
         # Never another passphrase: state that is there can only be read with the one it has.
         if not self._passphrase.exists():
-            with aside(self.tools) as folder:
-                new = folder / "passphrase"
-                new.touch(0o600)
-                new.write_text(secrets.token_urlsafe(32))
-                new.rename(self._passphrase)
+            private.write(self._passphrase, secrets.token_urlsafe(32))
         if self._in_git():
             self._git(*STRIP)
 

@@ -103,6 +103,11 @@ def take_elsewhere(folder: Path, path: str) -> subprocess.Popen[str]:
     )
 
 
+def private_bits(path: Path) -> int:
+    """Return what others than the owner may do."""
+    return stat.S_IMODE(path.stat().st_mode) & 0o077
+
+
 def wait_for(fact: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not fact():
@@ -274,7 +279,7 @@ class TestEnvironment:
 
 class TestBackend:
     def test_has_a_passphrase_that_is_private_and_stays(self, tmp_path: Path) -> None:
-        backend = Backend(tmp_path, tmp_path / ".tools")
+        backend = Backend(tmp_path)
         take([backend], tmp_path / ".tools")
         passphrase = tmp_path / ".e3/passphrase"
         first = passphrase.read_text()
@@ -285,6 +290,37 @@ class TestBackend:
         assert not backend.done()
         take([backend], tmp_path / ".tools")
         assert passphrase.read_text() == first
+
+    def test_closes_what_an_older_one_left_open(self, tmp_path: Path) -> None:
+        backend = Backend(tmp_path)
+        take([backend], tmp_path / ".tools")
+        log = tmp_path / ".e3/dev/sessions/20260101-000000-abcd/ams3-0.log"
+        log.parent.mkdir(parents=True)
+        log.write_text("x")
+        for path in (log, *list(log.parents)[:4]):
+            path.chmod(0o755)
+        assert not backend.done()
+        take([backend], tmp_path / ".tools")
+        assert backend.done()
+        assert {private_bits(path) for path in (tmp_path / ".e3").rglob("*")} == {0}
+        assert private_bits(tmp_path / ".e3") == 0
+
+    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o027, 0o077, 0o777])
+    def test_has_the_same_modes_whatever_the_umask(self, tmp_path: Path, umask: int) -> None:
+        code = (
+            "import os, sys; os.umask(int(sys.argv[2])); from pathlib import Path; "
+            "from installer.backend import Backend; Backend(Path(sys.argv[1])).do()"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), str(umask)],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+            check=True,
+        )
+        modes = {
+            path.name: stat.S_IMODE(path.stat().st_mode)
+            for path in (tmp_path / ".e3", *(tmp_path / ".e3").iterdir())
+        }
+        assert modes == {".e3": 0o700, "state": 0o700, "passphrase": 0o600}
 
     def test_keeps_the_salt_of_the_passphrase_out_of_git(self, tmp_path: Path) -> None:
         def git(*arguments: str) -> str:
@@ -298,7 +334,7 @@ class TestBackend:
         stack.write_text("config:\n  e3:overlay: plain\n")
         git("add", ".gitattributes", stack.name)
         git("commit", "--quiet", "--message", "x")
-        Backend(tmp_path, tmp_path / ".tools").do()
+        Backend(tmp_path).do()
         with stack.open("a") as file:
             file.write("encryptionsalt: v1:x:y\n")
         assert git("diff") == ""

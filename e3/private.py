@@ -1,0 +1,97 @@
+"""Files and folders for their owner alone, whatever the caller's umask: all that ``.e3`` holds.
+
+State, evidence and keys of stacks are nobody else's business on a shared machine. Everything
+that E3 writes on this machine is made here; the standard library alone is needed, as
+scripts/setup uses it before there is a .venv.
+"""
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+OTHERS = 0o077
+TOP = ".e3"
+
+SHOWN = frozenset({"hosts", "resolv.conf"})
+"""Files of a folder ``lab`` that hosts show as their own in /etc, to all of their users."""
+
+
+def folder(path: Path) -> Path:
+    """Have the folder, made with its parents as needed; closed, and so is ``.e3`` above it."""
+    missing = [place for place in (path, *path.parents) if not place.exists()]
+    for place in reversed(missing):
+        # another process may make the same one
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(FOLDER_MODE)
+            place.chmod(FOLDER_MODE)
+    for place in (path, *(above for above in path.absolute().parents if above.name == TOP)):
+        if stat.S_IMODE(place.stat().st_mode) & OTHERS:
+            place.chmod(FOLDER_MODE)
+    return path
+
+
+def descriptor(path: Path, flags: int) -> int:
+    """Open a file as `os.open` does, made if need be, and closed to others in either case."""
+    opened = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    try:
+        os.fchmod(opened, FILE_MODE)
+    except OSError:
+        os.close(opened)
+        raise
+    return opened
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file, whole or not at all: its folder is there, and a full disk leaves the old one.
+
+    Raises `OSError` that names ``path``.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    aside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(descriptor(aside, os.O_WRONLY | os.O_EXCL), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def append(path: Path, text: str) -> None:
+    """Add to the end of a file, which is made if need be."""
+    with os.fdopen(descriptor(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+        file.write(text.encode())
+
+
+def loose(top: Path) -> list[Path]:
+    """Return ``top`` and what lies below it as far as others have any right to it.
+
+    Links have no modes, and what a lab shows on its hosts has to be readable there.
+    """
+    return [path for path in _all(top) if stat.S_IMODE(path.lstat().st_mode) & OTHERS]
+
+
+def close(top: Path) -> None:
+    """Take from others every right to ``top`` and to what lies below it."""
+    for path in loose(top):
+        with contextlib.suppress(FileNotFoundError):
+            path.chmod(stat.S_IMODE(path.lstat().st_mode) & ~OTHERS)
+
+
+def _all(top: Path) -> Iterator[Path]:
+    if not top.is_dir():
+        return
+    yield top
+    for place, folders, files in os.walk(top):
+        shown = SHOWN if Path(place).name == "lab" else ()
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if name not in shown and not path.is_symlink() and path.exists():
+                yield path
