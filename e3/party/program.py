@@ -17,8 +17,16 @@ from e3.party import hooks
 from e3.party.confine import confine
 from e3.party.processes import die_with_parent
 from e3.party.protocol import Spec
+from e3.party.reports import TEXT_LENGTH
+from e3.party.text import printable
 
 OURS = str(Path(__file__).parent)
+
+FEW = 100
+"""Reports of each kind of `BROUGHT_ABOUT_BY_OTHERS`; the first ones say all."""
+
+BROUGHT_ABOUT_BY_OTHERS = frozenset({"failed", "stranger"})
+"""Reports that others could have a party make without end: they count as its output."""
 
 
 class Reporter:
@@ -27,10 +35,19 @@ class Reporter:
     def __init__(self, fd: int) -> None:
         """Write to ``fd``, which no program started from this one inherits."""
         self._fd = fd
+        self._left = dict.fromkeys(BROUGHT_ABOUT_BY_OTHERS, FEW)
 
     def __call__(self, kind: str, **fields: object) -> None:
-        """Report one event, see `e3.party.protocol`."""
-        line = json.dumps({"e3": kind, "at": time.monotonic(), **fields}) + "\n"
+        """Report one event, see `e3.party.protocol`; a long text is shortened."""
+        if kind in self._left:
+            self._left[kind] -= 1
+            if self._left[kind] < 0:
+                return
+        shortened = {
+            name: printable(value, TEXT_LENGTH) if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+        line = json.dumps({"e3": kind, "at": time.monotonic(), **shortened}) + "\n"
         try:
             os.write(self._fd, line.encode())
         except OSError:  # the runner is going away, and takes this process along

@@ -118,9 +118,10 @@ class Exit:
     """How a party ended.
 
     ``exit`` is the program's own status, negative for a signal, and None where the
-    runner stopped it: ``why`` is then ``stop``, ``flood``, ``memory``, ``silence`` or
-    ``end`` (of its input). ``seconds`` is the program's running time, ``written`` the
-    bytes it wrote by stream, ``strays`` the processes it left behind.
+    runner stopped it: ``why`` is then ``stop``, ``flood``, ``memory``, ``silence``,
+    ``end`` (of its input), or ``report``: it said to the runner what is on no list, which
+    ``fault`` names (`e3.party.reports`). ``seconds`` is the program's running time, ``written``
+    the bytes it wrote by stream, ``strays`` the processes it left behind.
     """
 
     exit: int | None
@@ -128,6 +129,7 @@ class Exit:
     seconds: float
     written: dict[str, int]
     strays: int
+    fault: str = ""
 
 
 def encode(kind: str, **fields: object) -> bytes:

@@ -38,6 +38,7 @@ from e3.party.protocol import (
     decode_spec,
     encode,
 )
+from e3.party.reports import Report, ReportError, Reports
 
 LEAVING_SECONDS = 1.0
 """For a program whose end has begun by itself."""
@@ -120,7 +121,10 @@ class Leash:
         self._began = time.monotonic()
         self._stop: float | None = None
         self._leaving = False
-        self._reported = b""
+        self._reports = Reports(len(spec.parties), spec.pid)
+        self._reported_bytes = 0
+        self._reported_at = self._began
+        self._fault = ""
         self._events = inputs["events"]
         self._captures = [Capture(name, inputs[name], spec.keep_bytes) for name in STREAMS]
         self._selector = selectors.DefaultSelector()
@@ -154,17 +158,26 @@ class Leash:
         self.family.reap()
         natural = self.family.status
         strays = self.family.kill()
-        if self.bounds.close():
-            natural, self.why = None, "memory"
         os.set_blocking(self._events, False)
         with contextlib.suppress(BlockingIOError):
             while self._relay():
                 pass
+        if self._fault:
+            natural, self.why = None, "report"
+        if self.bounds.close():
+            natural, self.why = None, "memory"
         for capture in self._captures:
             self._finish(capture)
         written = {capture.stream: capture.total_bytes for capture in self._captures}
         why = "" if natural is not None else self.why
-        end = Exit(exit=natural, why=why, seconds=seconds, written=written, strays=strays)
+        end = Exit(
+            exit=natural,
+            why=why,
+            seconds=seconds,
+            written=written,
+            strays=strays,
+            fault=self._fault,
+        )
         self.channel.say("exited", **vars(end))
 
     def _watch(self, fd: int, act: Callable[[], object]) -> None:
@@ -196,17 +209,34 @@ class Leash:
         return max(self._stop + (LEAVING_SECONDS if self._leaving else 0) - time.monotonic(), 0)
 
     def _relay(self) -> bool:
+        """Pass on what the program's process reports; return whether it may say more."""
         data = os.read(self._events, 65536)
         if not data and not self.why:
             self._selector.unregister(self._events)
-        *lines, self._reported = (self._reported + data).split(b"\n")
-        for line in lines:
-            message = decode(line + b"\n")
-            if message is not None and message["e3"] == "leaving":
-                self._leaving = True
-            elif message is not None:
-                self.channel.say(str(message.pop("e3")), **message)  # type: ignore[arg-type]
+        self._reported_bytes += len(data)
+        if self._fault:
+            return bool(data)
+        try:
+            for report in self._reports.feed(data):
+                self._pass_on_report(report)
+        except ReportError as error:
+            self._fault = str(error)
+            self.why = self.why or "report"
+        self._check_flood()
         return bool(data)
+
+    def _pass_on_report(self, report: Report) -> None:
+        if report.kind == "leaving":
+            self._leaving = True
+            return
+        # its time is the program's own word, like all of it
+        self._reported_at = min(max(report.at, self._reported_at), time.monotonic())
+        self.channel.say(report.kind, at=self._reported_at, **report.fields)
+
+    def _check_flood(self) -> None:
+        printed = sum(capture.total_bytes for capture in self._captures)
+        if printed + self._reported_bytes > self.spec.flood_bytes:
+            self.why = self.why or "flood"
 
     def _pass_on(self, capture: Capture) -> None:
         fd = capture.fd
@@ -215,8 +245,7 @@ class Leash:
             self.channel.say("output", stream=capture.stream, text=text)
         if not capture.open:
             self._selector.unregister(fd)
-        if sum(capture.total_bytes for capture in self._captures) > self.spec.flood_bytes:
-            self.why = "flood"
+        self._check_flood()
 
     def _finish(self, capture: Capture) -> None:
         """Read what the dead have left in the pipe, and close it."""

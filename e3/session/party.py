@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from e3.errors import AuthorityError, HostError
 from e3.interfaces import File, Host, Process
 from e3.party.protocol import SILENCE_SECONDS, START, Spec, decode, encode, encode_spec
+from e3.party.text import printable
 from e3.session import agreement
 from e3.session.certificates import Certificates
 from e3.session.plan import Seat
@@ -348,6 +349,11 @@ class Party:
         elif message["why"] == "memory":
             limit = f"{self._spec.memory_bytes // 1_000_000} MB"
             self._finish("bloated", detail=f"its processes took more than {limit} together")
+        elif message["why"] == "report":
+            fault = printable(message["fault"])
+            self._finish(
+                "garbled", detail=f"its program told the runner what none may say: {fault}"
+            )
         elif message["exit"] is None:
             self._finish("stopped")
         else:

@@ -45,10 +45,18 @@ EXIT_STATUS: dict[Verdict, int] = {
 """For commands that run a session; 1 and 2 stay free for errors of the command itself."""
 
 How = Literal[
-    "exited", "refused", "incompatible", "unreachable", "gone", "flooded", "bloated", "stopped"
+    "exited",
+    "refused",
+    "incompatible",
+    "unreachable",
+    "gone",
+    "flooded",
+    "bloated",
+    "garbled",
+    "stopped",
 ]
 """An end: the program's own, not begun, not agreed on (two), host lost, too much output or memory,
-or ours to all others."""
+said what nobody may say in place of E3's own words, or ours to all others."""
 
 
 NOT_AGREED = frozenset({"incompatible", "unreachable"})
@@ -108,7 +116,7 @@ class End:
             return f"{self.party} did not start{detail}"
         if self.how == "gone":
             return f"{self.party} is gone{detail}"
-        if self.how in {"bloated", "flooded", "stopped"}:
+        if self.how in {"bloated", "flooded", "garbled", "stopped"}:
             return f"{self.party} was stopped{detail}"
         return f"{self.party} {describe(self.exit or 0)}{'' if self.killed else detail}"
 
@@ -150,6 +158,10 @@ LOG = "read that party's log: `e3 logs`"
 NETWORK = "see whether these hosts reach each other: run `e3 doctor`, then run the session again"
 ADVICE: dict[How, str] = {
     "bloated": "if the program needs more memory, raise memory-mb of e3:limits",
+    "garbled": (
+        "see what that party's program writes to file descriptors that it did not open; if it "
+        "does not, do not trust that host"
+    ),
     "flooded": "have the program print less, or raise output-mb of e3:limits",
     "gone": AGAIN,
     "incompatible": "give all parties the same of what differs, then run the session again",

@@ -276,6 +276,71 @@ def test_what_a_program_leaves_in_a_cycle_is_still_finalized_at_its_end(tmp_path
         assert "finalized" in runner.await_output("finalized")
 
 
+FORGE = """
+    import os, time
+
+    def say(line):
+        pipes = [int(fd) for fd in os.listdir("/proc/self/fd") if is_pipe(fd)]
+        os.write(max(pipes), line)
+
+    def is_pipe(fd):
+        try:
+            return int(fd) > 2 and os.readlink("/proc/self/fd/" + fd).startswith("pipe:")
+        except OSError:
+            return False
+
+"""
+"""Writes to the pipe of E3's reports, which a program can find."""
+
+
+@pytest.mark.parametrize(
+    ("acts", "fault"),
+    [
+        (r"""say(b'{"e3":"exited","exit":0,"at":0}\n'); time.sleep(100)""", "'exited'"),
+        (r"""say(b'{"e3":"agreed","at":0}\n'); os._exit(0)""", "'agreed'"),
+        (r"""say(b'{"e3":"lost","peer":1,"at":0}\n'); time.sleep(100)""", "another party's index"),
+        (r"""while True: say(b"z" * 65536)""", "a line of more than 65536 bytes"),
+    ],
+    ids=["exited", "agreed", "lost", "endless"],
+)
+def test_a_forged_report_ends_the_party(tmp_path: Path, acts: str, fault: str) -> None:
+    with running(tmp_path, FORGE + textwrap.indent(acts, " " * 4)) as runner:
+        runner.begin()
+        *_, exited = runner.events()
+        assert (exited["e3"], exited["exit"], exited["why"]) == ("exited", None, "report")
+        assert fault in exited["fault"]
+        assert runner.is_gone()
+
+
+def test_reports_count_as_output(tmp_path: Path) -> None:
+    acts = r"""while True: say(b'{"e3":"failed","error":"' + b"x" * 60_000 + b'","at":0}\n')"""
+    with running(tmp_path, FORGE + textwrap.indent(acts, " " * 4)) as runner:
+        runner.begin(flood_bytes=1_000_000)
+        events = list(runner.events())
+        assert events[-1]["why"] == "flood"
+        assert len(events) < 30
+        assert max(len(event["error"]) for event in events if event["e3"] == "failed") < 510
+
+
+def test_a_long_word_of_an_honest_program_is_shortened(tmp_path: Path) -> None:
+    with running(tmp_path, "import sys; sys.exit('y' * 1_200_000)") as runner:
+        runner.begin()
+        events = list(runner.events())
+        assert events[-1]["exit"] == 1
+        (raised,) = (event["error"] for event in events if event["e3"] == "raised")
+        assert raised == "y" * 500 + "..."
+
+
+def test_the_time_of_a_report_is_not_before_the_program_nor_to_come(tmp_path: Path) -> None:
+    acts = r"""[say(b'{"e3":"connecting","at":%d}\n' % at) for at in (10**9, -(10**9))]"""
+    with running(tmp_path, FORGE + textwrap.indent(acts, " " * 4)) as runner:
+        runner.begin()
+        events = list(runner.events())
+        times = [event["at"] for event in events]
+        assert times == sorted(times)
+        assert times[-1] < WAIT_SECONDS
+
+
 def test_the_argv_of_a_party() -> None:
     spec = Spec(
         session="s",
