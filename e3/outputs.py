@@ -6,6 +6,7 @@ Texts are without their last newline, as `pulumi stack output` adds one.
 """
 
 import ipaddress
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,14 @@ from typing import Any
 
 import yaml
 
+from e3.errors import HostError
 from e3.interfaces import PARTY_PORT, Endpoint, Host
+from e3.party.text import printable
 
 TTL_SECONDS = 300
+ADDRESS = re.compile(r"[\w.:%-]*")
+PATH = re.compile(r"(?:(?!\{[{%#]).)*")
+"""What an address or name may be, and a path: without what begins a template of Ansible."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,21 @@ class Member:
     host: Host
     overlay: str
     pid: int | None
+
+    def __post_init__(self) -> None:
+        """Refuse what one of the formats would read as its syntax: hosts say some of it."""
+        for value, form in (
+            (self.host.name, ADDRESS),
+            (self.host.region, ADDRESS),
+            (self.host.underlay, ADDRESS),
+            (self.overlay, ADDRESS),
+            (self.host.python, PATH),
+        ):
+            if not (value.isprintable() and form.fullmatch(value)):
+                raise HostError(
+                    f"host {printable(self.host.name)}: {printable(value)!r} cannot be written "
+                    "into the lists of hosts; give it a plain name, address or path"
+                )
 
 
 def describe(members: Sequence[Member]) -> list[dict[str, Any]]:

@@ -16,14 +16,36 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
 from e3.access.ssh import ServiceManager
 from e3.errors import ConfigurationError
 from e3.experiment import Reachability
+from e3.inventory import foreign
+from e3.party.text import printable
 
 SYSTEMS = ("x86_64-linux", "aarch64-linux", "armv7l-linux", "armv6l-linux", "i686-linux")
 """What a party runs on, as Nix names it; the last three have 32-bit words."""
+
+MOST = 1000
+"""Machines in a list; MPyC's own examples end at 300 parties."""
+
+NAME = r"(?!-)[\w.:%+-]{1,255}"
+PATH, PATHS = r"(?!-)(?:(?!\$\{)[^\"'`\\]){1,4096}", "no quotes, backslashes or ${"
+FORMS: Mapping[str, tuple[str, str]] = {
+    "host": (NAME, "letters, digits and . _ : % + -"),
+    "address": (NAME, "letters, digits and . _ : % + -"),
+    "user": (r"(?!-)[\w.@+-]{1,255}", "letters, digits and . _ @ + -"),
+    "key": (PATH, PATHS),
+    "host_key": (
+        r"[a-z0-9@.-]{1,64} [A-Za-z0-9+/]{1,16384}={0,2}(?: [\w.@:+-]{0,255}){0,8}",
+        "one public key: its type, a space and its base64 text",
+    ),
+    "ssh_config": (PATH, PATHS),
+    "region": (r"[a-z][a-z0-9]{0,31}", "small letters and digits"),
+    "underlay": (r"[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?", "an IP address"),
+    "python": (r"(?!-)[\w./+~-]{1,4096}", "letters, digits and . _ / + ~ -"),
+}
+"""What each text may be, as a pattern and in words: they go into other tools' files and lines."""
 
 System = Literal["x86_64-linux", "aarch64-linux", "armv7l-linux", "armv6l-linux", "i686-linux"]
 
@@ -53,9 +75,11 @@ class Machine:
     python: str = ""
 
     def __post_init__(self) -> None:
-        """Reject values that could not work."""
-        if not re.fullmatch(r"[a-z][a-z0-9]*", self.region):
-            raise ValueError(f"region {self.region!r} has other than small letters and digits")
+        """Reject values that could not work, or that another tool would read as its syntax."""
+        for name, (pattern, allowed) in FORMS.items():
+            value = getattr(self, name)
+            if value or name in {"host", "region"}:
+                _check_text(name.replace("_", "-"), value, pattern, allowed)
         if self.underlay:
             ipaddress.ip_address(self.underlay)
         if self.reachability == "ipv6-only":
@@ -76,6 +100,12 @@ class Machine:
         }
 
 
+def _check_text(field: str, value: str | None, pattern: str, allowed: str) -> None:
+    text = value or ""
+    if not text.isprintable() or not re.fullmatch(pattern, text):
+        raise ValueError(f"{field} {printable(text)!r} is not allowed there; use {allowed}")
+
+
 def from_properties(values: Mapping[str, Any]) -> Machine:
     """Return what `Machine.to_properties` made, also after Pulumi's state made 22 to 22.0."""
     return msgspec.convert(_fields(values), Machine, strict=False)
@@ -88,17 +118,13 @@ def read(path: str | Path) -> tuple[Machine, ...]:
     """
     path = Path(path).expanduser()
     try:
-        raw = yaml.safe_load(path.read_text())
-    except OSError as error:
+        text = foreign.read_text(path)
+    except ConfigurationError as error:
         raise ConfigurationError(
-            f"e3:fleet-options: file {path} cannot be read ({error.strerror}); list your machines "
-            "there, or let `e3 inventory import` write it"
+            f"e3:fleet-options: file {error}; list your machines there, or let "
+            "`e3 inventory import` write it"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        where = f", line {place.line + 1}" if place else ""
-        reason = getattr(error, "problem", None) or "no text"
-        raise ConfigurationError(f"{path} is not YAML{where}: {reason}; correct it") from None
+    raw = foreign.read_yaml(text, str(path))
     return parse(raw, str(path))
 
 
@@ -110,8 +136,12 @@ def parse(raw: object, source: str) -> tuple[Machine, ...]:
             f"{source} lists no machines; write `hosts:` and an entry `- {{host: NAME}}` for each"
         )
     if unknown := set(table) - {"hosts", "defaults"}:
-        raise ConfigurationError(f"{source}: unknown key {min(unknown)!r}; it has hosts, defaults")
+        raise ConfigurationError(
+            f"{source}: unknown key {printable(min(map(str, unknown)))!r}; it has hosts, defaults"
+        )
     defaults = table.get("defaults") or {}
+    if len(table["hosts"]) > MOST:
+        raise ConfigurationError(f"{source} lists more than {MOST} machines; split it")
     machines = tuple(_machine(entry, defaults, source) for entry in table["hosts"])
     if not machines:
         raise ConfigurationError(f"{source} lists no machine; add one below `hosts:`")
@@ -143,19 +173,24 @@ def regions(machines: Sequence[Machine]) -> dict[str, int]:
 
 def _machine(entry: object, defaults: object, source: str) -> Machine:
     if not isinstance(entry, dict) or not isinstance(defaults, dict):
-        raise ConfigurationError(f"{source}: {entry!r} is no machine; write `{{host: NAME, ...}}`")
-    name = entry.get("host", "?")
+        raise ConfigurationError(
+            f"{source}: {printable(repr(entry))} is no machine; write `{{host: NAME, ...}}`"
+        )
+    name = printable(entry.get("host", "?"))
     raw = {**defaults, **entry}
     known = [field.replace("_", "-") for field in Machine.__dataclass_fields__]
     for key in raw:
         if key not in known:
             raise ConfigurationError(
-                f"{source}: host {name}: unknown key {key!r}; choose one of {', '.join(known)}"
+                f"{source}: host {name}: unknown key {printable(key)!r}; choose one of "
+                f"{', '.join(known)}"
             )
     try:
         return msgspec.convert(_fields(raw), Machine)
-    except (msgspec.ValidationError, ValueError) as error:
-        reason = str(error).replace(" - at `$.", ": ").replace("`", "").replace("_", "-")
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
+        said, _, field = str(error).partition(" - at `$")
+        place = field.strip("`.").replace("_", "-")
+        reason = said.replace("`", "") + (f": {place}" if place else "")
         raise ConfigurationError(f"{source}: host {name}: {reason}") from None
 
 

@@ -4,16 +4,20 @@ Whatever is wrong is said of all machines at once, each with what helps.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+import msgspec
 
 from e3.access.ssh import STATE, SshAccess
 from e3.errors import E3Error, HostError
 from e3.interfaces import Needs
 from e3.inventory.machines import SYSTEMS, Machine
 from e3.inventory.tools import missing_tools
+from e3.party.text import printable
 
 PYTHON = (3, 11)
 CANDIDATES = ("python3", "python3.13", "python3.12", "python3.11", "python3.14")
@@ -55,6 +59,28 @@ MACHINES = {
     ("armv7l", 32): "armv7l-linux",
     ("armv6l", 32): "armv6l-linux",
 }
+
+
+Word = Annotated[str, msgspec.Meta(pattern=r"\A[ -~]{0,200}\Z")]
+Words = Annotated[list[Word], msgspec.Meta(max_length=100)]
+GOOD_PYTHON = re.compile(r"/[\w./+~-]{1,4096}")
+
+
+class Seen(TypedDict):
+    """What `e3.access.remote.look` answers, as far as it is used; a machine can say anything."""
+
+    version: Annotated[list[int], msgspec.Meta(min_length=2, max_length=5)]
+    modules: Words
+    machine: Word
+    bits: int
+    release: Word
+    home: Annotated[str, msgspec.Meta(pattern=r"\A/[\w./+@~-]{0,4096}\Z")]
+    free_bytes: int
+    clock: float
+    underlay: Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Fa-f:.]{0,45}\Z")]
+    systemd: bool
+    tun: bool
+    programs: Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +159,7 @@ async def _look_at(name: str, machine: Machine, needs: Needs, *, install_package
             )
         access = _changed(access, sudo=may.exit == 0)
     begun = time.time()
-    seen = await access.ask(
-        "look",
-        "look",
-        {"folder": STATE, "programs": list(PACKAGES.values())},
-        timeout_seconds=LOOK_SECONDS,
-    )
+    seen = await _see(access)
     if not access.rights:
         access = _changed(access, own=f"{seen['home']}/.e3")
     manager = machine.services or ("systemd" if seen["systemd"] and access.rights else "supervisor")
@@ -154,13 +175,25 @@ async def _look_at(name: str, machine: Machine, needs: Needs, *, install_package
     return facts
 
 
+async def _see(access: SshAccess) -> Seen:
+    request = {"folder": STATE, "programs": list(PACKAGES.values())}
+    answer = await access.ask("look", "look", request, timeout_seconds=LOOK_SECONDS)
+    try:
+        return msgspec.convert(answer, Seen)
+    except msgspec.ValidationError as error:
+        raise HostError(
+            f"host {access.host} says odd things of itself: {printable(error)}; correct it there"
+        ) from None
+
+
 async def _find_python(access: SshAccess, machine: Machine) -> str:
     script = FIND_PYTHON.format(candidates=machine.python or " ".join(CANDIDATES), least=PYTHON)
     said = await access.shell(script, timeout_seconds=LOOK_SECONDS)
     kernel, *pythons = said.stdout.decode(errors="replace").split() or [""]
     if kernel != "Linux":
         raise HostError(
-            f"host {access.host} runs {kernel or 'no POSIX shell'}, and parties run on Linux alone"
+            f"host {access.host} runs {printable(kernel) or 'no POSIX shell'}, and parties run on "
+            "Linux alone"
         )
     if not pythons:
         wanted = f"at {machine.python} " if machine.python else ""
@@ -169,10 +202,15 @@ async def _find_python(access: SshAccess, machine: Machine) -> str:
             "(Debian, Ubuntu: sudo apt-get install python3 python3-venv), or say where it is as "
             "python:"
         )
+    if not GOOD_PYTHON.fullmatch(pythons[0]):
+        raise HostError(
+            f"host {access.host} has its Python at {printable(pythons[0])!r}; name one by a path "
+            "of letters, digits and . _ / + ~ - as python:"
+        )
     return pythons[0]
 
 
-def _system(name: str, machine: Machine, seen: Mapping[str, Any]) -> str:
+def _system(name: str, machine: Machine, seen: Seen) -> str:
     system = MACHINES.get((seen["machine"], int(seen["bits"])))
     if system is None:
         raise HostError(
@@ -184,7 +222,7 @@ def _system(name: str, machine: Machine, seen: Mapping[str, Any]) -> str:
     return system
 
 
-def _underlay(name: str, machine: Machine, seen: Mapping[str, Any]) -> str:
+def _underlay(name: str, machine: Machine, seen: Seen) -> str:
     """Return the address that the others use: the one we use if it is one, else its own."""
     address = machine.address or machine.host
     if not machine.ssh_config and address.replace(".", "").isdigit():
@@ -194,7 +232,7 @@ def _underlay(name: str, machine: Machine, seen: Mapping[str, Any]) -> str:
     return str(seen["underlay"])
 
 
-def _lacking(needs: Needs, seen: Mapping[str, Any]) -> tuple[str, ...]:
+def _lacking(needs: Needs, seen: Seen) -> tuple[str, ...]:
     wanted = sorted({*needs.packages, *(OVER_TUN if needs.tun else ())})
     return tuple(name for name in wanted if PACKAGES.get(name, name) not in seen["programs"])
 
@@ -204,7 +242,7 @@ def clock_off(clock: float, begun: float, ended: float) -> float:
     return min(clock - begun, 0) + max(clock - ended, 0)
 
 
-def check_fit(name: str, seen: Mapping[str, Any], *, ahead_seconds: float) -> None:
+def check_fit(name: str, seen: Seen, *, ahead_seconds: float) -> None:
     """Raise `HostError` if what was seen of a machine is not enough for a party."""
     missing = {"venv", "ensurepip", "ssl", "ctypes", "zlib"} - set(seen["modules"])
     if missing:
@@ -225,7 +263,7 @@ def check_fit(name: str, seen: Mapping[str, Any], *, ahead_seconds: float) -> No
 
 
 def _check_needs(
-    name: str, facts: Facts, needs: Needs, seen: Mapping[str, Any], *, install_packages: bool
+    name: str, facts: Facts, needs: Needs, seen: Seen, *, install_packages: bool
 ) -> None:
     """Raise `HostError` if the overlay cannot run there."""
     if needs.tun and not facts.access.rights:

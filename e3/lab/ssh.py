@@ -4,7 +4,6 @@ OpenSSH's client starts ``ProxyCommand nsenter ... sshd -i`` for each connection
 on a host while nobody is logged in. The keys belong to the lab and go when it is stopped.
 """
 
-import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e3 import private
+from e3.access.client_config import command, entry, option
 from e3.access.environment import ENVIRONMENT
 from e3.access.namespace import NamespaceAccess
 from e3.errors import PlatformError
@@ -79,14 +79,18 @@ def proxy_command(access: NamespaceAccess) -> list[str]:
 def client_config(files: SshFiles, accesses: Iterable[NamespaceAccess]) -> str:
     """Return the OpenSSH client configuration with which ``ssh -F`` reaches each host by name."""
     return "".join(
-        f"Host {access.host}\n"
-        "  User root\n"
-        f'  IdentityFile "{files.client_key}"\n'
-        "  IdentitiesOnly yes\n"
-        f'  UserKnownHostsFile "{files.known_hosts}"\n'
-        "  GlobalKnownHostsFile none\n"
-        "  StrictHostKeyChecking yes\n"
-        f"  ProxyCommand {shlex.join(proxy_command(access))}\n"
+        entry(
+            access.host,
+            [
+                "User root",
+                option("IdentityFile", str(files.client_key)),
+                "IdentitiesOnly yes",
+                option("UserKnownHostsFile", str(files.known_hosts)),
+                "GlobalKnownHostsFile none",
+                "StrictHostKeyChecking yes",
+                command("ProxyCommand", proxy_command(access)),
+            ],
+        )
         for access in accesses
     )
 

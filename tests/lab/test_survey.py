@@ -13,7 +13,7 @@ from e3.errors import HostError
 from e3.interfaces import Needs, Service
 from e3.inventory import provision
 from e3.inventory.machines import Machine
-from e3.inventory.survey import Facts, check_fit, clock_off, survey
+from e3.inventory.survey import Facts, Seen, check_fit, clock_off, survey
 from e3.inventory.tools import missing_tools
 from e3.lab.ssh import CLIENT_KEY
 from tests import machines
@@ -72,7 +72,7 @@ def test_all_that_is_wrong_is_said_at_once(good: Machine, tmp_path: Path) -> Non
     listed = [
         good,
         replace(good, host="away", port=1),
-        replace(good, host="false", host_key=Path(f"{other}.pub").read_text()),
+        replace(good, host="false", host_key=Path(f"{other}.pub").read_text().strip()),
         replace(good, host="shut", key=str(other)),
         replace(good, host="bare", python="/opt/none/python3"),
         replace(good, host="other", system="armv7l-linux"),
@@ -118,7 +118,20 @@ def test_a_full_disk_is_refused(good: Machine, lab: tuple[Path, machines.Machine
     look(good)
 
 
-SEEN = {"modules": ["venv", "ensurepip", "ssl", "ctypes", "zlib"], "free_bytes": 1e9}
+SEEN: Seen = {
+    "version": [3, 11, 2],
+    "modules": ["venv", "ensurepip", "ssl", "ctypes", "zlib"],
+    "machine": "x86_64",
+    "bits": 64,
+    "release": "debian",
+    "home": "/root",
+    "free_bytes": 10**9,
+    "clock": 100.0,
+    "underlay": "192.0.2.1",
+    "systemd": False,
+    "tun": True,
+    "programs": [],
+}
 
 
 @pytest.mark.parametrize(
@@ -129,9 +142,7 @@ SEEN = {"modules": ["venv", "ensurepip", "ssl", "ctypes", "zlib"], "free_bytes":
         ({**SEEN, "modules": ["venv", "ssl", "ctypes", "zlib"]}, 0.0, "its Python lacks ensurepip"),
     ],
 )
-def test_what_a_look_has_shown_is_judged(
-    seen: dict[str, object], ahead_seconds: float, said: str
-) -> None:
+def test_what_a_look_has_shown_is_judged(seen: Seen, ahead_seconds: float, said: str) -> None:
     with pytest.raises(HostError, match=said):
         check_fit("home-0", seen, ahead_seconds=ahead_seconds)
     check_fit("home-0", SEEN, ahead_seconds=clock_off(100.5, 99.0, 101.0))

@@ -4,12 +4,14 @@ import ipaddress
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from e3 import outputs
+from e3.errors import HostError
 from tests.hosts import host
 
 CONFIG = ".e3/a stack/ssh_config"
@@ -128,3 +130,17 @@ def test_a_host_without_a_party_is_described_as_such() -> None:
         "overlay": "fd77::2",
         "pid": None,
     }
+
+
+@pytest.mark.parametrize(
+    "evil", ["a\nb 3 IN A 1.2.3.4", "{{ lookup('pipe', 'id') }}", "a\x1b", "a b"]
+)
+def test_what_a_list_would_read_as_its_syntax_is_refused(evil: str) -> None:
+    with pytest.raises(HostError, match="cannot be written into the lists of hosts"):
+        member("ams3-0", evil, "10.77.0.1", 0)
+    with pytest.raises(HostError, match="cannot be written into the lists of hosts"):
+        member("ams3-0", "198.18.0.2", evil, 0)
+    python = replace(host("ams3-0", "198.18.0.2"), python=f"/opt/{evil}")
+    if evil != "a b":  # a folder may have spaces
+        with pytest.raises(HostError, match="cannot be written into the lists of hosts"):
+            outputs.Member(host=python, overlay="10.77.0.1", pid=0)

@@ -4,13 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from e3 import config
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
-from e3.inventory.machines import Machine, from_properties, named, parse, read
+from e3.inventory.machines import FORMS, Machine, from_properties, named, parse, read
 from e3.registry import build
 
 pytestmark = pytest.mark.unit
@@ -67,6 +68,8 @@ def test_a_machine_survives_being_kept_in_state(file: Path) -> None:
     assert Machine(host="x").to_properties() == {"host": "x"}
 
 
+LAUGHS = "a0: &a0 [" + "x," * 10 + "]\n"
+LAUGHS += "".join(f"a{i}: &a{i} [" + f"*a{i - 1}," * 10 + "]\n" for i in range(1, 10))
 MISTAKES = {
     "[]": "lists no machine",
     "hosts: 3": "lists no machines; write `hosts:`",
@@ -79,8 +82,26 @@ MISTAKES = {
     "hosts: [{host: a, system: sparc}]": "host a: Invalid enum value 'sparc': system",
     "hosts: [{host: a, reachability: near}]": "host a: Invalid enum value 'near': reachability",
     "hosts: [{host: a, reachability: ipv6-only}]": "host a: reachability ipv6-only is for labs",
-    "hosts: [{host: a, region: At Home}]": "host a: region 'At Home' has other than",
-    "hosts: [{host: a, underlay: b}]": "host a: 'b' does not appear to be an IPv4",
+    "hosts: [{host: a, region: At Home}]": "region 'At Home' is not allowed there; use small",
+    "hosts: [{host: a, underlay: b}]": "underlay 'b' is not allowed there; use an IP address",
+    "hosts: [{host: a, underlay: ab}]": "host a: 'ab' does not appear to be an IPv4",
+    "hosts: [{host: a, address: '[fd00::1]'}]": "host a: address '[fd00::1]' is not allowed there",
+    "hosts: [{host: a, python: 'p; reboot'}]": "host a: python 'p; reboot' is not allowed there",
+    "hosts: [{host: a, host-key: AAAA}]": "use one public key: its type, a space and its base64",
+    "hosts: [{host: a, key: '~/${X}'}]": "use no quotes, backslashes or ${",
+    "hosts: [{host: a, port: 99999999999999999999999}]": "999 is none",
+    "hosts: [{host: a, host: b}]": "line 1: 'host' is said twice; remove one",
+    "hosts: [{host: 5, 7: 8}]": "host 5: unknown key '7'; choose one of",
+    "{7: 8, hosts: [{host: a}]}": "unknown key '7'",
+    "hosts: [{host: 2020-13-45}]": "month must be in 1..12",
+    "hosts: [{host: a, port: " + "9" * 5000 + "}]": "is not YAML: Exceeds the limit",
+    "[" * 5000: "is not YAML, line 1: it is nested too deep",
+    "hosts: &a [*a]": "line 1: a value contains itself",
+    "hosts: !!python/object/apply:os.system [id]": "could not determine a constructor",
+    "hosts: [{host: a\x00}]": "is not YAML",
+    LAUGHS + "hosts: *a9": "line 5: aliases make more than 100000 values of this",
+    LAUGHS + "hosts: [{host: *a9}]": "line 5: aliases make more than 100000 values of this",
+    "hosts: [" + "{host: a}," * 1001 + "]": "lists more than 1000 machines",
     "hosts: [{host: a, address: b, ssh-config: c}]": "address stands in ssh-config already",
     "hosts: [{host: a}, {host: a}]": "lists host 'a' twice",
     "colours: []\nhosts: [{host: a}]": "unknown key 'colours'",
@@ -88,7 +109,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("text", MISTAKES)
+@pytest.mark.parametrize("text", MISTAKES, ids=lambda text: text[:60])
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hosts.yaml"
     path.write_text(text)
@@ -96,6 +117,35 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str) -> None:
         read(path)
     assert MISTAKES[text] in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("field", FORMS)
+@pytest.mark.parametrize(
+    "evil",
+    [
+        *(
+            "pi\n  ProxyCommand touch /tmp/x",
+            "a\rb",
+            "a\x00",
+            "a\x1b[1m",
+            "a\u2028b",
+            "a\u202eb",
+            "\n",
+        ),
+        *('"', "'", "`id`", 'x" y', "a\\b", "-oProxyCommand=x", "--", "${HOME}"),
+        "x" * 20_000,
+    ],
+)
+def test_no_field_takes_what_is_syntax_elsewhere(field: str, evil: str) -> None:
+    good = "ssh-ed25519 AAAA" if field == "host_key" else "a"
+    for value in (evil, f"{good}{evil}") if evil[0] != "-" else (evil,):
+        listed = {"host": "a", field.replace("_", "-"): value}
+        with pytest.raises(ConfigurationError, match="is not allowed there; use") as caught:
+            parse([listed], "hosts.yaml")
+        assert len(str(caught.value)) < 1000
+        assert str(caught.value).isprintable()
+        with pytest.raises(msgspec.ValidationError):  # also of a state
+            from_properties({"host": "a", field: value})
 
 
 def test_a_missing_file_is_named_before_anything_is_made(tmp_path: Path) -> None:
