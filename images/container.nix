@@ -5,6 +5,7 @@
   dockerTools,
   iproute2,
   iputils,
+  lib,
   linkFarm,
   nebula,
   nftables,
@@ -22,17 +23,20 @@
   writeText,
 }: let
   party = callPackage ../nix/packages/party.nix {};
-  tools = [
-    nebula
-    tailscale
-    tinc
-    tor
-    wireguard-go
-    wireguard-tools
-  ];
+  # an older one is of no use to E3, which then sends its own
+  current = lib.versionAtLeast nebula.version "1.12";
+  tools =
+    lib.optional current nebula
+    ++ [
+      tailscale
+      tinc
+      tor
+      wireguard-go
+      wireguard-tools
+    ];
   contract = callPackage ../nix/packages/contract.nix {
     inherit party tools;
-    overlays = ["nebula" "plain" "tailscale" "tinc" "tor" "wireguard"];
+    overlays = lib.optional current "nebula" ++ ["plain" "tailscale" "tinc" "tor" "wireguard"];
     services = "supervisor";
   };
   configuration = writeText "sshd_config" ''

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import msgspec
@@ -11,6 +12,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 from e3.access import host_to_properties
 from e3.access.together import together
 from e3.digitalocean.contact import Droplet, host, meet
+from e3.errors import HostError
 from e3.interfaces import Host, Overlay
 from e3.inventory import provision, tools
 from e3.inventory.machines import Machine
@@ -47,11 +49,29 @@ class ContactProvider(ResourceProvider):
 async def _hosts(droplets: Sequence[Droplet], overlay: str, seconds: float) -> list[Host]:
     images = await meet(droplets, seconds=seconds, said=_say)
     plain = [it for it, image in zip(droplets, images, strict=True) if image is None]
-    made = {it.name: it for it in await _provision(plain, overlay)} if plain else {}
-    return [
-        made[droplet.host] if image is None else host(droplet, image)
+    made = await _provision(plain, overlay) if plain else []
+    made += await together(
+        _carrying(host(droplet, image), overlay, image["overlays"])
         for droplet, image in zip(droplets, images, strict=True)
-    ]
+        if image is not None
+    )
+    by_name = {it.name: it for it in made}
+    return [by_name[droplet.host] for droplet in droplets]
+
+
+async def _carrying(host: Host, overlay: str, carried: Sequence[str]) -> Host:
+    """Return the host with a folder of tools in which the overlay's programs are.
+
+    One whose image does not carry them, as where nixpkgs has an older version, is sent E3's own.
+    """
+    needs = cast("type[Overlay]", OVERLAYS[overlay]).needs
+    if overlay in carried or not needs.tools:
+        return host
+    if absent := tools.missing_tools(needs, host.system):
+        raise HostError(f"the image of host {host.name} does not carry {overlay}, and {absent}")
+    files = tools.files(needs, host.system, provision.TOOLS)
+    await host.access.put(files, timeout_seconds=provision.SEND_SECONDS)
+    return replace(host, tools=provision.TOOLS)
 
 
 async def _provision(droplets: Sequence[Droplet], overlay: str) -> list[Host]:

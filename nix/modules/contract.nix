@@ -5,7 +5,8 @@
   pkgs,
   ...
 }: let
-  enabled = lib.filterAttrs (_: overlay: overlay.enable) config.e3.overlays;
+  # those of which the programs are here
+  enabled = lib.filterAttrs (_: overlay: overlay.enable && overlay.package or true != null) config.e3.overlays;
 in {
   options.e3 = {
     party = lib.mkOption {

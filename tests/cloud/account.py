@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from e3.lab.client import HostHandle
+from e3.overlays import OVERLAYS
 from tests.cloud.droplets import FirstBoot, boot, filter_packets, start_ssh, stop_ssh
 from tests.cloud.faults import Faults
 from tests.cloud.room import Room
@@ -31,13 +32,14 @@ SIZES: Mapping[str, tuple[int, int, int, float]] = {
 }
 """Number of CPUs, memory in MB, disk in GB, and US dollars an hour (sizes/models/size.yml)."""
 
-CONTRACT = {
+CONTRACT: Mapping[str, object] = {
+    "overlays": sorted(OVERLAYS.keys() - {"nebula"}),
     "python": str(ROOT / ".venv" / "bin" / "python"),
     "tools": str(ROOT / ".tools" / "bin"),
     "system": f"{platform.machine()}-linux",
     "services": "supervisor",
 }
-"""What an uploaded image carries here; lab hosts see the project."""
+"""What an uploaded image carries here; lab hosts see the project. That of nixpkgs is too old."""
 
 STOCK = {"debian-12-x64": REGIONS, "ubuntu-24-04-x64": REGIONS, "rockylinux-9-x64": ("nyc3",)}
 LARGEST_USER_DATA = 64 << 10  # droplets/models/droplet_create.yml: user_data

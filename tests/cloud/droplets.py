@@ -40,7 +40,7 @@ class FirstBoot:
 
     user_data: str
     authorized_keys: Sequence[str]
-    carries: Mapping[str, str] | None = None
+    carries: Mapping[str, object] | None = None
     """What /etc/e3/image.json says, of an image that carries the party environment."""
     packages: Path | None = None
     """What stands for PyPI, which no lab reaches: a folder of Python packages."""

@@ -41,7 +41,8 @@ def test_it_ends_with_a_session_and_its_hosts_are_reached_by_ssh(full: Stage) ->
     records = full.cloud.digitalocean.account.records.values()
     names = {row["name"].rpartition(".")[0] for row in records}
     assert names == {*full.droplets(), *(f"{name}.overlay" for name in full.droplets())}
-    ssh = ["ssh", "-F", outputs["ssh_config"], "sgp1-0", "hostname"]
+    command = "hostname; ls /var/lib/e3/host/tools"
+    ssh = ["ssh", "-F", outputs["ssh_config"], "sgp1-0", command]
     reached = subprocess.run(
         [*full.cloud.prefix, *ssh],
         cwd=full.stack.folder,
@@ -50,7 +51,9 @@ def test_it_ends_with_a_session_and_its_hosts_are_reached_by_ssh(full: Stage) ->
         check=True,
         timeout=30,
     )
-    assert reached.stdout.startswith("e3-sgp1-0-")
+    host_name, *sent = reached.stdout.splitlines()
+    assert host_name.startswith("e3-sgp1-0-")
+    assert sent == ["nebula", "nebula-cert"], "what the image does not carry is sent"
 
 
 def test_a_host_that_lost_its_ssh_is_named(full: Stage) -> None:

@@ -190,6 +190,11 @@ let
     lessThan = a: b: a < b;
     sort = builtins.sort;
     licenses.mit = "mit";
+    optional = condition: value:
+      if condition
+      then [value]
+      else [];
+    versionAtLeast = a: b: builtins.compareVersions a b >= 0;
     makeLibraryPath = packages: foldl' (a: p: "${a}:${p}/lib") "" packages;
   };
 in

@@ -5,6 +5,7 @@ system: let
     type = "derivation";
     inherit name;
     outPath = "/package/${name}";
+    version = "1.12.0"; # of nebula: no other one is asked for
   };
   call = scope: file: arguments: let
     f = import file;

@@ -228,6 +228,21 @@ def test_the_contract_is_in_place(evaluate: Evaluator) -> None:
     }
 
 
+def test_without_a_nebula_that_is_new_enough_the_image_says_that_it_has_none(
+    evaluate: Evaluator,
+) -> None:
+    """So E3 sends its own, to a host that lets its packets in all the same."""
+    module = "{e3.overlays.nebula.package = null;}"
+    found = evaluate(
+        f'let m = stub.machine "x86_64-linux" [./nix/modules {module}];'
+        " in {text = (builtins.elemAt m.config.environment.etc.e3.source.entries 2).path.text;}"
+    )
+    assert "nebula" not in json.loads(found["text"])["overlays"]
+    machine = evaluate.machine(module)
+    assert "/package/nebula" not in machine["e3"]["tools"]
+    assert opened(machine) == opened(evaluate.machine())
+
+
 def test_each_tool_of_an_overlay_is_on_the_host(evaluate: Evaluator) -> None:
     tools = {name.removeprefix("/package/") for name in evaluate.machine()["e3"]["tools"]}
     needs = [cast(Any, OVERLAYS[name]).needs for name in ON]
