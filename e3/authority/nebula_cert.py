@@ -1,7 +1,7 @@
 """Nebula's certificates, made and read by the upstream tool ``nebula-cert``.
 
 No private key touches a file here: the tool reads ``-`` from standard input
-and writes it to standard output (nebula v1.11.0, ``cmd/nebula-cert``).
+and writes it to standard output (nebula v1.12.0, ``cmd/nebula-cert``).
 """
 
 import asyncio

@@ -30,7 +30,6 @@ CLOCK_SECONDS = 60.0
 
 PACKAGES = {
     "iproute2": "ip",
-    "openssh-client": "ssh",
     "openssl": "openssl",
     "tinc": "tincd",
     "tor": "tor",
@@ -38,7 +37,7 @@ PACKAGES = {
 }
 """A program by which a package of Debian's is known."""
 
-OVER_TUN = ("iproute2", "openssh-client")
+OVER_TUN = ("iproute2",)
 """What every overlay with a device of its own uses."""
 
 FIND_PYTHON = """

@@ -26,8 +26,10 @@ def digest(needs: Needs) -> str:
     """Return what names the programs of an overlay, for any system: their pins."""
     state = hashlib.sha256()
     for name in needs.tools:
-        for file in ("go.mod", "recipe.toml"):
-            state.update((PROJECT / "tools" / name / file).read_bytes())
+        source = PROJECT / "tools" / name
+        replaced = sorted(it for it in source.glob("*/**/*") if it.is_file())
+        for file in (source / "go.mod", source / "recipe.toml", *replaced):
+            state.update(file.read_bytes())
     return state.hexdigest()
 
 

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
@@ -25,26 +25,21 @@ from e3.interfaces import (
     SigningRequest,
 )
 from e3.overlays import addresses, servers
+from e3.overlays.nebula_host import (
+    CONFIGURATION,
+    CONTROL,
+    SECRETS,
+    TIMEOUT_SECONDS,
+    Keys,
+    control,
+    host_map,
+    make_keys,
+)
 
 SERVICE = "nebula"
 DEVICE = "nebula1"
 GROUP = "party"
-CONFIGURATION = "/run/e3/nebula"
-SECRETS = "/var/lib/e3/nebula"
-DEBUG_PORT = 2222
-TIMEOUT_SECONDS = 30.0
 DAY_SECONDS = 86_400
-
-MAKE_KEYS = """
-set -eu; umask 077; mkdir -p "$1"; cd "$1"
-[ -s host.pub ] || {
-  rm -f new.key
-  "$2" keygen -out-key new.key -out-pub new.pub
-  mv new.key host.key; mv new.pub host.pub
-}
-[ -s debug.pub ] || { rm -f debug; ssh-keygen -q -t ed25519 -N '' -C e3 -f debug; }
-cat host.pub debug.pub
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +78,6 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
-    """The public halves of the keys that a host made for itself."""
-
-    public_key: str
-    debug_key: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Nebula:
     """A mesh of encrypted UDP tunnels between holders of certificates of one authority.
 
@@ -98,7 +85,7 @@ class Nebula:
     for pairs that cannot reach each other. Whoever holds the authority's key can admit a
     member; a lighthouse learns who talks to whom, a relay carries only what it cannot read.
     Settings as measured against the upstream defaults (github.com/slackhq/nebula,
-    examples/config.yml): large buffers double the throughput.
+    examples/config.yml): large buffers double the throughput, and offloads do so again.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -150,7 +137,9 @@ class Nebula:
             raise OverlayError("Nebula needs an authority to sign its certificates")
         given = self.assign([host.name for host in hosts], previous)
         known = msgspec.convert(previous.memory, Memory) if previous else Memory()
-        keys = dict(zip((h.name for h in hosts), await together(map(_keys, hosts)), strict=True))
+        keys = dict(
+            zip((h.name for h in hosts), await together(map(make_keys, hosts)), strict=True)
+        )
         memory = await self.certify(given, keys, authority, known)
         memory = replace(memory, lighthouses=self.choose_lighthouses(hosts, known.lighthouses))
         await together(self._serve(h, hosts, memory, keys[h.name], authority) for h in hosts)
@@ -165,17 +154,17 @@ class Nebula:
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Ask each Nebula for its host map: a current remote is direct, a relay to us relayed."""
         names = {address: name for name, address in network.addresses.items()}
-        maps = await together(map(_host_map, hosts))
+        maps = await together(map(host_map, hosts))
         found: dict[tuple[str, str], PathClass | Relayed]
         found = {(a.name, b.name): "none" for a in hosts for b in hosts if a != b}
         for host, entries in zip(hosts, maps, strict=True):
             for entry in entries:
-                name = names.get(entry["vpnAddrs"][0])
-                if (host.name, name) not in found or name is None:
+                name = next(filter(None, map(names.get, entry.vpnAddrs)), "")
+                if (host.name, name) not in found:
                     continue
-                if entry["currentRemote"] not in ("", "invalid AddrPort"):
+                if entry.currentRemote:
                     found[host.name, name] = "direct"
-                elif relays := entry["currentRelaysToMe"]:
+                elif relays := entry.currentRelaysToMe:
                     found[host.name, name] = Relayed(by=names.get(relays[0], ""))
         return found
 
@@ -257,7 +246,7 @@ class Nebula:
         keys: Keys,
         authority: Authority,
     ) -> None:
-        configuration = self.render(host, hosts, memory, keys.debug_key)
+        configuration = self.render(host, hosts, memory)
         files = [
             File(path=f"{CONFIGURATION}/ca.crt", content=authority.certificate.encode()),
             File(
@@ -277,12 +266,13 @@ class Nebula:
             "tun": configuration["tun"],
             "lighthouse": host.name in memory.lighthouses,
             "authority": authority.certificate,
+            "version": keys.version,
         }
         service = Service(
             name=SERVICE,
             argv=(f"{host.tools}/nebula", "-config", f"{CONFIGURATION}/config.yml"),
             environment={"E3_REVISION": _digest(fixed)},
-            ready=("ip", "link", "show", "dev", DEVICE, "up"),
+            ready=control(host, "version"),  # answered once the device is up
             revision=_digest([file.content.decode() for file in files]),
             reload_signal="HUP",
         )
@@ -298,9 +288,7 @@ class Nebula:
             instead="choose another overlay",
         )
 
-    def render(
-        self, host: Host, hosts: Sequence[Host], memory: Memory, debug_key: str
-    ) -> dict[str, object]:
+    def render(self, host: Host, hosts: Sequence[Host], memory: Memory) -> dict[str, object]:
         """Return the configuration of Nebula on ``host``; pure."""
         lighthouses = [h for h in hosts if h.name in memory.lighthouses]
         overlay = {name: m.address.partition("/")[0] for name, m in memory.members.items()}
@@ -332,6 +320,7 @@ class Nebula:
                 "batch": 64,
                 "read_buffer": 10_485_760,
                 "write_buffer": 10_485_760,
+                "udp_offloads": True,
             },
             # A relayed pair is promoted to a direct path with its next packet. Who was called by
             # relay knows no address until it asks a lighthouse: at once, then once a minute.
@@ -348,16 +337,12 @@ class Nebula:
                 "dev": DEVICE,
                 "mtu": self.mtu,
                 "tx_queue": 5000,
+                "use_offloads": True,
                 "drop_local_broadcast": True,
                 "drop_multicast": True,
             },
             "logging": {"level": "info", "format": "json"},
-            "sshd": {
-                "enabled": True,
-                "listen": f"127.0.0.1:{DEBUG_PORT}",
-                "host_key": f"{SECRETS}/debug",
-                "authorized_users": [{"user": "e3", "keys": [debug_key]}],
-            },
+            "local_api": {"control": {"socket": CONTROL}},
             "firewall": {
                 "outbound": [{"port": "any", "proto": "any", "host": "any"}],
                 "inbound": [{"port": "any", "proto": "any", "group": GROUP}],
@@ -367,32 +352,3 @@ class Nebula:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-async def _keys(host: Host) -> Keys:
-    made = await host.access.run(
-        ["sh", "-c", MAKE_KEYS, "sh", SECRETS, f"{host.tools}/nebula-cert"],
-        timeout_seconds=TIMEOUT_SECONDS,
-    )
-    if made.exit:
-        raise OverlayError(f"host {host.name} could not make its Nebula keys: {made.complaint}")
-    text = made.stdout.decode()
-    public, _, debug = text.rpartition("-----\n")
-    return Keys(public_key=f"{public}-----\n", debug_key=debug.strip())
-
-
-async def _host_map(host: Host) -> list[dict[str, Any]]:
-    """Return Nebula's own host map, through the debug console that only the host itself reaches."""
-    # No host key to check: this is loopback, and the key was made on this very host.
-    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
-    flags = ["-F", "none", "-i", f"{SECRETS}/debug", "-p", str(DEBUG_PORT), "-oIdentitiesOnly=yes"]
-    flags += [f"-o{option}" for option in options]
-    answer = await host.access.run(
-        ["ssh", *flags, "e3@127.0.0.1", "list-hostmap", "-json"], timeout_seconds=TIMEOUT_SECONDS
-    )
-    try:
-        entries: list[dict[str, Any]] = json.loads(answer.stdout)
-    except ValueError:
-        reason = answer.complaint
-        raise OverlayError(f"Nebula on {host.name} does not show its host map: {reason}") from None
-    return entries

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pulumi import Input, Output, ResourceOptions
@@ -24,6 +24,7 @@ from e3.authority.local import LocalAuthority
 from e3.errors import E3Error, HostError
 from e3.experiment import Choice
 from e3.interfaces import Host, Network, Overlay
+from e3.inventory import tools
 from e3.overlays import OVERLAYS
 from e3.providers import run
 from e3.registry import build
@@ -54,9 +55,9 @@ class OverlayProvider(ResourceProvider):
         run(_leave(_overlay(props), _hosts(props), _network(props)))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002
-        """Compare hosts, options and authority, and the clock with the time of renewal."""
+        """Compare hosts, options, authority and programs, and the clock with the renewal's time."""
         del id
-        inputs = ("options", "hosts", "authority")
+        inputs = ("options", "hosts", "authority", "programs")
         changed = any(olds.get(key) != _public(news).get(key) for key in inputs)
         renew_after = olds.get("renewAfter")
         due = renew_after is not None and time.time() > renew_after
@@ -132,6 +133,7 @@ def _public(props: Mapping[str, Any]) -> dict[str, Any]:
         "options": props["options"],
         "hosts": props["hosts"],
         "authority": {"certificate": authority["certificate"]} if authority else None,
+        "programs": props["programs"],
     }
 
 
@@ -179,6 +181,7 @@ class JoinedOverlay(Resource, module="e3", name="Overlay"):
         """Declare the overlay over ``hosts``, each the properties of a host.
 
         ``secrets`` are options that stay out of the outputs, and by which no host joins anew.
+        With other programs, as after an update of E3, all join anew.
         """
         super().__init__(
             OverlayProvider(),
@@ -189,6 +192,7 @@ class JoinedOverlay(Resource, module="e3", name="Overlay"):
                 "hosts": hosts,
                 "authority": authority,
                 "secrets": secrets,
+                "programs": tools.digest(cast("type[Overlay]", OVERLAYS[choice.name]).needs),
                 "addresses": None,
                 "memory": None,
                 "renewAfter": None,

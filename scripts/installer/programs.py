@@ -1,6 +1,7 @@
 """Programs written in Go: those on PATH if new enough, else built from the pins in tools/.
 
-A folder tools/NAME holds go.mod, go.sum and recipe.toml, whose keys are those of `Recipe`.
+A folder tools/NAME holds go.mod, go.sum and recipe.toml, whose keys are those of `Recipe`; a
+folder in it is a module that takes the place of one that the module proxy does not serve.
 """
 
 import os
@@ -134,7 +135,9 @@ class Tool:
         return self.tools / "keys" / self.source.name
 
     def _key(self) -> str:
-        return digest(*(self.source / name for name in ("go.mod", "go.sum", "recipe.toml")))
+        replaced = sorted(it for it in self.source.glob("*/**/*") if it.is_file())
+        pins = (self.source / name for name in ("go.mod", "go.sum", "recipe.toml"))
+        return digest(*pins, *replaced)
 
     def _link(self, folder: Path) -> bool:
         """Link to the programs on PATH, if all are there, of one place, and new enough."""

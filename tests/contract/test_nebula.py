@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from e3.interfaces import Access, Completed, File, Process, Service, SigningRequest
-from e3.overlays.nebula import CONFIGURATION, SECRETS, Nebula
+from e3.errors import OverlayError
+from e3.interfaces import Access, Completed, File, Host, Process, Service, SigningRequest
+from e3.overlays.nebula import DEVICE, Nebula
+from e3.overlays.nebula_host import CONFIGURATION, CONTROL, SECRETS
 from tests.labs import running
 from tests.overlays import Mesh, ask, processes
 from tests.stack import until
@@ -89,7 +91,7 @@ def test_private_keys_stay_on_their_host(mesh: Mesh) -> None:
     for host, access in zip(mesh.hosts, overheard, strict=True):
         plain = replace(host, access=access.inner)
         names = ask(plain, "find", SECRETS, "-type", "f", "!", "-name", "*.pub").split()
-        assert len(names) == 2
+        assert len(names) == 1
         for name in names:
             assert ask(plain, "stat", "-c", "%a %U", name) == "600 root\n"
             secret = re.findall(r"-----\n(\S+)", ask(plain, "cat", name))[0].encode()
@@ -168,6 +170,70 @@ def test_the_firewall_admits_the_group_of_parties_only(mesh: Mesh) -> None:
     assert not mesh.reaches("ams3-2", "ams3-0")
     # it is known, and answers: only its own calls fail
     until(lambda: mesh.reaches("ams3-0", "ams3-2"), "a member reaches a guest")
+
+
+def test_paths_are_asked_by_a_socket_that_root_alone_reaches(mesh: Mesh) -> None:
+    network = mesh.connect(*NAMES)
+    mesh.prove()
+    found = asyncio.run(mesh.overlay.paths(mesh.hosts, network))
+    assert set(found.values()) == {"direct"}
+    for host in mesh.hosts:
+        assert ask(host, "stat", "-c", "%a %U %F", CONTROL) == "600 root socket\n"
+        listening = ask(host, "ss", "-Hltn")
+        assert listening == "" or ":22 " in listening  # nobody but the host's own sshd
+
+    first = mesh.hosts[0]
+    asyncio.run(first.access.stop("nebula", timeout_seconds=20))
+    with pytest.raises(OverlayError, match=r"ams3-0 does not show its host map: .*control.*up"):
+        asyncio.run(mesh.overlay.paths(mesh.hosts, network))
+
+
+def test_a_host_that_was_joined_by_an_older_e3_begins_anew_with_its_keys(mesh: Mesh) -> None:
+    before = mesh.connect(*NAMES)
+    first = mesh.hosts[0]
+    # What 1.11 had: keys of a debug console, and no control socket.
+    ask(first, "touch", f"{SECRETS}/debug", f"{SECRETS}/debug.pub")
+    start_as_before(first)
+    after = mesh.connect(*NAMES)
+    assert after.memory == before.memory
+    assert ask(first, "ls", SECRETS).split() == ["host.key", "host.pub"]
+    mesh.prove()
+
+
+def start_as_before(host: Host) -> None:
+    """Have a host run Nebula with what E3 wrote for 1.11."""
+    configuration = json.loads(ask(host, "cat", f"{CONFIGURATION}/config.yml"))
+    configuration["local_api"] = {"control": {"enabled": False}}
+    del configuration["tun"]["use_offloads"]
+    del configuration["listen"]["udp_offloads"]
+    path = f"{CONFIGURATION}/config.yml"
+    service = Service(
+        name="nebula",
+        argv=(f"{host.tools}/nebula", "-config", path),
+        environment={"E3_REVISION": "old"},
+        ready=("ip", "link", "show", "dev", DEVICE, "up"),
+    )
+
+    async def start() -> None:
+        file = File(path=path, content=json.dumps(configuration).encode())
+        await host.access.put([file], timeout_seconds=10)
+        await host.access.start(service, timeout_seconds=20)
+
+    asyncio.run(start())
+
+
+@pytest.mark.parametrize("says", ["Version: 1.11.2", "Version: ", "Version: 1.9.7-2"])
+def test_an_older_nebula_is_refused_before_anything_is_signed(mesh: Mesh, says: str) -> None:
+    first = mesh.hosts[0]
+    script = f"#!/bin/sh\necho '{says}'\n".encode()
+    tools = "/run/older"
+    files = [File(path=f"{tools}/nebula", content=script, mode=0o755)]
+    asyncio.run(first.access.put(files, timeout_seconds=10))
+    ask(first, "ln", "-s", f"{first.tools}/nebula-cert", f"{tools}/nebula-cert")
+    mesh.hosts[0] = replace(first, tools=tools)
+    with pytest.raises(OverlayError, match=r"ams3-0 has Nebula .* older than 1\.12; .*another"):
+        mesh.connect(*NAMES)
+    assert all("nebula -config" not in line for host in mesh.hosts for line in processes(host))
 
 
 def put_certificate(mesh: Mesh, name: str, certificate: str) -> None:

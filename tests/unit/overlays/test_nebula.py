@@ -17,7 +17,8 @@ from e3.authority import nebula_cert
 from e3.authority.local import LocalAuthority
 from e3.errors import AuthorityError
 from e3.interfaces import SigningRequest
-from e3.overlays.nebula import DAY_SECONDS, Keys, Member, Memory, Nebula
+from e3.overlays.nebula import DAY_SECONDS, Member, Memory, Nebula
+from e3.overlays.nebula_host import Keys
 from tests.hosts import host
 
 CASES = sorted(Path("tests/cases/nebula").glob("*.json"))
@@ -39,7 +40,7 @@ def test_configuration(path: Path) -> None:
     lighthouses = overlay.choose_lighthouses(hosts, case.get("lighthouses_before", ()))
     memory = Memory(members=members, blocklist=case["blocklist"], lighthouses=lighthouses)
     for each in hosts:
-        configuration: Any = overlay.render(each, hosts, memory, "ssh-ed25519 KEY e3")
+        configuration: Any = overlay.render(each, hosts, memory)
         for key, expected in case["expected"][each.name].items():
             actual = configuration
             for part in key.split("."):
@@ -71,7 +72,7 @@ def keys(*names: str) -> dict[str, Keys]:
             public_key="-----BEGIN NEBULA X25519 PUBLIC KEY-----\n"
             f"{base64.b64encode(secrets.token_bytes(32)).decode()}\n"
             "-----END NEBULA X25519 PUBLIC KEY-----\n",
-            debug_key="",
+            version="1.12.0",
         )
         for name in names
     }
