@@ -18,7 +18,7 @@ from typing import Any, get_args
 import pulumi
 
 from e3.errors import ConfigurationError
-from e3.experiment import Choice, Comparison, Experiment, Limits, Reachability, Rules
+from e3.experiment import Choice, Comparison, Experiment, Limits, Openness, Reachability, Rules
 from e3.inventory import machines as inventory
 from e3.session.programs import check_args, load
 
@@ -36,6 +36,7 @@ KEYS = (
     "limits",
     "max-hourly-usd",
     "nats",
+    "network",
     "overlay",
     "overlay-options",
     "parties",
@@ -71,6 +72,7 @@ MOST = 1e6
 """Of any limit: a terabyte, eleven days."""
 
 COMPARISONS: Mapping[str, Comparison] = {name: name for name in get_args(Comparison)}
+OPENNESS: Mapping[str, Openness] = {name: name for name in get_args(Openness)}
 NATS: Mapping[str, Reachability] = {kind: kind for kind in get_args(Reachability)}
 
 
@@ -164,11 +166,17 @@ def _rules(values: Mapping[str, str]) -> Rules:
             f"e3:compare: unknown value {values['compare']!r}; choose one of "
             f"{', '.join(COMPARISONS)}"
         )
+    network = OPENNESS.get(values.get("network", "peers"))
+    if network is None:
+        raise ConfigurationError(
+            f"e3:network: unknown value {values['network']!r}; choose one of {', '.join(OPENNESS)}"
+        )
     return Rules(
         limits=_limits(_object(values, "limits", {})),
         compare=compare,
         unpickle=_types(values.get("unpickle", "[]")),
         tls=_boolean(values, "tls"),
+        network=network,
     )
 
 

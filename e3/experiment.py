@@ -60,8 +60,8 @@ class Program:
 class Limits:
     """What a session may take: of its hosts, and of time.
 
-    A party takes ``memory_mb``, all its processes together; each file that it makes, and what lies
-    in its /tmp, has ``files_mb``; it has ``processes`` at once and prints ``output_mb``. The host
+    A party takes ``memory_mb``, all its processes together, and its files ``files_mb``, all of
+    them together; it has ``processes`` at once and prints ``output_mb``. The host
     is to take the program and start it within ``ship_seconds``; all parties are to be connected
     ``connect_seconds`` after the first is ready for it.
     """
@@ -74,6 +74,9 @@ class Limits:
     connect_seconds: float = 24
 
 
+Openness = Literal["peers", "open"]
+"""What a program reaches: its peers' endpoints, or all that its host reaches."""
+
 Comparison = Literal["none", "same"]
 """Whether all parties must print the same."""
 
@@ -84,12 +87,14 @@ class Rules:
 
     ``unpickle`` are types, as ``module.name``, that parties may send one another besides those
     that MPyC sends. ``tls`` asks for MPyC's own TLS, with certificates of the stack's authority.
+    ``network`` is what the program reaches.
     """
 
     limits: Limits = field(default_factory=Limits)
     compare: Comparison = "none"
     unpickle: tuple[str, ...] = ()
     tls: bool = False
+    network: Openness = "peers"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 In this order, each step where the host permits it:
 
-- a private view of the files: its session's folder, the interpreter, and empty folders in place
-  of other sessions', of keys, of homes and of what other programs keep for the moment;
+- System V memory and message queues of its own (ipc_namespaces(7)), gone with its last process;
+- a view of the files that has what it needs, and one bounded place to write (`e3.party.view`);
 - limits of memory, processes and files, inherited by whatever it starts;
-- a user of its own, which exists in no list and owns nothing but the program's folder;
-- no way back: no capabilities, and no new privileges through set-user-ID programs.
+- a user of its own, which exists in no list of the host's and owns nothing but what it makes;
+- no way back: no capabilities, no new privileges through set-user-ID programs, and none of the
+  system calls that make namespaces, mounts or the like (`e3.party.seccomp`).
 
-What a host does not permit is told, never passed over: see `confine`.
+Its network is fenced by the runner, see `e3.party.network`. What a host does not permit is told,
+never passed over: see `confine`.
 """
 
 from __future__ import annotations
@@ -17,25 +19,18 @@ import ctypes
 import hashlib
 import os
 import resource
-import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from e3.party.protocol import Spec
-
-COVERED = (
-    *("/dev/shm", "/home", "/root", "/run", "/srv", "/sys/fs/cgroup", "/tmp"),  # noqa: S108 -- empty ones of its own take their place
-    *("/var/lib", "/var/log", "/var/tmp"),  # noqa: S108 -- the same
-)
-WRITABLE = frozenset({"/dev/shm", "/tmp", "/var/tmp"})  # noqa: S108 -- see above
+from e3.party.seccomp import forbid_calls
+from e3.party.view import PAGE_BYTES, Room, enter
 
 FIRST_USER = 0x40000000
 USERS = 0x30000000
 """User numbers that no list of users reaches, nor systemd or containers give out."""
 
-CLONE_NEWNS = 0x00020000
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
+CLONE_NEWIPC = 0x08000000
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 24, 38
 CAPABILITY_VERSION_3 = 0x20080522
 CAPABILITIES = 64
@@ -43,12 +38,20 @@ CAPABILITIES = 64
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def confine(spec: Spec, folder: str) -> list[str]:
-    """Confine this process; return what could not be done and why, one sentence each."""
+def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
+    """Confine this process; return what could not be done and why, one sentence each.
+
+    ``unfenced`` is why the runner could not fence its network, empty where it could.
+    """
     notes = []
     user = user_of(spec)
+    if _libc.unshare(CLONE_NEWIPC):
+        why = os.strerror(ctypes.get_errno())
+        notes.append(f"it shares the host's System V memory: no IPC namespace ({why})")
+    else:
+        bound_shared_memory(spec.file_bytes)
     try:
-        hide(folder, spec.file_bytes)
+        enter(folder, Room(most_bytes=spec.file_bytes, user=user))
     except OSError as error:
         notes.append(f"it sees the host's files: no mount namespace ({error.strerror})")
     for capability in range(CAPABILITIES):  # none to gain either, while that may still be said
@@ -60,10 +63,18 @@ def confine(spec: Spec, folder: str) -> list[str]:
         who = "root of its namespace, without its powers" if not os.getuid() else "the host's user"
         notes.append(f"it runs as {who}: no user of its own ({error.strerror})")
         user = os.getuid()
+        unfenced = unfenced or "no user of its own to tell its packets by"
+    if unfenced and spec.network != "open":
+        notes.append(f"it reaches all that its host reaches: {unfenced}")
     limit(spec, alone=user >= FIRST_USER)
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         notes.append("it can gain privileges: the kernel cannot forbid that")
     give_up_capabilities()
+    try:
+        forbid_calls()
+    except (OSError, LookupError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        notes.append(f"it may make all system calls: no filter ({what})")
     os.environ["HOME"] = str(Path(folder, "program"))
     # NumPy starts a thread a core for linear algebra on floats, which MPyC's integers do not need,
     # and which wait by spinning: with several parties on one machine that is half of their start.
@@ -77,76 +88,17 @@ def user_of(spec: Spec) -> int:
     return FIRST_USER + int.from_bytes(hashlib.sha256(name).digest()[:8]) % USERS
 
 
-def hide(folder: str, size_bytes: int) -> None:
-    """See ``folder``, the interpreter and the system; raises `OSError` where that is not allowed.
-
-    A folder that others may not enter, such as /root, can lie above the interpreter: then
-    only what is needed appears below it. Files in memory have ``size_bytes`` at most.
-    """
-    needed = {place: path for path in needs(folder) for place in (path, os.path.realpath(path))}
-    covers = outermost({*map(os.path.realpath, COVERED), *closed_above(needed)})
-    _check(_libc.unshare(CLONE_NEWNS), "unshare")
-    mount("", "/", flags=MS_REC | MS_PRIVATE)
-    # held open, as the mounts below cover them
-    held = {place: os.open(path, os.O_PATH | os.O_CLOEXEC) for place, path in needed.items()}
-    for cover in covers:
-        mode = 1777 if cover in WRITABLE else 755
-        options = f"mode={mode},size={size_bytes if cover in WRITABLE else 1 << 20}"
-        mount("tmpfs", cover, "tmpfs", MS_NOSUID | MS_NODEV, options)
-    for place, descriptor in sorted(held.items()):
-        if any(is_below(place, cover) for cover in covers):
-            show(descriptor, place)
-        os.close(descriptor)
-    os.chdir(folder)  # not the folder of that name which is covered now
-
-
-def needs(folder: str) -> Iterator[str]:
-    """Yield what the program must see that may lie below a covered folder."""
-    yield folder
-    for path in {sys.prefix, sys.base_prefix, *sys.path, os.path.realpath("/etc/resolv.conf")}:
-        if Path(path).is_absolute() and Path(path).exists() and not is_below(path, folder):
-            yield path
-
-
-def closed_above(places: dict[str, str]) -> Iterator[str]:
-    """Yield the folders above ``places`` that another user cannot enter."""
-    for place in places:
-        for above in Path(place).parents:
-            with suppress(OSError):
-                if not above.stat().st_mode & 0o001 and not above.is_symlink():
-                    yield str(above)
-
-
-def outermost(folders: set[str]) -> list[str]:
-    """Return those that exist and do not lie below another."""
-    found = {folder for folder in folders if Path(folder).is_dir() and folder != "/"}
-    return sorted(a for a in found if not any(a != b and is_below(a, b) for b in found))
-
-
-def is_below(path: str, folder: str) -> bool:
-    """Return whether ``path`` is ``folder`` or lies below it."""
-    return Path(path).is_relative_to(folder)
-
-
-def show(descriptor: int, place: str) -> None:
-    """Have the file or folder that is open as ``descriptor`` at ``place``."""
-    source = f"/proc/self/fd/{descriptor}"
-    target = Path(place)
-    if target.exists() and target.samefile(source):
-        return  # it lies below one that is shown already
-    if Path(source).is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
-    mount(source, place, flags=MS_BIND | MS_REC)
+def bound_shared_memory(most_bytes: int) -> None:
+    """Let all System V memory of this namespace together be as large as files may be."""
+    with suppress(OSError):
+        Path("/proc/sys/kernel/shmall").write_text(str(most_bytes // PAGE_BYTES + 1))
 
 
 def own(folder: str, user: int) -> None:
     """Give what is in the session's folder to ``user``, but for the runner."""
     for place, folders, files in os.walk(folder):
         if place == folder:
-            folders[:] = [name for name in folders if name != "runner"]
+            folders[:] = [name for name in folders if name not in {"runner", "view"}]
         for name in (*folders, *files):
             os.chown(Path(place, name), user, user, follow_symlinks=False)
 
@@ -182,16 +134,3 @@ def give_up_capabilities() -> None:
     """Have no capability; root of a namespace keeps only its name."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     _libc.capset(header, (ctypes.c_uint32 * 6)())
-
-
-def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """Add a mount to what this process sees; raises `OSError` that names the target."""
-    arguments = [os.fsencode(value) or None for value in (source, target, kind)]
-    done = _libc.mount(*arguments, ctypes.c_ulong(flags), options.encode() or None)
-    _check(done, target)
-
-
-def _check(status: int, what: str) -> None:
-    if status < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), what)

@@ -54,8 +54,13 @@ class Reporter:
             return
 
 
-def run(spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str, int]) -> None:
-    """Run the program as ``__main__``; leave by `SystemExit` where it does not end well."""
+def run(
+    spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str, int], unfenced: str
+) -> None:
+    """Run the program as ``__main__``; leave by `SystemExit` where it does not end well.
+
+    ``unfenced`` is why its network is not fenced, empty where it is.
+    """
     os.setsid()
     for number, action in (
         (signal.SIGINT, signal.default_int_handler),
@@ -67,7 +72,7 @@ def run(spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str,
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal
     report = Reporter(ends["events"])
     runner = os.getppid()
-    report("confined", notes=confine(spec, folder))
+    report("confined", notes=confine(spec, folder, unfenced))
     die_with_parent(runner)  # once more: another user inherits no such wish
     log = os.fdopen(ends["log"], "w", buffering=1)
     hooks.install(report, log, listener, spec.sources, spec.unpickle)

@@ -76,7 +76,8 @@ class Spec:
     the agreement. ``tls`` says that MPyC's own TLS is used, ``mixed`` that
     some parties have words of 32 bits and some of 64. The program has ``memory_bytes`` in
     all, each of its files ``file_bytes``, all of it ``processes``. ``unpickle``
-    are types, as ``module.name``, that peers may send besides MPyC's own.
+    are types, as ``module.name``, that peers may send besides MPyC's own. ``network`` is what the
+    program reaches: ``peers``, or ``open`` for all that its host does.
     """
 
     session: str
@@ -96,6 +97,7 @@ class Spec:
     file_bytes: int = 256_000_000
     processes: int = 512
     unpickle: tuple[str, ...] = ()
+    network: str = "peers"
     version: int = VERSION
 
     @property

@@ -26,7 +26,9 @@ from functools import partial
 from e3.party import program
 from e3.party.bounds import LOOK_SECONDS, Bounds
 from e3.party.capture import Capture
+from e3.party.confine import user_of
 from e3.party.meeting import meet
+from e3.party.network import Fence
 from e3.party.processes import Family, adopt_orphans, die_with_parent
 from e3.party.protocol import (
     BEAT_SECONDS,
@@ -279,7 +281,7 @@ def main(folder: str) -> Callable[[], object]:
     try:
         spec = read_spec(channel)
         channel.say("ready", python=platform.python_version())
-        listener = listen(spec)
+        listener, fence = listen(spec), Fence(spec)
         if not meet(spec, folder, channel, listener):
             return partial(os._exit, 0)
         bounds = Bounds(spec)
@@ -288,8 +290,10 @@ def main(folder: str) -> Callable[[], object]:
         if (pid := os.fork()) == 0:
             die_with_parent(runner)
             bounds.enter()
-            return partial(program.run, spec, folder, listener, inherit(channel, pipes))
-        hold(Leash(spec, channel, Family(pid), keep(listener, pipes), bounds))
+            fence.leave()
+            ends = inherit(channel, pipes)
+            return partial(program.run, spec, folder, listener, ends, fence.note)
+        hold(Leash(spec, channel, Family(pid, user_of(spec)), keep(listener, pipes), bounds))
     except RefusedError as refusal:
         channel.say("refused", reason=str(refusal))
     finally:

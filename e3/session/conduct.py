@@ -178,6 +178,7 @@ class Session:
             file_bytes=int(limits.files_mb * MB),
             processes=limits.processes,
             unpickle=self.rules.unpickle,
+            network=self.rules.network,
         )
         names = {seat.pid: seat.host for seat in self.plan.seats}
         party = Party(seat, host, spec, self._evidence.log(seat.host), self._clock, names)

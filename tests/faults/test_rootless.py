@@ -47,11 +47,15 @@ def test_what_an_ordinary_users_programs_may_do(stage: Path) -> None:
         [
             (
                 "it runs as root of its namespace, without its powers: "
-                "no user of its own (Invalid argument)"
+                "no user of its own (Invalid argument); "
+                "it reaches all that its host reaches: no user of its own to tell its packets by"
             )
         ],
     ]
     verdict, said, (notes,) = without
     assert (verdict, said) == ("completed", ["0 1 False\n"])
     assert "it sees the host's files: no mount namespace (Operation not permitted)" in notes
+    assert "it shares the host's System V memory: no IPC namespace (Operation not" in notes
+    assert "it reaches all that its host reaches: no rules of nftables (Operation not" in notes
+    assert "system calls" not in notes
     assert "it runs as the host's user: no user of its own (Operation not permitted)" in notes

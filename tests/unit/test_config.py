@@ -46,6 +46,7 @@ MISTAKES = {
         {"limits": '{"processes": 1.5}'},
         "e3:limits: processes is 1.5; write a whole",
     ),
+    "network": ({"network": "none"}, "e3:network: unknown value 'none'; choose one of peers, open"),
     "type": ({"unpickle": '["Ballot"]'}, "e3:unpickle: '[\"Ballot\"]' is not a list of types"),
     "types": ({"unpickle": "__main__.Ballot"}, "e3:unpickle: '__main__.Ballot' is not a list"),
     "latency region": (
@@ -169,3 +170,5 @@ def test_the_rules_of_sessions() -> None:
     assert (rules.limits.memory_mb, rules.limits.connect_seconds) == (100, 2.5)
     assert rules.limits.files_mb == 256
     assert rules.unpickle == ("__main__.Ballot",)
+    assert rules.network == "peers"
+    assert parse("s", {"program": PROGRAM, "network": "open"}).rules.network == "open"

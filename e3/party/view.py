@@ -1,0 +1,284 @@
+"""What a program sees of its host's files: a list of what it needs, and nothing else.
+
+A new root in memory takes the place of the host's, in a mount namespace of the program's own. It
+has the system's programs and libraries, the interpreter with its packages, the few files of /etc
+that libraries read, devices that keep nothing, and the processes that are the program's own, all of
+it read-only. What the program can write to is one file system in memory, bounded in bytes and in
+files. Both are gone with the program's last process: nobody has to remove them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSTEM = (
+    *("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr"),
+    *("/gnu/store", "/nix/store", "/run/current-system"),
+    *("/sys/devices/system/cpu", "/sys/devices/system/node"),
+)
+"""Programs and libraries, and how many processors there are; nothing private lies there."""
+
+ETC = (
+    *("alternatives", "ca-certificates", "crypto-policies", "fonts", "gai.conf", "host.conf"),
+    *("hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.conf", "localtime"),
+    *("mime.types", "nsswitch.conf", "os-release", "pki", "protocols", "resolv.conf"),
+    *("services", "ssl", "static", "terminfo", "timezone"),
+)
+"""What libraries read of /etc; ``passwd`` and ``group`` are the program's own."""
+
+DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
+LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+SHARED = ("/dev/shm", "/tmp", "/var/tmp")  # noqa: S108 -- empty ones of its own
+DISK = "proc"
+"""Where the program's file system is mounted first, to be covered then."""
+
+FILES = 16_384
+"""The most files and folders that a program can make, besides those it consists of."""
+ROOT_BYTES = 4 << 20
+PAGE_BYTES = 4096
+
+CLONE_NEWNS = 0x00020000
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
+MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 0x1000, 0x2000, 0x4000, 0x40000
+MNT_DETACH = 2
+MOUNT_SETATTR = 442  # the same number on every architecture; Linux 5.12
+AT_FDCWD, AT_RECURSIVE = -100, 0x8000
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID = 0x1, 0x2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a program may write: ``most_bytes`` in all, and to whom that belongs."""
+
+    most_bytes: int
+    user: int
+
+
+def enter(folder: str, room: Room) -> None:
+    """Have the program's view as the root; raises `OSError`, and changes nothing, if it cannot."""
+    check(_libc.unshare(CLONE_NEWNS), "unshare")
+    mount("", "/", flags=MS_REC | MS_PRIVATE)
+    root = Path(folder, "view")
+    root.mkdir()
+    try:
+        mount("tmpfs", str(root), "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={ROOT_BYTES}")
+        build(root, folder, room)
+        pivot(root)
+    except OSError:
+        _libc.umount2(os.fsencode(root), MNT_DETACH)
+        raise
+    os.chdir(folder)
+
+
+def build(root: Path, folder: str, room: Room) -> None:
+    """Lay out the view below ``root``."""
+    disk = make_disk(root, folder, room)
+    for place, source in needed(folder).items():
+        if Path(source).is_symlink():
+            put_link(root, place, Path(source).readlink())
+        else:
+            show(root, place, source)
+    show_etc(root, room.user)
+    show_devices(root)
+    for place in (f"{folder}/program", "/dev/pts"):
+        below(root, place).mkdir(parents=True, exist_ok=True)
+    change(root, set_=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, flags=AT_RECURSIVE)
+    for writable in (disk, *(below(root, place) for place in SHARED)):
+        change(writable, clear=MOUNT_ATTR_RDONLY)
+    mount(str(disk / "program"), str(below(root, f"{folder}/program")), flags=MS_BIND)
+    with suppress(OSError):  # few programs have a terminal
+        options = "newinstance,ptmxmode=0666,mode=0620"
+        mount("devpts", str(root / "dev/pts"), "devpts", MS_NOSUID | MS_NOEXEC, options)
+    show_processes(root)
+
+
+def needed(folder: str) -> dict[str, str]:
+    """Return what is shown, by place: each file or folder, or a link that stands for one."""
+    places = {path: path for path in SYSTEM if os.path.lexists(path)}
+    for path in (f"{folder}/runner", *interpreter()):
+        for place in (path, os.path.realpath(path)):
+            # what lies below a link is shown where that leads to
+            if place != "/" and not any(is_below(place, shown) for shown in places):
+                places[place] = os.path.realpath(path)
+    return {
+        place: source
+        for place, source in sorted(places.items())
+        if not any(place != other and is_below(place, other) for other in places)
+    }
+
+
+def interpreter() -> Iterator[str]:
+    """Yield where this interpreter, its packages and its libraries are."""
+    for path in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *sys.path}:
+        if Path(path).is_absolute() and Path(path).exists():
+            yield path
+    mapped = {line.partition("/")[2] for line in Path("/proc/self/maps").read_text().splitlines()}
+    for path in sorted(mapped):
+        if path and Path("/", path).is_file():
+            yield f"/{path}"
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Return whether ``path`` is ``folder`` or lies below it."""
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def below(root: Path, place: str) -> Path:
+    """Return a place as it is reached before the view is entered."""
+    return root / place.lstrip("/")
+
+
+def put_link(root: Path, place: str, leads_to: str | Path) -> None:
+    """Have a link in the view."""
+    target = below(root, place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(leads_to)
+
+
+def show(root: Path, place: str, source: str) -> None:
+    """Have the host's file or folder ``source`` in the view."""
+    target = below(root, place)
+    if Path(source).is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    mount(source, str(target), flags=MS_BIND | MS_REC)
+
+
+def show_etc(root: Path, user: int) -> None:
+    """Show of /etc what libraries read, and a list of users that has the program's own."""
+    etc = root / "etc"
+    etc.mkdir()
+    for name in ETC:
+        source = os.path.realpath(f"/etc/{name}")
+        if Path(source).is_dir():
+            show(root, f"/etc/{name}", source)
+        elif Path(source).is_file():
+            with suppress(PermissionError):
+                (etc / name).write_bytes(Path(source).read_bytes())
+    for name, end in (("passwd", "::/:/bin/sh\n"), ("group", "\n")):
+        lines = {0: "root", 65534: "nobody", user: "root" if not user else "party"}
+        entries = (
+            f"{word}:x:{number}:{number if name == 'passwd' else ''}"
+            for number, word in lines.items()
+        )
+        (etc / name).write_text("".join(entry + end for entry in entries))
+
+
+def show_devices(root: Path) -> None:
+    """Show devices that keep nothing, and the names of a process's own streams."""
+    for name in DEVICES:
+        if Path("/dev", name).exists():
+            show(root, f"/dev/{name}", f"/dev/{name}")
+    for name, leads_to in {**LINKS, "ptmx": "pts/ptmx"}.items():
+        put_link(root, f"/dev/{name}", leads_to)
+
+
+def change(place: Path, *, set_: int = 0, clear: int = 0, flags: int = 0) -> None:
+    """Change the attributes of a mount, where the kernel can (Linux 5.12)."""
+    attributes = (ctypes.c_uint64 * 4)(set_, clear, 0, 0)  # struct mount_attr
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    path = os.fsencode(place)
+    _libc.syscall(ctypes.c_long(MOUNT_SETATTR), AT_FDCWD, path, flags, attributes, size)
+
+
+def make_disk(root: Path, folder: str, room: Room) -> Path:
+    """Make one bounded file system for all that the program writes; return where it is.
+
+    It has the program's own folder, and what is at once that of all programs of a host.
+    """
+    program = Path(folder, "program")
+    entries = list(walk(program))
+    own_bytes = sum(-(-info.st_size // PAGE_BYTES) * PAGE_BYTES for _, info in entries)
+    options = f"mode=755,size={room.most_bytes + own_bytes},nr_inodes={FILES + len(entries)}"
+    disk = root / DISK
+    disk.mkdir()
+    mount("tmpfs", str(disk), "tmpfs", MS_NOSUID | MS_NODEV, options)
+    copy(program, disk / "program", entries, room.user)
+    for place in SHARED:
+        part = disk / place.strip("/").replace("/", "-")
+        part.mkdir()
+        part.chmod(0o1777)
+        below(root, place).mkdir(parents=True)
+        mount(str(part), str(below(root, place)), flags=MS_BIND)
+    return disk
+
+
+def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield what lies below a folder, each folder before what it has, however deep."""
+    todo = [""]
+    while todo:
+        place = todo.pop()
+        with os.scandir(folder / place) as entries:
+            for entry in entries:
+                name = f"{place}{entry.name}"
+                yield name, entry.stat(follow_symlinks=False)
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(f"{name}/")
+
+
+def copy(source: Path, target: Path, entries: list[tuple[str, os.stat_result]], user: int) -> None:
+    """Copy a program as it was shipped; it belongs to ``user``, if there is such a one."""
+    target.mkdir()
+    for name, info in entries:
+        if stat.S_ISDIR(info.st_mode):
+            (target / name).mkdir()
+        elif stat.S_ISLNK(info.st_mode):
+            (target / name).symlink_to((source / name).readlink())
+        else:
+            (target / name).write_bytes((source / name).read_bytes())
+    for name, info in [*entries, ("", source.stat())]:
+        if not stat.S_ISLNK(info.st_mode):
+            (target / name).chmod(stat.S_IMODE(info.st_mode))
+        with suppress(OSError):  # see `e3.party.confine.become`
+            os.chown(target / name, user, user, follow_symlinks=False)
+
+
+def show_processes(root: Path) -> None:
+    """Show the program's own processes, or all of the host's where there is no other way."""
+    target = str(root / "proc")
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    for options in ("hidepid=2", ""):
+        with suppress(OSError):
+            mount("proc", target, "proc", flags, options)
+            return
+    mount("/proc", target, flags=MS_BIND | MS_REC)
+
+
+def pivot(root: Path) -> None:
+    """Make ``root`` this process's root, and let go of the host's."""
+    old = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        os.chdir(root)
+        if _libc.pivot_root(b".", b".") < 0:  # the host's is no mount, or the kernel's first
+            mount(".", "/", flags=MS_MOVE)
+            os.chroot(".")
+        os.fchdir(old)
+        _libc.umount2(b".", MNT_DETACH)
+    finally:
+        os.close(old)
+    os.chdir("/")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    """Add a mount to what this process sees; raises `OSError` that names the target."""
+    arguments = [os.fsencode(value) or None for value in (source, target, kind)]
+    done = _libc.mount(*arguments, ctypes.c_ulong(flags), options.encode() or None)
+    check(done, target)
+
+
+def check(status: int, what: str) -> None:
+    """Raise `OSError` that names ``what`` where a call of the C library has failed."""
+    if status < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), what)
