@@ -92,9 +92,10 @@ class Machine:
 
 
 @contextmanager
-def opened(inside: NamespaceAccess, *prefix: str) -> Iterator[Machine]:
+def opened(inside: NamespaceAccess, *prefix: str, address: str = "127.0.0.1") -> Iterator[Machine]:
     """Have SSH at a lab host, by a server that ``prefix`` starts; each ends with the context."""
-    server = socket.create_server(("127.0.0.1", 0))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    server = socket.create_server((address, 0), family=family)
     machine = Machine(inside, server, prefix)
     thread = threading.Thread(target=machine.serve)
     thread.start()

@@ -4,18 +4,25 @@
 of E3: OpenSSH reads each word as itself, or the word is refused (ADR 30).
 """
 
-import getpass
 import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
 
+from e3.access import openssh
 from e3.access.ssh import SshAccess
 from e3.errors import ConfigurationError
 from e3.party.text import printable
 
-SINGLE = ("Port", "ProxyJump", "HostKeyAlias")
+MANY = ("IdentityFile", "CertificateFile")
+SINGLE = (
+    *("AddressFamily", "BindAddress", "BindInterface", "CASignatureAlgorithms", "Ciphers"),
+    *("Compression", "HostKeyAlgorithms", "IdentitiesOnly", "IdentityAgent", "KexAlgorithms"),
+    *("MACs", "PKCS11Provider", "PubkeyAcceptedAlgorithms", "RequiredRSASize", "RevokedHostKeys"),
+)
+"""Options that are taken over from the user's own configuration: all that decides who is reached,
+who is trusted, and by which keys and algorithms."""
+
 EXPANDED = frozenset(
     {
         "CertificateFile",
@@ -31,6 +38,8 @@ EXPANDED = frozenset(
 
 PLAIN = re.compile(r"[A-Za-z0-9_./~:@+][A-Za-z0-9_./~:@+-]*")
 """What needs no quotes: without syntax of ssh_config(5), of a shell or of glob(7)."""
+
+GOOD_JUMP = re.compile(r"[\w.:%+][\w.:%@+-]*")
 
 
 def block(access: SshAccess) -> str:
@@ -50,9 +59,10 @@ def entry(host: str, lines: Iterable[str]) -> str:
 
 def on_the_way(accesses: Iterable[SshAccess]) -> str:
     """Return what stands after all entries: where those find the hosts on the way to theirs."""
-    paths = dict.fromkeys(access.ssh_config for access in accesses if access.ssh_config)
-    lines = [f"  {option('Include', str(Path(path).expanduser()))}\n" for path in paths]
-    return "".join(["Host *\n", *lines]) if lines else ""
+    paths = dict.fromkeys(_config(access) for access in accesses if access.ssh_config)
+    lines = [f"  {option('Include', path)}\n" for path in paths]
+    # first: whatever the user's own says, a host on the way is checked as well
+    return "".join(["Host *\n  StrictHostKeyChecking yes\n", *lines]) if lines else ""
 
 
 def option(keyword: str, *words: str) -> str:
@@ -66,6 +76,21 @@ def option(keyword: str, *words: str) -> str:
 def command(keyword: str, argv: Sequence[str]) -> str:
     """Return the line that has OpenSSH run these words as a command."""
     return shell_command(keyword, shlex.join(argv).replace("%", "%%"))
+
+
+def jump(hosts: Sequence[str]) -> str:
+    """Return the line that has OpenSSH pass these hosts, each ``[user@]host[:port]`` or a URI.
+
+    It takes no quotes. Without hosts it says that there is no jump.
+    """
+    parts = []
+    for text in hosts:
+        name, user, port = openssh.jump(text)
+        if not (GOOD_JUMP.fullmatch(name) and GOOD_JUMP.fullmatch(user or "x")):
+            raise _refused("ProxyJump", text, "more than a name, a user and a port")
+        host = f"[{name}]" if ":" in name else name
+        parts.append(f"{f'{user}@' if user else ''}{host}{f':{port}' if port else ''}")
+    return f"ProxyJump {','.join(parts) or openssh.NO_FILE}"
 
 
 def shell_command(keyword: str, line: str) -> str:
@@ -113,35 +138,64 @@ def _by_address(access: SshAccess) -> list[str]:
         option("HostName", access.address),
         option("Port", str(access.port)),
         option("User", access.user),
+        *_key(access),
+        *_pinned(access),
     ]
-    lines += _key(access)
-    if access.host_key:
-        kind, key = access.host_key.split()[:2]
-        lines += [
-            option("HostKeyAlias", access.host),
-            "UserKnownHostsFile none",
-            "GlobalKnownHostsFile none",
-            command("KnownHostsCommand", ["/bin/echo", access.host, kind, key]),
-        ]
     return [*lines, "StrictHostKeyChecking yes"]
 
 
 def _by_alias(access: SshAccess) -> list[str]:
-    from asyncssh.config import SSHClientConfig  # noqa: PLC0415 -- slow to load; labs need none
-
-    path = str(Path(access.ssh_config).expanduser())
-    flags = (False, False, False)  # neither reloaded, nor canonical, nor final
-    config = SSHClientConfig.load(None, [path], *flags, getpass.getuser(), (), access.address, ())
-    name = str(config.get("Hostname", access.address))
-    lines = [option("HostName", name), option("User", access.user), *_key(access)]
-    single = {name: config.get(name) for name in SINGLE}
-    lines += [option(name, str(value)) for name, value in single.items() if value is not None]
-    if through := config.get("ProxyCommand"):
-        lines.append(shell_command("ProxyCommand", str(through)))
-    for name in ("IdentityFile", "UserKnownHostsFile"):
-        values = cast("list[str]", config.get(name) or [])
-        lines += [option(name, value) for value in values]
+    path = _config(access)
+    found = openssh.entry(path, access.address, access.user, access.port)
+    lines = [
+        option("HostName", found.name),
+        option("Port", str(found.port)),
+        option("User", access.user),
+        *_key(access),
+    ]
+    for keyword in MANY:
+        if keyword.lower() in found.changed:
+            lines += [option(keyword, str(path)) for path in found.paths(keyword.lower())]
+    lines += _pinned(access) or _vouching(found)
+    changed = [keyword for keyword in SINGLE if keyword.lower() in found.changed]
+    lines += [option(keyword, found.get(keyword.lower(), "none")) for keyword in changed]
+    command_line = found.get("proxycommand")
+    if command_line and not found.jumps:
+        # its tokens are those of the alias, and are not expanded again
+        line = found.expanded("ProxyCommand", command_line).replace("%", "%%")
+        lines.append(shell_command("ProxyCommand", line))
+    else:  # also where there is none: else the user's own for all hosts would serve this name
+        lines.append(jump(found.jumps))
     return [*lines, "StrictHostKeyChecking yes"]
+
+
+def _vouching(found: openssh.Entry) -> list[str]:
+    """Return what says who vouches for a host of the user's configuration."""
+    # without an alias OpenSSH looks for the name, and these are the same
+    lines = [option(k, v) for k in ("HostKeyAlias",) if (v := found.get(k.lower()))]
+    for keyword in ("UserKnownHostsFile", "GlobalKnownHostsFile"):
+        if keyword.lower() in found.changed:
+            paths = [str(path) for path in found.paths(keyword.lower())]
+            lines.append(option(keyword, *(paths or ["none"])))
+    if text := found.get("knownhostscommand"):
+        lines.append(shell_command("KnownHostsCommand", text))
+    return lines
+
+
+def _pinned(access: SshAccess) -> list[str]:
+    if not access.host_key:
+        return []
+    kind, key = access.host_key.split()[:2]
+    return [
+        option("HostKeyAlias", access.host),
+        "UserKnownHostsFile none",
+        "GlobalKnownHostsFile none",
+        command("KnownHostsCommand", ["/bin/echo", access.host, kind, key]),
+    ]
+
+
+def _config(access: SshAccess) -> str:
+    return str(Path(access.ssh_config).expanduser().absolute())
 
 
 def _key(access: SshAccess) -> list[str]:

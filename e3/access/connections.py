@@ -1,22 +1,25 @@
 """SSH connections: one a host and event loop, reused, and closed with the loop.
 
-asyncssh speaks the protocol. Host keys are always checked: against the pinned one, or else
-against the known_hosts files of the user's OpenSSH configuration; a key that nobody vouches for
-is refused, whatever that configuration says. A server grants ten sessions a connection
+asyncssh speaks the protocol; what OpenSSH's configuration says is read by OpenSSH's client
+(`e3.access.openssh`), also of each host on the way. Host keys are always checked: against the
+pinned one, or else against the known_hosts files of that configuration; a key that nobody vouches
+for is refused, whatever it says. A server grants ten sessions a connection
 (sshd_config(5), MaxSessions), so more at once open another connection.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import asyncssh
 
+from e3.access import login, openssh
+from e3.access.openssh import Entry
 from e3.errors import HostError
+from e3.party.text import printable
 
 CONNECT_SECONDS = 20.0
 KEEPALIVE_SECONDS, KEEPALIVES = 10, 3
@@ -107,34 +110,12 @@ async def connect(way: Way) -> asyncssh.SSHClientConnection:
             f"host {way.host} does not answer at {_where(way)} within {CONNECT_SECONDS:g} s; "
             "is it on, and may this machine reach it?"
         ) from None
-    except asyncssh.HostKeyNotVerifiable as error:
-        raise HostError(_distrust(way, str(error))) from error
-    except asyncssh.PermissionDenied as error:
-        raise HostError(
-            f"host {way.host} at {_where(way)} refuses to let user {way.user} in with "
-            f"{f'the key {way.key}' if way.key else 'the keys of OpenSSH'}; put its public half "
-            f"into ~{way.user}/.ssh/authorized_keys there"
-        ) from error
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise HostError(
-            f"host {way.host}: the private key {way.key or 'of OpenSSH'} cannot be used: {error}; "
-            "give one without a passphrase, or have an agent hold it and give none"
-        ) from error
-    except (asyncssh.Error, OSError, ValueError) as error:
-        if getattr(error, "filename", None):  # a key or a configuration of this machine's
-            reason = f"{error.filename}: {error.strerror}"  # type: ignore[union-attr]
-            raise HostError(f"host {way.host}: cannot read {reason}; correct its path") from error
-        raise HostError(
-            f"host {way.host} cannot be reached at {_where(way)}: {_reason(error)}"
-        ) from error
 
 
 async def user_of(way: Way) -> str:
     """Return the user that OpenSSH's configuration gives for a host, or ours."""
-    try:
-        return (await _options(way, way.address, way.user)).username
-    except (OSError, ValueError) as error:
-        raise HostError(f"host {way.host}: {way.ssh_config} cannot be used: {error}") from error
+    with _named(way):
+        return (await asyncio.to_thread(_entries, way))[-1].user
 
 
 @contextlib.contextmanager
@@ -149,77 +130,103 @@ def translated(host: str) -> Iterator[None]:
 
 
 async def _connect(way: Way) -> asyncssh.SSHClientConnection:
-    seen = await _options(way, way.address, way.user)
+    with _named(way):
+        *before, last = await asyncio.to_thread(_entries, way)
     jump: asyncssh.SSHClientConnection | None = None
     try:
         # asyncssh would open these by itself, and trust anyone where the file says so
-        for name in seen.tunnel.split(",") if isinstance(seen.tunnel, str) else ():
-            jump = await _through(way, name, jump)
-        own: dict[str, Any] = {}
-        if way.host_key:
-            own["known_hosts"] = ([asyncssh.import_public_key(way.host_key)], [], [])
-        return await _dial(way, way.address, way.user, jump, own)
+        for each in before:
+            jump = await _dial(way, each, jump)
+        return await _dial(way, last, jump, key=way.key, host_key=way.host_key)
     except BaseException:
         if jump is not None:
             jump.abort()
         raise
 
 
-async def _through(
-    way: Way, name: str, jump: asyncssh.SSHClientConnection | None
-) -> asyncssh.SSHClientConnection:
-    """Return a connection to a host named by ProxyJump: ``[user@]host[:port]``."""
-    user, _, place = name.strip().rpartition("@")
-    address, _, port = place.partition(":")
-    return await _dial(way, address, user, jump, {"port": int(port) if port else ()})
+def _entries(way: Way) -> list[Entry]:
+    """Return what OpenSSH's configuration says of the hosts on the way, and of the host."""
+    if not way.ssh_config:
+        return [openssh.entry(openssh.NO_FILE, way.address, way.user, way.port)]
+    config = str(Path(way.ssh_config).expanduser().absolute())
+    return openssh.way(config, way.address, way.user, way.port)
 
 
 async def _dial(
     way: Way,
-    address: str,
-    user: str,
+    entry: Entry,
     jump: asyncssh.SSHClientConnection | None,
-    own: Mapping[str, Any],
+    *,
+    key: str = "",
+    host_key: str = "",
 ) -> asyncssh.SSHClientConnection:
-    """Connect; ``own`` are arguments of asyncssh for this connection alone."""
-    seen = await _options(way, address, user)
-    values = {
-        **_arguments(way, user),
-        # None would mean that any key will do; b"" is the user's own file
-        "known_hosts": seen.known_hosts or b"",
-        "tunnel": jump,
-        "keepalive_interval": KEEPALIVE_SECONDS,
-        "keepalive_count_max": KEEPALIVES,
-        **own,
-    }
-    connection = await asyncssh.connect(address, **values)
+    """Connect to a host, through another one if there is one; with that key, and that host key."""
+    with _named(way):
+        values = login.arguments(entry)
+        known = None if host_key else await asyncio.to_thread(login.host_keys, entry)
+    with _explained(way, entry, key, host_key) as keys:
+        keys.append(await login.identities(entry, key))
+        try:
+            connection = await asyncssh.connect(
+                **values,
+                # None would mean that any key will do
+                known_hosts=known or ([asyncssh.import_public_key(host_key)], [], []),
+                client_factory=lambda: login.Keys(keys[0].pairs),
+                tunnel=jump or (),
+                keepalive_interval=KEEPALIVE_SECONDS,
+                keepalive_count_max=KEEPALIVES,
+            )
+        finally:
+            keys[0].close()
+    try:
+        with _named(way):
+            login.check_size(entry, connection.get_server_host_key())
+    except HostError:
+        connection.abort()
+        raise
     if jump is not None:
         connection.set_tunnel(jump)  # closed with it
     return connection
 
 
-async def _options(way: Way, address: str, user: str) -> asyncssh.SSHClientConnectionOptions:
-    """Return what OpenSSH's configuration says of a host."""
-    arguments = {"host": address, **_arguments(way, user)}
-    made: asyncssh.SSHClientConnectionOptions
-    made = await asyncssh.SSHClientConnectionOptions.construct(None, **arguments)
-    return made
+@contextlib.contextmanager
+def _named(way: Way) -> Iterator[None]:
+    """Say of which host a configuration is at fault."""
+    try:
+        yield
+    except HostError as error:
+        raise HostError(f"host {way.host}: {error}") from error
 
 
-def _arguments(way: Way, user: str) -> dict[str, Any]:
-    """Return what holds for this host and for those on the way to it."""
-    values: dict[str, Any] = {
-        "config": [str(Path(way.ssh_config).expanduser())] if way.ssh_config else None,
-        "preferred_auth": "publickey",
-        "x509_trusted_certs": None,
-    }
-    if user:
-        values["username"] = user
-    if way.port:
-        values["port"] = way.port
-    if way.key:
-        values |= {"client_keys": [str(Path(way.key).expanduser())], "agent_path": None}
-    return values
+@contextlib.contextmanager
+def _explained(way: Way, entry: Entry, key: str, host_key: str) -> Iterator[list[login.Identities]]:
+    """Say why a connection could not be made, and what helps; the keys are put into the list."""
+    keys: list[login.Identities] = []
+    where = _where(way) if entry.alias == way.address else f"{entry.alias}, on the way to it,"
+    try:
+        yield keys
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise HostError(_distrust(way, where, host_key, printable(error))) from error
+    except asyncssh.PermissionDenied as error:
+        unusable = "; ".join(keys[0].unusable) if keys else ""
+        raise HostError(
+            f"host {way.host} at {where} refuses to let user {entry.user} in with "
+            f"{f'the key {key}' if key else 'the keys of OpenSSH'}; put its public half "
+            f"into ~{entry.user}/.ssh/authorized_keys there"
+            f"{f' (not usable: {unusable})' if unusable else ''}"
+        ) from error
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise HostError(
+            f"host {way.host}: the key {key or 'of the host'} cannot be used: {error}; "
+            "give one without a passphrase, or have an agent hold it and give none"
+        ) from error
+    except (asyncssh.Error, OSError, ValueError) as error:
+        if getattr(error, "filename", None):  # a key of this machine's
+            reason = f"{error.filename}: {error.strerror}"  # type: ignore[union-attr]
+            raise HostError(f"host {way.host}: cannot read {reason}; correct its path") from error
+        raise HostError(
+            f"host {way.host} cannot be reached at {where}: {printable(_reason(error))}"
+        ) from error
 
 
 async def _start(connection: asyncssh.SSHClientConnection, command: str) -> Channel:
@@ -270,15 +277,15 @@ def _where(way: Way) -> str:
     return f"{way.address} port {way.port}"
 
 
-def _distrust(way: Way, reason: str) -> str:
-    if not way.host_key:
+def _distrust(way: Way, where: str, host_key: str, reason: str) -> str:
+    if not host_key:
         return (
-            f"host {way.host} at {_where(way)} shows a key that no known_hosts file vouches for "
+            f"host {way.host} at {where} shows a key that no known_hosts file vouches for "
             f"({reason}); log in once with ssh to check and keep it, or pin it as host-key"
         )
-    known = asyncssh.import_public_key(way.host_key).get_fingerprint()
+    known = asyncssh.import_public_key(host_key).get_fingerprint()
     return (
-        f"host {way.host} at {_where(way)} does not have the host key that is pinned ({known}); "
+        f"host {way.host} at {where} does not have the host key that is pinned ({known}); "
         "if it was installed anew pin its new one, else somebody stands in between"
     )
 
