@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e3.errors import LabError
-from e3.lab import linux
+from e3.lab import linux, sysctls
 
 NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
 INTERFACE = "eth0"
@@ -23,18 +23,6 @@ STICKY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
 SCAN_FOLDER = "/run/service"
 SSH_FOLDER = "/run/lab/ssh"
 SCAN_FOLDER_MB = 4
-IPV6_SYSCTLS = {
-    "net/ipv6/conf/default/disable_ipv6": "0",
-    # neither link-local addresses nor a search for duplicates: all neighbours are known
-    "net/ipv6/conf/default/addr_gen_mode": "1",
-    "net/ipv6/conf/default/accept_dad": "0",
-}
-USUAL_IPV6_SYSCTLS = {
-    "net/ipv6/conf/default/disable_ipv6": "0",
-    "net/ipv6/conf/default/addr_gen_mode": "0",
-    "net/ipv6/conf/default/accept_dad": "1",
-}
-TCP_BUFFER_BYTES = 32 << 20  # a round trip of 230 ms at 1 Gbit/s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,18 +246,16 @@ def _mount_resolv_conf(path: str, source: int) -> None:
 def _join_network(plan: Plan, surroundings: Surroundings) -> None:
     own_group = surroundings.in_user_namespace  # only group 0 exists there
     ipv6 = any(way.is_ipv6 for way in plan.cable.ways)
-    write_sysctls(
+    sysctls.write(
         {
-            # of eth0; see below
-            **(IPV6_SYSCTLS if ipv6 else {"net/ipv6/conf/default/disable_ipv6": "1"}),
+            **sysctls.HOST,
+            **(sysctls.CABLE6 if ipv6 else sysctls.NO_CABLE6),  # of eth0
             "net/ipv4/ping_group_range": "0 0" if own_group else "0 2147483647",
-            "net/ipv4/tcp_rmem": f"4096 131072 {TCP_BUFFER_BYTES}",
-            "net/ipv4/tcp_wmem": f"4096 65536 {TCP_BUFFER_BYTES}",
         }
     )
     plan.cable.lay(INTERFACE)
     # an overlay's own interface may want IPv6, with what belongs to it
-    write_sysctls(USUAL_IPV6_SYSCTLS)
+    sysctls.write(sysctls.USUAL6)
 
 
 def alone(address: str) -> str:
@@ -309,19 +295,6 @@ def _run(argv: Sequence[str], text: str, *descriptors: int, force: bool = False)
     )
     if done.returncode and not force:
         raise LabError(f"{argv[0]}: {done.stderr.decode().strip()}")
-
-
-def write_sysctls(values: Mapping[str, str]) -> None:
-    """Set kernel parameters of the present network namespace, by path below /proc/sys."""
-    for name, value in values.items():
-        try:
-            descriptor = os.open(f"/proc/sys/{name}", os.O_WRONLY)
-        except FileNotFoundError:
-            continue  # a kernel without IPv6
-        try:
-            os.write(descriptor, value.encode())
-        finally:
-            os.close(descriptor)
 
 
 def _is_same(path: str, descriptor: int) -> bool:

@@ -23,10 +23,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import ClassVar
 
 from e3.experiment import Reachability
-from e3.lab import conntrack, linux
+from e3.lab import conntrack, linux, sysctls
 from e3.lab.addresses import carrier_network, elder, home_network, sibling
-from e3.lab.host import Cable, Way, alone, run_ip, run_nft, write_sysctls
-from e3.lab.router import ROUTER6_SYSCTLS, ROUTER_SYSCTLS, mac
+from e3.lab.host import Cable, Way, alone, run_ip, run_nft
+from e3.lab.router import mac
 
 MAPPING_LIFE = "5m"  # RFC 4787, REQ-5, recommends it
 OUTSIDE = "wan"
@@ -41,7 +41,7 @@ class Box:
     """
 
     translates: ClassVar[bool] = True
-    sysctls: ClassVar[Mapping[str, str]] = ROUTER_SYSCTLS
+    settings: ClassVar[Mapping[str, str]] = sysctls.ROUTER_OF_IPV4
 
     inside: Callable[[IPv4Address], IPv4Network] = home_network
     passes: str = ""
@@ -96,7 +96,7 @@ class Filter:
     """
 
     translates: ClassVar[bool] = False
-    sysctls: ClassVar[Mapping[str, str]] = {**ROUTER_SYSCTLS, **ROUTER6_SYSCTLS}
+    settings: ClassVar[Mapping[str, str]] = sysctls.ROUTER
 
     def lead(self, outside: Way) -> Way:
         """Return the way of the host behind it, which has the very address that leads here."""
@@ -155,8 +155,9 @@ class Nat:
         rules = box.rules(way.address)
         network = linux.new_network()
         with linux.inside_network(network):
-            write_sysctls(box.sysctls)
+            sysctls.write(box.settings)
             run_nft(rules)
+            sysctls.write(sysctls.FLOWS)
             outside.lay(OUTSIDE, addressed=box.translates)
         client = Cable(
             ways=(way,),

@@ -14,26 +14,15 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from e3.errors import PlatformError
-from e3.lab import linux
+from e3.lab import linux, sysctls
 from e3.lab.addresses import LAB_NETWORK, RegionAddresses, sibling, sibling_network
-from e3.lab.host import IPV6_SYSCTLS, Cable, run_bridge, run_ip, run_ip6, write_sysctls
+from e3.lab.host import Cable, run_bridge, run_ip, run_ip6
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x1, 0x1000, 0x4000
 NEAR_TABLE = 100  # routes of packets that come from the region's own hosts
 WAN_QUEUE_PACKETS = 500
 BRIDGE_DROPS, BRIDGE_FORWARDS = 0, 3  # BR_STATE_DISABLED, BR_STATE_FORWARDING: linux/if_bridge.h
-
-ROUTER_SYSCTLS = {
-    "net/ipv6/conf/default/disable_ipv6": "1",
-    "net/ipv4/ip_forward": "1",
-    # packets come back by another interface than the one that leads to their sender
-    "net/ipv4/conf/all/rp_filter": "0",
-    "net/ipv4/conf/default/rp_filter": "0",
-    "net/ipv4/conf/all/send_redirects": "0",
-    "net/ipv4/conf/default/send_redirects": "0",
-}
-ROUTER6_SYSCTLS = {**IPV6_SYSCTLS, "net/ipv6/conf/all/forwarding": "1"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,7 @@ class Router:
         """Make the router of a region; its ``tun`` is to be handed to the delay line."""
         network = linux.new_network()
         with linux.inside_network(network):
-            write_sysctls({**ROUTER_SYSCTLS, **ROUTER6_SYSCTLS})
+            sysctls.write(sysctls.ROUTER)
             tun = _open_tun("wan0")
             gateway, region_network = addresses.gateway, addresses.network
             run_ip(
