@@ -101,6 +101,9 @@ class Reader(Protocol):
     async def readline(self) -> bytes:
         """Return one line with its end, or ``b""`` at the end of the stream."""
 
+    async def read(self, most: int, /) -> bytes:
+        """Return what has come, of it at most ``most`` bytes, or ``b""`` at the end."""
+
 
 class Process(Protocol):
     """A command on a host whose life is tied to ours through its standard input.

@@ -367,6 +367,11 @@ class _Held:
             line: bytes = await self._it.stdout.readline()
             return line
 
+    async def read(self, most: int, /) -> bytes:
+        with self._lost():
+            data: bytes = await self._it.stdout.read(most)
+            return data
+
     async def wait(self) -> int:
         return await self._access._status(self._it)  # noqa: SLF001 -- a part of it
 

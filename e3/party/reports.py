@@ -76,7 +76,7 @@ class Reports:
     def __init__(self, m: int, pid: int) -> None:
         """Begin to read; nothing was said yet."""
         self._begun = False
-        self._rest = b""
+        self._rest = bytearray()
         self._kinds = kinds(m, pid)
 
     def feed(self, data: bytes) -> Iterator[Report]:
@@ -84,15 +84,20 @@ class Reports:
 
         Whoever reads ends the party then, and feeds no more.
         """
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            self._add(end)
+            line = bytes(self._rest)
+            self._rest.clear()
             yield self._read(line)
+        self._add(rest)
+
+    def _add(self, piece: bytes) -> None:
+        self._rest += piece
         if len(self._rest) > LINE_BYTES:
             raise ReportError(f"a line of more than {LINE_BYTES} bytes")
 
     def _read(self, line: bytes) -> Report:
-        if len(line) > LINE_BYTES:
-            raise ReportError(f"a line of more than {LINE_BYTES} bytes")
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,15 +19,17 @@ from e3.session.evidence import Evidence
 from e3.session.party import LEAVE_SECONDS, Party
 from e3.session.paths import Look, changes, look_again
 from e3.session.plan import Plan, Seat
-from e3.session.progress import Nobody, Observer
+from e3.session.progress import Nobody, Observer, Progress
+from e3.session.record import Record
 from e3.session.results import IDENTITY, SessionResult
 from e3.session.runs import KEEP, prune
 from e3.session.shipment import runner_files
 from e3.session.turns import turn
-from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide
-from e3.session.watchdog import TICK_SECONDS, overdue
+from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide, undecided
+from e3.session.watchdog import TICK_SECONDS, WITNESS_SECONDS, overdue
 
 MB = 1_000_000
+WITNESS_TICK_SECONDS = 0.05
 
 
 async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
@@ -113,9 +115,7 @@ class Session:
 
     async def run(self, observer: Observer) -> SessionResult:
         """Run the session to its verdict."""
-        observer.began(
-            self.id, self._evidence.folder, lambda: [party.progress for party in self._parties]
-        )
+        observer.began(self.id, self._evidence.folder, self._show)
         ship_seconds = self.rules.limits.ship_seconds
         tasks = [
             asyncio.create_task(party.attend(*self._files, ship_seconds=ship_seconds))
@@ -181,7 +181,8 @@ class Session:
             network=self.rules.network,
         )
         names = {seat.pid: seat.host for seat in self.plan.seats}
-        party = Party(seat, host, spec, self._evidence.log(seat.host), self._clock, names)
+        record = Record(seat, spec, names)
+        party = Party(record, host, spec, self._evidence.log(seat.host), self._clock)
         if self.rules.tls:
             party.certificates = self._certificates
         return party
@@ -211,9 +212,28 @@ class Session:
         ]
         return "hidden" if translated else self.sources
 
+    @property
+    def _records(self) -> list[Record]:
+        return [party.record for party in self._parties]
+
+    def _show(self) -> list[Progress]:
+        return [record.progress(self._clock()) for record in self._records]
+
     def _ends(self) -> list[End]:
-        met = all(party.connected_seconds is not None for party in self._parties)
-        return [party.current_end(all_connected=met) for party in self._parties]
+        """Return how each party ended, or as what it would end now."""
+        records = self._records
+        met = all(record.connected_seconds is not None for record in records)
+        ended = {record.seat.pid: record.ended_seconds for record in records}
+
+        def left_by(record: Record) -> Iterator[int]:
+            for peer, seconds in record.lost.items():
+                if (end := ended[peer]) is not None and end <= seconds:
+                    yield peer
+
+        return [
+            replace(record.current_end(all_connected=met), left_by=tuple(left_by(record)))
+            for record in records
+        ]
 
     async def _beat(self) -> None:
         while True:
@@ -225,18 +245,15 @@ class Session:
         """Return when all have ended, one has failed, or, with the outcome, one takes too long."""
         pending = set(tasks)
         while pending:
-            left = self.deadline_seconds - self._clock()
             done, pending = await asyncio.wait(
-                pending,
-                timeout=min(max(left, 0.0), TICK_SECONDS),
-                return_when=asyncio.FIRST_COMPLETED,
+                pending, timeout=self._pause(), return_when=asyncio.FIRST_COMPLETED
             )
             for task in done:
                 task.result()
-            if any(party.end is not None and party.end.failed for party in self._parties):
+            if self._failed_for_good():
                 return None
             outcome = overdue(
-                [party.sight for party in self._parties],
+                [record.sight for record in self._records],
                 self._ends(),
                 now=self._clock(),
                 deadline_seconds=self.deadline_seconds,
@@ -246,9 +263,32 @@ class Session:
                 return outcome
         return None
 
+    @property
+    def _failed_seconds(self) -> float | None:
+        """When the first party failed."""
+        failed = [
+            record.ended_seconds
+            for record in self._records
+            if record.end is not None and record.end.failed and record.ended_seconds is not None
+        ]
+        return min(failed, default=None)
+
+    def _pause(self) -> float:
+        """Return for how long nothing is to be looked at."""
+        if self._failed_seconds is not None:
+            return WITNESS_TICK_SECONDS
+        return min(max(self.deadline_seconds - self._clock(), 0.0), TICK_SECONDS)
+
+    def _failed_for_good(self) -> bool:
+        """Return whether a party has failed, and others have had time to bear out what it says."""
+        failed = self._failed_seconds
+        if failed is None:
+            return False
+        return self._clock() > failed + WITNESS_SECONDS or not undecided(self._ends())
+
     def _judge(self) -> Outcome:
         """Return the outcome of a session whose parties all ended."""
-        parties = [party.result for party in self._parties]
+        parties = [record.result for record in self._records]
         silent = not any(party.output.strip() for party in parties)
         outcome = decide(self._ends(), silent=silent)
         if (
@@ -284,7 +324,7 @@ class Session:
             reason=outcome.reason,
             concerned=outcome.parties,
             advice=outcome.advice,
-            parties=tuple(party.result for party in self._parties),
+            parties=tuple(record.result for record in self._records),
             setup_seconds=setup,
             online_seconds=online,
             wall_seconds=self._wall_seconds or self._clock(),
@@ -294,16 +334,16 @@ class Session:
             notes=tuple(self._notes),
             evidence=self._evidence.name,
         )
-        versions = {party.seat.host: party.versions for party in self._parties}
+        versions = {record.seat.host: record.versions for record in self._records}
         self._evidence.end(result.to_properties(), versions)
         return result
 
     def _times(self) -> tuple[float | None, float | None]:
         """Return set-up and online time, as far as the session got."""
-        connected = [party.connected_seconds for party in self._parties]
+        connected = [record.connected_seconds for record in self._records]
         setup = [seconds for seconds in connected if seconds is not None]
         if len(setup) < len(connected):
             return None, None
-        served = [party.served_seconds for party in self._parties]
+        served = [record.served_seconds for record in self._records]
         online = [seconds for seconds in served if seconds is not None]
         return max(setup), max(online) - max(setup) if online else None

@@ -61,9 +61,11 @@ class Evidence:
         self._write("manifest.json", self._manifest)
 
     def log(self, host: str) -> TextIO:
-        """Open the log of a host; each line is there as soon as it is written."""
+        """Open the log of a host; each line is there at once, whatever it holds."""
         opened = private.descriptor(self.folder / f"{host}.log", os.O_WRONLY | os.O_APPEND)
-        return os.fdopen(opened, "a", buffering=1, encoding="utf-8", newline="")
+        return os.fdopen(
+            opened, "a", buffering=1, encoding="utf-8", errors="backslashreplace", newline=""
+        )
 
     def end(self, result: Mapping[str, object], versions: Mapping[str, Mapping[str, str]]) -> None:
         """Write the result, and complete the manifest by each host's versions."""

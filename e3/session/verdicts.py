@@ -78,7 +78,9 @@ class End:
     why it did not start, or how its host was lost. ``lost`` are the peers whose
     connections broke before that. ``phase`` is what it was doing last, in words. ``accused`` is
     the peer that sent what may not be sent, which ``detail`` then is; ``about`` are the parties
-    that an end is about where it is not this one alone.
+    that an end is about where it is not this one alone. Of ``lost``, ``left_by`` had ended before
+    that was noticed. ``connected`` says that it has all others, ``parted`` that it closed its
+    connections to them together with them. All but ``how`` and ``exit`` is the party's own word.
     """
 
     pid: int
@@ -90,6 +92,9 @@ class End:
     lost: tuple[int, ...] = ()
     accused: int | None = None
     about: tuple[int, ...] = ()
+    left_by: tuple[int, ...] = ()
+    connected: bool = False
+    parted: bool = False
 
     @property
     def failed(self) -> bool:
@@ -156,6 +161,10 @@ class Outcome:
 AGAIN = "run `pulumi refresh` and `pulumi up`, which make hosts anew that are gone; see `e3 doctor`"
 LOG = "read that party's log: `e3 logs`"
 NETWORK = "see whether these hosts reach each other: run `e3 doctor`, then run the session again"
+PICKLE = (
+    "if the program means to send that, name its type in e3:unpickle; otherwise do not trust that "
+    "party's host"
+)
 ADVICE: dict[How, str] = {
     "bloated": "if the program needs more memory, raise memory-mb of e3:limits",
     "garbled": (
@@ -194,40 +203,105 @@ def first_cause(ends: Sequence[End]) -> Outcome | None:
 
     A party that failed after it had lost the connection to another failed party is a
     victim of that one. So no two clocks are compared: not the first report counts, but
-    the failure that no other explains.
+    the failure that no other explains. What a party says of another one counts only if something
+    else bears it out, see `bereft` and `offended`: else it is told as that party's word, and is
+    about nobody.
     """
     failures = [end for end in ends if end.failed]
     if not failures:
         return None
-    if (offence := offended(failures, ends)) is not None:
+    if (offence := offended(ends)) is not None:
         return offence
-    failed = {end.pid for end in failures}
-    causes = [end for end in failures if not failed & set(end.lost)]
-    # where each blames another, the network between them is to blame: take the first
-    # and whoever speaks something else has no runner that could tell
-    end = min(causes or failures, key=lambda end: (bool(end.lost), end.how != "incompatible"))
-    if not end.lost:
-        verdict = VERDICTS.get(end.how, Verdict.PARTY_FAILED)
-        about = [party for party in ends if party.pid in end.about] or [end]
-        return Outcome.of(verdict, end.reason, about, advise(end))
-    outcome = broken([end, *(peer for peer in ends if peer.pid in end.lost)] if causes else ends)
-    return replace(outcome, reason=f"{outcome.reason}; then {end.reason}")
+    end = unexplained(ends)
+    if end is None:
+        # where each blames another, the network between them is to blame
+        first = min(failures, key=rank)
+        outcome = broken(ends)
+        return replace(outcome, reason=f"{outcome.reason}; then {first.reason}")
+    if end.accused is not None or end.lost:
+        return alone(end, ends)
+    verdict = VERDICTS.get(end.how, Verdict.PARTY_FAILED)
+    about = [party for party in ends if party.pid in end.about] or [end]
+    if any(party.connected for party in about if party is not end):
+        about = []  # whoever was turned away by a party cannot be connected to it
+    return Outcome.of(verdict, end.reason, about, advise(end))
 
 
-def offended(failures: Sequence[End], ends: Sequence[End]) -> Outcome | None:
-    """Return the outcome where a peer sent what may not be sent; None if none did."""
-    for end in failures:
+def rank(end: End) -> tuple[bool, bool]:
+    """Return what sorts ends: whoever needs no word about others first, then other speakers.
+
+    Whoever speaks something else has no runner that could tell.
+    """
+    return end.accused is not None or bool(end.lost), end.how != "incompatible"
+
+
+def unexplained(ends: Sequence[End]) -> End | None:
+    """Return the failure that nothing else explains, None where others explain each."""
+    causes = [end for end in ends if end.failed and not bereft(end, ends)]
+    return min(causes, key=rank, default=None)
+
+
+def undecided(ends: Sequence[End]) -> bool:
+    """Return whether the failure is told by one party's word alone, so far."""
+    if not any(end.failed for end in ends) or offended(ends) is not None:
+        return False
+    end = unexplained(ends)
+    return end is not None and (end.accused is not None or bool(end.lost))
+
+
+def bereft(end: End, ends: Sequence[End]) -> tuple[int, ...]:
+    """Return the peers that a party lost while it needed them, as more than its own word says.
+
+    That is: the peer failed, and not because it lost this party when that had ended; it left before
+    all others were done; it noticed the same; or another party lost it, too.
+    """
+    others = {other.pid: other for other in ends}
+    return tuple(peer for peer in end.lost if _borne_out(end, others[peer], ends))
+
+
+def _borne_out(end: End, other: End, ends: Sequence[End]) -> bool:
+    if other.failed:
+        return end.pid not in other.left_by
+    if sum(other.pid in each.lost for each in ends) > 1:
+        return True
+    if other.exit == 0:
+        return not other.parted
+    return end.pid in other.lost and end.pid not in other.left_by
+
+
+def alone(end: End, ends: Sequence[End]) -> Outcome:
+    """Return the outcome that one party tells of others, and nobody else: it is about nobody."""
+    peers = {party.pid: party for party in ends}
+    if end.accused is not None:
+        reason = (
+            f"{end.party} says, and nobody else, that {peers[end.accused].party} sent it a pickle "
+            f"with {end.detail}, which MPyC never sends; it was not read"
+        )
+        return Outcome(verdict=Verdict.PARTY_FAILED, reason=reason, advice=PICKLE)
+    lost = listed(peers[pid] for pid in end.lost)
+    reason = f"{end.party} says, and nobody else, that its connection to {lost} broke"
+    if end.failed:
+        reason += f"; then {end.reason}"
+    return Outcome(verdict=Verdict.UNREACHABLE, reason=reason, advice=f"{NETWORK}; {LOG}")
+
+
+def offended(ends: Sequence[End]) -> Outcome | None:
+    """Return the outcome where a peer sent what may not be sent; None if none did.
+
+    One party's word is not enough: a second one says it too, or the peer has itself failed.
+    """
+    for end in ends:
+        if end.accused is None or not end.failed:
+            continue
         for culprit in ends:
-            if culprit.pid == end.accused:
+            accusers = sum(each.accused == culprit.pid for each in ends)
+            fell = culprit.failed and end.pid not in culprit.lost
+            if culprit.pid == end.accused and (accusers > 1 or fell):
                 reason = (
                     f"{culprit.party} sent {end.party} a pickle with {end.detail}, which MPyC "
                     "never sends; it was not read"
                 )
-                advice = (
-                    "if the program means to send that, name its type in e3:unpickle; otherwise "
-                    "do not trust that party's host"
-                )
-                return Outcome.of(Verdict.PARTY_FAILED, reason, [culprit], advice)
+                return Outcome.of(Verdict.PARTY_FAILED, reason, [culprit], PICKLE)
     return None
 
 
@@ -236,7 +310,9 @@ def broken(ends: Sequence[End]) -> Outcome:
 
     The party that most others lost is named first: its host or cable is the likely cause.
     """
-    times = Counter(pid for end in ends for pid in end.lost)
+    left = {end.pid for end in ends if end.exit == 0}
+    noticed = [pid for end in ends for pid in end.lost if pid not in end.left_by or pid in left]
+    times = Counter(noticed or (pid for end in ends for pid in end.lost))
     worst = max(ends, key=lambda end: (times[end.pid], -end.pid))
     witnesses = [end for end in ends if worst.pid in end.lost]
     if worst.exit == 0:

@@ -16,10 +16,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e3.experiment import Limits
-from e3.session.verdicts import End, Outcome, Verdict, broken, doing, timed_out
+from e3.session.verdicts import (
+    End,
+    Outcome,
+    Verdict,
+    alone,
+    bereft,
+    broken,
+    doing,
+    timed_out,
+)
 
 LOST_SECONDS = 3.0
 """For a party that lost a peer to fail by itself, and for the peer's own end to be heard of."""
+
+WITNESS_SECONDS = 0.8
+"""For others to bear out what one party says of a peer, once that party has failed."""
 
 TICK_SECONDS = 0.5
 """How often a session is looked at."""
@@ -59,9 +71,14 @@ def overdue(
         return Outcome.of(Verdict.UNREACHABLE, reason, late, advice)
     if outcome := _unconnected(known, now, limits.connect_seconds):
         return outcome
-    lost = [sight.lost_seconds for sight, end in known if end.lost and not sight.ended]
-    if any(seconds is not None and now > seconds + LOST_SECONDS for seconds in lost):
-        return broken(ends)
+    lost = [
+        end
+        for sight, end in known
+        if end.lost and sight.lost_seconds is not None and not sight.ended
+        if now > sight.lost_seconds + LOST_SECONDS
+    ]
+    if lost:
+        return broken(ends) if any(bereft(end, ends) for end in lost) else alone(lost[0], ends)
     if now > deadline_seconds:
         return timed_out(ends, deadline_seconds)
     return None

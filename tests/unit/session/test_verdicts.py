@@ -1,8 +1,11 @@
 """Verdicts from the ends of parties: the first cause, whichever report came first."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from e3.session.verdicts import EXIT_STATUS, End, How, Verdict, decide, timed_out
 
@@ -46,7 +49,7 @@ FINE = [end(pid, exit=0) for pid in range(4)]
             [end(0, exit=1, detail="OSError", lost=(1,)), STOPPED[1]],
             "unreachable",
             (
-                "the connection between party 1 (h1) and party 0 (h0) broke; "
+                "party 0 (h0) says, and nobody else, that its connection to party 1 (h1) broke; "
                 "then party 0 (h0) exited with status 1: OSError"
             ),
         ),
@@ -90,6 +93,107 @@ def test_the_first_cause(ends: list[End], verdict: str, reason: str) -> None:
     outcome = decide(ends, silent=False)
     assert (outcome.verdict, outcome.reason) == (verdict, reason)
     assert bool(outcome.advice) is (verdict != "completed")
+
+
+@pytest.mark.parametrize(
+    ("ends", "concerned"),
+    [
+        ([end(0, exit=1, lost=(2,)), *STOPPED[1:3]], ()),
+        ([end(0, exit=1, lost=(1, 2)), end(1, "stopped", lost=(0,), left_by=(0,)), STOPPED[2]], ()),
+        (
+            [
+                end(0, exit=1, lost=(1,)),
+                end(1, exit=1, lost=(0,), left_by=(0,)),
+                end(2, exit=1, lost=(0,), left_by=(0,)),
+            ],
+            (),
+        ),
+        ([end(0, exit=1, lost=(1,)), end(1, exit=0, parted=True), STOPPED[2]], ()),
+        ([end(0, exit=1, lost=(1,)), end(1, exit=0), STOPPED[2]], (1,)),
+        ([end(0, exit=1, lost=(2,)), end(1, "stopped", lost=(2,)), STOPPED[2]], (0, 1, 2)),
+        ([end(0, exit=1, lost=(1,)), end(1, "stopped", lost=(0,)), STOPPED[2]], (0, 1)),
+        ([end(0, exit=70, detail="posix.system", accused=2), *STOPPED[1:3]], ()),
+        (
+            [
+                end(0, exit=70, detail="posix.system", accused=2),
+                STOPPED[1],
+                end(2, exit=1, lost=(0,), left_by=(0,)),
+            ],
+            (),
+        ),
+        (
+            [
+                end(0, exit=70, detail="posix.system", accused=2),
+                end(1, "stopped", accused=2),
+                STOPPED[2],
+            ],
+            (2,),
+        ),
+        ([end(0, exit=70, detail="x", accused=2), end(1, exit=3), STOPPED[2]], (1,)),
+        ([end(0, "incompatible", detail="x", about=(2,)), *STOPPED[1:3]], (2,)),
+        (
+            [
+                end(0, "incompatible", detail="x", about=(2,)),
+                STOPPED[1],
+                end(2, "stopped", connected=True),
+            ],
+            (),
+        ),
+    ],
+)
+def test_whom_a_failure_is_about(ends: list[End], concerned: tuple[int, ...]) -> None:
+    outcome = decide(ends, silent=False)
+    assert outcome.parties == concerned, outcome.reason
+    assert outcome.advice
+
+
+PIDS = st.lists(st.integers(0, 3), max_size=3, unique=True).map(tuple)
+
+
+@st.composite
+def any_ends(draw: st.DrawFn) -> list[End]:
+    """Return ends as any word of any party may make them."""
+    ends = []
+    for pid in range(draw(st.integers(1, 4))):
+        how = draw(st.sampled_from(get_args(How)))
+        status = draw(st.sampled_from([0, 1, 70, -9])) if how == "exited" else None
+        lost = draw(PIDS)
+        ends.append(
+            end(
+                pid,
+                how,
+                exit=status,
+                lost=lost,
+                left_by=tuple(peer for peer in lost if draw(st.booleans())),
+                accused=draw(st.none() | st.integers(0, 3)),
+                about=draw(PIDS),
+                connected=draw(st.booleans()),
+                parted=draw(st.booleans()),
+            )
+        )
+    known = {one.pid for one in ends}
+
+    def others(one: End, pids: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(pid for pid in pids if pid in known - {one.pid})
+
+    return [
+        replace(
+            one,
+            lost=others(one, one.lost),
+            left_by=others(one, one.left_by),
+            accused=one.accused if one.accused in known - {one.pid} else None,
+        )
+        for one in ends
+    ]
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(any_ends())
+def test_any_ends_have_an_outcome(ends: list[End]) -> None:
+    outcome = decide(ends, silent=False)
+    assert (outcome.verdict == "completed") is not any(one.failed for one in ends)
+    assert set(outcome.parties) <= {one.pid for one in ends}
+    assert bool(outcome.advice) is (outcome.verdict != "completed")
 
 
 def test_silence_is_said() -> None:

@@ -1,5 +1,7 @@
 """What takes too long, and for whom, without waiting for it."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from e3.experiment import Limits
@@ -14,9 +16,9 @@ LIMITS = Limits(ship_seconds=10, connect_seconds=5)
 DONE = Sight(ready_seconds=1, connecting_seconds=1, connected_seconds=1)
 
 
-def look(*sights: Sight, now: float, lost: tuple[int, ...] = ()) -> Outcome | None:
+def look(*sights: Sight, now: float, lost: Sequence[tuple[int, ...]] = ()) -> Outcome | None:
     ends = [
-        End(pid=i, host=f"h{i}", how="stopped", phase="waiting", lost=lost if i == 0 else ())
+        End(pid=i, host=f"h{i}", how="stopped", phase="waiting", lost=(*lost, (), (), ())[i])
         for i in range(len(sights))
     ]
     return overdue(sights, ends, now=now, deadline_seconds=100, limits=LIMITS)
@@ -49,12 +51,23 @@ def test_parties_that_do_not_reach_each_other() -> None:
     assert (outcome.verdict, outcome.parties) == (Verdict.UNREACHABLE, (0, 1))
 
 
-def test_a_party_that_lost_another_and_goes_on() -> None:
+def test_parties_that_lost_each_other_and_go_on() -> None:
     loser = Sight(ready_seconds=1, connecting_seconds=1, connected_seconds=1, lost_seconds=20)
-    assert look(loser, DONE, now=22, lost=(1,)) is None
-    outcome = look(loser, DONE, now=24, lost=(1,))
+    assert look(loser, loser, now=22, lost=((1,), (0,))) is None
+    outcome = look(loser, loser, now=24, lost=((1,), (0,)))
     assert outcome is not None
-    assert outcome.reason == "the connection between party 1 (h1) and party 0 (h0) broke"
+    assert (outcome.verdict, outcome.parties) == (Verdict.UNREACHABLE, (0, 1))
+    assert outcome.reason == "the connection between party 0 (h0) and party 1 (h1) broke"
+
+
+def test_a_party_that_alone_says_that_it_lost_another_condemns_nobody() -> None:
+    loser = Sight(ready_seconds=1, connecting_seconds=1, connected_seconds=1, lost_seconds=20)
+    outcome = look(loser, DONE, now=24, lost=((1,),))
+    assert outcome is not None
+    assert (outcome.verdict, outcome.parties) == (Verdict.UNREACHABLE, ())
+    assert outcome.reason == (
+        "party 0 (h0) says, and nobody else, that its connection to party 1 (h1) broke"
+    )
 
 
 def test_the_deadline() -> None:

@@ -1,0 +1,32 @@
+"""A text that may be long, of which the begin and the end are kept."""
+
+
+class Excerpt:
+    """Keeps ``most`` characters of what is added: half of them the first ones, half the last."""
+
+    def __init__(self, most: int) -> None:
+        """Begin empty."""
+        self._half = most // 2
+        self._begin = ""
+        self._end = ""
+        self._left_out = 0
+
+    def add(self, text: str) -> None:
+        """Add a piece at the end."""
+        room = self._half - len(self._begin)
+        self._begin += text[:room]
+        rest = self._end + text[room:]
+        # with a negative zero all of it would stay
+        self._end = rest[max(len(rest) - self._half, 0) :]
+        self._left_out += len(rest) - len(self._end)
+
+    @property
+    def last_line(self) -> str:
+        """The last line that is not empty."""
+        return (self._end or self._begin).rstrip().rpartition("\n")[2]
+
+    def __str__(self) -> str:
+        """Return what was kept; where something is left out, that is said."""
+        left_out = self._left_out
+        gap = f"\n[{left_out} characters left out, see the log]\n" if left_out else ""
+        return f"{self._begin}{gap}{self._end}"

@@ -1,0 +1,394 @@
+"""What is known of one party: what its runner says, reduced to how far it is and how it ended.
+
+Pure: a line and the time go in, text for the party's log comes out. Nothing that a runner can say
+makes it raise, and what it keeps is bounded. A party's word about another one is kept as that:
+`e3.session.verdicts` decides what follows from it.
+"""
+
+from collections.abc import Mapping
+from functools import singledispatchmethod
+
+import msgspec
+
+from e3.party.peers import REFUSED_STATUS
+from e3.party.protocol import Spec
+from e3.party.text import printable
+from e3.session import agreement, events
+from e3.session.events import Event, EventError, Said
+from e3.session.excerpt import Excerpt
+from e3.session.plan import Seat
+from e3.session.progress import PHASES, WAITING, Progress, State
+from e3.session.results import PartyResult
+from e3.session.verdicts import End, How
+from e3.session.watchdog import Sight
+
+MB = 1_000_000
+
+RESULT_CHARACTERS = 65_536
+"""Of a party's output that become part of the result; the log has more."""
+
+DETAIL_LENGTH = 2000
+"""Characters of why a party ended; a sentence on differences among many is that long."""
+
+SLACK_BYTES = MB
+"""What an honest runner may have passed on beyond the limit when it notices that it is passed."""
+
+MOST_BYTES = 32 * MB
+"""What a runner may say in all, besides `ESCAPED` times its program's output."""
+
+ESCAPED = 8
+"""A byte of output as JSON, at most, and some of what stands around it."""
+
+LOOP_STOPPED = "RuntimeError: Event loop stopped"
+
+ORDER = ("ready", "agreeing", "agreed", "bounded", "started")
+"""How a runner goes on before the program runs; each at most once."""
+
+BEFORE = frozenset({*ORDER, "alive", "refused", "disagreed", "exited"})
+"""What a runner may say before the program runs."""
+
+
+class Record:
+    """One party as its runner's words describe it."""
+
+    def __init__(self, seat: Seat, spec: Spec, names: Mapping[int, str]) -> None:
+        """Begin with a party of which nothing is known; ``names`` are the hosts by pid."""
+        self.seat = seat
+        self.end: End | None = None
+        self.phase = "shipping the program"
+        self.versions: dict[str, str] = {}
+        self.connected_seconds: float | None = None
+        """When all parties were connected to this one, since the session began."""
+        self.served_seconds: float | None = None
+        """When it had its last result: its last shutdown, or its end without one; as above."""
+        self.lost: dict[int, float] = {}
+        """The peers that it says it lost while it needed them, and when."""
+        self.ended_seconds: float | None = None
+        self.removed = False
+        """Its runner has removed its folder."""
+        self._names = names
+        self._spec = spec
+        self._ready_seconds: float | None = None
+        self._connecting_seconds: float | None = None
+        self._begun_seconds = 0.0
+        """When the runner began to count, as well as that is known here: as its first word came."""
+        self._step = -1  # of `ORDER`
+        self._link = "none"
+        """How its connections to peers stand: none, connecting, connected or stopping."""
+        self._seconds = 0.0
+        self._sent_bytes: int | None = None
+        self._sent_since_bytes = 0  # in the computation that goes on
+        self._output = Excerpt(RESULT_CHARACTERS)
+        self._printed = 0
+        self._error = ""
+        self._complaint = ""
+        self._offence = ""
+        self._accused: int | None = None
+        self._about: tuple[int, ...] = ()
+        self._parted = False
+        self._log: list[str] = []
+        self._now = 0.0
+
+    @property
+    def most_bytes(self) -> int:
+        """What its runner may say in all."""
+        return ESCAPED * self._spec.flood_bytes + MOST_BYTES
+
+    @property
+    def complaint(self) -> str:
+        """The last line that it or its runner wrote to standard error."""
+        return printable(self._complaint)
+
+    @property
+    def result(self) -> PartyResult:
+        """What this party contributes to the session's result."""
+        return PartyResult(
+            pid=self.seat.pid,
+            host=self.seat.host,
+            exit=None if self.end is None else self.end.exit,
+            seconds=self._seconds,
+            sent_bytes=self._sent_bytes,
+            output=str(self._output),
+        )
+
+    @property
+    def sight(self) -> Sight:
+        """How far this party is."""
+        return Sight(
+            ready_seconds=self._ready_seconds,
+            connecting_seconds=self._connecting_seconds,
+            connected_seconds=self.connected_seconds,
+            lost_seconds=min(self.lost.values(), default=None),
+            ended=self.end is not None,
+        )
+
+    def progress(self, now: float) -> Progress:
+        """Return what can be seen of this party, ``now`` seconds since the session began."""
+        state, phase = self._describe_state()
+        return Progress(
+            pid=self.seat.pid,
+            host=self.seat.host,
+            state=state,
+            phase=phase,
+            seconds=now if self.ended_seconds is None else self.ended_seconds,
+            sent_bytes=((self._sent_bytes or 0) + self._sent_since_bytes) or self._sent_bytes,
+            line=self._output.last_line,
+        )
+
+    def current_end(self, *, all_connected: bool) -> End:
+        """Return how the party ended, or as what it would end now."""
+        if self.phase in {PHASES["connected"], WAITING}:
+            self.phase = PHASES["connected"] if all_connected else WAITING
+        return self.end or self._make_end("stopped", detail=self._error)
+
+    def hear(self, line: bytes, now: float) -> str:
+        """Take in one line of the runner's, ``now``; return what the log is to have of it."""
+        self._now = now
+        try:
+            event = events.decode(line)
+            if event is None:
+                self._take_foreign(line.decode(errors="replace"))
+            else:
+                self._take(event)
+        except EventError as error:
+            self._garble(str(error))
+        return self._said()
+
+    def garble(self, what: str, now: float) -> str:
+        """End the party since its runner said what no runner says; return text for the log."""
+        self._now = now
+        self._garble(what)
+        return self._said()
+
+    def finish(self, how: How, now: float, detail: str = "") -> str:
+        """Note how the party ended; only the first end counts. Return text for the log."""
+        self._now = now
+        self._finish(how, detail=detail)
+        return self._said()
+
+    def _said(self) -> str:
+        text = "".join(self._log)
+        self._log.clear()
+        return text
+
+    def _garble(self, what: str) -> None:
+        self._finish("garbled", detail=f"its runner said what none says: {what}")
+
+    def _finish(self, how: How, *, status: int | None = None, detail: str = "") -> None:
+        if self.end is None:
+            self.end = self._make_end(how, status=status, detail=printable(detail, DETAIL_LENGTH))
+            self.ended_seconds = self._now
+            self._remark(self.end.reason)
+
+    def _remark(self, text: str) -> None:
+        """Have the log say something of E3's own."""
+        self._log.append(f"[e3: {text}]\n")
+
+    def _describe_state(self) -> tuple[State, str]:
+        if self.end is None:
+            return "going", self.phase
+        if self.end.how == "stopped":
+            return "stopped", "stopped"
+        return ("failed", self.end.reason) if self.end.failed else ("done", "done")
+
+    def _make_end(self, how: How, *, status: int | None = None, detail: str = "") -> End:
+        refused = self._accused is not None and status == REFUSED_STATUS
+        lost = () if how == "garbled" else tuple(self.lost)  # nothing of it is believed
+        return End(
+            pid=self.seat.pid,
+            host=self.seat.host,
+            how=how,
+            phase=self.phase,
+            exit=status,
+            detail=self._offence if refused else detail,
+            lost=lost,
+            # whoever goes on, or ends in another way than by refusing it, contradicts itself
+            accused=self._accused if refused or how == "stopped" else None,
+            about=self._about,
+            connected=self._link == "connected",
+            parted=self._parted,
+        )
+
+    def _take_foreign(self, text: str) -> None:
+        self._complaint = text.strip()[:DETAIL_LENGTH] or self._complaint
+        self._log.append(text)
+
+    def _take(self, event: Event) -> None:
+        kind = str(event.__struct_config__.tag)
+        self._check_order(kind)
+        self.phase = PHASES.get(kind, self.phase)
+        if kind == "ready":
+            self._begun_seconds = max(self._now - event.at, 0.0)
+        # a clock that goes wrong, or a word that is no clock's, moves nothing past this moment
+        self._note(event, min(self._begun_seconds + event.at, self._now))
+
+    def _check_order(self, kind: str) -> None:
+        step = ORDER.index(kind) if kind in ORDER else None
+        running = self._step == len(ORDER) - 1
+        if (step is not None and step <= self._step) or (not running and kind not in BEFORE):
+            last = ORDER[self._step] if self._step >= 0 else "nothing"
+            raise EventError(f"'{kind}' after '{last}'")
+        if step is not None:
+            self._step = step
+
+    def _peer(self, pid: int) -> int:
+        """Return the index of another party; nobody can speak of one that is none."""
+        if pid not in self._names or pid == self.seat.pid:
+            raise EventError(f"{pid} as the index of another party")
+        return pid
+
+    @singledispatchmethod
+    def _note(self, event: Said, at: float) -> None:
+        """Take in what an event says; what is not below says nothing that is kept."""
+
+    @_note.register
+    def _(self, event: events.Ready, _at: float) -> None:
+        self.versions["python"] = printable(event.python)
+        self._ready_seconds = self._begun_seconds
+
+    @_note.register
+    def _(self, event: events.Refused, _at: float) -> None:
+        self.removed = True
+        self._finish("refused", detail=event.reason)
+
+    @_note.register
+    def _(self, event: events.Agreed, _at: float) -> None:
+        self._remark_strangers(event.strangers)
+        if event.noted:
+            self._remark(f"that may differ: {agreement.sentence(event.noted, self._names)}")
+
+    @_note.register
+    def _(self, event: events.Disagreed, _at: float) -> None:
+        self.removed = True
+        self._remark_strangers(event.strangers)
+        report = msgspec.structs.asdict(event)
+        how, reason = agreement.explain(report, self.seat.pid, self._names)
+        self._about = agreement.about(report, self._names)
+        self._finish(how, detail=reason)
+
+    def _remark_strangers(self, strangers: Mapping[str, int]) -> None:
+        for address, count in strangers.items():
+            times = "once" if count == 1 else f"{count} times"
+            self._remark(f"{printable(address)}, no party's address, was turned away {times}")
+
+    @_note.register
+    def _(self, event: events.Bounded, _at: float) -> None:
+        note = printable(event.note)
+        self.versions["bounded"] = note or "by the kernel"
+        if note:
+            self._remark(note)
+
+    @_note.register
+    def _(self, event: events.Confined, _at: float) -> None:
+        notes = [printable(note) for note in event.notes]
+        self.versions["confined"] = "; ".join(notes) if notes else "fully"
+        for note in notes:
+            self._remark(f"the program is not fully confined: {note}")
+
+    @_note.register
+    def _(self, event: events.Loaded, _at: float) -> None:
+        self.versions["mpyc"] = printable(event.version)
+
+    @_note.register
+    def _(self, event: events.Printed, _at: float) -> None:
+        self._printed += len(event.text)
+        self._log.append(event.text)
+        if event.stream == "stdout":
+            self._output.add(event.text)
+        elif event.stream == "stderr":
+            self._complaint = event.text.strip().rpartition("\n")[2] or self._complaint
+        if self._printed > self._spec.flood_bytes + SLACK_BYTES:
+            self._flood()
+
+    @_note.register
+    def _(self, _event: events.Connecting, at: float) -> None:
+        if self._link != "connected":  # a party that is connected has nobody to turn away
+            self._link = "connecting"
+        if self._connecting_seconds is None:
+            self._connecting_seconds = at
+
+    @_note.register
+    def _(self, _event: events.Connected, at: float) -> None:
+        self._link = "connected"
+        if self.connected_seconds is None:
+            self.connected_seconds = at
+
+    @_note.register
+    def _(self, event: events.Sent, _at: float) -> None:
+        self._sent_since_bytes = event.total_bytes
+
+    @_note.register
+    def _(self, event: events.Stopping, at: float) -> None:
+        self._link = "stopping"
+        self._sent_bytes = sum(event.sent_bytes) + (self._sent_bytes or 0)
+        self._sent_since_bytes = 0
+        self.served_seconds = at
+
+    @_note.register
+    def _(self, _event: events.Stopped, _at: float) -> None:
+        self._link = "none"
+        self._parted = True
+
+    @_note.register
+    def _(self, event: events.Stranger, _at: float) -> None:
+        self._remark_strangers({event.address: 1})
+
+    @_note.register
+    def _(self, event: events.Impostor, _at: float) -> None:
+        peer = None if event.peer is None else self._peer(event.peer)
+        reason = agreement.accuse(peer, event.detail, self.seat.pid, self._names)
+        if self._link != "connecting":
+            # MPyC's listener is open while it connects: else this is said late, or made up
+            self._remark(f"{reason}, while it was not connecting: nothing follows from that")
+            return
+        self._about = () if peer is None else (peer,)
+        self._finish("incompatible", detail=reason)
+
+    @_note.register
+    def _(self, event: events.Lost, at: float) -> None:
+        peer = self._peer(event.peer)
+        if not self._error and self._link != "none":  # what is lost after an error follows from it
+            self.lost.setdefault(peer, at)
+
+    @_note.register
+    def _(self, event: events.Offended, _at: float) -> None:
+        self._accused = None if event.peer is None else self._peer(event.peer)
+        self._offence = printable(event.what)
+        if self._accused is None:
+            self._error = f"it refused a pickle with {self._offence}"
+
+    @_note.register
+    def _(self, event: events.Failed, _at: float) -> None:
+        self._error = self._error or printable(event.error, DETAIL_LENGTH)
+
+    @_note.register
+    def _(self, event: events.Raised, _at: float) -> None:
+        # MPyC stops the loop when a coroutine fails; the cause is what that met
+        if not (self._error and event.error.startswith(LOOP_STOPPED)):
+            self._error = printable(event.error, DETAIL_LENGTH)
+
+    @_note.register
+    def _(self, event: events.Exited, at: float) -> None:
+        self.removed = True
+        self._seconds = event.seconds
+        if self.served_seconds is None:
+            self.served_seconds = at
+        if event.strays:
+            self._remark(f"{event.strays} processes left behind were killed")
+        if event.why == "flood":
+            self._flood()
+        elif event.why == "memory":
+            limit = f"{self._spec.memory_bytes // MB} MB"
+            self._finish("bloated", detail=f"its processes took more than {limit} together")
+        elif event.why == "report":
+            fault = printable(event.fault)
+            self._finish("garbled", detail=f"its program reported what none may: {fault}")
+        elif event.exit is None:
+            self._finish("stopped")
+        else:
+            detail = self._error or self.complaint if event.exit else ""
+            self._finish("exited", status=event.exit, detail=detail)
+
+    def _flood(self) -> None:
+        limit = f"{self._spec.flood_bytes // MB} MB"
+        self._finish("flooded", detail=f"it printed more than {limit}; have it print less")
