@@ -2,17 +2,25 @@
 
 STACK ?= dev
 E3 = . scripts/activate &&
+# What a command that failed cannot say: what a crash or a full disk has left, and what helps.
+ADVISE = { e3 doctor --state >&2; exit 1; }
+
+# `scripts/setup` has said which variables E3 overrides; what follows it does not say so again.
+export E3_TOLD = 1
+down: export E3_TOLD =
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/make \1\t/p' Makefile | expand -t 16
 
 up:  ## set-up, then bring up STACK (default: dev) and print its outputs
 	scripts/setup $(STACK)
-	$(E3) pulumi stack select --create $(STACK) && pulumi up --yes --skip-preview
+	$(E3) { pulumi stack select --create $(STACK) && \
+		pulumi up --stack $(STACK) --yes --skip-preview || $(ADVISE); }
 
 down:  ## destroy STACK and prove that nothing is left
 	$(E3) if pulumi stack select $(STACK); then pulumi destroy --yes --skip-preview && \
-		pulumi stack rm --yes --preserve-config --remove-backups; fi && python -m e3.cli verify-gone $(STACK)
+		pulumi stack rm --yes --preserve-config --remove-backups || $(ADVISE); fi && \
+		e3 verify-gone $(STACK)
 
 test:  ## set-up, then every check and test
 	scripts/setup --all

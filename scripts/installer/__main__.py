@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from installer import packages
 from installer.backend import Backend
@@ -61,7 +62,7 @@ def main() -> None:
 def _path_without_ours() -> str:
     """Return PATH as it is without scripts/activate: what we look for is not what we built."""
     folders = os.environ["PATH"].split(os.pathsep)
-    return os.pathsep.join(folder for folder in folders if not folder.startswith(str(ROOT)))
+    return os.pathsep.join(path for path in folders if not Path(path).is_relative_to(ROOT))
 
 
 def _stop(*_: object) -> None:

@@ -37,7 +37,8 @@ class Environment:
 
     def done(self) -> bool:
         """See `Step`."""
-        return self.link.is_symlink() and self.link.resolve() == self.folder
+        whole = (self.folder / "bin" / "python").exists()
+        return whole and self.link.is_symlink() and self.link.resolve() == self.folder
 
     def do(self) -> None:
         """See `Step`."""

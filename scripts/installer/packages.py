@@ -13,6 +13,7 @@ from installer.steps import SetupError, aside, run
 BASE = (
     "iproute2",
     "iputils-ping",
+    "mawk",
     "nftables",
     "openssh-client",
     "openssh-server",
@@ -29,6 +30,7 @@ TESTS = ("faketime", "nix-bin", "pssh", "rsync", "sudo")
 PROGRAM = {
     "iproute2": "ip",
     "iputils-ping": "ping",
+    "mawk": "awk",
     "nftables": "nft",
     "nix-bin": "nix",
     "openssh-client": "ssh",

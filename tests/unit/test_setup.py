@@ -428,6 +428,7 @@ class TestScripts:
         if not shutil.which(shell):
             pytest.skip(f"no {shell} here")
         script(tmp_path / "scripts/activate", (ROOT / "scripts/activate").read_text())
+        script(tmp_path / "scripts/environment", (ROOT / "scripts/environment").read_text())
         script(tmp_path / ".venv/bin/python", "#!/bin/sh\n")
         script(tmp_path / ".tools/bin/pulumi", "#!/bin/sh\n")
         # Twice, as PATH must not grow; from elsewhere where the shell allows it.
@@ -437,7 +438,8 @@ class TestScripts:
             [shell, "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         path, *variables = done.stdout.splitlines()
-        assert path.startswith(f"{tmp_path}/.venv/bin:{tmp_path}/.tools/bin:")
+        ours = [f"{tmp_path}/{name}/bin" for name in ("scripts", ".venv", ".tools")]
+        assert path.split(":")[:3] == ours
         assert path.count(f"{tmp_path}/.venv/bin") == 1
         assert f"PULUMI_HOME={tmp_path}/.e3/pulumi" in variables
         assert f"PULUMI_CONFIG_PASSPHRASE_FILE={tmp_path}/.e3/passphrase" in variables

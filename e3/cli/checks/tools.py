@@ -34,6 +34,7 @@ class Program:
 
 
 PROGRAMS = (
+    Program("awk", "mawk"),
     Program("ip", "iproute2", ["-V"]),
     Program("nft", "nftables", ["--version"]),
     Program("ping", "iputils-ping", ["-V"]),
@@ -67,7 +68,8 @@ def _python() -> Finding:
 def _built(path: Path) -> Finding:
     """Look for what a recipe of tools/ gives; scripts/setup finds it or builds it."""
     recipe, name = tomllib.loads(path.read_text()), path.parent.name
-    missing = [program for program in recipe["programs"] if shutil.which(program) is None]
+    found = {program: shutil.which(program, path=_built_path()) for program in recipe["programs"]}
+    missing = [program for program, place in found.items() if place is None]
     if missing:
         needed = name in ESSENTIAL
         activated = str(ROOT / ".tools" / "bin") in os.environ["PATH"].split(os.pathsep)
@@ -78,16 +80,23 @@ def _built(path: Path) -> Finding:
             detail=f"{', '.join(missing)} not on PATH",
             remedy=remedy if activated else "`. scripts/activate` first",
         )
-    said = _number(_output(recipe["version"])) if "version" in recipe else ""
-    found = shutil.which(recipe["programs"][0])
+    first = str(found[recipe["programs"][0]])
+    command, *words = recipe.get("version", [""])
+    said = _number(_output([str(found.get(command, command)), *words])) if command else ""
     if said and _parts(said) < _parts(recipe["minimum"]):
         return Finding(
             level="FAIL",
             subject=name,
-            detail=f"{said} ({found}), but at least {recipe['minimum']} is needed",
+            detail=f"{said} ({first}), but at least {recipe['minimum']} is needed",
             remedy="scripts/setup brings it",
         )
-    return Finding(level="OK", subject=name, detail=f"{said} ({found})" if said else f"{found}")
+    return Finding(level="OK", subject=name, detail=f"{said} ({first})" if said else first)
+
+
+def _built_path() -> str:
+    """Return PATH without scripts/bin, whose `pulumi` leads to the one that is looked for."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    return os.pathsep.join(path for path in folders if Path(path) != ROOT / "scripts" / "bin")
 
 
 def _packaged(program: Program) -> Finding:
