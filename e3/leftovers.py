@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from e3.inventory.provision import LEFT_BEHIND
+from e3.lab import running
 
 STATES = Path(".e3/state/.pulumi/stacks/e3")
 
@@ -34,8 +35,10 @@ def inside(lab: Path) -> list[str]:
 
 
 def _processes(lab: Path) -> Iterator[str]:
+    # by its folder's identity: the name in its command line may be another checkout's by now
+    labs = {it.process.pid for it in running.daemons(lab.parents[1]) if it.folder == lab}
     for pid, command, mounts in _all():
-        if str(lab) in command or f"{lab}/" in mounts:
+        if pid in labs or f"{lab}/" in mounts:
             yield f"process {pid}: {command}"
 
 
@@ -66,6 +69,10 @@ def _machines(folder: Path) -> Iterator[str]:
 def _state(stack: str) -> Iterator[str]:
     path = STATES / f"{stack}.json"
     if path.exists():
-        deployment = json.loads(path.read_text())["checkpoint"].get("latest") or {}
+        try:
+            deployment = json.loads(path.read_text())["checkpoint"].get("latest") or {}
+        except (ValueError, KeyError, TypeError):
+            yield f"state {path}, which cannot be read: `e3 doctor --fix` restores it"
+            return
         for resource in deployment.get("resources") or []:
             yield f"state entry {resource['urn']}"

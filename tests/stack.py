@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from e3 import private
 from e3.lab import client
 from tests.sessions import lean
 
@@ -185,8 +186,8 @@ def project(folder: Path) -> Iterator[Stack]:
             (tools / tool.name).symlink_to(tool)
         else:
             shutil.copy2(tool, tools)  # hosts would not see what a link leads to
-    (folder / ".e3" / "state").mkdir(parents=True)
-    (folder / ".e3" / "passphrase").write_text("trial")
+    private.folder(folder / ".e3" / "state")
+    private.write(folder / ".e3" / "passphrase", "trial")
     stack = Stack(folder=folder, environment=activated(folder))
     try:
         initialised = stack.pulumi("stack init")

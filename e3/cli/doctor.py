@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from e3.cli import terminal
-from e3.cli.checks import hosts, kernel, labs, machine, tools
+from e3.cli.checks import hosts, kernel, labs, machine, store, tools
 from e3.cli.checks.finding import Finding
 from e3.cli.project import Verbs
 from e3.errors import E3Error
+
+MENDED: tuple[Callable[[], Iterable[Finding]], ...] = (labs.check, store.check)
+"""What ``--fix`` mends, labs first: whose they are stands in the states."""
 
 CHECKS: tuple[Callable[[], Iterable[Finding]], ...] = (
     tools.check,
     kernel.check,
     machine.check,
-    labs.check,
+    *MENDED,
     hosts.check,
 )
 
@@ -27,15 +30,21 @@ def declare(verbs: Verbs) -> None:
         help="check tools, kernel, disk, clock, leftovers and hosts",
         epilog="exit status: 1 if any line says FAIL",
     )
-    verb.add_argument("--fix", action="store_true", help="remove what crashed labs left")
+    fix = "remove what crashed labs and updates left; restore states that are not whole"
+    verb.add_argument("--fix", action="store_true", help=fix)
+    verb.add_argument("--state", action="store_true", help="labs and state alone, if not OK")
     verb.add_argument("--json", action="store_true", help="one JSON object")
     verb.set_defaults(do=examine)
 
 
 def examine(arguments: argparse.Namespace) -> int:
     """Print one line for each finding; exit with 1 if any is a FAIL."""
-    fixed = [_fix(finding) for finding in labs.check() if finding.fix] if arguments.fix else []
-    findings = [*fixed, *chain.from_iterable(check() for check in CHECKS)]
+    found = list(chain.from_iterable(check() for check in MENDED)) if arguments.fix else []
+    fixed = [_fix(finding) for finding in found if finding.fix]
+    checks = MENDED if arguments.state else CHECKS
+    findings = [*fixed, *chain.from_iterable(check() for check in checks)]
+    if arguments.state:
+        findings = [finding for finding in findings if finding.level != "OK" or finding in fixed]
     failed = any(finding.level == "FAIL" for finding in findings)
     if arguments.json:
         report = {"ok": not failed, "findings": [finding.to_properties() for finding in findings]}
@@ -55,6 +64,6 @@ def _fix(finding: Finding) -> Finding:
         return Finding(
             level="FAIL",
             subject=finding.subject,
-            detail=f"{finding.detail}: cannot be removed: {error}",
+            detail=f"{finding.detail}: this fails: {error}",
             remedy=finding.remedy,
         )

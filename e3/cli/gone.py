@@ -23,7 +23,10 @@ def verify_gone(arguments: argparse.Namespace) -> int:
         for line in found:
             print(f"{stack}: {line}")
     if any(left.values()):
-        print("Left behind; `make down STACK=...` of these stacks removes it.")
+        print(
+            "Left behind; `make down STACK=...` of these stacks removes it, and `e3 doctor --fix` "
+            "a lab that no state knows."
+        )
         return 1
     names = ", ".join(left) or "any stack"
     print(f"Nothing is left of {names}: no process, namespace, mount, socket or state entry.")

@@ -101,6 +101,11 @@ def export(name: str | None, *options: str) -> Mapping[str, Any]:
     """Return the state of a stack; it needs no secret, unless they are asked for."""
     if shutil.which("pulumi") is None:
         raise PlatformError("pulumi is not on PATH; run `. scripts/activate` in this project first")
+    if not (FILES / "state").is_dir():
+        raise E3Error(
+            f"{FILES / 'state'}, which has the stacks, is gone; `scripts/setup` makes a new one, "
+            "and `e3 doctor --fix` ends the labs that were up"
+        )
     done = subprocess.run(
         ["pulumi", "stack", "export", *(["--stack", name] if name else []), *options],
         stdin=subprocess.DEVNULL,
@@ -111,7 +116,10 @@ def export(name: str | None, *options: str) -> Mapping[str, Any]:
     )
     if done.returncode:
         reason = done.stderr.strip().rpartition("error: ")[2]
-        raise E3Error(f"pulumi: {reason}; `pulumi stack ls` lists the stacks")
+        # Pulumi says neither which file it is nor what helps
+        broken = "JSON input" in reason or "corrupt store" in reason
+        remedy = "`e3 doctor` tells which file" if broken else "`pulumi stack ls` lists the stacks"
+        raise E3Error(f"pulumi: {reason}; {remedy}")
     state: Mapping[str, Any] = json.loads(done.stdout)
     return state
 

@@ -9,7 +9,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 
 from e3.access.identity import identify
 from e3.errors import LabError
-from e3.lab import client, ssh
+from e3.lab import client, running, ssh
 
 
 class LabProvider(ResourceProvider):
@@ -24,7 +24,7 @@ class LabProvider(ResourceProvider):
         daemon = identify(lab.status()["pid"])
         if daemon is None:
             raise LabError(f"the lab died as soon as it was started; see {folder / 'lab.log'}")
-        return CreateResult(f"{daemon.pid}-{daemon.started}-{daemon.boot[:8]}", dict(props))
+        return CreateResult(running.lab_id(daemon), dict(props))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
         """Make the lab anew when it has died since."""

@@ -12,7 +12,7 @@ class Finding:
     """What was found about ``subject``, and what to do where it is not OK.
 
     WARN is what limits, or only clutters; FAIL is what keeps stacks from working. ``fix``
-    removes what is safe to remove.
+    removes what is safe to remove, or does what ``done`` says.
     """
 
     level: Level
@@ -20,6 +20,7 @@ class Finding:
     detail: str
     remedy: str = ""
     fix: Callable[[], None] | None = None
+    done: str = "removed"
 
     @property
     def text(self) -> str:
@@ -27,10 +28,10 @@ class Finding:
         return f"{self.detail}; {self.remedy}" if self.remedy else self.detail
 
     def fixed(self) -> "Finding":
-        """Remove it; return what is to be said then."""
+        """Do it; return what is to be said then."""
         if self.fix is not None:
             self.fix()
-        return Finding(level="OK", subject=self.subject, detail=f"removed: {self.detail}")
+        return Finding(level="OK", subject=self.subject, detail=f"{self.done}: {self.detail}")
 
     def to_properties(self) -> dict[str, object]:
         """Return the finding as values of JSON."""

@@ -21,6 +21,8 @@ def check() -> Iterator[Finding]:
     for name in sorted({*state.names()} - labs.lost()):
         try:
             stack = joined(state.resources(name))
+        except state.UnreadableError:
+            continue  # which `store.check` tells
         except (E3Error, KeyError, ValueError) as error:
             yield Finding(
                 level="FAIL",

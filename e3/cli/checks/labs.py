@@ -1,135 +1,151 @@
-"""What crashed labs and updates left, stack by stack; only this project's own is touched."""
+"""What crashed labs and updates left, stack by stack.
+
+Only what this project's own user made and no state of this project has is touched: a lab is
+known by its name, which no other lab ever has, and by the folder that it holds.
+"""
 
 import contextlib
 import functools
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from e3 import leftovers
-from e3.access.identity import ProcessIdentity, identify
 from e3.cli.checks import state
 from e3.cli.checks.finding import Finding
 from e3.cli.project import FILES, ROOT
 from e3.errors import LabError
 from e3.lab import client
+from e3.lab.running import Daemon, daemons, is_running
 
-DAEMON = ("-m", "e3.lab.daemon")
 DEATH_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Daemon:
-    """A lab's process, and the folder that it was told to work in."""
+class Facts:
+    """What all states have, and which labs of this project run."""
 
-    process: ProcessIdentity
-    folder: Path
+    known: state.Known
+    running: Sequence[Daemon]
+
+    def holder(self, folder: Path) -> Daemon | None:
+        """Return the lab that holds this folder now."""
+        here = [daemon for daemon in self.running if daemon.current]
+        return next((daemon for daemon in here if daemon.folder == ROOT / folder), None)
 
     @property
-    def id(self) -> str:
-        """The lab as its resource is called (e3/providers/lab.py)."""
-        return f"{self.process.pid}-{self.process.started}-{self.process.boot[:8]}"
+    def strays(self) -> list[Daemon]:
+        """Labs that no state has: neither by name, nor as what its lab's folder leads to."""
+        ids = {lab.id for lab in self.known.labs}
+        folders = {ROOT / lab.folder for lab in self.known.labs}
+        return [
+            daemon
+            for daemon in self.running
+            if daemon.id not in ids and not (daemon.current and daemon.folder in folders)
+        ]
 
 
 def check() -> Iterator[Finding]:
     """Yield what is left of labs and updates, or one line that says that nothing is."""
-    running = daemons()
-    by_stack = {daemon.folder.parent.name: daemon for daemon in running}
-    found = [
-        finding
-        for name in sorted({*state.names(), *by_stack})
-        for finding in _stack(name, by_stack.get(name))
-    ]
+    facts = Facts(known=state.known(), running=daemons(ROOT / FILES))
+    folders = {daemon.folder.parent.name for daemon in facts.running}
+    names = sorted({*state.names(), *folders})
+    found = [finding for name in names for finding in _stack(name, facts)]
     yield from found or [Finding(level="OK", subject="leftovers", detail="none")]
 
 
 def lost() -> set[str]:
     """Return the stacks whose lab does not run any more: `check` tells it."""
-    running = {daemon.id for daemon in daemons()}
-    recorded = {name: _recorded(name) for name in state.names()}
-    return {name for name, lab in recorded.items() if lab is not None and lab not in running}
+    return {lab.stack for lab in state.known().labs if not is_running(lab.id)}
 
 
-def daemons() -> list[Daemon]:
-    """Return the labs of this project's stacks that run, whether or not anybody knows them."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        process = identify(int(entry.name))
-        with contextlib.suppress(OSError, IndexError):
-            words = (entry / "cmdline").read_text(errors="replace").split("\0")
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            folder = Path(words[3])
-            ours = folder.name == "lab" and folder.parent.parent == ROOT / FILES
-            # the same process before and after it was read
-            if tuple(words[1:3]) == DAEMON and ours and process and process.alive():
-                found[process.pid] = (parent, Daemon(process=process, folder=folder))
-    # the processes that a daemon forks have its command line too, and end with it
-    return [daemon for parent, daemon in found.values() if parent not in found]
-
-
-def _stack(name: str, daemon: Daemon | None) -> Iterator[Finding]:
-    subject = f"stack {name}"
+def _stack(name: str, facts: Facts) -> Iterator[Finding]:
     locks = state.locks(name)
-    for lock in locks:
-        if lock.stale:
-            yield Finding(
-                level="FAIL",
-                subject=subject,
-                detail=f"locked by an update whose process {lock.pid} is gone",
-                remedy=f"`e3 doctor --fix`, or `pulumi cancel --stack {name}`",
-                fix=functools.partial(lock.path.unlink, missing_ok=True),
-            )
-        else:
-            detail = f"an update is at work (process {lock.pid} of {lock.machine})"
-            yield Finding(level="OK", subject=subject, detail=detail)
-            return
-    recorded = _recorded(name)
-    if recorded is None:
-        yield from _forgotten(name, daemon)
-    elif daemon is None or daemon.id != recorded:
+    yield from (_stale(name, lock) for lock in locks if lock.stale)
+    if at_work := [lock for lock in locks if not lock.stale]:
+        yield _at_work(name, at_work[0])
+        return
+    lab = facts.known.of(name)
+    if lab is not None and not is_running(lab.id):
+        other = facts.holder(lab.folder)
         yield Finding(
             level="FAIL",
-            subject=subject,
+            subject=f"stack {name}",
             detail="its lab died, and all hosts with it"
-            if daemon is None
-            else f"an update that was lost started another lab (process {daemon.process.pid})",
+            if other is None
+            else f"an update that was lost started another lab (process {other.process.pid})",
             remedy=f"`pulumi refresh --stack {name}`, then `pulumi up --stack {name}`",
         )
+    for daemon in facts.strays:
+        if daemon.folder.parent.name == name:
+            yield _stray(name, daemon, facts)
+    yield from _files(name, facts)
 
 
-def _recorded(name: str) -> str | None:
-    """Return the lab that the state of a stack has."""
-    return next((r["id"] for r in state.resources(name) if r["type"].endswith("/e3:Lab")), None)
+def _stale(name: str, lock: state.Lock) -> Finding:
+    whose = (
+        f"locked by an update whose process {lock.pid} is gone"
+        if lock.pid
+        else f"locked by {lock.path}, which is empty or not whole and names no process, as a full "
+        "disk leaves it"
+    )
+    return Finding(
+        level="FAIL",
+        subject=f"stack {name}",
+        detail=whose,
+        remedy=f"`e3 doctor --fix`, or `pulumi cancel --stack {name}`",
+        fix=functools.partial(lock.path.unlink, missing_ok=True),
+    )
 
 
-def _forgotten(name: str, daemon: Daemon | None) -> Iterator[Finding]:
-    """Yield what is there of a stack whose state knows no lab."""
-    folder = ROOT / FILES / name / "lab"
-    subject, remedy = f"stack {name}", "`e3 doctor --fix` removes it"
-    if daemon is not None:
-        yield Finding(
+def _at_work(name: str, lock: state.Lock) -> Finding:
+    who = f"process {lock.pid} of {lock.machine}" if lock.pid else "its lock is being written"
+    return Finding(level="OK", subject=f"stack {name}", detail=f"an update is at work ({who})")
+
+
+def _stray(name: str, daemon: Daemon, facts: Facts) -> Finding:
+    detail = f"a lab runs (process {daemon.process.pid}) that no state knows"
+    if not daemon.current:
+        detail += f"; its folder {FILES / name / 'lab'} was removed"
+    if facts.known.unreadable:
+        # whose lab it is stands in there
+        return Finding(
             level="WARN",
-            subject=subject,
-            detail=f"a lab runs (process {daemon.process.pid}) that no state knows",
-            remedy=remedy,
-            fix=functools.partial(_end, daemon),
+            subject=f"stack {name}",
+            detail=f"{detail}, as far as can be read",
+            remedy=f"repair {facts.known.unreadable[0]} first",
         )
+    return Finding(
+        level="WARN",
+        subject=f"stack {name}",
+        detail=detail,
+        remedy="`e3 doctor --fix` removes it",
+        fix=functools.partial(_end, daemon),
+    )
+
+
+def _files(name: str, facts: Facts) -> Iterator[Finding]:
+    """Yield what lies in a lab's folder that no lab holds and no state has."""
+    place = FILES / name / "lab"
+    taken = {lab.folder for lab in facts.known.labs} | {
+        daemon.folder.relative_to(ROOT) for daemon in facts.running
+    }
+    if place in taken or facts.known.unreadable:
         return
-    left = [path for path in client.LEFT_BY_A_LAB if (folder / path).exists()]
+    subject = f"stack {name}"
+    left = [path for path in client.LEFT_BY_A_LAB if (ROOT / place / path).exists()]
     if left:
         yield Finding(
             level="WARN",
             subject=subject,
-            detail=f"files of a lab that was killed: {', '.join(left)} in {FILES / name / 'lab'}",
-            remedy=remedy,
-            fix=functools.partial(client.stop, folder),
+            detail=f"files of a lab that was killed: {', '.join(left)} in {place}",
+            remedy="`e3 doctor --fix` removes it",
+            fix=functools.partial(client.stop, ROOT / place),
         )
-    for line in leftovers.inside(folder):
+    for line in leftovers.inside(ROOT / place):
         yield Finding(
             level="WARN",
             subject=subject,
@@ -140,7 +156,8 @@ def _forgotten(name: str, daemon: Daemon | None) -> Iterator[Finding]:
 
 def _end(daemon: Daemon) -> None:
     """Stop a lab; its process is killed where its folder is no longer what it was."""
-    client.stop(daemon.folder)
+    if daemon.current:
+        client.stop(daemon.folder)
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(daemon.process.pid)
         try:

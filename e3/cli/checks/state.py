@@ -1,32 +1,63 @@
 """Pulumi's own files of the local backend: read even where Pulumi itself does not work.
 
 Stacks are JSON files, and a running update holds a lock file that names its process (pulumi
-3.259, ``pkg/backend/diy``).
+3.259, ``pkg/backend/diy``). Pulumi writes each aside and renames it; on a full disk an empty one
+remains nevertheless, and Pulumi takes every file in the folder of locks for a lock.
 """
 
 import contextlib
-import json
+import gzip
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from e3.access.identity import identify
-from e3.cli.project import FILES
+import msgspec
 
-STACKS = FILES / "state/.pulumi/stacks/e3"
-LOCKS = FILES / "state/.pulumi/locks/organization/e3"
+from e3 import private
+from e3.access.identity import identify
+from e3.cli.project import FILES, ROOT
+from e3.errors import E3Error
+
+STORE = FILES / "state/.pulumi"
+META = STORE / "meta.yaml"
+STACKS = STORE / "stacks/e3"
+LOCKS = STORE / "locks/organization/e3"
 OWN = frozenset({"state", "pulumi"})
 """Folders below `FILES` that are no stack's."""
+
+VERSION = "version: 1\n"
+"""What Pulumi writes into `META`."""
+
+
+class _Locked(msgspec.Struct):
+    pid: int
+    hostname: str
+    timestamp: datetime
+
+
+class _Latest(msgspec.Struct):
+    resources: list[dict[str, Any]] | None = None
+
+
+class _Checkpoint(msgspec.Struct):
+    latest: _Latest | None = None
+
+
+class _Stack(msgspec.Struct):
+    checkpoint: _Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """A lock of an update, taken by a process of ``machine``; ``stale`` if that is gone."""
+    """A lock of an update, taken by a process of ``machine``; ``stale`` if that is gone.
+
+    One that names nobody (``pid`` is 0) is stale when no engine of this project runs.
+    """
 
     path: Path
     pid: int
@@ -34,9 +65,34 @@ class Lock:
     stale: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """A lab as the state of a stack has it: its name, and its folder."""
+
+    stack: str
+    id: str
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """The labs that any stack of this backend has, and the states that cannot tell theirs."""
+
+    labs: Sequence[Lab]
+    unreadable: Sequence[Path]
+
+    def of(self, stack: str) -> Lab | None:
+        """Return the lab of a stack."""
+        return next((lab for lab in self.labs if lab.stack == stack), None)
+
+
+class UnreadableError(E3Error):
+    """A file of Pulumi's that is not whole."""
+
+
 def names() -> list[str]:
     """Return the stacks that have state or files here."""
-    with_state = {path.stem for path in STACKS.glob("*.json")}
+    with_state = {_name(path) for path in _files() if path.parent == STACKS}
     with_files = (
         {path.name for path in FILES.iterdir() if path.is_dir()} if FILES.is_dir() else set()
     )
@@ -44,34 +100,122 @@ def names() -> list[str]:
 
 
 def resources(stack: str) -> list[Mapping[str, Any]]:
-    """Return what the state of a stack has; nothing where there is no state."""
+    """Return what the state of a stack has; nothing where there is no state.
+
+    Raises `UnreadableError` if that is not whole.
+    """
+    path = next((path for path in _files() if path == STACKS / f"{stack}{_suffix(path)}"), None)
+    return [] if path is None else read(path)
+
+
+def read(path: Path) -> list[Mapping[str, Any]]:
+    """Return the resources of a checkpoint; raises `UnreadableError`."""
     try:
-        checkpoint = json.loads((STACKS / f"{stack}.json").read_text())["checkpoint"]
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        latest = msgspec.json.decode(content, type=_Stack).checkpoint.latest
     except FileNotFoundError:
         return []
-    found: list[Mapping[str, Any]] = (checkpoint.get("latest") or {}).get("resources") or []
-    return found
+    except (OSError, EOFError, ValueError) as error:
+        why = "is empty" if not path.stat().st_size else f"is not whole: {error}"
+        raise UnreadableError(f"{path} {why}") from error
+    found = (latest.resources if latest else None) or []
+    for resource in found:
+        if not isinstance(resource.get("type"), str) or not isinstance(resource.get("urn"), str):
+            raise UnreadableError(f"{path} is not whole: a resource has no type or no name")
+    return list(found)
+
+
+def known() -> Known:
+    """Return the labs of all states: also of stacks that were renamed, and of other projects."""
+    labs, unreadable = [], []
+    for path in _files():
+        try:
+            found = read(path)
+        except UnreadableError:
+            unreadable.append(path)
+            continue
+        for resource in found:
+            if resource["type"].endswith("/e3:Lab") and resource.get("id"):
+                values = resource.get("outputs") or resource.get("inputs") or {}
+                folder = Path(str(values.get("folder", "")))
+                labs.append(Lab(stack=_name(path), id=str(resource["id"]), folder=folder))
+    return Known(labs=labs, unreadable=unreadable)
 
 
 def locks(stack: str) -> list[Lock]:
     """Return the locks of a stack."""
+    return [lock for path in (LOCKS / stack).glob("*") if (lock := _lock(path))]
+
+
+def backups(path: Path) -> Iterator[Path]:
+    """Yield whole states of the stack whose checkpoint is ``path``, the newest first."""
+    name = _name(path)
+    project = path.parent.name
+    kept = [
+        *path.parent.glob(f"{name}.json*.bak"),
+        *(STORE / "backups" / project / name).glob("*.json*"),
+        *(STORE / "history" / project / name).glob("*.checkpoint.json*"),
+    ]
+    for backup in sorted(kept, key=lambda kept: kept.stat().st_mtime, reverse=True):
+        with contextlib.suppress(UnreadableError):
+            if backup.stat().st_size and backup.suffix != ".tmp":
+                read(backup)
+                yield backup
+
+
+def restore(path: Path, backup: Path) -> None:
+    """Put a backup in the place of a checkpoint that is not whole, which stays beside it."""
+    content = backup.read_bytes()
+    if path.exists():
+        aside = path.with_name(f"{path.name}.unreadable-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        path.rename(aside)
+    private.write(path, content)
+
+
+def engines() -> list[int]:
+    """Return the processes of Pulumi's that work in this project."""
     found = []
-    for path in (LOCKS / stack).glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):  # it was just released
-            content = json.loads(path.read_text())
-            found.append(
-                Lock(
-                    path=path,
-                    pid=content["pid"],
-                    machine=content["hostname"],
-                    stale=content["hostname"] == socket.gethostname()
-                    and not _holds(content["pid"], content["timestamp"]),
-                )
-            )
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):  # it ended, or is another user's
+                command = (entry / "cmdline").read_bytes().split(b"\0")[0]
+                if os.path.basename(command) == b"pulumi" and os.path.samestat(  # noqa: PTH119
+                    (entry / "cwd").stat(), ROOT.stat()
+                ):
+                    found.append(int(entry.name))
     return found
 
 
-def _holds(pid: int, taken: str) -> bool:
+def _files() -> list[Path]:
+    """Return the checkpoints of all stacks of the backend."""
+    place = STORE / "stacks"
+    found = [*place.rglob("*.json"), *place.rglob("*.json.gz")] if place.is_dir() else []
+    return sorted(path for path in found if path.is_file())
+
+
+def _name(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".json")
+
+
+def _suffix(path: Path) -> str:
+    return ".json.gz" if path.suffix == ".gz" else ".json"
+
+
+def _lock(path: Path) -> Lock | None:
+    try:
+        taken = msgspec.json.decode(path.read_bytes(), type=_Locked)
+    except FileNotFoundError:  # it was just released
+        return None
+    except (OSError, ValueError):
+        return Lock(path=path, pid=0, machine="", stale=not engines() and path.exists())
+    here = taken.hostname == socket.gethostname()
+    stale = here and not _holds(taken.pid, taken.timestamp)
+    return Lock(path=path, pid=taken.pid, machine=taken.hostname, stale=stale)
+
+
+def _holds(pid: int, taken: datetime) -> bool:
     """Return whether the process of that number is the one that took a lock then."""
     process = identify(pid)
     if process is None:
@@ -79,4 +223,4 @@ def _holds(pid: int, taken: str) -> bool:
     since_boot = process.started / os.sysconf("SC_CLK_TCK")
     began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
     # one that began after the lock was taken has only got its number
-    return began <= datetime.fromisoformat(taken).timestamp() + 1
+    return began <= taken.timestamp() + 1

@@ -1,7 +1,7 @@
 # Print what a shell evaluates so that E3 decides of its environment, and say on standard error
 # what that overrides. For awk, which has the variables' names without parsing their values:
 #
-#     eval "$(E3_AT=... E3_FOR=shell awk -f scripts/environment)"
+#     eval "$(E3_AT=... E3_FOR=shell awk -f scripts/bin/environment.awk)"
 #
 # E3_FOR is `shell` for a person's shell, `process` for one of E3's own processes, `setup` for
 # the set-up. E3_TOLD=1 says nothing, as whoever calls has been told.
