@@ -12,7 +12,7 @@ from e3.enrolment import Enrolment
 from e3.experiment import Experiment
 from e3.fleets import Made
 from e3.interfaces import PARTY_PORT, PROBE_PORT, Overlay
-from e3.overlays.tailscale import Tailscale
+from e3.overlays.tailscale.tailscale import Tailscale
 
 LAST_PARTY_PORT = PARTY_PORT + 9999
 DESCRIPTION_LENGTH = 50  # of a key, in characters; letters, digits, hyphens and spaces

@@ -1,20 +1,22 @@
 """How the key of a service reaches machines that Pulumi's own way reaches, too: over plain SSH."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from e3.overlays.tailscale_client import FIND_KEY_FOLDER, KEY
+from e3.overlays.tailscale.client import SCRIPT
+from e3.overlays.unit import script
 
 DIALS = 2
 DIAL_SECONDS = 10
 """pulumi-command tries once more than the limit says: 30 s for a host that is not there."""
 
 IGNORE = "cat > /dev/null"  # a command that does not read what it is sent fails
-RECEIVE = f'{FIND_KEY_FOLDER}; cat > "$folder/{KEY}"'
+RECEIVE = shlex.join(["sh", "-c", script(SCRIPT), SCRIPT, "receive"])
 
 
 class Enrolment(ComponentResource):

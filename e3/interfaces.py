@@ -8,6 +8,7 @@ pulumi: these are values and protocols of the time when hosts exist.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network
 from typing import ClassVar, Literal, Protocol
 
 from e3.experiment import Reachability
@@ -19,6 +20,8 @@ PathClass = Literal["direct", "relayed", "none"]
 Sources = Literal["proven", "claimed", "hidden"]
 """What the address that a connection comes from proves about who speaks: that it is this
 member of the overlay; nothing, though peers are seen under it; nothing, for nobody is."""
+
+ReloadSignal = Literal["HUP", "USR1", "USR2"]
 
 PROBE_PORT = 11_299
 """Where each host answers e3/party/probe.py, at its overlay address."""
@@ -72,6 +75,7 @@ class Service:
     ``ready`` is a command that exits 0 once the service serves. ``revision``
     names the state of the files it reads: a start with another revision sends
     ``reload_signal`` where there is one, and restarts the service where there is none.
+    A start with another ``restart_on`` restarts it in any case.
     """
 
     name: str
@@ -79,7 +83,8 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     ready: Sequence[str] = ("true",)
     revision: str = ""
-    reload_signal: Literal["HUP", "USR1", "USR2"] | None = None
+    reload_signal: ReloadSignal | None = None
+    restart_on: str = ""
 
 
 class Writer(Protocol):
@@ -316,6 +321,10 @@ class Overlay(Protocol):
     """One way of connecting hosts; a frozen dataclass whose fields are its options."""
 
     needs: ClassVar[Needs]
+
+    @property
+    def range(self) -> IPv4Network | None:
+        """The addresses that the overlay gives out itself, None where it gives none."""
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
         """Return the overlay address of each host name, empty where the overlay gives none.

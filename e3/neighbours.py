@@ -25,19 +25,18 @@ def check(experiment: Experiment, overlay: Overlay) -> None:
     Labs do not see each other, so several stacks may leave the range at its default; one that was
     chosen is meant to be the stack's own.
     """
-    text = getattr(overlay, "range", None)
-    if text is None:
+    span = overlay.range
+    if span is None:
         return
     chosen = "range" in experiment.overlay.options
     taken = [*_below(experiment), *(_of_stacks(experiment) if chosen else ())]
-    span = IPv4Network(text)
     for other, whose in taken:
         if span.overlaps(other):
             used = [network for network, _ in taken]
             free = next(s for s in SPARE if not any(map(s.overlaps, used)))
             raise ConfigurationError(
-                f"e3:overlay-options: range is {text!r}, which overlaps {other}, {whose}; choose "
-                f"one that is free, such as {free}"
+                f"e3:overlay-options: range is {str(span)!r}, which overlaps {other}, {whose}; "
+                f"choose one that is free, such as {free}"
             )
 
 
@@ -58,6 +57,6 @@ def _of_stacks(experiment: Experiment) -> Iterator[tuple[IPv4Network, str]]:
                 if resource["type"].endswith("e3:Overlay") and not resource.get("delete"):
                     values = resource.get("outputs") or {}
                     choice = Choice(name=values["kind"], options=values["options"])
-                    text = getattr(build(OVERLAYS, choice, key="overlay"), "range", None)
-                    if text is not None:
-                        yield IPv4Network(text), f"the overlay of stack {path.stem}"
+                    span = build(OVERLAYS, choice, key="overlay").range
+                    if span is not None:
+                        yield span, f"the overlay of stack {path.stem}"

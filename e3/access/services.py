@@ -219,7 +219,8 @@ class _Applied:
 
     @classmethod
     def of(cls, service: Service) -> "_Applied":
-        return cls(hashlib.sha256(_run_script(service).encode()).hexdigest(), service.revision)
+        definition = _run_script(service) + service.restart_on
+        return cls(hashlib.sha256(definition.encode()).hexdigest(), service.revision)
 
 
 def _run_script(service: Service) -> str:

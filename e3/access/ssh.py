@@ -145,6 +145,7 @@ class SshAccess:
             "ready": [self.place(word) for word in service.ready],
             "revision": service.revision,
             "reload": service.reload_signal,
+            "restart_on": service.restart_on,
         }
         request = {
             "service": known,

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 
 from e3.interfaces import Overlay
-from e3.overlays.headscale import Headscale
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
-from e3.overlays.tailscale import Tailscale
+from e3.overlays.tailscale.headscale import Headscale
+from e3.overlays.tailscale.tailscale import Tailscale
 from e3.overlays.tinc import Tinc
-from e3.overlays.tor import Tor
+from e3.overlays.tor.overlay import Tor
 from e3.overlays.wireguard import WireGuard
 
 OVERLAYS: Mapping[str, Callable[..., Overlay]] = {

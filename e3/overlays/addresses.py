@@ -3,20 +3,11 @@
 And how addresses of the network below are written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from e3.errors import ConfigurationError
-
-
-def network(text: str, *, key: str) -> IPv4Network:
-    """Return the range that ``text`` names; ``key`` is its option, for the error."""
-    try:
-        return IPv4Network(text)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"e3:overlay-options: {key} is {text!r}: {error}; write it as 10.77.0.0/16"
-        ) from error
+from e3.interfaces import Network
 
 
 def socket(address: str, port: int) -> str:
@@ -24,13 +15,14 @@ def socket(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def assign(names: Sequence[str], span: IPv4Network, previous: Mapping[str, str]) -> dict[str, str]:
+def assign(names: Sequence[str], span: IPv4Network, joined: Network | None) -> dict[str, str]:
     """Return an address of ``span`` for each name, in the order of ``names``.
 
     A name keeps the address it had; a new one gets the lowest that nobody had, so that
     adding a host never moves another and a removed host's address is not given out at once.
     Raises `ConfigurationError` when ``span`` is too small.
     """
+    previous = joined.addresses if joined else {}
     kept = {
         name: previous[name]
         for name in names

@@ -1,80 +1,55 @@
 """Nebula: certificates decide who belongs, hosts find each other through lighthouses."""
 
-import hashlib
 import json
-import time
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import ClassVar
+from dataclasses import asdict, dataclass, field
+from ipaddress import IPv4Network
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from e3.access.together import together
-from e3.authority import nebula_cert
-from e3.errors import ConfigurationError, OverlayError
-from e3.interfaces import (
-    Authority,
-    File,
-    Host,
-    Ingress,
-    Needs,
-    Network,
-    PathClass,
-    Relayed,
-    Service,
-    SigningRequest,
-)
-from e3.overlays import addresses, servers
-from e3.overlays.nebula_host import (
-    CONFIGURATION,
-    CONTROL,
-    SECRETS,
-    TIMEOUT_SECONDS,
-    Keys,
-    control,
-    host_map,
-    make_keys,
-)
+from e3.authority.nebula_members import Membership, Terms, certify
+from e3.errors import OverlayError
+from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed
+from e3.overlays import addresses, topology
+from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
+from e3.party.text import printable
 
 SERVICE = "nebula"
 DEVICE = "nebula1"
 GROUP = "party"
+CONFIGURATION = "/run/e3/nebula"
+CONTROL = f"{CONFIGURATION}/control"
+SECRETS = "/var/lib/e3/nebula"
 DAY_SECONDS = 86_400
+LEAST_VERSION = (1, 12)
+"""The first with `nebula ctl`; 1.11.0 lets crafted IPv6 packets pass its firewall (#1840)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
-    """A host of the overlay, in public values; ``not_after`` is a Unix time.
+class Memory(Membership):
+    """What is kept between deployments; ``lighthouses`` are names of hosts."""
 
-    ``earlier`` are certificates for the same key that are still valid, by fingerprint with
-    their expiry: they admit the host as well, and are blocked with the current one.
-    """
-
-    address: str
-    public_key: str
-    certificate: str
-    fingerprint: str
-    not_after: float
-    earlier: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def valid(self) -> dict[str, float]:
-        """The fingerprint of each certificate that admits this host, with its expiry."""
-        known = {**self.earlier, self.fingerprint: self.not_after}
-        return {fingerprint: end for fingerprint, end in known.items() if end > time.time()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """What is kept between deployments: ``authority`` is who signed, as a certificate.
-
-    ``blocklist`` maps fingerprints to their expiry, ``lighthouses`` are names of hosts.
-    """
-
-    authority: str = ""
-    members: dict[str, Member] = field(default_factory=dict)
-    blocklist: dict[str, float] = field(default_factory=dict)
     lighthouses: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The public half of the key that a host made for itself, and the version of its Nebula."""
+
+    public_key: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """What is read of an entry of Nebula's host map, by the names that Nebula gives."""
+
+    vpnAddrs: list[str]  # noqa: N815
+    currentRemote: str  # noqa: N815
+    currentRelaysToMe: list[str] | None = None  # noqa: N815
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,31 +74,15 @@ class Nebula:
         tun=True,
     )
 
-    range: str = "10.77.0.0/16"
-    port: int = 4242
-    mtu: int = 1300
-    lighthouses: int = 2
-    certificate_days: float = 30.0
-
-    def __post_init__(self) -> None:
-        """Reject values that Nebula would refuse only on the hosts."""
-        addresses.network(self.range, key="range")
-        limits = {
-            "port": (self.port, 1, 65_535),
-            "mtu": (self.mtu, 576, 9000),
-            "lighthouses": (self.lighthouses, 1, 16),
-            "certificate-days": (self.certificate_days, 0.001, 3650),
-        }
-        for name, (value, least, most) in limits.items():
-            if not least <= value <= most:
-                raise ConfigurationError(
-                    f"e3:overlay-options: {name} is {value}; write a number from {least} to {most}"
-                )
+    range: IPv4Network = IPv4Network("10.77.0.0/16")
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 4242
+    mtu: Annotated[int, msgspec.Meta(ge=576, le=9000)] = 1300
+    lighthouses: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
+    certificate_days: Annotated[float, msgspec.Meta(ge=0.001, le=3650)] = 30.0
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
         """Return an address of `range` for each host."""
-        span = addresses.network(self.range, key="range")
-        return addresses.assign(names, span, previous.addresses if previous else {})
+        return addresses.assign(names, self.range, previous)
 
     def ingress(self) -> Sequence[Ingress]:
         """Return the port at which Nebula speaks UDP."""
@@ -132,21 +91,25 @@ class Nebula:
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
-        """Have each host make its keys, sign the public ones, and run Nebula everywhere."""
+        """Let each host make its key, sign the public ones, and run Nebula everywhere."""
         if authority is None:
             raise OverlayError("Nebula needs an authority to sign its certificates")
         given = self.assign([host.name for host in hosts], previous)
         known = msgspec.convert(previous.memory, Memory) if previous else Memory()
-        keys = dict(
-            zip((h.name for h in hosts), await together(map(make_keys, hosts)), strict=True)
-        )
-        memory = await self.certify(given, keys, authority, known)
-        memory = replace(memory, lighthouses=self.choose_lighthouses(hosts, known.lighthouses))
-        await together(self._serve(h, hosts, memory, keys[h.name], authority) for h in hosts)
+        made = await together(map(_make_keys, hosts))
+        keys = {host.name: each for host, each in zip(hosts, made, strict=True)}
+        placed = {name: f"{address}/{self.range.prefixlen}" for name, address in given.items()}
+        public_keys = {name: each.public_key for name, each in keys.items()}
+        admitted = await certify(known, placed, public_keys, authority, self.terms)
+        lighthouses = self.choose_lighthouses(hosts, known.lighthouses)
+        memory = Memory(**vars(admitted), lighthouses=lighthouses)
+        members = Members(hosts=hosts, addresses=given, public=keys, memory=memory)
+        await together(apply(host, self.plan(host, members)) for host in hosts)
+        ends = min(member.not_after for member in memory.members.values())
         return Network(
             addresses=given,
             memory=asdict(memory),
-            renew_after=min(m.not_after for m in memory.members.values()) - self._margin_seconds,
+            renew_after=ends - self.terms.margin_seconds,
         )
 
     async def paths(
@@ -154,7 +117,7 @@ class Nebula:
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Ask each Nebula for its host map: a current remote is direct, a relay to us relayed."""
         names = {address: name for name, address in network.addresses.items()}
-        maps = await together(map(host_map, hosts))
+        maps = await together(map(_host_map, hosts))
         found: dict[tuple[str, str], PathClass | Relayed]
         found = {(a.name, b.name): "none" for a in hosts for b in hosts if a != b}
         for host, entries in zip(hosts, maps, strict=True):
@@ -171,116 +134,17 @@ class Nebula:
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop Nebula and remove its files and keys."""
         del network
-
-        async def one(host: Host) -> None:
-            await host.access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
-            remove = ["rm", "-rf", CONFIGURATION, SECRETS]
-            await host.access.run(remove, timeout_seconds=TIMEOUT_SECONDS)
-
-        await together(map(one, hosts))
+        await remove(hosts, [SERVICE], CONFIGURATION, SECRETS)
 
     @property
-    def _margin_seconds(self) -> float:
-        """How long before its expiry a certificate is renewed: a third of its life."""
-        return self.certificate_days * DAY_SECONDS / 3
-
-    async def certify(
-        self,
-        given: Mapping[str, str],
-        keys: Mapping[str, Keys],
-        authority: Authority,
-        known: Memory,
-    ) -> Memory:
-        """Return what to remember: a valid certificate a host, the shut-out ones blocked."""
-        now = time.time()
-        span = addresses.network(self.range, key="range")
-        due = [
-            name
-            for name, address in given.items()
-            if known.authority != authority.certificate
-            or (member := known.members.get(name)) is None
-            or member.public_key != keys[name].public_key
-            or member.address != f"{address}/{span.prefixlen}"
-            or member.not_after - self._margin_seconds < now
-        ]
-        requests = [
-            SigningRequest(
-                name=name,
-                address=f"{given[name]}/{span.prefixlen}",
-                public_key=keys[name].public_key,
-                groups=(GROUP,),
-                valid_seconds=round(self.certificate_days * DAY_SECONDS),
-            )
-            for name in due
-        ]
-        certificates = await authority.sign(requests)
-        facts = await together(map(nebula_cert.read, certificates))
-        members = {name: known.members[name] for name in given if name not in due}
-        for request, certificate, fact in zip(requests, certificates, facts, strict=True):
-            last = known.members.get(request.name)
-            renews = last is not None and last.public_key == request.public_key
-            members[request.name] = Member(
-                address=request.address,
-                public_key=request.public_key,
-                certificate=certificate,
-                fingerprint=fact.fingerprint,
-                not_after=fact.not_after,
-                earlier=last.valid if last is not None and renews else {},
-            )
-        blocklist = {fp: end for fp, end in known.blocklist.items() if end > now}
-        for name, old in known.members.items():
-            # A renewed certificate vouches for the same key; only another key blocks the old.
-            if name not in members or members[name].public_key != old.public_key:
-                blocklist.update(old.valid)
-        return Memory(
-            authority=authority.certificate,
-            members={name: members[name] for name in given},
-            blocklist=blocklist,
-        )
-
-    async def _serve(
-        self,
-        host: Host,
-        hosts: Sequence[Host],
-        memory: Memory,
-        keys: Keys,
-        authority: Authority,
-    ) -> None:
-        configuration = self.render(host, hosts, memory)
-        files = [
-            File(path=f"{CONFIGURATION}/ca.crt", content=authority.certificate.encode()),
-            File(
-                path=f"{CONFIGURATION}/host.crt",
-                content=memory.members[host.name].certificate.encode(),
-            ),
-            # JSON is YAML, so no writer of YAML can get the quoting wrong.
-            File(
-                path=f"{CONFIGURATION}/config.yml",
-                content=json.dumps(configuration, indent=1).encode(),
-            ),
-        ]
-        await host.access.put(files, timeout_seconds=TIMEOUT_SECONDS)
-        # Only pki, lighthouse.hosts, static_host_map, relay and firewall are read again on SIGHUP.
-        fixed = {
-            "listen": configuration["listen"],
-            "tun": configuration["tun"],
-            "lighthouse": host.name in memory.lighthouses,
-            "authority": authority.certificate,
-            "version": keys.version,
-        }
-        service = Service(
-            name=SERVICE,
-            argv=(f"{host.tools}/nebula", "-config", f"{CONFIGURATION}/config.yml"),
-            environment={"E3_REVISION": _digest(fixed)},
-            ready=control(host, "version"),  # answered once the device is up
-            revision=_digest([file.content.decode() for file in files]),
-            reload_signal="HUP",
-        )
-        await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
+    def terms(self) -> Terms:
+        """What certificates say; they are renewed in the last third of their life."""
+        seconds = self.certificate_days * DAY_SECONDS
+        return Terms(groups=(GROUP,), valid_seconds=seconds, margin_seconds=seconds / 3)
 
     def choose_lighthouses(self, hosts: Sequence[Host], known: Sequence[str]) -> list[str]:
         """Return the names of the lighthouses; only a start makes a Nebula one."""
-        return servers.choose(
+        return topology.choose_servers(
             hosts,
             known,
             count=self.lighthouses,
@@ -288,11 +152,38 @@ class Nebula:
             instead="choose another overlay",
         )
 
-    def render(self, host: Host, hosts: Sequence[Host], memory: Memory) -> dict[str, object]:
-        """Return the configuration of Nebula on ``host``; pure."""
-        lighthouses = [h for h in hosts if h.name in memory.lighthouses]
-        overlay = {name: m.address.partition("/")[0] for name, m in memory.members.items()}
-        others = [overlay[h.name] for h in lighthouses if h.name != host.name]
+    def plan(self, host: Host, members: Members[Keys, Memory]) -> Sequence[Unit]:
+        """Return Nebula as ``host`` runs it; pure."""
+        memory = members.memory
+        configuration = self._configuration(host, members)
+        files = {
+            "ca.crt": memory.authority,
+            "host.crt": memory.members[host.name].certificate,
+            # JSON is YAML, so no writer of YAML can get the quoting wrong.
+            "config.yml": json.dumps(configuration, indent=1),
+        }
+        return [
+            Unit(
+                name=SERVICE,
+                files=text_files(CONFIGURATION, files),
+                argv=(f"{host.tools}/nebula", "-config", f"{CONFIGURATION}/config.yml"),
+                ready=_control(host, "version"),  # answered once the device is up
+                # It reads only pki, lighthouse.hosts, static_host_map, relay and firewall again.
+                reload_signal="HUP",
+                restart_on={
+                    "listen": configuration["listen"],
+                    "tun": configuration["tun"],
+                    "lighthouse": host.name in memory.lighthouses,
+                    "authority": memory.authority,
+                    "version": members.public[host.name].version,
+                },
+            )
+        ]
+
+    def _configuration(self, host: Host, members: Members[Keys, Memory]) -> dict[str, Any]:
+        memory, given = members.memory, members.addresses
+        lighthouses = [h for h in members.hosts if h.name in memory.lighthouses]
+        others = [given[h.name] for h in lighthouses if h.name != host.name]
         serving = host in lighthouses
         return {
             "pki": {
@@ -303,8 +194,7 @@ class Nebula:
                 "disconnect_invalid": True,
             },
             "static_host_map": {
-                overlay[h.name]: [addresses.socket(h.seen_from(host), self.port)]
-                for h in lighthouses
+                given[h.name]: [addresses.socket(h.seen_from(host), self.port)] for h in lighthouses
             },
             "lighthouse": {
                 "am_lighthouse": serving,
@@ -350,5 +240,31 @@ class Nebula:
         }
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+async def _make_keys(host: Host) -> Keys:
+    """Let a host make its key, unless it has one; `OverlayError` if its Nebula is too old."""
+    made = await run_script(host, "nebula.sh", SECRETS, host.tools)
+    first, _, public_key = made.partition("\n")
+    version = first.removeprefix("Version: ")
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < LEAST_VERSION:
+        raise OverlayError(
+            f"host {host.name} has Nebula {printable(version)} in {host.tools}, which is older "
+            f"than {'.'.join(map(str, LEAST_VERSION))}; `scripts/setup` builds a newer one for "
+            "hosts to which E3 brings it, others need another image"
+        )
+    return Keys(public_key=public_key, version=version)
+
+
+def _control(host: Host, *words: str) -> tuple[str, ...]:
+    """Return the command that asks the Nebula on a host, by a socket of root's."""
+    return f"{host.tools}/nebula", "ctl", "-socket", CONTROL, *words
+
+
+async def _host_map(host: Host) -> list[Peer]:
+    answer = await run_program(host, _control(host, "list-hostmap", "-json"), "nebula ctl")
+    try:
+        return msgspec.json.decode(answer, type=list[Peer])
+    except msgspec.MsgspecError:
+        raise OverlayError(
+            f"Nebula on {host.name} does not show its host map: {printable(answer)}; "
+            "`pulumi refresh`, then `pulumi up` begin it anew"
+        ) from None

@@ -27,6 +27,7 @@ class Plain:
     """
 
     needs: ClassVar[Needs] = Needs(open_to_all=True, crosses_nats=False)
+    range: ClassVar[None] = None
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
         """Return nothing: the fleet has given the addresses."""

@@ -2,122 +2,35 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Network
 from typing import Annotated, ClassVar
 
 import msgspec
 
 from e3.access.together import together
-from e3.errors import OverlayError
-from e3.interfaces import (
-    Authority,
-    File,
-    Host,
-    Ingress,
-    Needs,
-    Network,
-    PathClass,
-    Relayed,
-    Service,
+from e3.interfaces import Authority, File, Host, Ingress, Needs, Network, PathClass, Relayed
+from e3.overlays import addresses, topology
+from e3.overlays.topology import can_meet, dials
+from e3.overlays.unit import (
+    TIMEOUT_SECONDS,
+    Members,
+    Unit,
+    apply,
+    run_script,
+    script,
+    text_files,
 )
-from e3.overlays import addresses
 
 SERVICE = "wireguard"
+SCRIPT = "wireguard.sh"
 DEVICE = "e3-wireguard"
 CONFIGURATION = "/run/e3/wireguard"
 SECRETS = "/var/lib/e3/wireguard"
-TIMEOUT_SECONDS = 30.0
+PLACES = (CONFIGURATION, SECRETS, DEVICE)
+"""The first arguments of the script."""
+
 SESSION_SECONDS = 180
 """After this time WireGuard itself takes a session for dead (REJECT_AFTER_TIME)."""
-
-MAKE_KEYS = """
-set -eu; umask 077; mkdir -p "$1"; cd "$1"
-[ -s host.pub ] || {
-  wg genkey >new.key; wg pubkey <new.key >new.pub
-  mv new.key host.key; mv new.pub host.pub
-}
-cat host.pub
-"""
-
-MAKE_PRESHARED_KEYS = """
-set -eu; umask 077; mkdir -p "$1"; cd "$1"; shift
-for peer; do [ -s "$peer" ] || { wg genpsk >new; mv new "$peer"; }; done
-"""
-
-# Prints what differs from what was applied; secrets then go through a variable and a pipe of
-# the shell to `wg`: by no command line and no other file. Who has no PresharedKey shall lose it.
-NEWS = """
-function key(text) { sub(/.*PublicKey = /, "", text); sub(/\\n.*/, "", text); return text }
-function secret(file, text) { if ((getline text <file) < 1) exit 1; close(file); return text }
-BEGIN {
-  RS = ""; FS = "\\n"
-  while ((getline text <"peers.conf.applied") > 0) was[text] = key(text)
-}
-{ stays[key($0)] }
-($0 in was) || only == "gone" { next }
-only == "keys" { print key($0); next }
-{
-  shared = $1 == "[Peer]" ? "PresharedKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" : ""
-  for (i = 1; i <= NF; i++) {
-    name = substr($i, 1, index($i, " = ") + 2)
-    if (name == "PresharedKey = ") shared = ""
-    if (name ~ /^P(rivate|reshared)Key/) print name secret(substr($i, length(name) + 1))
-    else print $i
-  }
-  print shared
-}
-END { if (only == "gone") for (text in was) if (!(was[text] in stays)) print was[text] }
-"""
-
-SCRIPT = f"""\
-set -eu; umask 077; cd {CONFIGURATION}
-news() {{ awk -v only="$1" -f news.awk peers.conf; }}
-changed() {{ ! cmp -s "$1" "$1.applied"; }}
-apply() {{
-  if changed peers.conf; then
-    # Not `wg syncconf`: it would tell WireGuard all of every peer for one that is new.
-    text=$(news all); printf '%s\\n' "$text" | wg addconf {DEVICE} /dev/stdin
-    for key in $(news gone); do wg set {DEVICE} peer "$key" remove; done
-    text=$(cat peers.conf)
-    for file in {SECRETS}/psk/*; do case $text in *"$file"*) ;; *) rm -f "$file" ;; esac; done
-    news keys; cp peers.conf peers.conf.applied
-  fi
-  if changed interface.sh; then . ./interface.sh; cp interface.sh interface.sh.applied; fi
-}}
-serve() {{
-  rm -f ./*.applied
-  ip link delete {DEVICE} 2>/dev/null || :  # a kernel's device outlives this service
-  if ip link add {DEVICE} type wireguard 2>/dev/null; then apply; exec sleep infinity; fi
-  # Its parent ends at once, so that it is not left to wireguard-go, which reaps nothing.
-  ({{
-    # `wg` deletes a socket that refuses it, so not before wireguard-go listens (net/unix.h).
-    until grep -q ' 00010000 .*/{DEVICE}[.]sock$' /proc/net/unix; do kill -0 $$; sleep 0.01; done
-    apply || kill $$
-    # One that comes back finds the others at work, who take it for alive for another 15 s.
-    [ ! -e met ] || dial "$2" $(wg show {DEVICE} peers)
-  }} &)
-  exec "$1" -f {DEVICE}
-}}
-dial() {{
-  seconds=$1; shift
-  for key; do shift; set -- "$@" peer "$key" persistent-keepalive "$seconds"; done
-  [ $# = 0 ] || wg set {DEVICE} "$@"
-}}
-meet() {{
-  dial "$@"; [ -e met ] || : >met; tries=0
-  while wg show {DEVICE} latest-handshakes | grep -q '[[:space:]]0$' && [ $tries -lt 100 ]; do
-    tries=$((tries + 1)); sleep 0.02
-  done
-}}
-"$@"
-"""
-
-CLEAN = f"""
-ip link delete {DEVICE} 2>/dev/null
-for rule in 5182 5183; do ip rule delete pref $rule 2>/dev/null; done
-rmdir /run/wireguard 2>/dev/null
-rm -rf {CONFIGURATION} {SECRETS}
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,20 +59,15 @@ class WireGuard:
         sources="proven",
     )
 
-    range: str = "10.78.0.0/16"
+    range: IPv4Network = IPv4Network("10.78.0.0/16")
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 51_820
     mtu: Annotated[int, msgspec.Meta(ge=576, le=9000)] = 1420
     keepalive: Annotated[int, msgspec.Meta(ge=1, le=120)] = 25
     psk: bool = False
 
-    def __post_init__(self) -> None:
-        """Reject a range that is none."""
-        addresses.network(self.range, key="range")
-
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
         """Return an address of `range` for each host."""
-        span = addresses.network(self.range, key="range")
-        return addresses.assign(names, span, previous.addresses if previous else {})
+        return addresses.assign(names, self.range, previous)
 
     def ingress(self) -> Sequence[Ingress]:
         """Return the port at which WireGuard speaks UDP."""
@@ -168,19 +76,20 @@ class WireGuard:
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
-        """Have each host make its keys, and tell each the public keys of its peers."""
+        """Let each host make its keys, and tell each the public keys of its peers."""
         del authority
-        given = self.assign([host.name for host in hosts], previous)
-        made = await together(_run(host, MAKE_KEYS, SECRETS) for host in hosts)
+        made = await together(run_script(h, SCRIPT, *PLACES, "make_keys") for h in hosts)
         keys = {host.name: key.strip() for host, key in zip(hosts, made, strict=True)}
+        known = msgspec.convert(previous.memory, Memory) if previous else Memory()
+        given = self.assign(list(keys), previous)
+        members = Members(hosts=hosts, addresses=given, public=keys, memory=known)
         if self.psk:
-            await together(_share(host, hosts, keys) for host in hosts)
-        told = await together(self._serve(host, hosts, given, keys) for host in hosts)
+            await together(_share(host, members) for host in hosts)
+        told = await together(self._serve(host, members) for host in hosts)
         # Two first packets that cross each other undo each other, and one that comes too early
         # is lost: either way WireGuard tries again after 5 s. So one side of each pair begins,
         # once all are there.
-        known = msgspec.convert(previous.memory, Memory).keys if previous else {}
-        fresh = {name for name, key in keys.items() if known.get(name) != key}
+        fresh = {name for name, key in keys.items() if known.keys.get(name) != key}
         beginning = [
             host
             for host, news in zip(hosts, told, strict=True)
@@ -190,7 +99,7 @@ class WireGuard:
                 for peer in hosts
             )
         ]
-        await together(self._meet(host, hosts, given, keys) for host in beginning or hosts)
+        await together(self._meet(host, members) for host in beginning or hosts)
         return Network(addresses=given, memory={"keys": keys})
 
     async def paths(
@@ -198,8 +107,7 @@ class WireGuard:
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Ask each WireGuard for its sessions; a pair without a tunnel of its own is relayed."""
         names = {key: n for n, key in msgspec.convert(network.memory, Memory).keys.items()}
-        ask = f"date +%s; exec wg show {DEVICE} latest-handshakes"  # not dump: it shows keys
-        answers = await together(_run(host, ask) for host in hosts)
+        answers = await together(run_script(h, SCRIPT, *PLACES, "sessions") for h in hosts)
         alive = set()
         for host, answer in zip(hosts, answers, strict=True):
             now, *sessions = answer.splitlines()
@@ -209,118 +117,93 @@ class WireGuard:
         hub = _hub(hosts, network.addresses).name
         found: dict[tuple[str, str], PathClass | Relayed] = {}
         for a, b in ((a, b) for a in hosts for b in hosts if a != b):
-            legs = [(a.name, b.name)] if _tunnel(a, b) else [(a.name, hub), (hub, b.name)]
-            met: PathClass | Relayed = "direct" if _tunnel(a, b) else Relayed(by=hub)
+            legs = [(a.name, b.name)] if can_meet(a, b) else [(a.name, hub), (hub, b.name)]
+            met: PathClass | Relayed = "direct" if can_meet(a, b) else Relayed(by=hub)
             found[a.name, b.name] = met if alive.issuperset(legs) else "none"
         return found
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
-        """Stop WireGuard and remove its files and keys."""
+        """Stop WireGuard and remove its device, files and keys."""
         del network
 
         async def one(host: Host) -> None:
             await host.access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
-            await _run(host, CLEAN)
+            await run_script(host, SCRIPT, *PLACES, "clean")
 
         await together(map(one, hosts))
 
-    async def _serve(
-        self, host: Host, hosts: Sequence[Host], given: Mapping[str, str], keys: Mapping[str, str]
-    ) -> Sequence[str]:
-        """Have WireGuard run on ``host``; return the keys of peers of whom it was told now."""
-        files = {
-            **self.render(host, hosts, given, keys),
-            "wireguard.sh": SCRIPT,
-            "news.awk": NEWS,
-        }
-        await host.access.put(
-            [File(path=f"{CONFIGURATION}/{n}", content=t.encode()) for n, t in files.items()],
-            timeout_seconds=TIMEOUT_SECONDS,
-        )
-        service = Service(
-            name=SERVICE,
-            argv=(
-                *("sh", f"{CONFIGURATION}/wireguard.sh", "serve"),
-                *(f"{host.tools}/wireguard-go", str(self.keepalive)),
-            ),
-            environment={"WG_PROCESS_FOREGROUND": "1"},  # else it praises the kernel's at length
-            ready=("test", "-e", f"{CONFIGURATION}/interface.sh.applied"),
-        )
-        await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
+    async def _serve(self, host: Host, members: Members[str, Memory]) -> Sequence[str]:
+        """Run WireGuard on ``host``; return the keys of peers of whom it was told now."""
+        await apply(host, self.plan(host, members))
         # Sessions with peers that stay live on through this; a restart would end them.
-        return (await _run(host, SCRIPT, "apply")).splitlines()
+        return (await run_script(host, SCRIPT, *PLACES, "apply")).splitlines()
 
-    async def _meet(
-        self, host: Host, hosts: Sequence[Host], given: Mapping[str, str], keys: Mapping[str, str]
-    ) -> None:
-        dialled = [keys[peer.name] for peer in hosts if dials(host, peer, given)]
-        await _run(host, SCRIPT, "meet", str(self.keepalive), *dialled)
+    async def _meet(self, host: Host, members: Members[str, Memory]) -> None:
+        peers = [peer for peer in members.hosts if dials(host, peer, members.addresses)]
+        keys = [members.public[peer.name] for peer in peers]
+        await run_script(host, SCRIPT, *PLACES, "meet", str(self.keepalive), *keys)
 
-    def render(
-        self, host: Host, hosts: Sequence[Host], given: Mapping[str, str], keys: Mapping[str, str]
-    ) -> Mapping[str, str]:
-        """Return the files of ``host`` by name; pure. A secret is the path of its file."""
-        hub = _hub(hosts, given)
-        hidden = [h for h in hosts if h.reachability != "public"]
+    def plan(self, host: Host, members: Members[str, Memory]) -> Sequence[Unit]:
+        """Return WireGuard as ``host`` runs it; pure. A secret is the path of its file."""
+        hub = _hub(members.hosts, members.addresses)
+        hidden = [h for h in members.hosts if not topology.is_public(h)]
+        relays = host == hub and len(hidden) > 1
+        files = {
+            "peers.conf": self._peers(host, members, hub=hub, hidden=hidden),
+            "interface.sh": self._interface(members.addresses[host.name], relays=relays),
+            SCRIPT: script(SCRIPT),
+            "wireguard.awk": script("wireguard.awk"),
+        }
+        serve = ("sh", f"{CONFIGURATION}/{SCRIPT}", *PLACES, "serve")
+        return [
+            Unit(
+                name=SERVICE,
+                files=text_files(CONFIGURATION, files),
+                argv=(*serve, f"{host.tools}/wireguard-go", str(self.keepalive)),
+                environment={"WG_PROCESS_FOREGROUND": "1"},  # else it praises the kernel's
+                ready=("test", "-e", f"{CONFIGURATION}/interface.sh.applied"),
+                rereads=True,
+            )
+        ]
+
+    def _peers(
+        self, host: Host, members: Members[str, Memory], *, hub: Host, hidden: Sequence[Host]
+    ) -> str:
         lines = ["[Interface]", f"PrivateKey = {SECRETS}/host.key", f"ListenPort = {self.port}"]
-        for peer in hosts:
-            if peer == host or not _tunnel(host, peer):
+        for peer in members.hosts:
+            if peer == host or not can_meet(host, peer):
                 continue
             # A packet is taken from a peer only if it comes from one of these addresses.
             behind = hidden if peer == hub and host in hidden else []
-            allowed = [given[h.name] for h in (peer, *behind) if h != host]
-            lines += ["", "[Peer]", f"PublicKey = {keys[peer.name]}"]
+            allowed = [members.addresses[h.name] for h in (peer, *behind) if h != host]
+            key = members.public[peer.name]
+            lines += ["", "[Peer]", f"PublicKey = {key}"]
             if self.psk:
-                lines.append(f"PresharedKey = {_preshared(keys[peer.name])}")
+                lines.append(f"PresharedKey = {_preshared(key)}")
             lines.append(f"AllowedIPs = {', '.join(f'{address}/32' for address in allowed)}")
-            if peer.reachability == "public":
+            if topology.is_public(peer):
                 at = addresses.socket(peer.seen_from(host), self.port)
                 lines.append(f"Endpoint = {at}")
-        relays = host == hub and len(hidden) > 1
-        return {
-            "peers.conf": "\n".join([*lines, ""]),
-            "interface.sh": self._interface(given[host.name], relays=relays),
-        }
+        return "\n".join([*lines, ""])
 
     def _interface(self, address: str, *, relays: bool) -> str:
-        span = addresses.network(self.range, key="range")
         lines = [
             f"ip address flush dev {DEVICE}",
-            f"ip address add {address}/{span.prefixlen} dev {DEVICE}",
+            f"ip address add {address}/{self.range.prefixlen} dev {DEVICE}",
             f"ip link set {DEVICE} mtu {self.mtu} up",
             f"echo {relays:d} >/proc/sys/net/ipv4/conf/{DEVICE}/forwarding",
             "for rule in 5182 5183; do ip rule delete pref $rule 2>/dev/null || :; done",
         ]
         if relays:  # between members, and to nothing else that the hub can reach
             lines += [
-                f"ip rule add pref 5182 iif {DEVICE} to {span} lookup main",
+                f"ip rule add pref 5182 iif {DEVICE} to {self.range} lookup main",
                 f"ip rule add pref 5183 iif {DEVICE} prohibit",
             ]
         return "\n".join([*lines, ""])
 
 
-def _tunnel(one: Host, other: Host) -> bool:
-    """Tell whether one of two hosts can reach the other."""
-    return "public" in (one.reachability, other.reachability)
-
-
-def dials(host: Host, peer: Host, given: Mapping[str, str]) -> bool:
-    """Tell whether ``host`` begins: the hidden one, or the newcomer with the higher address."""
-    if host.reachability == peer.reachability:
-        below = IPv4Address(given[peer.name]) < IPv4Address(given[host.name])
-        return _tunnel(host, peer) and below
-    return peer.reachability == "public"
-
-
 def _hub(hosts: Sequence[Host], given: Mapping[str, str]) -> Host:
-    """Return the public host with the lowest address: newcomers get higher ones."""
-    public = [host for host in hosts if host.reachability == "public"]
-    if not public:
-        raise OverlayError(
-            "WireGuard needs a host that the others can reach from outside, and this fleet has "
-            "none; make one host public or choose an overlay that brings its own relays"
-        )
-    return min(public, key=lambda host: IPv4Address(given[host.name]))
+    return topology.hub(hosts, given, of="WireGuard")
 
 
 def _preshared(peer_key: str) -> str:
@@ -328,27 +211,19 @@ def _preshared(peer_key: str) -> str:
     return f"{SECRETS}/psk/{peer_key.replace('/', '_')}"
 
 
-async def _share(host: Host, hosts: Sequence[Host], keys: Mapping[str, str]) -> None:
-    """Have ``host`` make the secrets that it shares with peers of higher keys; carry them there.
+async def _share(host: Host, members: Members[str, Memory]) -> None:
+    """Let ``host`` make the secrets that it shares with peers of higher keys; carry them there.
 
     A pre-shared key is a second lock beside the key exchange, so it must not come out of one:
     it goes through the access to the hosts, in memory only.
     """
+    keys = members.public
     own = keys[host.name]
-    peers = [h for h in hosts if _tunnel(host, h) and own < keys[h.name]]
+    peers = [h for h in members.hosts if can_meet(host, h) and own < keys[h.name]]
     places = [_preshared(keys[peer.name]) for peer in peers]
     names = [place.rpartition("/")[2] for place in places]
-    await _run(host, MAKE_PRESHARED_KEYS, f"{SECRETS}/psk", *names)
+    await run_script(host, SCRIPT, *PLACES, "make_preshared_keys", *names)
     made = await host.access.get(places, timeout_seconds=TIMEOUT_SECONDS)
     for peer, place in zip(peers, places, strict=True):
         file = File(path=_preshared(own), content=made[place], mode=0o600)
         await peer.access.put([file], timeout_seconds=TIMEOUT_SECONDS)
-
-
-async def _run(host: Host, script: str, *arguments: str) -> str:
-    done = await host.access.run(
-        ["sh", "-c", script, "sh", *arguments], timeout_seconds=TIMEOUT_SECONDS
-    )
-    if done.exit:
-        raise OverlayError(f"WireGuard on {host.name}: {done.complaint}")
-    return done.stdout.decode()

@@ -17,7 +17,9 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 
 from e3.interfaces import File, Host
-from e3.overlays.headscale import CONFIGURATION, Headscale
+from e3.overlays.tailscale.headscale import Headscale, make_certificate
+from e3.overlays.tailscale.headscale_configuration import CONFIGURATION
+from e3.overlays.unit import apply
 from tests.cloud.cloud import Inventory
 from tests.cloud.room import HOME, Room
 from tests.overlays import ROOT
@@ -59,8 +61,8 @@ class Tailnet:
 
     async def _serve(self) -> str:
         headscale = Headscale()
-        certificate = await headscale.certificate(self.control)
-        await headscale.serve_control(self.control, certificate)
+        certificate = await make_certificate(self.control)
+        await apply(self.control, [headscale.server(self.control, certificate)])
         return certificate
 
     @property

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from e3 import contact
-from e3 import tailnet as api
 from e3.errors import ConfigurationError, HostError, OverlayError
 from e3.interfaces import Host, Network
-from e3.overlays.tailscale import Tailscale
-from e3.overlays.tailscale_client import KEY, KEY_FOLDERS
+from e3.overlays.tailscale import api
+from e3.overlays.tailscale.tailscale import Tailscale
 from tests.cloud.room import room
 from tests.cloud.tailnet import API_KEY, CLIENT_ID, CLIENT_SECRET, Tailnet, application
 from tests.overlays import ask
@@ -72,8 +71,8 @@ def test_hosts_join_stay_and_leave(tailnet: Tailnet, overlay: Tailscale, hosts: 
     assert tailnet.devices() == network.memory["devices"]
     assert set(tailnet.devices()) == set(NAMES)
     for host in hosts:
-        for folder in KEY_FOLDERS:
-            assert ask(host, "sh", "-c", f"ls {folder}/{KEY} 2>/dev/null || echo none") == "none\n"
+        for folder in ("/var/keys", "/run/keys"):
+            assert ask(host, "sh", "-c", f"ls {folder} 2>/dev/null || echo none") == "none\n"
     rotated = replace(overlay, auth_key="of no use to anybody")
     assert connect(rotated, hosts, network) == network
 

@@ -12,8 +12,7 @@ import pytest
 
 from e3.errors import OverlayError
 from e3.interfaces import Access, Completed, File, Host, Process, Service, SigningRequest
-from e3.overlays.nebula import DEVICE, Nebula
-from e3.overlays.nebula_host import CONFIGURATION, CONTROL, SECRETS
+from e3.overlays.nebula import CONFIGURATION, CONTROL, DEVICE, SECRETS, Nebula
 from tests.labs import running
 from tests.overlays import Mesh, ask, processes
 from tests.stack import until

@@ -15,8 +15,9 @@ import pytest
 from e3 import contact
 from e3.access import NamespaceAccess
 from e3.interfaces import File, Host, Service
-from e3.overlays.relays import CONFIGURATION, SECRETS, data_of
-from e3.overlays.tor import CONTROL, SERVICE, SOCKS, START, Tor
+from e3.overlays.tor.network import CONFIGURATION, SCRIPT, SECRETS, data_of
+from e3.overlays.tor.overlay import CONTROL, SERVICE, SOCKS, Tor
+from e3.overlays.unit import script
 from tests import machines
 from tests.labs import running
 from tests.overlays import Mesh, ask
@@ -77,10 +78,11 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 def dwell(host: Host, torrc: str) -> None:
     """Have a Tor of its own on a host, in the same network as the others."""
     ask(host, "mkdir", "-p", "-m", "700", SECRETS)
-    start = START.replace("unix:$3", "unix:$3 ExtendedErrors")
+    start = script(SCRIPT).replace("unix:$3", "unix:$3 ExtendedErrors")
+    places = (f"{CONFIGURATION}/torrc", data_of(SERVICE), SOCKS, CONTROL)
     service = Service(
         name=SERVICE,
-        argv=("sh", "-c", start, "sh", f"{CONFIGURATION}/torrc", data_of(SERVICE), SOCKS, CONTROL),
+        argv=("sh", "-c", start, SCRIPT, "serve", *places),
         ready=("grep", "-q", "Bootstrapped 100%", f"/var/log/{SERVICE}/current"),
     )
     files = [File(path=f"{CONFIGURATION}/torrc", content=torrc.encode())]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e3.overlays.nebula import Nebula
-from e3.overlays.nebula_host import SECRETS
+from e3.overlays.nebula import SECRETS, Nebula
 from e3.session.verdicts import Verdict
 from tests.faults.stage import Stage
 from tests.labs import running

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from e3 import contact
 from e3.interfaces import Host, Process
-from e3.overlays.headscale import Headscale
+from e3.overlays.tailscale.headscale import Headscale
 from tests.labs import running
 
 SNIFF = """

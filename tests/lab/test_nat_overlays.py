@@ -15,9 +15,9 @@ from e3.experiment import Reachability
 from e3.interfaces import Host, Overlay
 from e3.lab.client import Lab
 from e3.overlays import OVERLAYS
-from e3.overlays.headscale import Headscale
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
+from e3.overlays.tailscale.headscale import Headscale
 from e3.overlays.tinc import RESTARTED_KEY_SECONDS, Tinc
 from e3.session.verdicts import Verdict
 from tests.labs import running

@@ -21,7 +21,8 @@ from e3.errors import E3Error
 from e3.experiment import Reachability
 from e3.interfaces import Host, Overlay
 from e3.lab.client import Lab
-from e3.overlays.tinc import DUMP, Tinc
+from e3.overlays.tinc import PLACES, SCRIPT, Tinc
+from e3.overlays.unit import script
 from e3.session.conduct import conduct
 from e3.session.plan import plan
 from e3.session.programs import load
@@ -124,9 +125,10 @@ class Arena:
         """Wait until tinc knows what passes between `PEER` and home-0: it does not notice before
         that the path is dead (docs/resilience.md, Open)."""
         deadline = time.monotonic() + JOIN_SECONDS
+        dump = ("sh", "-c", script(SCRIPT), SCRIPT, *PLACES, "dump")
         for host, peer in ((PEER, "home-0"), ("home-0", PEER)):
             sizes = re.compile(rf"{peer.replace('-', '_')} at .* \(min (?!0 )(\d+) max \1\)")
-            while not sizes.search(ask(self.mesh.host(host), "sh", "-c", DUMP)):
+            while not sizes.search(ask(self.mesh.host(host), *dump)):
                 assert time.monotonic() < deadline, (host, peer)
                 time.sleep(0.5)
 

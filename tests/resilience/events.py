@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from e3.interfaces import File, SigningRequest
-from e3.overlays.nebula_host import CONFIGURATION as NEBULA
+from e3.overlays.nebula import CONFIGURATION as NEBULA
 from tests.overlays import COMMAND_SECONDS, ask
 from tests.resilience.arena import PEER, Arena, readdressed
 from tests.resilience.standin import headscale

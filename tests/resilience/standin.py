@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from e3.interfaces import Host
-from e3.overlays.headscale import CONFIGURATION, USER, Headscale
-from e3.overlays.tailscale import Tailscale
+from e3.overlays.tailscale.headscale import USER, Headscale, make_certificate
+from e3.overlays.tailscale.headscale_configuration import CONFIGURATION
+from e3.overlays.tailscale.tailscale import Tailscale
+from e3.overlays.unit import apply
 from tests.overlays import Mesh, ask
 
 CONTROL = "control-0"
@@ -28,8 +30,8 @@ def stand_in(mesh: Mesh, folder: Path) -> None:
     control = mesh.lab.add_host(CONTROL, "core").host()
     mesh.hosts.append(control)
     serving = Headscale()
-    certificate = asyncio.run(serving.certificate(control))
-    asyncio.run(serving.serve_control(control, certificate))
+    certificate = asyncio.run(make_certificate(control))
+    asyncio.run(apply(control, [serving.server(control, certificate)]))
     headscale(control, "users", "create", USER)
     options = "--user", "1", "--reusable", "--ephemeral"
     made = headscale(control, "preauthkeys", "create", *options)

@@ -121,7 +121,7 @@ def test_an_unknown_option_is_named_with_those_that_there_are(overlay: str) -> N
     [
         ("nebula", {"mtu": 100}, "mtu is 100; write a number from 576 to 9000"),
         ("nebula", {"certificate-days": 0}, "certificate-days is 0"),
-        ("tinc", {"keepalive": 1}, "keepalive is 1: expected `int` >= 5"),
+        ("tinc", {"keepalive": 1}, "keepalive is 1; write a number from 5 to 3600"),
         ("wireguard", {"port": "x"}, "port is 'x': expected `int`, got `str`"),
         ("wireguard", {"psk": 1}, "psk is 1: expected `bool`, got `int`"),
         ("headscale", {"key-minutes": 0}, "key-minutes is 0; write a number from 1"),

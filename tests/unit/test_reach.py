@@ -8,9 +8,9 @@ from e3.errors import ConfigurationError
 from e3.experiment import Reachability
 from e3.interfaces import Needs
 from e3.overlays import OVERLAYS
-from e3.overlays.headscale import Headscale
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
+from e3.overlays.tailscale.headscale import Headscale
 from e3.overlays.tinc import Tinc
 from e3.reach import check, meet, shortfall
 

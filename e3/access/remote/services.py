@@ -35,8 +35,9 @@ def start(request: dict[str, Any]) -> None:
     manager = MANAGERS[request["manager"]](service["name"], folder)
     environment = wire.environment(request)
     script = run_script(service, environment)
+    definition = repr((script, service["reload"], service["restart_on"]))
     wanted = {
-        "definition": hashlib.sha256(repr((script, service["reload"])).encode()).hexdigest(),
+        "definition": hashlib.sha256(definition.encode()).hexdigest(),
         "revision": service["revision"],
     }
     applied = _applied(folder)

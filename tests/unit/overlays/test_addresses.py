@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.errors import ConfigurationError
+from e3.interfaces import Network
 from e3.overlays.addresses import assign
 
 SPAN = IPv4Network("10.77.0.0/26")
@@ -17,8 +18,8 @@ NAMES = st.lists(
 
 @given(NAMES, NAMES)
 def test_a_host_in_both_deployments_keeps_its_address(before: list[str], after: list[str]) -> None:
-    old = assign(before, SPAN, {})
-    new = assign(after, SPAN, old)
+    old = assign(before, SPAN, None)
+    new = assign(after, SPAN, Network(addresses=old))
     assert list(new) == after
     assert all(new[name] == old[name] for name in after if name in old)
     assert len(set(new.values())) == len(after)
@@ -26,16 +27,16 @@ def test_a_host_in_both_deployments_keeps_its_address(before: list[str], after: 
 
 
 def test_a_removed_hosts_address_is_not_given_out_at_once() -> None:
-    old = assign(["a", "b"], SPAN, {})
-    assert assign(["b", "c"], SPAN, old)["c"] not in old.values()
+    old = assign(["a", "b"], SPAN, None)
+    assert assign(["b", "c"], SPAN, Network(addresses=old))["c"] not in old.values()
 
 
 def test_another_range_gives_everyone_a_new_address() -> None:
-    old = assign(["a", "b"], SPAN, {})
-    new = assign(["a", "b"], IPv4Network("10.78.0.0/26"), old)
+    old = assign(["a", "b"], SPAN, None)
+    new = assign(["a", "b"], IPv4Network("10.78.0.0/26"), Network(addresses=old))
     assert new == {"a": "10.78.0.1", "b": "10.78.0.2"}
 
 
 def test_too_small_a_range_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"'10\.77\.0\.0/29': 6 addresses are too few"):
-        assign([f"h{i}" for i in range(7)], IPv4Network("10.77.0.0/29"), {})
+        assign([f"h{i}" for i in range(7)], IPv4Network("10.77.0.0/29"), None)

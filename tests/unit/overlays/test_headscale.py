@@ -1,55 +1,25 @@
-"""Headscale's configuration as data, and what both kinds of control server refuse."""
+"""Who serves, who may reach whom, how paths are read, and what both control servers refuse."""
 
-import base64
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.experiment import Choice
-from e3.interfaces import Network, PathClass, Relayed
+from e3.interfaces import PathClass, Relayed
 from e3.overlays import OVERLAYS
-from e3.overlays.headscale import Headscale, choose_server, render_policy
-from e3.overlays.tailscale import Tailscale
-from e3.overlays.tailscale_client import read_paths, read_pongs
+from e3.overlays.tailscale.client import read_paths, read_pongs
+from e3.overlays.tailscale.headscale import Headscale, Memory, choose_server
+from e3.overlays.tailscale.headscale_configuration import policy
+from e3.overlays.tailscale.tailscale import Tailscale
 from e3.registry import build
 from tests.hosts import host
 
-CASES = sorted(Path("tests/cases/headscale").glob("*.json"))
-NOTHING = (
-    f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(b'').decode()}\n-----END CERTIFICATE-----\n"
-)
-
-
-def look_up(rendered: object, path: str) -> object:
-    value: Any = rendered
-    for part in path.split("."):
-        value = value[int(part)] if part.isdigit() else value[part]
-    return value
-
-
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_configuration(path: Path) -> None:
-    case = json.loads(path.read_text())
-    hosts = [
-        replace(host(name, underlay), underlay6=case.get("underlay6", {}).get(name, ""))
-        for name, underlay in case["hosts"].items()
-    ]
-    overlay = msgspec.convert(case["options"], Headscale)
-    server = choose_server(hosts, None)
-    assert server.name == case["server"]
-    rendered = {"config": overlay.render(server), "relay": overlay.render_relay(server, NOTHING)}
-    for file, expected in case["expected"].items():
-        for place, value in expected.items():
-            assert look_up(rendered[file], place) == value, f"{file}: {place}"
-
 
 def test_the_policy_admits_the_stacks_hosts_to_session_ports_alone() -> None:
-    (rule,) = msgspec.convert(render_policy(), dict[str, list[dict[str, object]]])["acls"]
+    (rule,) = msgspec.convert(policy(), dict[str, list[dict[str, object]]])["acls"]
     assert rule == {
         "action": "accept",
         "proto": "tcp",
@@ -60,7 +30,7 @@ def test_the_policy_admits_the_stacks_hosts_to_session_ports_alone() -> None:
 
 def test_the_server_stays_where_it_is() -> None:
     hosts = [host("ams3-0", "198.18.0.2"), host("nyc3-0", "198.18.4.2")]
-    before = Network(addresses={}, memory={"server": "nyc3-0"})
+    before = Memory(server="nyc3-0")
     assert choose_server(hosts, before).name == "nyc3-0"
     assert choose_server(hosts[:1], before).name == "ams3-0"
 
@@ -76,7 +46,7 @@ def test_a_client_is_told_the_servers_address_of_its_own_kind() -> None:
 
 def test_a_fleet_without_a_public_host_is_refused() -> None:
     with pytest.raises(OverlayError, match="control server and relay, and this fleet has none"):
-        choose_server([], None)
+        choose_server([], Memory())
 
 
 @pytest.mark.parametrize(

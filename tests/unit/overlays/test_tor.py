@@ -1,8 +1,7 @@
-"""Tor's configuration as data, and who carries a private network."""
+"""Who carries a private network, and who has a service for whom."""
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -10,35 +9,14 @@ from e3.errors import ConfigurationError, OverlayError
 from e3.experiment import Choice
 from e3.interfaces import Ingress
 from e3.overlays import OVERLAYS
-from e3.overlays.relays import Relays, Roles
-from e3.overlays.tor import Keys, Tor, render_gate
+from e3.overlays.tor.network import Relays, Roles
+from e3.overlays.tor.overlay import Keys, Tor
+from e3.overlays.unit import Members
 from e3.registry import build
 from tests.hosts import host
 
-CASES = sorted(Path("tests/cases/tor").glob("*.json"))
-LINE = "DirAuthority e3 orport=9001 no-v2 v3ident=V3 198.18.0.2:9002 FP"
 NAMES = ["ams3-0", "ams3-1", "nyc3-0", "sgp1-0"]
 HOSTS = [host(name, f"198.18.{4 * i}.2") for i, name in enumerate(NAMES)]
-
-
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_configuration(path: Path) -> None:
-    case = json.loads(path.read_text())
-    hosts = {name: host(name, underlay) for name, underlay in case["hosts"].items()}
-    overlay = build(OVERLAYS, Choice(name="tor", options=case["options"]), key="overlay")
-    assert isinstance(overlay, Tor)
-    roles = Roles()
-    if "carriers" in case:
-        relays = Relays(hosts=overlay.relay_hosts, port=overlay.port)
-        assert relays.choose(list(hosts.values()), []) == case["carriers"]
-        roles = Roles(carriers=case["carriers"], line=LINE)
-        first, last = hosts[roles.carriers[0]], hosts[roles.carriers[-1]]
-        assert set(case["authority_has"]) <= set(relays.render(0, first, roles).splitlines())
-        relay = relays.render(1, last, roles).splitlines()
-        assert {*case["relay_has"], LINE} <= set(relay)
-    torrc = set(overlay.render(roles).splitlines())
-    assert set(case["has"]) <= torrc
-    assert not set(case["has_not"]) & torrc
 
 
 def test_who_carries_the_network_goes_on_while_it_is_there() -> None:
@@ -67,7 +45,14 @@ def test_each_pair_has_a_service_of_its_own() -> None:
         "ams3-0": Keys(key="K0", services={"ams3-1": "zero-for-one"}),
         "ams3-1": Keys(key="K1", services={"ams3-0": "one-for-zero"}),
     }
-    gate = render_gate("ams3-0", given, keys)
+    members = Members(hosts=HOSTS[:2], addresses=given, public=keys, memory=Roles())
+    (told,) = (
+        file
+        for unit in Tor().plan(HOSTS[0], members)
+        for file in unit.files
+        if file.path.endswith("/gate.json")
+    )
+    gate = json.loads(told.content)
     assert gate["address"] == "127.77.0.1"
     assert gate["ports"] == [11_299, 11_365, 11_366]
     assert gate["peers"] == {

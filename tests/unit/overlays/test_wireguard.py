@@ -1,64 +1,35 @@
-"""WireGuard's configuration as data: who is whose peer, at which addresses."""
+"""What WireGuard on a host is told, and of whom."""
 
-import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from e3.errors import ConfigurationError, OverlayError
+from e3.errors import ConfigurationError
 from e3.experiment import Choice
+from e3.interfaces import Host
 from e3.overlays import OVERLAYS
-from e3.overlays.wireguard import NEWS, WireGuard, dials
+from e3.overlays.unit import Members, script
+from e3.overlays.wireguard import Memory, WireGuard
 from e3.registry import build
 from tests.hosts import host
 
-CASES = sorted(Path("tests/cases/wireguard").glob("*.json"))
 
-
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_configuration(path: Path) -> None:
-    case = json.loads(path.read_text())
-    hosts = [
-        replace(
-            host(name, underlay),
-            reachability=reachability,
-            underlay6=case.get("underlay6", {}).get(name, ""),
-        )
-        for name, (underlay, reachability) in case["hosts"].items()
-    ]
-    overlay = msgspec.convert(case["options"], WireGuard)
+def peers(overlay: WireGuard, hosts: Sequence[Host], keys: Mapping[str, str]) -> str:
+    """Return the peers of the first host as WireGuard is told of them."""
     given = overlay.assign([each.name for each in hosts], None)
-    keys = {each.name: f"{each.name}/key=" for each in hosts}
-    for each in hosts:
-        files = overlay.render(each, hosts, given, keys)
-        for name, lines in case["expected"].get(each.name, {}).items():
-            assert files[name].splitlines() == lines, f"{each.name}: {name}"
-        dialled = [peer.name for peer in hosts if dials(each, peer, given)]
-        assert dialled == case["dials"][each.name]
-
-
-def test_of_each_pair_exactly_one_begins() -> None:
-    hosts = [host(f"ams3-{i}", f"198.18.0.{i + 2}") for i in range(5)]
-    given = WireGuard().assign([each.name for each in hosts], None)
-    assert all(
-        dials(one, other, given) != dials(other, one, given)
-        for one in hosts
-        for other in hosts
-        if one != other
-    )
+    members = Members(hosts=hosts, addresses=given, public=keys, memory=Memory())
+    (unit,) = overlay.plan(hosts[0], members)
+    files = {file.path.rpartition("/")[2]: file.content.decode() for file in unit.files}
+    return files["peers.conf"]
 
 
 def test_no_secret_is_rendered() -> None:
     hosts = [host("ams3-0", "198.18.0.2"), host("nyc3-0", "198.18.4.2")]
-    overlay = WireGuard(psk=True)
-    given = overlay.assign([each.name for each in hosts], None)
-    files = overlay.render(hosts[0], hosts, given, {"ams3-0": "A=", "nyc3-0": "B="})
-    secrets = [
-        line for line in files["peers.conf"].splitlines() if "Private" in line or "Pre" in line
-    ]
+    told = peers(WireGuard(psk=True), hosts, {"ams3-0": "A=", "nyc3-0": "B="})
+    secrets = [line for line in told.splitlines() if "Private" in line or "Pre" in line]
     assert secrets == [
         "PrivateKey = /var/lib/e3/wireguard/host.key",
         "PresharedKey = /var/lib/e3/wireguard/psk/B=",
@@ -66,18 +37,20 @@ def test_no_secret_is_rendered() -> None:
 
 
 def news(folder: Path, only: str) -> str:
-    (folder / "news.awk").write_text(NEWS)
-    argv = ["awk", "-v", f"only={only}", "-f", "news.awk", "peers.conf"]
+    (folder / "wireguard.awk").write_text(script("wireguard.awk"))
+    argv = ["awk", "-v", f"only={only}", "-f", "wireguard.awk", "peers.conf"]
     return subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 def test_wireguard_is_told_of_what_is_new_alone(tmp_path: Path) -> None:
     hosts = [host(f"ams3-{i}", f"198.18.0.{i + 2}") for i in range(4)]
-    given = WireGuard().assign([each.name for each in hosts], None)
     keys = {each.name: f"{each.name}/key=" for each in hosts}
-    before = WireGuard().render(hosts[0], hosts[:3], given, keys)["peers.conf"]
+    given = WireGuard().assign([each.name for each in hosts], None)
+    before = peers(WireGuard(), hosts[:3], keys)
     moved = [hosts[0], replace(hosts[2], underlay="198.18.0.9"), hosts[3]]
-    after = WireGuard().render(hosts[0], moved, given, keys)["peers.conf"]
+    members = Members(hosts=moved, addresses=given, public=keys, memory=Memory())
+    (unit,) = WireGuard().plan(hosts[0], members)
+    (after,) = (f.content.decode() for f in unit.files if f.path.endswith("/peers.conf"))
     (tmp_path / "peers.conf.applied").write_text(before)
     (tmp_path / "peers.conf").write_text(before)
     assert not news(tmp_path, "all") + news(tmp_path, "keys") + news(tmp_path, "gone")
@@ -95,26 +68,19 @@ def test_wireguard_is_told_of_what_is_new_alone(tmp_path: Path) -> None:
 
 def test_secrets_are_read_on_the_host_and_unset_where_there_is_none(tmp_path: Path) -> None:
     hosts = [host("ams3-0", "198.18.0.2"), host("nyc3-0", "198.18.4.2")]
-    given = WireGuard().assign([each.name for each in hosts], None)
     for psk, shared in ((True, "shared"), (False, "A" * 43 + "=")):
-        rendered = WireGuard(psk=psk).render(hosts[0], hosts, given, {"ams3-0": "A", "nyc3-0": "B"})
-        text = rendered["peers.conf"].replace("/var/lib/e3/wireguard/", f"{tmp_path}/")
+        told = peers(WireGuard(psk=psk), hosts, {"ams3-0": "A", "nyc3-0": "B"})
+        text = told.replace("/var/lib/e3/wireguard/", f"{tmp_path}/")
         (tmp_path / "peers.conf").write_text(text)
         (tmp_path / "host.key").write_text("own\n")
         (tmp_path / "psk").mkdir(exist_ok=True)
         (tmp_path / "psk" / "B").write_text("shared\n")
-        told = [line for line in news(tmp_path, "all").splitlines() if "Key = " in line]
-        assert sorted(told) == [
+        keys = [line for line in news(tmp_path, "all").splitlines() if "Key = " in line]
+        assert sorted(keys) == [
             f"PresharedKey = {shared}",
             "PrivateKey = own",
             "PublicKey = B",
         ]
-
-
-def test_without_a_public_host_says_so() -> None:
-    hidden = [replace(host("ams3-0", "10.1.0.2"), reachability="symmetric")]
-    with pytest.raises(OverlayError, match="make one host public or choose"):
-        WireGuard().render(hidden[0], hidden, {"ams3-0": "10.78.0.1"}, {"ams3-0": "A="})
 
 
 @pytest.mark.parametrize(

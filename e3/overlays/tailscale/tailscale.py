@@ -5,15 +5,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from e3 import tailnet
+import msgspec
+
 from e3.access.together import together
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
-from e3.overlays import tailscale_client as client
+from e3.overlays.tailscale import api, client
+from e3.overlays.unit import Members, Unit, apply
 
-LONGEST_KEY_MINUTES = 90 * 24 * 60  # of a Tailscale auth key
+LONGEST_KEY_MINUTES = 90 * 24 * 60
+"""Of a Tailscale auth key: 90 days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +41,19 @@ class Tailscale:
         credential="tailnet",
         port_443_suffices=True,
     )
+    range: ClassVar[None] = None
 
     control_url: str = ""
     control_certificate: str = ""
     auth_key_file: str = ""
     tag: str = "tag:e3"
-    key_minutes: int = 60
+    key_minutes: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_KEY_MINUTES)] = 60
     policy: Literal["leave", "own"] = "leave"
-    port: int = 41_641
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 41_641
     auth_key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         """Reject values that the hosts would refuse."""
-        client.check_ports({"port": self.port})
         if self.control_url and not self.control_url.startswith("https://"):
             raise ConfigurationError(
                 f"e3:overlay-options: control-url is {self.control_url!r}; write an https:// "
@@ -60,11 +63,6 @@ class Tailscale:
             raise ConfigurationError(
                 f"e3:overlay-options: tag is {self.tag!r}; write tag: and then letters, digits and "
                 "hyphens, as in tag:e3"
-            )
-        if not 1 <= self.key_minutes <= LONGEST_KEY_MINUTES:
-            raise ConfigurationError(
-                f"e3:overlay-options: key-minutes is {self.key_minutes}; write a number from 1 to "
-                f"{LONGEST_KEY_MINUTES}, which are 90 days"
             )
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
@@ -79,7 +77,7 @@ class Tailscale:
         if self.auth_key_file:
             self._auth_key()
         else:
-            tailnet.account()
+            api.account()
         return {}
 
     def ingress(self) -> Sequence[Ingress]:
@@ -89,21 +87,20 @@ class Tailscale:
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
-        """Have each host run Tailscale and log in where it is not logged in yet."""
+        """Run Tailscale on each host, and log in those that are not logged in yet."""
         del authority, previous
-        certificate = self._certificate()
-
+        members = Members[Any, None](hosts=hosts, addresses={}, public={}, memory=None)
         newcomers: set[str] = set()
 
         async def one(host: Host) -> tuple[str, str]:
-            await client.run_client(host, port=self.port, certificate=certificate)
+            await apply(host, self.plan(host, members))
             if not client.logged_in(await client.status(host)):
                 newcomers.add(host.name)
                 await self._admit(host)
             said = await client.status(host)
             return client.address(said), str(said["Self"]["ID"])
 
-        found = await asyncio.gather(*map(one, hosts))
+        found = await together(map(one, hosts))
         given = {host.name: each[0] for host, each in zip(hosts, found, strict=True)}
         await together(client.meet(h, hosts, newcomers) for h in hosts if h.name in newcomers)
         devices = {host.name: each[1] for host, each in zip(hosts, found, strict=True)}
@@ -128,9 +125,14 @@ class Tailscale:
                 await client.remove_client(host)
             finally:
                 if host.name in devices:
-                    await asyncio.to_thread(tailnet.account().remove_device, devices[host.name])
+                    await asyncio.to_thread(api.account().remove_device, devices[host.name])
 
-        await asyncio.gather(*map(one, hosts))
+        await together(map(one, hosts))
+
+    def plan(self, host: Host, members: Members[Any, None]) -> Sequence[Unit]:
+        """Return the client of ``host``. Pure but for the certificate, a file of this machine."""
+        del members
+        return [client.unit(host, port=self.port, certificate=self._certificate())]
 
     async def _admit(self, host: Host) -> None:
         try:

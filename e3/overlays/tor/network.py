@@ -1,43 +1,23 @@
 """A private Tor network: one authority and three relays on public hosts of the stack."""
 
 import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from e3.access.together import together
 from e3.errors import OverlayError
-from e3.interfaces import File, Host, Service
-from e3.overlays import servers
+from e3.interfaces import Host
+from e3.overlays import topology
+from e3.overlays.unit import Unit, apply, run_script, script, text_files
 
 SERVERS = ("tor-authority", "tor-relay-0", "tor-relay-1", "tor-relay-2")
 """The services of a network; two relays besides the authority's own are too few."""
 
+SCRIPT = "tor.sh"
 CONFIGURATION = "/run/e3/tor"
 SECRETS = "/var/lib/e3/tor"
 TIMEOUT_SECONDS = 60.0
 NETWORK_SECONDS = 120.0
-
-MAKE_AUTHORITY = """
-set -eu; umask 077; mkdir -p "$1/keys"; cd "$1"
-[ -s keys/authority_certificate ] || head -c 24 /dev/urandom | base64 | tor-gencert \
-  --create-identity-key -m 12 -a "$2" -i keys/authority_identity_key \
-  -s keys/authority_signing_key -c keys/authority_certificate --passphrase-fd 0 >&2
-sed -n 's/^fingerprint //p' keys/authority_certificate
-"""
-"""Makes an authority's keys in a folder; prints the digest of its identity."""
-
-MAKE_RELAY = """
-set -eu; umask 077; mkdir -p "$1"
-[ -s "$1/fingerprint" ] || echo | tor --quiet -f - --DataDirectory "$1" --ORPort "$3" \
-  --Address "$2" --Nickname e3 --list-fingerprint >&2
-sed 's/^[^ ]* //; s/ //g' "$1/fingerprint"
-"""
-"""Makes a relay's keys in a folder; prints the digest of its identity."""
-
-LISTED = 'file="$1"; shift; for relay; do grep -q "^r [^ ]* $relay " "$file" || exit 1; done'
-"""Tells whether a consensus has all these relays."""
 
 COMMON = "Schedulers Vanilla\nLog notice stdout\nAvoidDiskWrites 1\nKeepalivePeriod 10\n"
 """A router that has forgotten a connection says so only to who speaks: each 10 s, not each 300."""
@@ -98,7 +78,7 @@ class Relays:
 
     def choose(self, hosts: Sequence[Host], known: Sequence[str]) -> list[str]:
         """Return the names of those who carry the network."""
-        return servers.choose(
+        return topology.choose_servers(
             hosts,
             known,
             count=self.hosts,
@@ -113,10 +93,10 @@ class Relays:
         chief = placed[0]
         directory = f"{chief.underlay}:{self.port + 1}"
         relays = [
-            _make(host, MAKE_RELAY, data_of(name), host.underlay, str(self._port(i)))
+            _make(host, "make_relay", data_of(name), host.underlay, str(self._port(i)))
             for i, (name, host) in enumerate(zip(SERVERS, placed, strict=True))
         ]
-        authority = _make(chief, MAKE_AUTHORITY, data_of(SERVERS[0]), directory)
+        authority = _make(chief, "make_authority", data_of(SERVERS[0]), directory)
         identity, *listed = await together([authority, *relays])
         line = (
             f"DirAuthority e3 orport={self.port} no-v2 v3ident={identity} {directory} {listed[0]}"
@@ -124,29 +104,35 @@ class Relays:
         return Roles(carriers=carriers, line=line, listed=listed)
 
     async def serve(self, hosts: Sequence[Host], roles: Roles) -> None:
-        """Have all servers running; return once the authority has listed them."""
+        """Run all servers; return once the authority has listed them."""
+        await together(apply(host, [unit]) for host, unit in self._units(hosts, roles))
+
+    def plan(self, host: Host, hosts: Sequence[Host], roles: Roles) -> Sequence[Unit]:
+        """Return the servers that ``host`` runs; pure."""
+        return [unit for carrier, unit in self._units(hosts, roles) if carrier == host]
+
+    def _units(self, hosts: Sequence[Host], roles: Roles) -> Sequence[tuple[Host, Unit]]:
         consensus = f"{data_of(SERVERS[0])}/cached-microdesc-consensus"
-        listed = ("sh", "-c", LISTED, "sh", consensus, *map(_short, roles.listed))
-
-        async def one(index: int, host: Host) -> None:
-            name, text = SERVERS[index], self.render(index, host, roles)
-            await host.access.put(
-                [File(path=f"{CONFIGURATION}/{name}", content=text.encode())],
-                timeout_seconds=TIMEOUT_SECONDS,
-            )
-            service = Service(
+        lists = ("sh", f"{CONFIGURATION}/{SCRIPT}", "lists", consensus)
+        units = []
+        for index, (name, host) in enumerate(
+            zip(SERVERS, _placed(hosts, roles.carriers), strict=True)
+        ):
+            texts = {name: self._configuration(index, host, roles), SCRIPT: script(SCRIPT)}
+            unit = Unit(
                 name=name,
+                files=text_files(
+                    CONFIGURATION, texts if index else {**texts, SCRIPT: script(SCRIPT)}
+                ),
                 argv=("tor", "-f", f"{CONFIGURATION}/{name}", "--DataDirectory", data_of(name)),
-                ready=("true",) if index else listed,
-                revision=digest_of(text),
+                ready=("true",) if index else (*lists, *map(_short, roles.listed)),
+                ready_seconds=NETWORK_SECONDS,
             )
-            await host.access.start(service, timeout_seconds=NETWORK_SECONDS)
+            units.append((host, unit))
+        return units
 
-        placed = _placed(hosts, roles.carriers)
-        await together(one(i, host) for i, host in enumerate(placed))
-
-    def render(self, index: int, host: Host, roles: Roles) -> str:
-        """Return the configuration of one server, of which the first is the authority; pure."""
+    def _configuration(self, index: int, host: Host, roles: Roles) -> str:
+        """Return the configuration of one server, of which the first is the authority."""
         authority = (
             f"DirPort {self.port + 1} IPv4Only\nAuthoritativeDirectory 1\n"
             f"V3AuthoritativeDirectory 1\n{PARAMETERS}"
@@ -171,11 +157,6 @@ def data_of(name: str) -> str:
     return f"{SECRETS}/{name}"
 
 
-def digest_of(value: object) -> str:
-    """Return a digest of plain data."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def _placed(hosts: Sequence[Host], carriers: Sequence[str]) -> list[Host]:
     """Return the host of each of `SERVERS`."""
     by_name: Mapping[str, Host] = {host.name: host for host in hosts}
@@ -187,13 +168,9 @@ def _short(digest: str) -> str:
     return base64.b64encode(bytes.fromhex(digest)).decode().rstrip("=")
 
 
-async def _make(host: Host, script: str, *arguments: str) -> str:
-    """Return the one digest that a script prints, which makes keys if there are none."""
-    made = await host.access.run(
-        ["sh", "-c", script, "sh", *arguments], timeout_seconds=TIMEOUT_SECONDS
-    )
-    digest = made.stdout.decode().strip()
-    if made.exit or not digest:
-        what = f"host {host.name} could not make the keys of a Tor relay"
-        raise OverlayError(f"{what}: {made.complaint}")
-    return digest
+async def _make(host: Host, *command: str) -> str:
+    """Return the one digest that a command of the script prints, which makes missing keys."""
+    found = (await run_script(host, SCRIPT, *command, timeout_seconds=TIMEOUT_SECONDS)).strip()
+    if not found:
+        raise OverlayError(f"host {host.name} has made no keys for a relay of Tor; see its disk")
+    return found

@@ -1,106 +1,40 @@
 """Tailscale's client on a host, whoever runs its control server."""
 
 import asyncio
-import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 from e3.access.together import together
 from e3.errors import ConfigurationError, OverlayError
-from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed, Service
+from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed
+from e3.overlays.unit import TIMEOUT_SECONDS, Unit, run_program, run_script, script
+from e3.remote.tailscale_peers import NEVER
 
 SERVICE = "tailscaled"
 CONFIGURATION = "/run/e3/tailscale"
 SECRETS = "/var/lib/e3/tailscale"
 SOCKET = f"{CONFIGURATION}/tailscaled.sock"
 TRUSTED = f"{CONFIGURATION}/control.crt"
-KEY_FOLDERS = ("/var/keys", "/run/keys")
-"""Where a key may lie, the first that can be written to: some machines have /var read-only."""
-
-KEY = "tailnet"
-FIND_KEY_FOLDER = (
-    "umask 077; for folder in {}; do "
-    'mkdir -p "$folder" 2>/dev/null && [ -w "$folder" ] && break; done'
-).format(" ".join(KEY_FOLDERS))
-TIMEOUT_SECONDS = 30.0
+SCRIPT = "tailscale.sh"
 LOGIN_SECONDS = 30
 LOGOUT_SECONDS = 10
-REMOVE = '[ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup; rm -rf "$1" "$2"'
-FORGET = f'for folder in {" ".join(KEY_FOLDERS)}; do rm -f "$folder/{KEY}"; rmdir "$folder"; done'
 INTRODUCED_SECONDS = 10.0
 """Then the other host of a pair begins."""
 
 GREETING_SECONDS = 3.0
-"""Who has no tunnel by then makes one later: that every pair talks is proved by others."""
+"""A pair without a tunnel by then connects later: every pair is verified afterwards."""
 
-NEVER = "0001-"  # the zero of time in Go
-# With "given" the key comes by standard input: no command line shows it.
-LOG_IN = f"""
-{FIND_KEY_FOLDER}; given=$1; shift
-[ -z "$given" ] || cat >"$folder/{KEY}"
-"$@" "--auth-key=file:$folder/{KEY}"; status=$?
-if [ "$given" ] || [ $status = 0 ]; then {{ {FORGET}; }} 2>/dev/null; fi
-exit $status
-"""
 RELAY = re.compile(r" via (?:DERP|peer-relay)\((?P<by>.*?)\) in ")
-# Asks the client itself, by its socket: a process for each question would keep the processors of
-# many hosts' machine busy while they have better things to do. Hosts of these names are pinged
-# until they answer, as they do once both know each other; one that came too early is never
-# answered. Then they are greeted, for a tunnel that is made before all talk.
-LOOK = f"""
-import json, socket, sys, threading, time
-end, names = time.monotonic() + float(sys.argv[2]), set(sys.argv[3:])
-answered, met = {{}}, set()
-def ask(call):
-    head = f"{{call}} HTTP/1.0\\r\\nHost: local-tailscaled.sock\\r\\nSec-Tailscale: localapi"
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
-            client.connect(sys.argv[1])
-            client.sendall(f"{{head}}\\r\\nContent-Length: 0\\r\\n\\r\\n".encode())
-            return json.loads(client.makefile("rb").read().partition(b"\\r\\n\\r\\n")[2])
-    except (OSError, ValueError):
-        return {{}}
-def ping(name, address):
-    said = ask(f"POST /localapi/v0/ping?ip={{address}}&type=disco")
-    if said.get("LatencySeconds") and name not in answered:
-        answered[name] = address
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as greeting:
-            greeting.sendto(b"", (address, 9))
-while True:
-    said = ask("GET /localapi/v0/status" + ("" if names else "?peers=false"))
-    for peer in (said.get("Peer") or {{}}).values():
-        name, addresses = peer["HostName"], peer["TailscaleIPs"] or []
-        if answered.get(name) in addresses:
-            if not peer["LastHandshake"].startswith("{NEVER}"):
-                met.add(name)
-        elif name in names and name not in answered:
-            for address in addresses:
-                if "." in address:
-                    threading.Thread(target=ping, args=(name, address), daemon=True).start()
-    silent = names - set(answered)
-    if not silent and names:
-        end = min(end, time.monotonic() + {GREETING_SECONDS})
-    stateless = said.get("BackendState", "NoState") == "NoState"
-    if not (stateless or names - met) or time.monotonic() > end:
-        break
-    time.sleep(0.1 + 0.01 * len(silent) if silent else 0.03)
-said["Peer"] = sorted(silent)
-print(json.dumps(said))
-"""
+LOOK = (files("e3.remote") / "tailscale_peers.py").read_text()
 PINGS = 3
 PINGS_AT_ONCE = 8
 
 
 def check_ports(ports: Mapping[str, int]) -> None:
-    """Raise `ConfigurationError` for an option that is no port, or the same port twice."""
-    for name, port in ports.items():
-        if not 1 <= port <= 65_535:  # noqa: PLR2004 - ports
-            raise ConfigurationError(
-                f"e3:overlay-options: {name} is {port}; write a number from 1 to 65535"
-            )
+    """Raise `ConfigurationError` if two options are the same port."""
     if len(set(ports.values())) < len(ports):
         raise ConfigurationError(
             f"e3:overlay-options: {', '.join(ports)} must differ; they are "
@@ -108,20 +42,19 @@ def check_ports(ports: Mapping[str, int]) -> None:
         )
 
 
-async def run_client(host: Host, *, port: int, certificate: str = "") -> None:
-    """Have tailscaled running, which trusts ``certificate`` instead of the system's if given."""
+def unit(host: Host, *, port: int, certificate: str = "") -> Unit:
+    """Return tailscaled, which trusts ``certificate`` instead of the system's if given; pure."""
     # A folder for its log that is not there would be ignored, for one of the distribution's.
     environment = {
         "TS_NO_LOGS_NO_SUPPORT": "true",
         "TS_LOGS_DIR": CONFIGURATION,
         "TS_FORCE_NOISE_443": "true",  # else it tries port 80 first, for half a second
     }
-    trusted = File(path=TRUSTED, content=certificate.encode())
-    await host.access.put([trusted], timeout_seconds=TIMEOUT_SECONDS)
     if certificate:
         environment["SSL_CERT_FILE"] = TRUSTED  # read by Go's crypto/x509
-    service = Service(
+    return Unit(
         name=SERVICE,
+        files=[File(path=TRUSTED, content=certificate.encode())],
         argv=(
             f"{host.tools}/tailscaled",
             "--no-logs-no-support",
@@ -133,9 +66,7 @@ async def run_client(host: Host, *, port: int, certificate: str = "") -> None:
         ),
         environment=environment,
         ready=("test", "-S", SOCKET),
-        revision=hashlib.sha256(certificate.encode()).hexdigest(),
     )
-    await host.access.start(service, timeout_seconds=TIMEOUT_SECONDS)
 
 
 async def status(host: Host) -> dict[str, Any]:
@@ -156,13 +87,14 @@ async def _look(
     host: Host, *names: str, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> dict[str, Any]:
     """Return the client's status once it met hosts of ``names``; its ``Peer`` are the others."""
-    done = await host.access.run(
-        [host.python, "-I", "-S", "-c", LOOK, SOCKET, f"{timeout_seconds:g}", *names],
+    limits = (f"{timeout_seconds:g}", f"{GREETING_SECONDS:g}")
+    answer = await run_program(
+        host,
+        [host.python, "-I", "-S", "-c", LOOK, SOCKET, *limits, *names],
+        "asking tailscaled",
         timeout_seconds=timeout_seconds + TIMEOUT_SECONDS,
     )
-    if done.exit:
-        raise OverlayError(f"host {host.name} cannot ask its tailscaled: {done.complaint}")
-    said: dict[str, Any] = json.loads(done.stdout)
+    said: dict[str, Any] = json.loads(answer)
     return said
 
 
@@ -202,7 +134,7 @@ async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
     ]
     try:
         done = await host.access.run(
-            ["sh", "-c", LOG_IN, "sh", "given" if auth_key else "", *up],
+            ["sh", "-c", script(SCRIPT), SCRIPT, "log_in", "given" if auth_key else "", *up],
             stdin=auth_key.encode(),
             timeout_seconds=LOGIN_SECONDS + TIMEOUT_SECONDS,
         )
@@ -211,9 +143,8 @@ async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
             await _forget_key(host)
         raise
     if done.exit:
-        raise OverlayError(
-            f"host {host.name} could not log in at {control_url or 'Tailscale'}: {done.complaint}"
-        )
+        at = control_url or "Tailscale"
+        raise OverlayError(f"host {host.name} could not log in at {at}: {done.complaint}")
 
 
 async def log_out(host: Host) -> None:
@@ -224,7 +155,7 @@ async def log_out(host: Host) -> None:
 
 
 async def _forget_key(host: Host) -> None:
-    await host.access.run(["sh", "-c", FORGET], timeout_seconds=TIMEOUT_SECONDS)
+    await run_script(host, SCRIPT, "forget")
 
 
 async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) -> None:
@@ -258,10 +189,9 @@ async def _peers(host: Host) -> list[dict[str, Any]]:
 
 async def remove_client(host: Host) -> None:
     """Stop the client and remove its files, its keys, and what it told the kernel."""
-    access = host.access
-    await access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
+    await host.access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
     places = (CONFIGURATION, SECRETS, f"{host.tools}/tailscaled")
-    await access.run(["sh", "-c", REMOVE, "sh", *places], timeout_seconds=TIMEOUT_SECONDS)
+    await run_script(host, SCRIPT, "clean", *places)
     await _forget_key(host)
 
 

@@ -21,12 +21,12 @@ from e3.interfaces import (
     Needs,
     Network,
     Paths,
-    Service,
 )
 from e3.overlays import addresses
-from e3.overlays.relays import (
+from e3.overlays.tor.network import (
     COMMON,
     CONFIGURATION,
+    SCRIPT,
     SECRETS,
     SERVERS,
     SMALL,
@@ -34,24 +34,30 @@ from e3.overlays.relays import (
     Relays,
     Roles,
     data_of,
-    digest_of,
+)
+from e3.overlays.unit import (
+    Members,
+    Unit,
+    apply,
+    digest,
+    remove,
+    run_program,
+    script,
+    text_files,
 )
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 GATE_FILES = tuple(f"e3/party/{name}.py" for name in ("__init__", "carry", "onion"))
 SERVICE = "tor"
 GATE = "tor-gate"
 SOCKS = f"{SECRETS}/socks"  # Tor wants its sockets in a folder that only its user may enter
 CONTROL = f"{SECRETS}/control"
 READY = f"{CONFIGURATION}/published"
-# Places are arguments, never content: whose host gives no root has them somewhere else.
-START = 'exec tor -f "$1" --DataDirectory "$2" --SocksPort "unix:$3" --ControlSocket "$4"'
 GATE_START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from e3.party.onion import main; "
     "main(*sys.argv[1:])"
 )
-DEAF = 'trap "" HUP; exec "$@"'
-"""Until a program listens to this signal it would die of it; its configuration is read after."""
+SCRIPT_ON_HOST = f"{CONFIGURATION}/{SCRIPT}"
 PUBLISH_SECONDS = 120.0
 KNOCK_SECONDS = 60.0
 LOOPBACK = IPv4Network("127.0.0.0/8")
@@ -78,7 +84,7 @@ class Tor:
         packages=("openssl", "tor"), public_host=True, sources="proven", control_server=True
     )
 
-    range: str = "127.77.0.0/16"
+    range: IPv4Network = IPv4Network("127.77.0.0/16")
     network: Literal["private", "public"] = "private"
     relay_hosts: Annotated[int, msgspec.Meta(ge=1, le=len(SERVERS))] = 1
     port: Annotated[int, msgspec.Meta(ge=1, le=65_000)] = 9001
@@ -86,10 +92,10 @@ class Tor:
 
     def __post_init__(self) -> None:
         """Reject values that Tor would refuse only on the hosts."""
-        if not addresses.network(self.range, key="range").subnet_of(LOOPBACK):
+        if not self.range.subnet_of(LOOPBACK):
             raise ConfigurationError(
-                f"e3:overlay-options: range is {self.range!r}; write a part of {LOOPBACK}, which "
-                "every host has for itself"
+                f"e3:overlay-options: range is {str(self.range)!r}; write a part of {LOOPBACK}, "
+                "which every host has for itself"
             )
         if self.bridge and self.network == "private":
             raise ConfigurationError(
@@ -99,8 +105,7 @@ class Tor:
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
         """Return a loopback address of `range` for each host, the same on all hosts."""
-        span = addresses.network(self.range, key="range")
-        return addresses.assign(names, span, previous.addresses if previous else {})
+        return addresses.assign(names, self.range, previous)
 
     def ingress(self) -> Sequence[Ingress]:
         """Return the ports of the private network's servers; who is reached by Tor only dials."""
@@ -111,14 +116,15 @@ class Tor:
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
-        """Have a network of relays, a Tor on each host, and services for each pair."""
+        """Run a network of relays, a Tor on each host, and services for each pair."""
         del authority
         given = self.assign([host.name for host in hosts], previous)
         before = msgspec.convert(previous.memory, Roles) if previous else Roles()
         roles = await self._network(hosts, before)
         made = await together(_keys(host, hosts) for host in hosts)
         keys = dict(zip((host.name for host in hosts), made, strict=True))
-        await together(self._serve(host, roles, given, keys) for host in hosts)
+        members = Members(hosts=hosts, addresses=given, public=keys, memory=roles)
+        await together(self._serve(host, members) for host in hosts)
         # Only now: Tor does not soon ask again for a service that it has not found once.
         try:
             await together(map(_knock, hosts))
@@ -126,7 +132,7 @@ class Tor:
             # Relays that were restarted have forgotten where services are, which tell them again
             # after hours, and who remembers an old place does not soon ask for the new one.
             await together(_restart(host) for host in hosts)
-            await together(self._serve(host, roles, given, keys) for host in hosts)
+            await together(self._serve(host, members) for host in hosts)
             await together(map(_knock, hosts))
         return Network(addresses=given, memory=asdict(roles))
 
@@ -138,7 +144,7 @@ class Tor:
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop everything and remove its files and keys."""
         del network
-        await together(_halt(host, CONFIGURATION, SECRETS) for host in hosts)
+        await remove(hosts, (GATE, SERVICE, *SERVERS), CONFIGURATION, SECRETS)
 
     @property
     def _relays(self) -> Relays:
@@ -153,7 +159,7 @@ class Tor:
         roles = await self._identify(hosts, before)
         if before not in (Roles(), roles):
             data = [data_of(name) for name in (*SERVERS, SERVICE)]
-            await together(_halt(host, *data) for host in hosts)
+            await remove(hosts, (GATE, SERVICE, *SERVERS), *data)
             roles = await self._identify(hosts, before)
         if self.network == "private":
             await self._relays.serve(hosts, roles)
@@ -164,46 +170,43 @@ class Tor:
             return Roles()
         return await self._relays.identify(hosts, before.carriers)
 
-    async def _serve(
-        self, host: Host, roles: Roles, given: Mapping[str, str], keys: Mapping[str, Keys]
-    ) -> None:
-        torrc = self.render(roles)
-        gate = render_gate(host.name, given, keys)
-        revision = digest_of([torrc, gate])
-        files = {"torrc": torrc, "gate.json": json.dumps({**gate, "revision": revision}, indent=1)}
-        await host.access.put(
-            [File(path=f"{CONFIGURATION}/{n}", content=t.encode()) for n, t in files.items()],
-            timeout_seconds=TIMEOUT_SECONDS,
-        )
-        tor = Service(
-            name=SERVICE,
-            argv=(
-                "sh",
-                "-c",
-                START,
-                "sh",
-                f"{CONFIGURATION}/torrc",
-                data_of(SERVICE),
-                SOCKS,
-                CONTROL,
-            ),
-            ready=("test", "-S", CONTROL),
-            revision=digest_of(torrc),
-        )
-        await host.access.start(tor, timeout_seconds=TIMEOUT_SECONDS)
-        service = Service(
-            name=GATE,
-            argv=("sh", "-c", DEAF, "sh", *_onion(host, "serve")),
-            # with another Tor, services begin anew
-            environment={"E3_REVISION": digest_of([torrc, *map(str, _program().values())])},
-            ready=("grep", "-qx", revision, READY),
-            revision=revision,
-            reload_signal="HUP",
-        )
-        await host.access.start(service, timeout_seconds=PUBLISH_SECONDS)
+    async def _serve(self, host: Host, members: Members[Keys, Roles]) -> None:
+        await apply(host, self._clients(host, members))
 
-    def render(self, roles: Roles) -> str:
-        """Return the configuration of the Tor that a host dials and is dialled with; pure."""
+    def plan(self, host: Host, members: Members[Keys, Roles]) -> Sequence[Unit]:
+        """Return the relays that ``host`` carries, its Tor and its gate; pure."""
+        servers: Sequence[Unit] = ()
+        if members.memory.carriers:
+            servers = self._relays.plan(host, members.hosts, members.memory)
+        return [*servers, *self._clients(host, members)]
+
+    def _clients(self, host: Host, members: Members[Keys, Roles]) -> Sequence[Unit]:
+        torrc = self._configuration(members.memory)
+        gate = _gate(host.name, members.addresses, members.public)
+        revision = digest([torrc, gate])
+        told = json.dumps({**gate, "revision": revision}, indent=1)
+        places = (f"{CONFIGURATION}/torrc", data_of(SERVICE), SOCKS, CONTROL)
+        return [
+            Unit(
+                name=SERVICE,
+                files=text_files(CONFIGURATION, {"torrc": torrc, SCRIPT: script(SCRIPT)}),
+                argv=("sh", SCRIPT_ON_HOST, "serve", *places),
+                ready=("test", "-S", CONTROL),
+            ),
+            Unit(
+                name=GATE,
+                files=text_files(CONFIGURATION, {"gate.json": told}),
+                argv=("sh", SCRIPT_ON_HOST, "deaf", *_onion(host, "serve")),
+                ready=("grep", "-qx", revision, READY),
+                ready_seconds=PUBLISH_SECONDS,
+                reload_signal="HUP",
+                # with another Tor, services begin anew
+                restart_on=[torrc, *map(str, _program().values())],
+            ),
+        ]
+
+    def _configuration(self, roles: Roles) -> str:
+        """Return the configuration of the Tor that a host dials and is dialled with."""
         bridge = f"UseBridges 1\nBridge {self.bridge}\n" if self.bridge else ""
         private = (
             f"TestingTorNetwork 1\nFetchDirInfoEarly 1\n{roles.line}\n{SMALL}" if roles.line else ""
@@ -211,8 +214,8 @@ class Tor:
         return f"CookieAuthentication 0\n{COMMON}{bridge}{private}"
 
 
-def render_gate(name: str, given: Mapping[str, str], keys: Mapping[str, Keys]) -> dict[str, object]:
-    """Return what e3/party/onion.py is to do on the host ``name``; pure."""
+def _gate(name: str, given: Mapping[str, str], keys: Mapping[str, Keys]) -> dict[str, object]:
+    """Return what e3/party/onion.py is to do on the host ``name``."""
     return {
         "address": given[name],
         "ports": [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(given))],
@@ -246,30 +249,14 @@ async def _restart(host: Host) -> None:
 
 
 async def _knock(host: Host) -> None:
-    done = await host.access.run(
-        _onion(host, "knock"), timeout_seconds=KNOCK_SECONDS + TIMEOUT_SECONDS
-    )
-    if done.exit:
-        raise OverlayError(f"host {host.name} has no way through Tor: {done.complaint}")
-
-
-async def _halt(host: Host, *places: str) -> None:
-    """Have no service of Tor on a host, and nothing at these places."""
-    for name in (GATE, SERVICE, *SERVERS):
-        await host.access.stop(name, timeout_seconds=TIMEOUT_SECONDS)
-    await host.access.run(["rm", "-rf", *places], timeout_seconds=TIMEOUT_SECONDS)
+    limit = KNOCK_SECONDS + TIMEOUT_SECONDS
+    await run_program(host, _onion(host, "knock"), "the way through Tor", timeout_seconds=limit)
 
 
 async def _keys(host: Host, hosts: Sequence[Host]) -> Keys:
-    await host.access.put(
-        [
-            File(path=f"{CONFIGURATION}/{name}", content=content)
-            for name, content in _program().items()
-        ],
-        timeout_seconds=TIMEOUT_SECONDS,
-    )
+    program = [File(path=f"{CONFIGURATION}/{n}", content=text) for n, text in _program().items()]
+    await host.access.put(program, timeout_seconds=TIMEOUT_SECONDS)
     peers = [peer.name for peer in hosts if peer.name != host.name]
-    made = await host.access.run(_onion(host, "keys", *peers), timeout_seconds=TIMEOUT_SECONDS)
-    if made.exit:
-        raise OverlayError(f"host {host.name} could not make its Tor keys: {made.complaint}")
-    return msgspec.json.decode(made.stdout, type=Keys)
+    command = _onion(host, "keys", *peers)
+    made = await run_program(host, command, "making keys of Tor", timeout_seconds=TIMEOUT_SECONDS)
+    return msgspec.json.decode(made, type=Keys)

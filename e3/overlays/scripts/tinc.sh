@@ -1,0 +1,87 @@
+#!/bin/sh
+# tinc on a host: sh tinc.sh CONFIGURATION SECRETS VERB [ARGUMENT...]
+#
+# CONFIGURATION is the folder that tincd reads, SECRETS that of the keys.
+set -eu
+umask 077
+configuration=$1 secrets=$2
+shift 2
+
+# Print the host's public key, made with its private one if there is none; forget whoever is not
+# named: tinc reads its files again by their full path, so these go before.
+make_keys() {
+    mkdir -p "$secrets"
+    cd "$secrets"
+    if [ ! -s rsa_key.pub ]; then
+        rm -rf new
+        mkdir new
+        tincd -c new -K 2048 </dev/null >new/log 2>&1 || { cat new/log >&2; exit 1; }
+        mv new/rsa_key.priv .
+        mv new/rsa_key.pub .
+        rm -r new
+    fi
+    cat rsa_key.pub
+    for file in "$configuration"/hosts/*; do
+        case " $* " in *" ${file##*/} "*) ;; *) rm -f "$file" ;; esac
+    done
+}
+
+# Be the service: run $3..., with the options $1 if it begins anew alone. All begin anew when the
+# settings $2 are others.
+serve() {
+    cd "$configuration"
+    rm -f pid # a process number of before may be another's by now, and tinc would not start
+    again=
+    [ "$2" != "$(cat begun 2>/dev/null)" ] || again=$1
+    echo "$2" >begun
+    shift 2
+    # shellcheck disable=SC2086  # none, or one word with its value
+    exec "$@" $again
+}
+
+# Print tinc's list of nodes and connections.
+#
+# tinc answers USR2 in its log, from within the signal's handler: one that comes while tinc
+# allocates memory would hang it. So it is stopped first, until that meets it in the system
+# call in which it was seen asleep, waiting for packets.
+dump() {
+    cd "$configuration"
+    # shellcheck disable=SC2094  # a file and a variable of one name
+    read -r pid _ <pid
+    trap 'kill -CONT $pid' EXIT
+    asleep='' stopped=''
+    until [ "$asleep" ] && [ "$asleep" = "$stopped" ]; do
+        kill -CONT "$pid"
+        pause "it is never idle"
+        case $(cat "/proc/$pid/stat") in *") S "*) read -r asleep _ <"/proc/$pid/syscall" ;; esac
+        kill -STOP "$pid"
+        read -r stopped _ <"/proc/$pid/syscall"
+    done
+    : >log
+    kill -USR2 "$pid"
+    kill -CONT "$pid"
+    until grep -q 'End of subnet list' log; do pause "it does not answer"; done
+    cat log
+}
+
+# Sleep for a moment, 500 times at most in all.
+tries=0
+pause() {
+    tries=$((tries + 1))
+    [ $tries -lt 500 ] || { echo "$1 for 5 s" >&2; exit 1; }
+    sleep 0.01
+}
+
+# Wait until the node $1 has $2 connections, for 5 s at most: later every pair is verified.
+meet() {
+    end=$(($(date +%s) + 5))
+    until met "$@" || [ "$(date +%s)" -gt $end ]; do sleep 0.05; done
+}
+
+met() {
+    tries=0
+    dump >/dev/null
+    [ "$(grep -c " $1 to .* weight" log)" -ge "$2" ]
+}
+
+"$@"

@@ -1,0 +1,126 @@
+#!/bin/sh
+# WireGuard on a host: sh wireguard.sh CONFIGURATION SECRETS DEVICE VERB [ARGUMENT...]
+#
+# CONFIGURATION is the folder of peers.conf, interface.sh and wireguard.awk, SECRETS that of the
+# keys. Secrets go through a variable and a pipe of the shell to `wg`: no command line and no
+# other file shows them.
+set -eu
+umask 077
+configuration=$1 secrets=$2 device=$3
+shift 3
+
+# Print the host's public key, made with its private one if there is none.
+make_keys() {
+    mkdir -p "$secrets"
+    cd "$secrets"
+    if [ ! -s host.pub ]; then
+        wg genkey >new.key
+        wg pubkey <new.key >new.pub
+        mv new.key host.key
+        mv new.pub host.pub
+    fi
+    cat host.pub
+}
+
+# Make a pre-shared key in a file of each of these names, unless it is there.
+make_preshared_keys() {
+    mkdir -p "$secrets/psk"
+    cd "$secrets/psk"
+    for peer; do
+        [ -s "$peer" ] || { wg genpsk >new; mv new "$peer"; }
+    done
+}
+
+# Print what differs between peers.conf and what was applied of it: all, gone or keys.
+news() {
+    awk -v only="$1" -f wireguard.awk peers.conf
+}
+
+changed() {
+    ! cmp -s "$1" "$1.applied"
+}
+
+# Tell WireGuard what changed, and print the keys of the peers that are new or changed.
+apply() {
+    cd "$configuration"
+    if changed peers.conf; then
+        # Not `wg syncconf`: it would tell WireGuard all of every peer for one that is new.
+        text=$(news all)
+        printf '%s\n' "$text" | wg addconf "$device" /dev/stdin
+        for key in $(news gone); do wg set "$device" peer "$key" remove; done
+        text=$(cat peers.conf)
+        for file in "$secrets"/psk/*; do
+            case $text in *"$file"*) ;; *) rm -f "$file" ;; esac
+        done
+        news keys
+        cp peers.conf peers.conf.applied
+    fi
+    if changed interface.sh; then
+        # shellcheck source=/dev/null
+        . ./interface.sh
+        cp interface.sh interface.sh.applied
+    fi
+}
+
+# Be the service: the kernel's WireGuard where there is one, else the program $1, wireguard-go.
+serve() {
+    cd "$configuration"
+    rm -f ./*.applied
+    ip link delete "$device" 2>/dev/null || : # a kernel's device outlives this service
+    if ip link add "$device" type wireguard 2>/dev/null; then
+        apply
+        exec sleep infinity
+    fi
+    # Its parent ends at once, so that it is not left to wireguard-go, which reaps nothing.
+    ({
+        # `wg` deletes a socket that refuses it, so not before wireguard-go listens (net/unix.h).
+        until grep -q " 00010000 .*/${device}[.]sock\$" /proc/net/unix; do
+            kill -0 $$
+            sleep 0.01
+        done
+        apply || kill $$
+        # One that comes back finds the others at work, who take it for alive for another 15 s.
+        # shellcheck disable=SC2046  # a key has no spaces
+        [ ! -e met ] || dial "$2" $(wg show "$device" peers)
+    } &)
+    exec "$1" -f "$device"
+}
+
+# Keep in touch each $1 seconds with the peers of these keys, which begins a session at once.
+dial() {
+    seconds=$1
+    shift
+    for key; do
+        shift
+        set -- "$@" peer "$key" persistent-keepalive "$seconds"
+    done
+    [ $# = 0 ] || wg set "$device" "$@"
+}
+
+# Dial, and wait until each peer has answered, for 2 s at most.
+meet() {
+    cd "$configuration"
+    dial "$@"
+    [ -e met ] || : >met
+    tries=0
+    while wg show "$device" latest-handshakes | grep -q '[[:space:]]0$' && [ $tries -lt 100 ]; do
+        tries=$((tries + 1))
+        sleep 0.02
+    done
+}
+
+# Print the time, then each peer's key and when it last shook hands. `wg show dump` shows keys.
+sessions() {
+    date +%s
+    exec wg show "$device" latest-handshakes
+}
+
+# Remove the device, its rules, and all files.
+clean() {
+    ip link delete "$device" 2>/dev/null || :
+    for rule in 5182 5183; do ip rule delete pref $rule 2>/dev/null || :; done
+    rmdir /run/wireguard 2>/dev/null || :
+    rm -rf "$configuration" "$secrets"
+}
+
+"$@"

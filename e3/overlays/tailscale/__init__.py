@@ -1,0 +1,1 @@
+"""Tailscale's clients, with a control server of our own or somebody else's."""

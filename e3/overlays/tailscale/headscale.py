@@ -1,0 +1,256 @@
+"""Headscale: Tailscale's clients with control server and relay on a host of our own.
+
+Both are one program at one port, 443 unless told otherwise: so who can use that port alone can
+join, and is relayed.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+import yaml
+
+from e3.access.together import together
+from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
+from e3.overlays import addresses, topology
+from e3.overlays.tailscale import client
+from e3.overlays.tailscale.headscale_configuration import (
+    CONFIGURATION,
+    SECRETS,
+    SOCKET,
+    configuration,
+    fingerprint,
+    policy,
+    relay_map,
+)
+from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
+
+SERVICE = "headscale"
+USER = "e3"
+LOGINS_AT_ONCE = 10
+"""Each login tells all who are there of it, several times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What is kept between deployments: the server's host, and its certificate's fingerprint."""
+
+    server: str = ""
+    certificate: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headscale:
+    """WireGuard tunnels that our own control server arranges, with our own relay beside it.
+
+    Both are Headscale on the first public host; whoever controls that host decides who belongs. The
+    relay (DERP) carries what it cannot read, and serves nobody whom the control server does not
+    know. No program talks to any server outside of the fleet. Configuration as documented in
+    github.com/juanfont/headscale, config-example.yaml.
+    """
+
+    needs: ClassVar[Needs] = Needs(
+        tools=("headscale", "tailscale"),
+        packages=("openssl",),
+        public_host=True,
+        punches=True,
+        tun=True,
+        sources="proven",
+        control_server=True,
+        port_443_suffices=True,
+        ipv6=True,
+    )
+    range: ClassVar[None] = None
+
+    control_port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 443
+    stun_port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 3478
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 41_641
+    key_minutes: Annotated[int, msgspec.Meta(ge=1, le=60)] = 5
+
+    def __post_init__(self) -> None:
+        """Reject ports that the hosts would refuse."""
+        client.check_ports({"stun-port": self.stun_port, "port": self.port})
+
+    def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
+        """Return nothing: Headscale gives addresses out of 100.64.0.0/10 as hosts log in."""
+        del names, previous
+        return {}
+
+    def ingress(self) -> Sequence[Ingress]:
+        """Return the ports of control server and relay, and that of the clients."""
+        return (
+            Ingress(protocol="tcp", first=self.control_port, last=self.control_port),
+            Ingress(protocol="udp", first=self.stun_port, last=self.stun_port),
+            Ingress(protocol="udp", first=self.port, last=self.port),
+        )
+
+    async def connect(
+        self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
+    ) -> Network:
+        """Serve from a public host, let each host log in there, and delete all other nodes.
+
+        When the server's host has left, another one takes over: then every host logs in anew
+        and gets a new address.
+        """
+        del authority
+        before = msgspec.convert(previous.memory, Memory) if previous else Memory()
+        server = choose_server(hosts, before)
+        certificate = await make_certificate(server)
+        memory = Memory(server=server.name, certificate=fingerprint(certificate))
+        if previous and before.certificate != memory.certificate:
+            # Another server, or the same one built anew: to it, all the identities are unknown.
+            await together(map(client.remove_client, hosts))
+        public = {server.name: certificate}
+        members = Members(hosts=hosts, addresses={}, public=public, memory=memory)
+        known = previous.addresses if previous else {}
+        found, joining = await self._admit_all(members, server, known)
+        await together(client.meet(h, hosts, joining) for h in hosts if h.name in joining)
+        given = {host.name: client.address(found[host.name]) for host in hosts}
+        await _expel_others(server, {_key(said) for said in found.values()})
+        return Network(addresses=given, memory=asdict(memory))
+
+    async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
+        """Ask each client for the present path to each other host."""
+        return await client.paths(hosts, network)
+
+    async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
+        """Remove client, server and relay with all keys; what leaves alone is deleted by id.
+
+        The deletion is a part of the next `connect`, as the server need not be among ``hosts``;
+        the keys of a host are gone here and now.
+        """
+        del network
+        await together(map(client.remove_client, hosts))
+        await remove(hosts, [SERVICE], CONFIGURATION, SECRETS)
+
+    def plan(self, host: Host, members: Members[str, Memory]) -> Sequence[Unit]:
+        """Return the client of ``host``, and control server and relay if it serves; pure."""
+        certificate = members.public[members.memory.server]
+        own = client.unit(host, port=self.port, certificate=certificate)
+        if host.name != members.memory.server:
+            return [own]
+        return [self.server(host, certificate), own]
+
+    def server(self, host: Host, certificate: str) -> Unit:
+        """Return control server and relay on ``host``, which has made ``certificate``; pure."""
+        ports = {"control_port": self.control_port, "stun_port": self.stun_port}
+        own = configuration(host, url=self.url(host, host), **ports)
+        files = {
+            "config.json": json.dumps(own, indent=1),
+            "policy.json": json.dumps(policy(), indent=1),
+            # JSON cannot hold the numbers that are keys here.
+            "relay.yaml": yaml.safe_dump(relay_map(host, certificate, **ports)),
+        }
+        return Unit(
+            name=SERVICE,
+            files=text_files(CONFIGURATION, files),
+            argv=(*_program(host), "serve"),
+            ready=("test", "-S", SOCKET),
+        )
+
+    def url(self, server: Host, client: Host) -> str:
+        """Return where a client finds the control server."""
+        # https, as the client asks for the key of the server's Noise handshake in the clear:
+        # over http, whoever sits in between could answer with one of his own.
+        return f"https://{addresses.socket(server.seen_from(client), self.control_port)}"
+
+    async def _admit_all(
+        self, members: Members[str, Memory], server: Host, known: Mapping[str, str]
+    ) -> tuple[Mapping[str, Mapping[str, Any]], AbstractSet[str]]:
+        """Run server and clients; return each client's status, and which hosts had to log in."""
+        at_once = asyncio.Semaphore(LOGINS_AT_ONCE)
+        serving = asyncio.get_running_loop().create_future()
+        certificate = members.public[server.name]
+        found: dict[str, Mapping[str, Any]] = {}
+        joining: set[str] = set()
+
+        async def serve() -> None:
+            await apply(server, [self.server(server, certificate)])
+            async with asyncio.TaskGroup() as group:
+                user, nodes = group.create_task(_user(server)), group.create_task(_nodes(server))
+            serving.set_result((user.result(), _keys(nodes.result())))
+
+        async def admit(host: Host) -> None:
+            await apply(host, [client.unit(host, port=self.port, certificate=certificate)])
+            said = await client.status(host)
+            user, keys = await serving
+            if not client.logged_in(said) or _key(said) not in keys:
+                joining.add(host.name)
+                async with at_once:
+                    await self._admit(host, server, user)
+                    said = await client.status(host)
+            found[host.name] = said
+
+        # Newcomers first: a login is mostly waiting, and the others can be asked meanwhile.
+        order = sorted(members.hosts, key=lambda host: host.name in known)
+        await together([serve(), *map(admit, order)])
+        return found, joining
+
+    async def _admit(self, host: Host, server: Host, user: str) -> None:
+        """Let a host log in with a key that serves once and soon expires."""
+        made = await _headscale(
+            server,
+            *("preauthkeys", "create", "--user", user),
+            *("--expiration", f"{self.key_minutes}m"),
+        )
+        await client.log_in(host, control_url=self.url(server, host), auth_key=made["key"])
+
+
+def choose_server(hosts: Sequence[Host], before: Memory) -> Host:
+    """Return the host that serves: the one that did, else the first public one."""
+    (name,) = topology.choose_servers(
+        hosts,
+        [before.server],
+        count=1,
+        need="Headscale needs {} for its control server and relay",
+        instead="choose tor or tailscale",
+    )
+    return next(host for host in hosts if host.name == name)
+
+
+async def make_certificate(server: Host) -> str:
+    """Return the certificate that ``server`` has made for its addresses, as PEM."""
+    folder = f"{SECRETS}/relay"
+    return await run_script(server, "headscale.sh", folder, server.underlay, server.underlay6)
+
+
+def _keys(nodes: Sequence[Mapping[str, Any]]) -> AbstractSet[str]:
+    return {node["node_key"] for node in nodes}
+
+
+def _key(said: Mapping[str, Any]) -> str:
+    return str(said["Self"]["PublicKey"])
+
+
+def _program(server: Host) -> tuple[str, ...]:
+    return f"{server.tools}/headscale", "--config", f"{CONFIGURATION}/config.json"
+
+
+async def _user(server: Host) -> str:
+    """Return the number of the stack's one user, made if it is not there."""
+    users = await _headscale(server, "users", "list") or []
+    if not users:
+        users = [await _headscale(server, "users", "create", USER)]
+    return str(users[0]["id"])
+
+
+async def _nodes(server: Host) -> list[dict[str, Any]]:
+    return await _headscale(server, "nodes", "list") or []
+
+
+async def _expel_others(server: Host, members: AbstractSet[str]) -> None:
+    """Delete the nodes whose keys are not of these."""
+    for node in await _nodes(server):
+        if node["node_key"] not in members:
+            argv = ("nodes", "delete", "--force", "--identifier", str(node["id"]))
+            await _headscale(server, *argv)
+
+
+async def _headscale(server: Host, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the answer of Headscale's own command line, which reaches it by a socket of root's."""
+    argv = [*_program(server), "--output", "json", *arguments]
+    return json.loads(await run_program(server, argv, f"headscale {' '.join(arguments[:2])}"))

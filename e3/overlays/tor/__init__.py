@@ -1,0 +1,1 @@
+"""The overlay `tor`, and the private Tor network that it makes."""

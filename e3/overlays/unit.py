@@ -1,0 +1,148 @@
+"""The kit of overlays: what they run on a host, as data, and how it gets there.
+
+An overlay decides by a pure function, `Overlay.plan`: a host and the members go in, units come
+out. `apply` brings the host to them, `remove` takes all of it away, and `run_script` runs what
+lies in e3/overlays/scripts.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Generic, Protocol, TypeVar
+
+from e3.access.together import together
+from e3.errors import OverlayError
+from e3.interfaces import File, Host, ReloadSignal, Service
+
+TIMEOUT_SECONDS = 30.0
+"""Of one call to a host."""
+
+SCRIPTS = files("e3.overlays") / "scripts"
+
+Public = TypeVar("Public")
+Memory = TypeVar("Memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members(Generic[Public, Memory]):
+    """Who is joined, in public values: all that a plan depends on besides the options.
+
+    ``addresses`` has each host's overlay address and ``public`` what it told of itself, such as
+    its public key, both by host name. ``memory`` is what the overlay keeps between deployments.
+    """
+
+    hosts: Sequence[Host]
+    addresses: Mapping[str, str]
+    public: Mapping[str, Public]
+    memory: Memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A service of an overlay on a host, with the files that it reads.
+
+    A service gets ``reload_signal`` when its files changed, and is restarted if it has none. One
+    that ``rereads`` gets neither: the overlay tells it. Another value of ``restart_on``, which is
+    plain data, restarts the service in any case. It is to be ready within ``ready_seconds``.
+    """
+
+    name: str
+    argv: Sequence[str]
+    files: Sequence[File] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ready: Sequence[str] = ("true",)
+    ready_seconds: float = TIMEOUT_SECONDS
+    reload_signal: ReloadSignal | None = None
+    rereads: bool = False
+    restart_on: object = None
+
+    @property
+    def revision(self) -> str:
+        """What names the state of the files."""
+        return digest([(file.path, file.content.decode(), file.mode) for file in self.files])
+
+    @property
+    def service(self) -> Service:
+        """The service as a host knows it."""
+        return Service(
+            name=self.name,
+            argv=self.argv,
+            environment=self.environment,
+            ready=self.ready,
+            revision="" if self.rereads else self.revision,
+            reload_signal=self.reload_signal,
+            restart_on="" if self.restart_on is None else digest(self.restart_on),
+        )
+
+
+class Planned(Protocol):
+    """The first step of every overlay: what a host is to run; the second is `Overlay.connect`."""
+
+    def plan(self, host: Host, members: Members[Any, Any]) -> Sequence[Unit]:
+        """Return the units of ``host``, in the order in which they start. Pure."""
+
+
+def digest(value: object) -> str:
+    """Return a digest of plain data, as 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def text_files(folder: str, texts: Mapping[str, str], *, mode: int = 0o644) -> list[File]:
+    """Return files below ``folder`` by their names there."""
+    return [
+        File(path=f"{folder}/{name}", content=text.encode(), mode=mode)
+        for name, text in texts.items()
+    ]
+
+
+def script(name: str) -> str:
+    """Return the text of a script of e3/overlays/scripts."""
+    return (SCRIPTS / name).read_text()
+
+
+async def apply(host: Host, units: Sequence[Unit]) -> frozenset[str]:
+    """Put the files of ``units`` on ``host`` and start them in order; return what files changed.
+
+    What is there already as described stays untouched.
+    """
+    told = [file for unit in units for file in unit.files]
+    changed = await host.access.put(told, timeout_seconds=TIMEOUT_SECONDS) if told else frozenset()
+    for unit in units:
+        await host.access.start(unit.service, timeout_seconds=unit.ready_seconds)
+    return changed
+
+
+async def remove(hosts: Sequence[Host], services: Sequence[str], *places: str) -> None:
+    """Stop services on all ``hosts``, then remove what lies at ``places``."""
+
+    async def one(host: Host) -> None:
+        for name in services:
+            await host.access.stop(name, timeout_seconds=TIMEOUT_SECONDS)
+        await host.access.run(["rm", "-rf", *places], timeout_seconds=TIMEOUT_SECONDS)
+
+    await together(map(one, hosts))
+
+
+async def run_script(
+    host: Host, name: str, *arguments: str, timeout_seconds: float = TIMEOUT_SECONDS
+) -> str:
+    """Run a script of e3/overlays/scripts on ``host``; return what it printed.
+
+    Folders are arguments, never a part of the script: a host may have them elsewhere. Raises
+    `OverlayError` with the script's own words if it fails.
+    """
+    return await run_program(
+        host, ["sh", "-c", script(name), name, *arguments], name, timeout_seconds=timeout_seconds
+    )
+
+
+async def run_program(
+    host: Host, argv: Sequence[str], what: str, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> str:
+    """Run a command on ``host``; return what it printed, or raise `OverlayError` that says why."""
+    done = await host.access.run(argv, timeout_seconds=timeout_seconds)
+    if done.exit:
+        raise OverlayError(f"{what} on host {host.name}: {done.complaint}")
+    return done.stdout.decode(errors="replace")
