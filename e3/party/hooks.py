@@ -25,8 +25,8 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from e3.party import doorman, meter, peers
+from e3.party.cost import Report
 from e3.party.dialler import Dialler
-from e3.party.peers import Report
 from e3.party.text import printable
 
 Attributes = Any

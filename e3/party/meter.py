@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from e3.party.peers import Report
+from e3.party.cost import Report
 
 Attributes = Any
 """MPyC has no types."""

@@ -10,8 +10,9 @@ import sys
 from asyncio import Future
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
+from e3.party.cost import Report, bounded
 from e3.party.unpickle import Receiver
 
 Attributes = Any
@@ -22,13 +23,6 @@ PEER_SILENCE_SECONDS = 20
 
 PROBE_SECONDS = 5
 REFUSED_STATUS = 70
-
-
-class Report(Protocol):
-    """Tells the runner what happens, see `e3.party.protocol`."""
-
-    def __call__(self, kind: str, **fields: object) -> None:
-        """Report one event."""
 
 
 class Own(bytes):
@@ -107,7 +101,7 @@ def read_with_care(module: Attributes, report: Report, allowed: tuple[str, ...])
             sys.stdout.flush()
         os._exit(REFUSED_STATUS)  # nothing more of this program, which may catch exceptions
 
-    receiver = Receiver(allowed, refuse)
+    receiver = Receiver(allowed, refuse, functools.partial(bounded, report))
 
     def dumps(value: object, *args: Any, **options: Any) -> bytes:  # noqa: ANN401 -- as pickle.dumps
         return Own(pickle.dumps(value, *args, **options))

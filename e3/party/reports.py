@@ -137,6 +137,8 @@ def kinds(m: int, pid: int) -> Mapping[str, Mapping[str, Check]]:
         "impostor": {"peer": suspect, "detail": text},
         "lost": {"peer": peer},
         "offended": {"peer": suspect, "what": text},
+        "reading": {"peer": suspect},
+        "read": {},
         "stopping": {"sent_bytes": counts},
         "stopped": {},
         "failed": {"error": text},

@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from e3.party import program
@@ -127,6 +127,8 @@ class Leash:
         self._reported_bytes = 0
         self._reported_at = self._began
         self._fault = ""
+        self._reading: Mapping[str, object] | None = None
+        """From whom it has a large pickle that it is just reading."""
         self._events = inputs["events"]
         self._captures = [Capture(name, inputs[name], spec.keep_bytes) for name in STREAMS]
         self._selector = selectors.DefaultSelector()
@@ -168,6 +170,10 @@ class Leash:
             natural, self.why = None, "report"
         if self.bounds.close():
             natural, self.why = None, "memory"
+        if self._reading is not None and (self.why == "memory" or (natural or 0) < 0):
+            natural = natural or -signal.SIGKILL
+            what = f"content that ends whoever reads it ({signal.strsignal(-natural)})"
+            self.channel.say("offended", what=what, peer=self._reading["peer"])
         for capture in self._captures:
             self._finish(capture)
         written = {capture.stream: capture.total_bytes for capture in self._captures}
@@ -230,6 +236,9 @@ class Leash:
     def _pass_on_report(self, report: Report) -> None:
         if report.kind == "leaving":
             self._leaving = True
+            return
+        if report.kind in {"reading", "read"}:
+            self._reading = report.fields if report.kind == "reading" else None
             return
         # its time is the program's own word, like all of it
         self._reported_at = min(max(report.at, self._reported_at), time.monotonic())
