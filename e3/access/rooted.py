@@ -70,9 +70,9 @@ def write(
                     os.fchown(descriptor, *owner)
                 os.fchmod(descriptor, mode)
             os.rename(temporary, place.name, src_dir_fd=folder, dst_dir_fd=folder)
-        except OSError:
+        except OSError as error:
             _unlink(folder, temporary)
-            raise
+            raise OSError(error.errno, error.strerror, path) from error
     return True
 
 

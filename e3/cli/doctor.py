@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from e3.cli import terminal
-from e3.cli.checks import hosts, kernel, labs, machine, store, tools
+from e3.cli.checks import hosts, kernel, labs, machine, sessions, store, tools
 from e3.cli.checks.finding import Finding
 from e3.cli.project import Verbs
 from e3.errors import E3Error
@@ -20,6 +20,7 @@ CHECKS: tuple[Callable[[], Iterable[Finding]], ...] = (
     machine.check,
     *MENDED,
     hosts.check,
+    sessions.check,
 )
 
 
@@ -30,7 +31,7 @@ def declare(verbs: Verbs) -> None:
         help="check tools, kernel, disk, clock, leftovers and hosts",
         epilog="exit status: 1 if any line says FAIL",
     )
-    fix = "remove what crashed labs and updates left; restore states that are not whole"
+    fix = "remove what crashed labs, updates and sessions left; restore states that are not whole"
     verb.add_argument("--fix", action="store_true", help=fix)
     verb.add_argument("--state", action="store_true", help="labs and state alone, if not OK")
     verb.add_argument("--json", action="store_true", help="one JSON object")
@@ -39,7 +40,8 @@ def declare(verbs: Verbs) -> None:
 
 def examine(arguments: argparse.Namespace) -> int:
     """Print one line for each finding; exit with 1 if any is a FAIL."""
-    found = list(chain.from_iterable(check() for check in MENDED)) if arguments.fix else []
+    mended = (*MENDED, sessions.check) if arguments.fix else ()
+    found = list(chain.from_iterable(check() for check in mended))
     fixed = [_fix(finding) for finding in found if finding.fix]
     checks = MENDED if arguments.state else CHECKS
     findings = [*fixed, *chain.from_iterable(check() for check in checks)]

@@ -51,6 +51,9 @@ AGREE_SECONDS = 25.0
 BEAT_SECONDS = 4.0
 SILENCE_SECONDS = 20.0
 
+FOLDER_STAYS = 73
+"""The exit status of a runner that could not remove its session's folder."""
+
 STREAMS = ("log", "stderr", "stdout")
 """What a program writes to; ``log`` is where MPyC's own log lines go."""
 

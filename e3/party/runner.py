@@ -15,7 +15,6 @@ import math
 import os
 import platform
 import selectors
-import shutil
 import signal
 import socket
 import sys
@@ -32,6 +31,7 @@ from e3.party.network import Fence
 from e3.party.processes import Family, adopt_orphans, die_with_parent
 from e3.party.protocol import (
     BEAT_SECONDS,
+    FOLDER_STAYS,
     SILENCE_SECONDS,
     STREAMS,
     Exit,
@@ -40,6 +40,7 @@ from e3.party.protocol import (
     decode_spec,
     encode,
 )
+from e3.party.removal import remove
 from e3.party.reports import Report, ReportError, Reports
 
 LEAVING_SECONDS = 1.0
@@ -308,7 +309,8 @@ def main(folder: str) -> Callable[[], object]:
     finally:
         if os.getpid() == runner:
             channel.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            if not remove(folder):
+                os._exit(FOLDER_STAYS)
     return partial(os._exit, 0)
 
 

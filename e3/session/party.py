@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TextIO
 from e3.errors import AuthorityError, HostError
 from e3.interfaces import File, Host, Process
 from e3.party.protocol import SILENCE_SECONDS, START, Spec, encode, encode_spec
+from e3.party.text import printable
 from e3.session.certificates import Certificates
 from e3.session.events import EventError, Incoming
 from e3.session.record import Record
@@ -17,6 +19,12 @@ from e3.session.verdicts import How, describe
 
 LEAVE_SECONDS = 4.0
 """For a runner to kill what it started and to end; it takes 2 s at most for the former."""
+
+REMOVE = 'rm -rf "$1" 2>/dev/null || { chmod -R u+rwX "$1" 2>/dev/null; rm -rf "$1"; }'
+"""As a command of a shell: once more with the rights that a program may have taken away."""
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of a disk without room."""
 
 PIECE_BYTES = 65_536
 """Read of a runner's words at once."""
@@ -71,8 +79,10 @@ class Party:
             self._finish("refused", detail=str(error))
         except HostError as error:
             # a host that answers with an error of its own is there: its disk may be full
-            how: How = "refused" if isinstance(error.__cause__, OSError) else "gone"
-            self._finish(how, detail=str(error))
+            cause = error.__cause__
+            how: How = "refused" if isinstance(cause, OSError) else "gone"
+            full = isinstance(cause, OSError) and cause.errno in FULL
+            self._finish(how, f"the disk of its host is full: {error}" if full else str(error))
         except TimeoutError:
             self._miss()
         except OSError as error:
@@ -112,9 +122,11 @@ class Party:
         finally:
             with contextlib.suppress(OSError):
                 process.stdin.close()
+            status: int | None = None
             with contextlib.suppress(TimeoutError, HostError):
                 async with asyncio.timeout(0 if self._missed else LEAVE_SECONDS):
-                    await process.wait()
+                    status = await process.wait()
+            self.record.removed = self.record.removed and status == 0
 
     async def _follow(self, process: Process) -> None:
         incoming = Incoming(self.record.most_bytes)
@@ -160,8 +172,19 @@ class Party:
         self._finish(how, detail=f"its runner {describe(status)}{complaint}")
 
     async def _clean(self) -> None:
-        """Remove the session's folder, unless the runner did."""
-        if not self.record.removed:
-            with contextlib.suppress(HostError, TimeoutError, OSError):
-                remove = ["rm", "-rf", self._folder]
-                await self._host.access.run(remove, timeout_seconds=LEAVE_SECONDS)
+        """Remove the session's folder, unless the runner did; say so where it stays."""
+        if self.record.removed:
+            return
+        argv = ["sh", "-c", REMOVE, "sh", self._folder]
+        try:
+            done = await self._host.access.run(argv, timeout_seconds=LEAVE_SECONDS)
+        except HostError:  # with the host its folder is gone
+            return
+        except (TimeoutError, OSError) as error:
+            complaint = str(error)
+        else:
+            complaint = done.complaint if done.exit else ""
+        if complaint:
+            left = f"{self._folder}: {printable(complaint)}"
+            self.record.versions["left"] = left
+            self._log.write(f"[e3: its folder stays, see `e3 doctor`: {left}]\n")

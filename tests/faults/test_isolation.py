@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from e3.overlays.plain import Plain
+from e3.session.verdicts import Verdict
 from tests.faults.stage import Stage
 from tests.faults.test_containment import lines
 from tests.labs import running
@@ -268,3 +269,47 @@ def test_honest_programs_notice_nothing(stage: Stage) -> None:
         "cores": "True",
         "name": "party",
     }
+
+
+def test_a_full_disk_is_told_and_nothing_stays(stage: Stage) -> None:
+    host = stage.hosts[1]
+    fill = "mkdir -p /run/e3/sessions; head -c 1G /dev/zero > /run/fill; df --output=avail /run"
+    try:
+        assert ask(host, "sh", "-c", f"{fill} 2>/dev/null || true").split()[-1] == "0"
+        result = stage.run("from mpyc.runtime import mpc\nmpc.run(mpc.start())\n")
+    finally:
+        ask(host, "rm", "-f", "/run/fill")
+    assert result.verdict is Verdict.PARTY_FAILED
+    assert "did not start: the disk of its host is full: host ams3-1 refuses" in result.reason
+    assert "/run/e3/sessions/" in result.reason
+    assert "No space left on device" in result.reason
+    assert result.concerned == (1,)
+    assert stage.leftovers() == []
+
+
+def test_what_a_program_leaves_behind_costs_the_next_session_nothing(stage: Stage) -> None:
+    free = [ask(host, "df", "--output=avail", "/run") for host in stage.hosts]
+    result = stage.run(
+        """
+import os
+from mpyc.runtime import mpc
+mpc.run(mpc.start())
+for _ in range(1500):
+    os.mkdir('d')
+    os.chdir('d')
+try:
+    with open('large', 'wb') as file:
+        while True:
+            file.write(bytes(1 << 20))
+except OSError as error:
+    print(error.strerror)
+mpc.run(mpc.shutdown())
+"""
+    )
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    assert {party.output for party in result.parties} <= {
+        "File too large\n",
+        "No space left on device\n",
+    }
+    assert [ask(host, "df", "--output=avail", "/run") for host in stage.hosts] == free
+    assert stage.run("from mpyc.runtime import mpc\n").verdict is Verdict.COMPLETED

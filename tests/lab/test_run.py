@@ -15,6 +15,7 @@ import pytest
 
 from e3.access import host_from_properties
 from e3.access.identity import identify
+from e3.access.namespace import NamespaceAccess
 from e3.lab import client
 from e3.session.runs import runs
 from tests.commands import Command
@@ -59,21 +60,23 @@ def is_running(up: Stack) -> bool:
     return sum("round" in log.read_text() for log in logs) == 3
 
 
+def accesses(up: Stack) -> list[NamespaceAccess]:
+    """Return the accesses to all hosts."""
+    hosts = [h for kind, h in up.resources.items() if kind.startswith("e3:Host ")]
+    found = [host_from_properties(host["outputs"]["made"]).access for host in hosts]
+    return [access for access in found if isinstance(access, NamespaceAccess)]
+
+
+def on(access: NamespaceAccess, script: str) -> str:
+    """Return what a script of a shell prints on a host."""
+    argv = [*access.nsenter(), "sh", "-c", script]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
 def left_on_hosts(up: Stack) -> list[str]:
     """Return the processes of Python on all hosts."""
-    hosts = [h for kind, h in up.resources.items() if kind.startswith("e3:Host ")]
-    nsenters = [host_from_properties(host["outputs"]["made"]).access for host in hosts]
-    return [
-        line
-        for access in nsenters
-        for line in subprocess.run(
-            [*access.nsenter(), "ps", "-eo", "args"],  # type: ignore[attr-defined] # a lab's
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()
-        if "python" in line
-    ]
+    listed = (on(access, "ps -eo args") for access in accesses(up))
+    return [line for lines in listed for line in lines.splitlines() if "python" in line]
 
 
 def about(e3: Command, stack: str, *options: str) -> list[Mapping[str, Any]]:
@@ -209,6 +212,22 @@ def test_a_stack_that_is_not_up_is_an_error_with_its_remedy(up: Stack, e3: Comma
 def test_doctor_says_that_all_hosts_answer(e3: Command) -> None:
     (found,) = about(e3, "trial")
     assert (found["level"], found["detail"]) == ("OK", "all 3 hosts answer")
+
+
+def test_doctor_finds_old_sessions_and_full_disks(up: Stack, e3: Command) -> None:
+    host = accesses(up)[0]
+    made = "mkdir -p /run/e3/sessions/old/program && touch -d '1 hour ago' /run/e3/sessions/old"
+    on(host, f"{made}; head -c 4G /dev/zero > /run/fill || true")
+    try:
+        found = about(e3, "trial")
+        assert [finding["level"] for finding in found] == ["OK", "WARN", "FAIL"]
+        assert "still has the folders of 1 session in /run/e3/sessions" in found[1]["detail"]
+        assert f"the disk of {host.host} is full: 0 MB" in found[2]["detail"]
+        assert "removed: " in about(e3, "trial", "--fix")[0]["detail"]
+    finally:
+        on(host, "rm -f /run/fill")
+    assert [finding["level"] for finding in about(e3, "trial")] == ["OK"]
+    assert on(host, "ls /run/e3/sessions") == ""
 
 
 def test_doctor_ends_a_lab_that_no_state_knows_and_nothing_else(
