@@ -2,14 +2,13 @@
 
 import pulumi
 
-from e3 import config
+from e3 import config, mishaps
 from e3.deployment import deploy
-from e3.errors import E3Error
 
 try:
     outputs = deploy(config.read())
-except E3Error as error:
-    raise pulumi.RunError(str(error)) from error
+except Exception as error:  # a sentence for a person, whatever it is
+    raise pulumi.RunError(mishaps.told(error)) from error
 
 for name, value in outputs.items():
     pulumi.export(name, value)

@@ -10,16 +10,17 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, get_args
 
-import pulumi
+import yaml
 
 from e3.errors import ConfigurationError
 from e3.experiment import Choice, Comparison, Experiment, Limits, Openness, Reachability, Rules
 from e3.inventory import machines as inventory
+from e3.party.text import printable
 from e3.session.programs import check_args, load
 
 KEYS = (
@@ -76,8 +77,19 @@ OPENNESS: Mapping[str, Openness] = {name: name for name in get_args(Openness)}
 NATS: Mapping[str, Reachability] = {kind: kind for kind in get_args(Reachability)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a session follows of its stack's configuration; ``parties`` 0 is one a host."""
+
+    parties: int
+    deadline_seconds: float
+    rules: Rules
+
+
 def read() -> Experiment:
     """Return the experiment of the running Pulumi program; raise `ConfigurationError`."""
+    import pulumi  # noqa: PLC0415 - takes a second, which `e3 run` does not have
+
     # pulumi.Config can only be asked for keys one knows; the unknown ones stand in its source.
     values: dict[str, str] = json.loads(os.environ.get("PULUMI_CONFIG", "{}"))
     prefix = f"{pulumi.get_project()}:"
@@ -106,7 +118,8 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
     counted = dict(inventory.regions(list(machines.values())))
     regions = _regions(counted or _object(values, "regions", usual))
     hosts = sum(regions.values())
-    parties = int(_number(values, "parties", 0, least=0, whole=True)) or hosts
+    session = settings(values)
+    parties = session.parties or hosts
     if parties > hosts:
         raise ConfigurationError(
             f"e3:parties: {parties} parties need as many hosts, but e3:regions makes {hosts}; "
@@ -125,11 +138,41 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
         program=load(Path(values.get("program", "demos/secret_santa.py")), args=_arguments(values)),
         parties=parties,
         trigger=values.get("trigger", ""),
-        deadline_seconds=_number(values, "deadline-seconds", 600, least=1),
-        rules=_rules(values),
+        deadline_seconds=session.deadline_seconds,
+        rules=session.rules,
         private_args=_private(_object(values, "private-args", {}), regions),
         folder=Path(".e3") / stack,
     )
+
+
+def settings(values: Mapping[str, str]) -> Settings:
+    """Return what these values, as `parse` has them, say of sessions; names a mistake's key."""
+    return Settings(
+        parties=int(_number(values, "parties", 0, least=0, whole=True)),
+        deadline_seconds=_number(values, "deadline-seconds", 600, least=1),
+        rules=_rules(values),
+    )
+
+
+def plain(stack: Path) -> dict[str, str]:
+    """Return the values of a stack's file as Pulumi hands them over, without those encrypted.
+
+    Raises `ConfigurationError` if it is no configuration; a file that is not there has none.
+    """
+    try:
+        raw = yaml.safe_load(stack.read_text(encoding="utf-8")) or {}
+        rows = dict(raw.get("config") or {})
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{stack} is no stack configuration: {printable(error)}") from None
+    return {
+        str(key).removeprefix("e3:"): value
+        if isinstance(value, str)
+        else json.dumps(value, default=str)
+        for key, value in rows.items()
+        if str(key).startswith("e3:") and not (isinstance(value, dict) and "secure" in value)
+    }
 
 
 def _options(raw: Mapping[str, object]) -> dict[str, object]:

@@ -8,9 +8,9 @@ import argparse
 import os
 import sys
 
+from e3 import mishaps
 from e3.cli import doctor, gone, inventory, logs, paths, project, run, runs, sweep
 from e3.cli.terminal import complain
-from e3.errors import E3Error
 
 VERBS = (run, runs, logs, paths, doctor, gone, inventory, sweep)
 
@@ -32,20 +32,29 @@ def main(argv: list[str] | None = None) -> int:
         hint = "; options of the program stand after --" if arguments.verb == "run" else ""
         parser.error(f"unknown arguments: {' '.join(unknown)}{hint}")
     arguments.args = theirs
-    arguments.cwd = os.getcwd()  # noqa: PTH109 - as text: it may be gone
+    arguments.cwd = _here()
     # the paths in a stack's state are relative to the project, as `pulumi up` made them
     os.chdir(project.ROOT)
     try:
         status: int = arguments.do(arguments)
-    except E3Error as error:
-        complain(str(error))
-        return 2
+        sys.stdout.flush()  # else what cannot be written is told when nobody can answer any more
     except BrokenPipeError:  # whoever reads has enough: `e3 logs latest | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 - the one place that answers for every error
+        complain(mishaps.told(error))
+        return 2
     return status
+
+
+def _here() -> str:
+    """Return the working directory as text; the project where it has been removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - as text
+    except OSError:
+        return str(project.ROOT)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from e3 import config
 from e3.access import host_from_properties
 from e3.errors import E3Error, PlatformError
 from e3.experiment import Choice, Rules
@@ -37,8 +38,9 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa
 class Stack:
     """A stack whose hosts are joined, as its state has it.
 
-    ``parties``, ``deadline_seconds``, ``rules`` and ``sources`` are of its own
-    session, where that has completed; TLS is asked for where there is an authority for it.
+    ``sources`` are of its own session, where that has completed; so are ``parties``,
+    ``deadline_seconds`` and ``rules``, unless `configured` has read them. TLS is asked for where
+    there is an authority for it.
     """
 
     name: str
@@ -71,6 +73,21 @@ def up(name: str | None) -> Stack:
         which, option = (f"stack {name}", f" --stack {name}") if name else ("the stack", "")
         raise E3Error(f"{which} is not up: it has no joined hosts; run `pulumi up{option}` first")
     return stack
+
+
+def configured(stack: Stack) -> Stack:
+    """Return the stack with what its configuration says now of sessions, and not at the last one.
+
+    Raises `ConfigurationError` for a mistake there.
+    """
+    now = config.settings(config.plain(ROOT / f"Pulumi.{stack.name}.yaml"))
+    return replace(
+        stack,
+        parties=now.parties or len(stack.hosts),
+        deadline_seconds=now.deadline_seconds,
+        # whether there is an authority is not for the configuration to say until the next `up`
+        rules=replace(now.rules, tls=stack.rules.tls),
+    )
 
 
 def authority(stack: Stack) -> Authority | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from e3.cli import terminal
 from e3.cli.display import Display, display
-from e3.cli.project import ROOT, Stack, Verbs, authority, up
+from e3.cli.project import ROOT, Stack, Verbs, authority, configured, up
 from e3.errors import ConfigurationError, HostError
 from e3.interfaces import Authority, Host, Paths
 from e3.session import programs
@@ -37,10 +37,8 @@ def declare(verbs: Verbs) -> None:
     )
     verb.add_argument("program", metavar="PROGRAM", help="a Python file, or a folder")
     verb.add_argument("--stack", metavar="STACK", help="default: the selected one")
-    verb.add_argument("--parties", metavar="N", type=int, help="default: as the stack's session")
-    verb.add_argument(
-        "--deadline", metavar="SECONDS", type=float, help="default: as the stack's session"
-    )
+    verb.add_argument("--parties", metavar="N", type=int, help="default: as configured")
+    verb.add_argument("--deadline", metavar="SECONDS", type=float, help="default: as configured")
     verb.add_argument(
         "--json", action="store_true", help="print the result as the stack output `session` has it"
     )
@@ -55,11 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
     if path.is_relative_to(ROOT):
         path = path.relative_to(ROOT)
     program = programs.load(path, arguments.args)
-    stack = up(arguments.stack)
+    stack = configured(up(arguments.stack))
     parties = stack.parties if arguments.parties is None else arguments.parties
     if not 1 <= parties <= len(stack.hosts):
+        asked = "e3:parties" if arguments.parties is None else "--parties"
         raise ConfigurationError(
-            f"--parties: {parties} parties on the {len(stack.hosts)} hosts of stack {stack.name}; "
+            f"{asked}: {parties} parties on the {len(stack.hosts)} hosts of stack {stack.name}; "
             f"choose 1 to {len(stack.hosts)}, at most one a host"
         )
     seats = plan(

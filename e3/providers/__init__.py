@@ -5,7 +5,7 @@ Pulumi's state refers to a provider by module and class name, so a file here is 
 
 The process that runs them (pulumi 3.272, ``dynamic/__main__.py``) answers an exception with
 ``traceback.format_exc()``, ignores the engine's Cancel, and outlives an engine that was killed.
-This module mends all three: what E3 raises on purpose is a sentence for a person, Ctrl-C ends
+This module mends all three: any error is a sentence for a person (`e3.mishaps`), Ctrl-C ends
 what `run` runs, and so does the engine's death.
 """
 
@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from e3 import mishaps
 from e3.errors import E3Error
 
 Result = TypeVar("Result")
@@ -68,9 +69,7 @@ def cancel() -> None:
 
 def _plainly(limit: int | None = None, chain: bool = True) -> str:  # noqa: FBT001, FBT002 - as upstream
     error = sys.exc_info()[1]
-    # an access says in a TimeoutError which host did not do what in time
-    meant = isinstance(error, (E3Error, TimeoutError)) and str(error)
-    return meant or _format_exc(limit, chain)
+    return _format_exc(limit, chain) if error is None else mishaps.told(error)
 
 
 def _cancel_call(self: object, request: object, context: object) -> object:

@@ -52,7 +52,7 @@ async def turn(
         await _take(lock, waiting, grace_seconds)
         os.ftruncate(lock, 0)
         try:
-            yield lambda session, seconds: _note(lock, session, seconds)
+            yield lambda session, seconds: _note(lock, sessions / LOCK, session, seconds)
         finally:
             os.ftruncate(lock, 0)
     finally:
@@ -103,9 +103,12 @@ def _try(lock: int) -> bool:
     return False
 
 
-def _note(lock: int, session: str, seconds: float) -> None:
+def _note(lock: int, path: Path, session: str, seconds: float) -> None:
     who = Holder(session=session, pid=os.getpid(), ends_by=time.monotonic() + seconds)
-    os.pwrite(lock, msgspec.json.encode(who), 0)
+    try:
+        os.pwrite(lock, msgspec.json.encode(who), 0)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _read(lock: int) -> Holder | None:

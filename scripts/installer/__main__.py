@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from e3 import mishaps
 from installer import packages
 from installer.backend import Backend
 from installer.environment import Environment
@@ -28,6 +29,7 @@ def main() -> None:
     options = parser.parse_args()
 
     start = time.monotonic()
+    os.chdir(ROOT)
     wanted = [
         *packages.BASE,
         *(packages.BENCH if options.bench else []),
@@ -77,5 +79,7 @@ if __name__ == "__main__":
         sys.exit(f"set-up: {error}")
     except PermissionError as error:
         sys.exit(f"set-up: {error}\nIf it once ran as root, type:  sudo chown -R $(id -u) {ROOT}")
+    except OSError as error:
+        sys.exit(f"set-up: {mishaps.told(error)}\n{AGAIN}")
     except KeyboardInterrupt:
         sys.exit(f"\nset-up: interrupted. {AGAIN}")

@@ -428,10 +428,7 @@ class TestScripts:
         if not shutil.which(shell):
             pytest.skip(f"no {shell} here")
         script(tmp_path / "scripts/activate", (ROOT / "scripts/activate").read_text())
-        script(
-            tmp_path / "scripts/bin/environment.awk",
-            (ROOT / "scripts/bin/environment.awk").read_text(),
-        )
+        shutil.copytree(ROOT / "scripts/bin", tmp_path / "scripts/bin")
         script(tmp_path / ".venv/bin/python", "#!/bin/sh\n")
         script(tmp_path / ".tools/bin/pulumi", "#!/bin/sh\n")
         # Twice, as PATH must not grow; from elsewhere where the shell allows it.

@@ -1,5 +1,6 @@
 """`e3 doctor` in projects without a lab; with labs: tests/lab/test_doctor.py."""
 
+import gzip
 import json
 import os
 import socket
@@ -112,3 +113,127 @@ def test_unknown_words_are_refused(e3: Command) -> None:
     answer = e3("run", "program.py", "--bids", "3")
     assert answer.returncode == 2
     assert "options of the program stand after --" in answer.stderr
+
+
+STATE = ".e3/state/.pulumi"
+
+
+def checkpoint(e3: Command, stack: str, *, lab: str = "") -> Path:
+    """Write a state as Pulumi does, with its backups."""
+    resources = [{"urn": f"urn:pulumi:{stack}::e3::pulumi:pulumi:Stack::e3-{stack}", "type": "x"}]
+    if lab:
+        kind = "pulumi-python:dynamic/e3:Lab"
+        outputs = {"folder": f".e3/{stack}/lab"}
+        resources.append({"urn": "u", "type": kind, "id": lab, "outputs": outputs})  # type: ignore[dict-item] # JSON
+    whole = json.dumps({"version": 3, "checkpoint": {"latest": {"resources": resources}}})
+    path = e3.folder / STATE / f"stacks/e3/{stack}.json"
+    kept = e3.folder / STATE / f"backups/e3/{stack}/{stack}.1795732242117273272.json"
+    for place in (path, kept):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(whole)
+    (e3.folder / ".e3/passphrase").write_text("x")
+    return path
+
+
+@pytest.mark.parametrize("name", ["0d3f.json", "0d3f.json.18ebb900794bdda6.tmp"])
+@pytest.mark.parametrize("content", ["", "null", '{"pid": "x"}'])
+def test_a_lock_that_names_nobody_is_removed(e3: Command, name: str, content: str) -> None:
+    checkpoint(e3, "trial")
+    path = lock(e3, "trial")
+    path = path.rename(path.with_name(name))
+    path.write_text(content)
+    (stale,) = about(findings(e3, "--state"), "stack trial")
+    assert (stale["level"], stale["fixable"]) == ("FAIL", True)
+    assert name in stale["detail"]
+    (fixed,) = about(findings(e3, "--state", "--fix"), "stack trial")
+    assert fixed["level"] == "OK"
+    assert not path.exists()
+
+
+def test_a_lock_that_names_nobody_stays_while_an_engine_runs(e3: Command) -> None:
+    path = lock(e3, "trial")
+    path.write_text("")
+    (e3.folder / "pulumi").symlink_to("/bin/sleep")
+    with subprocess.Popen([e3.folder / "pulumi", "60"], cwd=e3.folder) as engine:
+        try:
+            (held,) = about(findings(e3, "--fix"), "stack trial")
+        finally:
+            engine.kill()
+    assert (held["level"], held["fixable"]) == ("OK", False)
+    assert path.exists()
+    findings(e3, "--state", "--fix")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "null", "{}", "\0" * 100, '{"checkpoint": {"latest": {"resources": [{}]}}}'],
+)
+def test_a_state_that_is_not_whole_is_named_and_restored(e3: Command, content: str) -> None:
+    path = checkpoint(e3, "trial")
+    whole = path.read_text()
+    backup = next((e3.folder / STATE / "backups/e3/trial").iterdir())
+    # the newest of the backups is not whole either
+    broken = backup.with_name("trial.1795732242117273999.json")
+    broken.write_text(content)
+    path.write_text(content)
+    (found,) = about(findings(e3, "--state"), "stack trial")
+    assert (found["level"], found["fixable"]) == ("FAIL", True)
+    assert f"{STATE}/stacks/e3/trial.json is" in found["detail"]
+    assert f"its backup {STATE}/backups/e3/trial/{backup.name} is of" in found["detail"]
+    assert "pulumi refresh --stack trial" in found["remedy"]
+    assert path.read_text() == content
+    (fixed,) = about(findings(e3, "--state", "--fix"), "stack trial")
+    assert fixed["detail"].startswith("restored the backup")
+    assert path.read_text() == whole
+    (aside,) = path.parent.glob("trial.json.unreadable-*")
+    assert aside.read_text() == content
+    assert about(findings(e3), "state")[0]["level"] == "OK"
+
+
+def test_without_a_backup_nothing_is_done(e3: Command) -> None:
+    path = checkpoint(e3, "trial")
+    next((e3.folder / STATE / "backups/e3/trial").iterdir()).unlink()
+    path.write_text("")
+    (found,) = about(findings(e3, "--state", "--fix"), "stack trial")
+    assert (found["level"], found["fixable"]) == ("FAIL", False)
+    assert "no backup" in found["detail"]
+    assert path.read_text() == ""
+
+
+def test_the_stores_own_file_is_written_again(e3: Command) -> None:
+    checkpoint(e3, "trial")
+    meta = e3.folder / STATE / "meta.yaml"
+    meta.write_text("")
+    assert any("meta.yaml is empty" in found["detail"] for found in findings(e3, "--state"))
+    findings(e3, "--state", "--fix")
+    assert meta.read_text() == "version: 1\n"
+
+
+def test_a_passphrase_that_went_is_named_with_what_it_opens(e3: Command) -> None:
+    checkpoint(e3, "trial")
+    (e3.folder / ".e3/passphrase").write_text("")
+    (found,) = (one for one in findings(e3, "--state") if "passphrase" in one["detail"])
+    assert found["level"] == "FAIL"
+    assert "secrets of trial" in found["remedy"]
+
+
+def test_files_that_others_may_read_are_closed(e3: Command) -> None:
+    checkpoint(e3, "trial").chmod(0o644)
+    (found,) = about(findings(e3, "--state"), "state")
+    assert (found["level"], found["fixable"]) == ("WARN", True)
+    findings(e3, "--state", "--fix")
+    modes = {path.stat().st_mode & 0o077 for path in (e3.folder / ".e3").rglob("*")}
+    assert modes == {0}
+
+
+def test_a_state_that_is_whole_in_any_of_its_forms_is_read(e3: Command) -> None:
+    path = checkpoint(e3, "trial")
+    packed = path.with_name("packed.json.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    path.with_name("new.json").write_text('{"version": 3, "checkpoint": {"stack": "s"}}')
+    levels = {found["level"] for found in findings(e3, "--state")}
+    assert levels <= {"WARN"}
+    packed.write_bytes(packed.read_bytes()[:20])
+    (found,) = about(findings(e3, "--state"), "stack packed")
+    assert found["level"] == "FAIL"
