@@ -72,7 +72,9 @@ class LocalAccess:
     def _write(self, files: Sequence[File]) -> None:
         for file in files:
             path = Path(self.place(file.path))
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                for folder in reversed((path.parent, *path.parent.parents)):
+                    folder.mkdir(exist_ok=True)
             path.write_bytes(file.content)
             path.chmod(file.mode)
 

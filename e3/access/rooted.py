@@ -60,7 +60,7 @@ def write(
     with _folder(root, str(place.parent)) as folder:
         if _holds(folder, place.name, content, mode, owner):
             return False
-        temporary = f".{place.name[:200]}.{secrets.token_hex(4)}"
+        temporary = f".e3-{secrets.token_hex(8)}"  # of no name that is as long as can be
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)

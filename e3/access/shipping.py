@@ -69,7 +69,8 @@ def call(
     modules = [(name, _source(name)) for name in MODULES[part]]
     arguments = (modules, MODULES[part][-1], verb, dict(request))
     stdin = f"{LOADER}\nload{arguments!r}\n".encode()
-    argv = [python, "-I", "-S", "-c", BOOTSTRAP, str(len(stdin)), f"e3-{verb}"]
+    # names are UTF-8, or bytes that are kept as they are, whatever the language there is
+    argv = [python, "-I", "-S", "-X", "utf8", "-c", BOOTSTRAP, str(len(stdin)), f"e3-{verb}"]
     return Call(command=command_line(argv, sudo=sudo), stdin=stdin)
 
 

@@ -42,6 +42,7 @@ from e3.party.protocol import (
 )
 from e3.party.removal import remove
 from e3.party.reports import Report, ReportError, Reports
+from e3.party.tree import make_folders
 
 LEAVING_SECONDS = 1.0
 """For a program whose end has begun by itself."""
@@ -291,6 +292,7 @@ def main(folder: str) -> Callable[[], object]:
     try:
         spec = read_spec(channel)
         channel.say("ready", python=platform.python_version())
+        lay_folders(folder)
         listener, fence = listen(spec), Fence(spec)
         if not meet(spec, folder, channel, listener):
             return partial(os._exit, 0)
@@ -324,6 +326,14 @@ def read_spec(channel: Channel) -> Spec:
                 raise RefusedError("the runner and the deployer are of different versions of E3")
             return spec
     raise RefusedError("the deployer went away")
+
+
+def lay_folders(folder: str) -> None:
+    """Make the program's empty folders, which could not be put here like files."""
+    try:
+        make_folders(folder)
+    except OSError as error:
+        raise RefusedError(f"cannot make its folders: {error.strerror}") from None
 
 
 def listen(spec: Spec) -> socket.socket | None:

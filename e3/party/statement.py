@@ -13,12 +13,12 @@ import hashlib
 import os
 import platform
 import re
-import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from e3.party import tree
 from e3.party.fields import FIELDS, VALUE_LENGTH, Value
 from e3.party.frames import encodable
 from e3.party.protocol import VERSION, Spec
@@ -30,9 +30,6 @@ LOCAL_OPTIONS = frozenset(
     | {"output_windows", "output_file", "f"}
 )
 """Options of MPyC that need not be equal, or are compared in another way."""
-
-LEFT_OUT = frozenset({"__pycache__", ".git"})
-"""Folders that are no part of a program."""
 
 
 def make(spec: Spec, folder: str) -> dict[str, Value]:
@@ -48,7 +45,7 @@ def make(spec: Spec, folder: str) -> dict[str, Value]:
         "overlay": spec.overlay,
         "parties": " ".join(f"{address}:{port}" for address, port in spec.parties),
         "mpyc": release(mpyc_source([program, *sys.path])),  # a program may bring its own
-        "program": digest(read(Path(program))),
+        "program": tree.found(program),
         "entry": spec.entry,
         "args": " ".join(args),
         "labels": labels(mixed=bool(options["mix32_64bit"])),
@@ -164,25 +161,3 @@ def shortened(value: Value) -> Value:
         return value
     # a name or an argument may be any bytes, see `os.fsdecode`
     return f"sha256:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
-
-
-def read(root: Path) -> Iterator[tuple[str, int, bytes]]:
-    """Yield name, mode and content of each file of a program, its mode normalised."""
-    for place, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name not in LEFT_OUT]
-        for name in files:
-            path = Path(place, name)
-            info = path.stat()
-            if stat.S_ISREG(info.st_mode) and path.suffix != ".pyc":
-                mode = 0o755 if info.st_mode & stat.S_IXUSR else 0o644
-                yield path.relative_to(root).as_posix(), mode, path.read_bytes()
-
-
-def digest(contents: Iterable[tuple[str, int, bytes]]) -> str:
-    """Return the SHA-256, in hexadecimal, over names, modes and contents, whatever their order."""
-    total = hashlib.sha256()
-    for name, mode, content in sorted(contents):
-        # lengths first: no two sets of files read the same
-        total.update(f"{len(name.encode())}:{name}:{mode:o}:{len(content)}:".encode())
-        total.update(content)
-    return total.hexdigest()

@@ -2,16 +2,23 @@
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from e3.errors import ProgramError
 from e3.experiment import Program
 from e3.interfaces import File
-from e3.party.statement import LEFT_OUT, digest
+from e3.party import tree
+from e3.party.frames import encodable
+from e3.party.tree import FOLDER_MODE, FOLDERS, Entry, Item, TreeError, digest
 
 ENTRIES = ("__main__.py", "main.py")
 LIMIT_BYTES = 100_000_000
+LIMIT_FILES = 20_000
+FAR_TOO_MANY = 2 * LIMIT_FILES
+LARGEST = 3
+"""Parts of a folder that are named where it is too large."""
 
 OURS = {
     "-P": "E3 gives each party's address",
@@ -34,7 +41,9 @@ def load(path: str | Path, args: Sequence[str] = ()) -> Program:
     cannot be shipped, or if ``args`` have an option that only E3 can give.
     """
     path = Path(path)
-    if not path.exists():
+    if not encodable(str(path)):
+        raise ProgramError(f"program {path}: its path is not UTF-8; give it another name")
+    if not os.path.exists(path):  # noqa: PTH110 -- false as well where the path is too long
         raise ProgramError(
             f"program {path} does not exist; give a Python file or a folder with a {ENTRIES[0]}"
         )
@@ -48,7 +57,7 @@ def load(path: str | Path, args: Sequence[str] = ()) -> Program:
         where = f"line {error.lineno}: {error.msg}" if error.lineno else error.msg
         message = f"program {path} is not Python ({entry}, {where}); correct it"
         raise ProgramError(message) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProgramError(f"program {path} is not Python ({entry}: {error})") from None
     return Program(path=path, entry=entry, digest=digest(contents), args=tuple(args))
 
@@ -56,14 +65,20 @@ def load(path: str | Path, args: Sequence[str] = ()) -> Program:
 def files(program: Program, folder: str) -> list[File]:
     """Return the program's files as they are to lie below ``folder`` on a host.
 
-    Raises `ProgramError` if they are no longer what `load` has seen.
+    A list of its empty folders, which its runner makes, lies beside the folder. Raises
+    `ProgramError` if they are no longer what `load` has seen.
     """
     contents = list(read(program.path))
     if digest(contents) != program.digest:
         raise ProgramError(f"program {program.path} was changed meanwhile; start the session again")
+    empty = b"".join(os.fsencode(name) + b"\0" for name, mode, _ in contents if mode == FOLDER_MODE)
     return [
-        File(path=f"{folder}/{name}", content=content, mode=mode)
-        for name, mode, content in contents
+        *(
+            File(path=f"{folder}/{name}", content=content, mode=mode)
+            for name, mode, content in contents
+            if mode != FOLDER_MODE
+        ),
+        *([File(path=f"{folder}{FOLDERS}", content=empty)] if empty else []),
     ]
 
 
@@ -89,44 +104,65 @@ def find_entry(path: Path) -> str:
     return path.name
 
 
-def read(path: Path) -> Iterator[tuple[str, int, bytes]]:
-    """Yield name, mode and content of each file to be shipped, sorted by name.
+def read(path: Path) -> Iterator[Item]:
+    """Yield each file to be shipped, and each folder that is empty.
 
-    Modes are normalised to 0o755 and 0o644: checkouts differ in the other bits.
+    Modes are normalised: checkouts differ in the other bits.
     """
-    total = 0
-    for file in sorted(walk(path)) if path.is_dir() else [path]:
-        name = file.relative_to(path).as_posix() if path.is_dir() else path.name
+    try:
+        entries = list(within_limits(tree.walk(str(path)) if path.is_dir() else [alone(path)]))
+    except TreeError as error:
+        raise ProgramError(f"program {path}: {error}") from None
+    size = sum(entry.size for entry in entries)
+    if size > LIMIT_BYTES or len(entries) > LIMIT_FILES:
+        raise ProgramError(
+            f"program {path} has {size / 1_000_000:.1f} MB in {counted(len(entries))}, more than "
+            f"the {LIMIT_BYTES // 1_000_000} MB or {LIMIT_FILES} files that can be shipped; the "
+            f"most is in {largest(entries)}; ship less"
+        )
+    for entry in entries:
         try:
-            info = file.stat()
-            if not stat.S_ISREG(info.st_mode):
-                raise ProgramError(f"program {path}: {name} is not a file; remove it")
-            total += info.st_size
-            if total > LIMIT_BYTES:
-                limit = f"{LIMIT_BYTES // 1_000_000} MB"
-                raise ProgramError(f"program {path} is larger than {limit}; ship less")
-            content = file.read_bytes()
+            yield entry.item
         except OSError as error:
+            name = tree.shown(entry.name)
             raise ProgramError(f"program {path}: cannot read {name}: {error.strerror}") from None
-        yield name, 0o755 if info.st_mode & stat.S_IXUSR else 0o644, content
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder that belongs to the program."""
-    root = folder.resolve()
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name not in LEFT_OUT]
-        for name in (*folders, *names):
-            file = Path(place, name)
-            if file.is_symlink():
-                check_link(folder, root, file)
-        yield from (Path(place, name) for name in names if not name.endswith(".pyc"))
+def alone(path: Path) -> Entry:
+    """Return a program that is one file, or a link to one."""
+    try:
+        info = path.stat()
+    except OSError as error:
+        raise ProgramError(f"program {path}: cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(info.st_mode):
+        raise ProgramError(f"program {path} is not a file; give a Python file or a folder")
+    mode = tree.PROGRAM_MODE if info.st_mode & stat.S_IXUSR else tree.FILE_MODE
+    return Entry(path.name, str(path), info.st_size, mode)
 
 
-def check_link(folder: Path, root: Path, link: Path) -> None:
-    """Raise `ProgramError` for a link that cannot be shipped as the file it means."""
-    name = link.relative_to(folder)
-    if not link.resolve().is_relative_to(root):
-        raise ProgramError(f"program {folder}: {name} is a link that leads outside; copy the file")
-    if link.is_dir():
-        raise ProgramError(f"program {folder}: {name} is a link to a folder; copy the folder")
+def within_limits(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield what is found, until it is far too much: folders that link to others may never end."""
+    for number, entry in enumerate(entries):
+        if number > FAR_TOO_MANY:
+            raise TreeError(f"it has more than {FAR_TOO_MANY} files, with links; ship less")
+        yield entry
+
+
+def largest(entries: Iterable[Entry]) -> str:
+    """Return the parts of a folder that are the largest, with their sizes."""
+    sizes: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for entry in entries:
+        part = entry.name.partition("/")[0]
+        sizes[part] += entry.size
+        counts[part] += 1
+    most = sorted(counts, key=lambda part: (-sizes[part], -counts[part]))[:LARGEST]
+    return ", ".join(
+        f"{tree.shown(part)} ({sizes[part] / 1_000_000:.1f} MB in {counted(counts[part])})"
+        for part in most
+    )
+
+
+def counted(files: int) -> str:
+    """Return a number of files in words."""
+    return f"{files} file{'' if files == 1 else 's'}"

@@ -91,11 +91,18 @@ def _holds(file: dict[str, Any], owner: tuple[int, int] | None) -> bool:
         return hashlib.sha256(opened.read()).hexdigest() == digest
 
 
+def _make_folder(place: Path) -> None:
+    """Have a folder, with those that it is in; `Path.mkdir` recurses, and gives up at 1000."""
+    if not place.is_dir():
+        for folder in reversed((place, *place.parents)):
+            folder.mkdir(0o755, exist_ok=True)
+
+
 def _write(file: dict[str, Any], content: bytes, owner: tuple[int, int] | None) -> None:
     place = Path(file["path"])
-    temporary = place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}")
+    temporary = place.with_name(f".e3-{secrets.token_hex(8)}")  # any name may be as long as can be
     try:
-        place.parent.mkdir(0o755, parents=True, exist_ok=True)
+        _make_folder(place.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         descriptor = os.open(temporary, flags, 0o600)
         with os.fdopen(descriptor, "wb") as opened:

@@ -43,7 +43,7 @@ def test_a_request_is_not_on_the_command_line() -> None:
     call = shipping.call("files", "put", {"secret": CANARY}, sudo=True)
     assert CANARY not in call.command
     assert CANARY.encode() in call.stdin
-    assert " sudo -n -- python3 -I -S -c " in call.command
+    assert " sudo -n -- python3 -I -S -X utf8 -c " in call.command
 
 
 def test_only_a_user_without_rights_has_folders_of_its_own() -> None:

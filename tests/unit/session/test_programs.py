@@ -129,12 +129,12 @@ def too_large(path: Path) -> Path:
         (not_python, r"is not Python \(main\.py, line 2: invalid syntax\); correct it"),
         (binary, r"is not Python \(main\.py"),
         (no_entry, r"is a folder without an entry point; add a __main__\.py or main\.py"),
-        (link_outside, r"passwords is a link that leads outside; copy the file"),
-        (link_to_folder, r"loop is a link to a folder; copy the folder"),
-        (dangling_link, r"cannot read gone: No such file or directory"),
+        (link_outside, r"passwords is a link that leads outside; copy what it leads to"),
+        (link_to_folder, r"loop is a link to a folder that it is in; remove it"),
+        (dangling_link, r"gone is a link that leads to nothing, or to itself; remove it"),
         (pipe, r"pipe is not a file; remove it"),
         (listener, r"socket is not a file; remove it"),
-        (too_large, r"is larger than 100 MB; ship less"),
+        (too_large, r"has 100\.0 MB in 2 files, more than the 100 MB"),
     ],
 )
 def test_what_cannot_be_run_is_refused(

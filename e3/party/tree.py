@@ -1,0 +1,197 @@
+"""The files and empty folders of a program: what is shipped, and what a host finds of it.
+
+Deployer and hosts list a program's folder by the same `walk`, and name what they found by the same
+`digest`. Names are bytes to the system; here they are text as `os.fsdecode` makes it, and bytes
+again where they are compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from e3.party.text import printable
+
+NAME_BYTES = 3000
+"""Of a file's path below the program's folder; with the session's it must stay below 4096."""
+
+FILE_MODE, PROGRAM_MODE, FOLDER_MODE = 0o644, 0o755, 0o040755
+"""The modes that are shipped: checkouts differ in the other bits."""
+
+FOLDERS = ".folders"
+"""Added to a program's folder: a file with the names of its empty folders, each ended by NUL."""
+
+NEVER = frozenset({"__pycache__", ".git"})
+ENVIRONMENT = "pyvenv.cfg"
+"""A folder that has it is a virtual environment, of programs and paths of its own machine."""
+
+Item = tuple[str, int, bytes]
+"""Name, mode and content of a file, or of an empty folder, which has none."""
+
+
+class TreeError(Exception):
+    """A folder holds what cannot be shipped; the message says what, and what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, or a folder in which nothing is, below the folder that is shipped."""
+
+    name: str
+    path: str
+    size: int
+    mode: int
+
+    @property
+    def item(self) -> Item:
+        """Its name, mode and content."""
+        content = b"" if self.mode == FOLDER_MODE else Path(self.path).read_bytes()
+        return self.name, self.mode, content
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder on the way down: where it is, what it is called from the top, and within what."""
+
+    path: str
+    name: str
+    key: tuple[int, int]
+    above: Place | None = None
+
+    def below(self, name: str) -> str:
+        """Return what something in it is called from the top."""
+        return f"{self.name}/{name}" if self.name else name
+
+    def holds(self, key: tuple[int, int]) -> bool:
+        """Return whether a folder is this one, or one that it is in."""
+        place: Place | None = self
+        while place is not None and place.key != key:
+            place = place.above
+        return place is not None
+
+
+def is_left_out(entry: os.DirEntry[str]) -> bool:
+    """Return whether something is no part of a program: the one place that decides it."""
+    if entry.name in NEVER:
+        return True
+    if entry.name.endswith(".pyc"):
+        return not is_folder(entry)
+    return is_folder(entry) and Path(entry.path, ENVIRONMENT).is_file()
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether something is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def walk(root: str) -> Iterator[Entry]:
+    """Yield the files and the empty folders below a folder; links in it are what they lead to.
+
+    Raises `TreeError` for a link that leads outside or back, and for what is no file.
+    """
+    top = os.path.realpath(root)
+    todo = [Place(top, "", key_of(Path(top).stat()))]
+    while todo:
+        place = todo.pop()
+        entries = listed(place)
+        if not entries and place.name:
+            yield Entry(place.name, place.path, 0, FOLDER_MODE)
+        for entry in entries:
+            name = place.below(entry.name)
+            path, info = look(entry, name, top)
+            if stat.S_ISDIR(info.st_mode):
+                key = key_of(info)
+                if entry.is_symlink() and place.holds(key):
+                    raise TreeError(f"{shown(name)} is a link to a folder that it is in; remove it")
+                todo.append(Place(path, name, key, place))
+            elif stat.S_ISREG(info.st_mode):
+                mode = PROGRAM_MODE if info.st_mode & stat.S_IXUSR else FILE_MODE
+                yield Entry(name, path, info.st_size, mode)
+            else:
+                raise TreeError(f"{shown(name)} is not a file; remove it")
+
+
+def listed(place: Place) -> list[os.DirEntry[str]]:
+    """Return what is in a folder and belongs to the program."""
+    try:
+        with os.scandir(place.path) as entries:
+            return [entry for entry in entries if not is_left_out(entry)]
+    except OSError as error:
+        raise TreeError(f"cannot read {shown(place.name)}: {error.strerror}") from None
+
+
+def look(entry: os.DirEntry[str], name: str, top: str) -> tuple[str, os.stat_result]:
+    """Return where something in a folder is, and what; of a link, what it leads to."""
+    if len(os.fsencode(name)) > NAME_BYTES:
+        raise TreeError(f"the path of {shown(name)} has more than {NAME_BYTES} bytes; nest less")
+    try:
+        info = entry.stat()
+    except OSError as error:
+        link = "is a link that leads to nothing, or to itself; remove it"
+        what = link if entry.is_symlink() else f"cannot be read: {error.strerror}"
+        raise TreeError(f"{shown(name)} {what}") from None
+    if not entry.is_symlink():
+        return entry.path, info
+    path = os.path.realpath(entry.path)  # the kernel follows no more than forty links in a path
+    if not is_within(path, top):
+        raise TreeError(f"{shown(name)} is a link that leads outside; copy what it leads to")
+    return path, info
+
+
+def is_within(path: str, top: str) -> bool:
+    """Return whether a path is a folder's, or below it; both have no links any more."""
+    return path == top or path.startswith(top.rstrip("/") + "/")
+
+
+def key_of(info: os.stat_result) -> tuple[int, int]:
+    """Return what tells a folder from all others."""
+    return info.st_dev, info.st_ino
+
+
+def shown(name: str) -> str:
+    """Return a file's name for a sentence."""
+    return printable(name, 120)
+
+
+def digest(items: Iterable[Item]) -> str:
+    """Return the SHA-256, in hexadecimal, over names, modes and contents, whatever their order."""
+    total = hashlib.sha256()
+    for name, mode, content in sorted((os.fsencode(item[0]), item[1], item[2]) for item in items):
+        # lengths first: no two sets of files read the same
+        total.update(b"%d:%b:%o:%d:" % (len(name), name, mode, len(content)))
+        total.update(content)
+    return total.hexdigest()
+
+
+def found(root: str) -> str:
+    """Return the digest of what lies in a folder, or what is wrong with it."""
+    try:
+        return digest(entry.item for entry in walk(root))
+    except TreeError as error:
+        return f"that cannot be read: {error}"
+    except OSError as error:
+        return f"that cannot be read: {error.strerror}"
+
+
+def make_folders(folder: str) -> None:
+    """Make the empty folders of the program in a session's ``folder``, which nobody can ship."""
+    program = f"{folder}/program"
+    beside = Path(f"{program}{FOLDERS}")
+    if beside.is_file():
+        for name in beside.read_bytes().split(b"\0")[:-1]:
+            make_folder(os.fsencode(program), name)
+
+
+def make_folder(place: bytes, name: bytes) -> None:
+    """Make a folder below another, with those between them, however many."""
+    for part in name.split(b"/"):
+        place += b"/" + part
+        if not os.path.isdir(place):  # noqa: PTH112 -- of bytes
+            os.mkdir(place, 0o755)  # noqa: PTH102 -- of bytes
