@@ -75,7 +75,7 @@ def planned(name: str, case: Case, hosts: Sequence[Host]) -> tuple[Planned, Memb
         hosts=hosts,
         addresses=addresses,
         public={name: msgspec.convert(told, kinds[0]) for name, told in case.public.items()},
-        memory=msgspec.convert(case.memory or {}, kinds[1]),
+        memory=msgspec.convert(case.memory, kinds[1]),
     )
 
 
