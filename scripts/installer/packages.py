@@ -24,8 +24,9 @@ BASE = (
     "util-linux",
 )
 BENCH = ("iperf3",)
-TESTS = ("faketime", "nix-bin", "pssh", "rsync", "sudo")
-"""What shifts a clock, builds flakes, gives a user rights; tools that stacks have outputs for."""
+TESTS = ("faketime", "fastd", "nix-bin", "pssh", "rsync", "shellcheck", "sudo")
+"""What shifts a clock, builds flakes, gives a user rights, lints shell; the overlay of an example
+test; tools that stacks have outputs for."""
 
 PROGRAM = {
     "iproute2": "ip",
