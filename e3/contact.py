@@ -19,9 +19,9 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from e3 import reach
-from e3.access.together import together
 from e3.errors import OverlayError
 from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, Path, PathClass, Relayed
+from e3.party.tasks import together
 from e3.party.text import printable
 
 PROBE = FilePath(__file__).parent / "party" / "probe.py"

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from e3 import private
 from e3.errors import BuildError, ConfigurationError, PlatformError
+from e3.party.tasks import beside
 
 SECRETS = ".e3"
 """The folder of a project that holds state and passphrase, see docs/architecture.md."""
@@ -343,10 +344,10 @@ async def _run(argv: Sequence[str], line: Callable[[bytes], None]) -> tuple[int,
     assert process.stdout is not None  # noqa: S101 - asked for as a pipe
     assert process.stderr is not None  # noqa: S101 - asked for as a pipe
     try:
-        output = asyncio.create_task(process.stdout.read())
-        async for raw in process.stderr:
-            line(raw)
-        return await process.wait(), await output
+        async with beside(process.stdout.read()) as output:
+            async for raw in process.stderr:
+                line(raw)
+            return await process.wait(), await output
     finally:
         await _end(process)
 

@@ -19,6 +19,7 @@ import asyncssh
 from e3.access import login, openssh
 from e3.access.openssh import Entry
 from e3.errors import HostError
+from e3.party.tasks import in_thread, whole
 from e3.party.text import printable
 
 CONNECT_SECONDS = 20.0
@@ -71,7 +72,9 @@ class _Pool:
 
     async def _open(self) -> _Line:
         connection = await connect(self.way)
-        line = _Line(connection, asyncio.create_task(_keep(connection)))
+        # as long as the event loop, which cancels it in the end
+        keeper = asyncio.create_task(_keep(connection))  # noqa: TID251
+        line = _Line(connection, keeper)
         self.lines.append(line)
         return line
 
@@ -115,7 +118,7 @@ async def connect(way: Way) -> asyncssh.SSHClientConnection:
 async def user_of(way: Way) -> str:
     """Return the user that OpenSSH's configuration gives for a host, or ours."""
     with _named(way):
-        return (await asyncio.to_thread(_entries, way))[-1].user
+        return (await in_thread(_entries, way))[-1].user
 
 
 @contextlib.contextmanager
@@ -131,7 +134,7 @@ def translated(host: str) -> Iterator[None]:
 
 async def _connect(way: Way) -> asyncssh.SSHClientConnection:
     with _named(way):
-        *before, last = await asyncio.to_thread(_entries, way)
+        *before, last = await in_thread(_entries, way)
     jump: asyncssh.SSHClientConnection | None = None
     try:
         # asyncssh would open these by itself, and trust anyone where the file says so
@@ -163,7 +166,7 @@ async def _dial(
     """Connect to a host, through another one if there is one; with that key, and that host key."""
     with _named(way):
         values = login.arguments(entry)
-        known = None if host_key else await asyncio.to_thread(login.host_keys, entry)
+        known = None if host_key else await in_thread(login.host_keys, entry)
     with _explained(way, entry, key, host_key) as keys:
         keys.append(await login.identities(entry, key))
         try:
@@ -235,17 +238,11 @@ async def _start(connection: asyncssh.SSHClientConnection, command: str) -> Chan
     async def create() -> Channel:
         return await connection.create_process(command, encoding=None)
 
-    start = asyncio.create_task(create())
-    try:
-        return await asyncio.shield(start)
-    except asyncio.CancelledError:
-        start.add_done_callback(_forget)
-        raise
+    return await whole(create(), undo=_abort, seconds=CLOSE_SECONDS)
 
 
-def _forget(start: "asyncio.Task[Channel]") -> None:
-    if not start.cancelled() and start.exception() is None:
-        start.result().channel.abort()
+async def _abort(process: Channel) -> None:
+    process.channel.abort()
 
 
 async def _close(process: Channel) -> None:

@@ -17,6 +17,7 @@ from e3.access.identity import ProcessIdentity
 from e3.access.services import Supervisor
 from e3.errors import HostError
 from e3.interfaces import Completed, File, Process, Service
+from e3.party.tasks import in_thread, whole
 
 LINE_BYTES = 1_000_000
 GRACE_SECONDS = 1.5
@@ -140,7 +141,9 @@ class NamespaceAccess:
                 _strike(process)  # also when we are cancelled once more while it ends
 
     async def _spawn(self, argv: Sequence[str], stderr: int) -> asyncio.subprocess.Process:
-        start = asyncio.create_task(
+        # asyncio itself would kill nsenter alone when we are cancelled, and wait for ever for the
+        # pipes that its child holds (CPython 3.11, base_subprocess.py)
+        return await whole(
             asyncio.create_subprocess_exec(
                 *argv,
                 stdin=asyncio.subprocess.PIPE,
@@ -151,15 +154,9 @@ class NamespaceAccess:
                 umask=UMASK,
                 limit=LINE_BYTES,
                 start_new_session=True,  # a group to be killed as one; no Ctrl-C from our terminal
-            )
+            ),
+            undo=_kill,
         )
-        try:
-            return await asyncio.shield(start)
-        except asyncio.CancelledError:
-            # asyncio itself would kill nsenter alone, and wait for ever for the pipes that its
-            # child holds (CPython 3.11, base_subprocess.py)
-            await _kill(await start)
-            raise
 
     async def _check(self, argv: Sequence[str]) -> bool:
         return (await self.run(argv, timeout_seconds=60)).exit == 0
@@ -171,7 +168,7 @@ class NamespaceAccess:
         with self._root() as root:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    return await asyncio.to_thread(work, root)
+                    return await in_thread(work, root)
             except TimeoutError:
                 raise TimeoutError(
                     f"files of host {self.host} took longer than {timeout_seconds:g} s"

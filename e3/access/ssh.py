@@ -19,6 +19,7 @@ from e3.access.environment import ENVIRONMENT
 from e3.access.remote import wire
 from e3.errors import HostError, ServiceError
 from e3.interfaces import Completed, File, Process, Service
+from e3.party.tasks import beside, together
 from e3.party.text import printable
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class SshAccess:
                     it.stdin.write(wire.frame(stdin))
                 it.stdin.write(wire.sign(wire.END))
             async with _beating(it):
-                stdout, stderr = await asyncio.gather(it.stdout.read(), it.stderr.read())
+                stdout, stderr = await together([it.stdout.read(), it.stderr.read()])
                 return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
 
     async def shell(self, script: str, *, timeout_seconds: float) -> Completed:
@@ -100,7 +101,7 @@ class SshAccess:
             self._within(timeout_seconds, late),
             connections.channel(self.way, command) as it,
         ):
-            stdout, stderr = await asyncio.gather(it.stdout.read(), it.stderr.read())
+            stdout, stderr = await together([it.stdout.read(), it.stderr.read()])
             return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
 
     async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
@@ -324,11 +325,8 @@ async def _beating(it: "Channel") -> AsyncIterator[None]:
                 await asyncio.sleep(wire.BEAT_SECONDS)
                 it.stdin.write(wire.sign(wire.BEAT))
 
-    task = asyncio.create_task(beat())
-    try:
+    async with beside(beat()):
         yield
-    finally:
-        task.cancel()
 
 
 class _Held:

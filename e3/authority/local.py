@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from e3.access.together import together
 from e3.authority import nebula_cert
 from e3.interfaces import SigningRequest
+from e3.party.tasks import together
 
 CONCURRENCY = 8
 

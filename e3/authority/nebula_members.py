@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from e3.access.together import together
 from e3.authority import nebula_cert
 from e3.interfaces import Authority, SigningRequest
+from e3.party.tasks import together
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ MPyC asks of whom it dials for the name ``MPyC party <pid>``; E3 asks the same o
 (`e3.party.doorman`). What comes in is a signing request, so that the key stays on its host.
 """
 
-import asyncio
 import hashlib
 import ssl
 import time
@@ -25,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from e3.errors import AuthorityError
 from e3.interfaces import SigningRequest
+from e3.party.tasks import in_thread
 
 EARLIER = timedelta(hours=1)
 """Hosts' clocks may be slow by that much."""
@@ -39,10 +39,7 @@ class X509Authority:
 
     async def sign(self, requests: Sequence[SigningRequest]) -> Sequence[str]:
         """Return one certificate for each request, whose public key is a PEM signing request."""
-        return [
-            await asyncio.to_thread(sign, self.certificate, self.key, request)
-            for request in requests
-        ]
+        return [await in_thread(sign, self.certificate, self.key, request) for request in requests]
 
 
 def make_authority(name: str, valid_seconds: int) -> tuple[str, str]:

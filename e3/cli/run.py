@@ -14,6 +14,7 @@ from e3.cli.display import Display, display
 from e3.cli.project import ROOT, Stack, Verbs, authority, configured, up
 from e3.errors import ConfigurationError, HostError
 from e3.interfaces import Authority, Host, Paths
+from e3.party.tasks import beside, together
 from e3.session import programs
 from e3.session.conduct import conduct
 from e3.session.plan import Plan, plan
@@ -95,37 +96,34 @@ async def _run(
     async def look() -> Paths:
         return await stack.overlay.paths(stack.hosts, stack.network)
 
-    session = asyncio.ensure_future(
-        conduct(
-            seats,
-            stack.hosts,
-            overlay=stack.choice.name,
-            sessions=stack.sessions,
-            deadline_seconds=deadline_seconds,
-            paths=stack.paths,
-            look=look,
-            sources=stack.sources,
-            rules=stack.rules,
-            authority=certifier,
-            observer=shown,
-        )
+    conducted = conduct(
+        seats,
+        stack.hosts,
+        overlay=stack.choice.name,
+        sessions=stack.sessions,
+        deadline_seconds=deadline_seconds,
+        paths=stack.paths,
+        look=look,
+        sources=stack.sources,
+        rules=stack.rules,
+        authority=certifier,
+        observer=shown,
     )
-
-    def end() -> None:
-        # once: a second one would end the end
-        if not session.cancelling():
-            session.cancel()
-            shown.ending()
-
-    for number in SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, end)
-    follower = asyncio.create_task(shown.follow())
     try:
-        return (await session).to_properties()
+        async with beside(conducted) as session, beside(shown.follow()):
+
+            def end() -> None:
+                # once: a second one would end the end
+                if not session.cancelling():
+                    session.cancel()
+                    shown.ending()
+
+            for number in SIGNALS:
+                asyncio.get_running_loop().add_signal_handler(number, end)
+            return (await session).to_properties()
     except asyncio.CancelledError:
         return shown.evidence()
     finally:
-        follower.cancel()
         shown.refresh()
 
 
@@ -141,7 +139,7 @@ async def _require(stack: str, hosts: Sequence[Host]) -> None:
             return f"{host.name} does not answer"
         return f"{host.name} runs no commands" if done.exit else None
 
-    wrong = [answer for answer in await asyncio.gather(*map(ask, hosts)) if answer]
+    wrong = [answer for answer in await together(map(ask, hosts)) if answer]
     if wrong:
         raise HostError(
             f"stack {stack}: {len(wrong)} of {len(hosts)} hosts cannot be used "

@@ -3,7 +3,6 @@
 Whatever is wrong is said of all machines at once, each with what helps.
 """
 
-import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from e3.errors import E3Error, HostError
 from e3.interfaces import Needs
 from e3.inventory.machines import SYSTEMS, Machine
 from e3.inventory.tools import missing_tools
+from e3.party.tasks import together
 from e3.party.text import printable
 
 PYTHON = (3, 11)
@@ -107,22 +107,21 @@ async def survey(
 
     Raises `HostError` that says for every unfit machine why, and what helps.
     """
-    found = await asyncio.gather(
-        *(
-            _look_at(name, machine, needs, install_packages=install_packages)
-            for name, machine in machines.items()
-        ),
-        return_exceptions=True,
-    )
+
+    async def one(name: str, machine: Machine) -> Facts | E3Error | TimeoutError:
+        try:
+            return await _look_at(name, machine, needs, install_packages=install_packages)
+        except (E3Error, TimeoutError) as error:
+            return error
+
+    found = await together(one(name, machine) for name, machine in machines.items())
     unfit: list[str] = []
     facts: dict[str, Facts] = {}
     for (name, machine), result in zip(machines.items(), found, strict=True):
         if isinstance(result, Facts):
             facts[name] = result
-        elif isinstance(result, (E3Error, TimeoutError)):
-            unfit.append(f"{machine.host}: {result}")
         else:
-            raise result
+            unfit.append(f"{machine.host}: {result}")
     if unfit:
         lines = "\n  ".join(unfit)
         raise HostError(f"{len(unfit)} of {len(machines)} machines cannot be used:\n  {lines}")

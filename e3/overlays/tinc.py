@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from e3.access.together import together
 from e3.errors import ServiceError
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed
 from e3.overlays import addresses, topology
@@ -24,6 +23,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
+from e3.party.tasks import together
 from e3.party.text import printable
 
 SERVICE = "tinc"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Generic, Protocol, TypeVar
 
-from e3.access.together import together
 from e3.errors import OverlayError
 from e3.interfaces import File, Host, ReloadSignal, Service
+from e3.party.tasks import each_to_its_end
 
 TIMEOUT_SECONDS = 30.0
 """Of one call to a host."""
@@ -122,7 +122,7 @@ async def remove(hosts: Sequence[Host], services: Sequence[str], *places: str) -
             await host.access.stop(name, timeout_seconds=TIMEOUT_SECONDS)
         await host.access.run(["rm", "-rf", *places], timeout_seconds=TIMEOUT_SECONDS)
 
-    await together(map(one, hosts))
+    await each_to_its_end(map(one, hosts))
 
 
 async def run_script(

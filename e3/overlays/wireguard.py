@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from e3.access.together import together
 from e3.interfaces import Authority, File, Host, Ingress, Needs, Network, PathClass, Relayed
 from e3.overlays import addresses, topology
 from e3.overlays.topology import can_meet, dials
@@ -20,6 +19,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
+from e3.party.tasks import together
 
 SERVICE = "wireguard"
 SCRIPT = "wireguard.sh"

@@ -11,6 +11,8 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+from e3.party.tasks import beside, each_to_its_end
+
 VIRTUAL_PORT = 1
 RETRY_SECONDS = 0.1
 DIAL_AGAIN_SECONDS = 0.5
@@ -122,26 +124,15 @@ async def carry(
 ) -> None:
     """Carry a connection on to where ``lead`` leads, unless its own end goes first."""
     held = Held()
-    holding = asyncio.ensure_future(held.fill(reader))
-    leading = asyncio.ensure_future(lead(held))
-    try:
+    async with beside(held.fill(reader)) as holding, beside(lead(held)) as leading:
         await asyncio.wait({holding, leading}, return_when=asyncio.FIRST_COMPLETED)
         if not leading.done() and not held.full:
             return
         far_reader, far_writer, said = await leading
-    finally:
-        for task in (holding, leading):
-            task.cancel()
-        await asyncio.wait({holding, leading})
     async with closing(far_writer):
         writer.write(greeting)
         far_writer.write(held.data[said:])
-        await asyncio.wait(
-            {
-                asyncio.ensure_future(_pump(reader, far_writer)),
-                asyncio.ensure_future(_pump(far_reader, writer)),
-            }
-        )
+        await each_to_its_end([_pump(reader, far_writer), _pump(far_reader, writer)])
 
 
 async def _pump(reader: StreamReader, writer: StreamWriter) -> None:

@@ -51,6 +51,7 @@ class Dialler:
             named = {"server_hostname": f"MPyC party {peer.pid}"} if options.get("ssl") else {}
             factory = functools.partial(self._exchanger, runtime, peer.pid)
             connecting = self._connect(factory, peer.host, peer.port, **{**options, **named})
+            # outlives: `close` cancels what nobody has asked for
             task = runtime._loop.create_task(connecting)  # noqa: SLF001 -- its only name
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             begun[peer.host, peer.port] = task

@@ -44,6 +44,7 @@ from e3.party.carry import (
     connect,
     dial,
 )
+from e3.party.tasks import running
 
 KNOCK_PORT = 0
 UPLOAD_SECONDS = 5.0
@@ -340,11 +341,12 @@ async def knock(places: Places) -> None:
         _, writer, _ = await dial(socks, peer["onion"], KNOCK_PORT, Held(), forget=forget)
         writer.close()
 
-    knocks = {name: asyncio.ensure_future(one(peer)) for name, peer in asked["peers"].items()}
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(asked["knock_seconds"]):
-            await asyncio.gather(*knocks.values())
-    silent = [name for name, knock in knocks.items() if knock.cancelled()]
+    silent: list[str] = []
+    async with running(map(one, asked["peers"].values())) as knocks:
+        if knocks:
+            wait, limit = asyncio.FIRST_EXCEPTION, asked["knock_seconds"]
+            await asyncio.wait(knocks, timeout=limit, return_when=wait)
+        silent = [n for n, knock in zip(asked["peers"], knocks, strict=True) if not knock.done()]
     if silent:
         sys.exit(f"no answer from {', '.join(silent)} within {asked['knock_seconds']:g} s")
 

@@ -37,7 +37,8 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run ``work`` to its end; a cancelled `pulumi up` cancels it and raises `E3Error`."""
 
     async def supervised() -> Result:
-        task = asyncio.ensure_future(work)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - it is that in which this runs
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
@@ -48,7 +49,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         if _cancelled.is_set():
             task.cancel()
         try:
-            return await task
+            return await work
         finally:
             with _lock:
                 _running.discard(stop)

@@ -10,7 +10,6 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from e3.access import host_to_properties
-from e3.access.together import together
 from e3.digitalocean.contact import Droplet, host, meet
 from e3.errors import HostError
 from e3.interfaces import Host, Overlay
@@ -18,6 +17,7 @@ from e3.inventory import provision, tools
 from e3.inventory.machines import Machine
 from e3.inventory.survey import Facts, survey
 from e3.overlays import OVERLAYS
+from e3.party.tasks import together
 from e3.providers import run
 
 SETTLE = "command -v cloud-init >/dev/null && cloud-init status --wait >/dev/null; true"

@@ -19,13 +19,13 @@ from pulumi.dynamic import (
 
 from e3 import contact
 from e3.access import host_from_properties
-from e3.access.together import together
 from e3.authority.local import LocalAuthority
 from e3.errors import E3Error, HostError
 from e3.experiment import Choice
 from e3.interfaces import Host, Network, Overlay
 from e3.inventory import tools
 from e3.overlays import OVERLAYS
+from e3.party.tasks import together
 from e3.providers import run
 from e3.registry import build
 

@@ -13,6 +13,7 @@ from e3.experiment import Rules
 from e3.interfaces import Authority, Host, Sources
 from e3.interfaces import Path as NetworkPath
 from e3.party.protocol import BEAT_SECONDS, Spec
+from e3.party.tasks import beside, running
 from e3.session import comparison, programs
 from e3.session.certificates import Certificates
 from e3.session.evidence import Evidence
@@ -117,12 +118,21 @@ class Session:
         """Run the session to its verdict."""
         observer.began(self.id, self._evidence.folder, self._show)
         ship_seconds = self.rules.limits.ship_seconds
-        tasks = [
-            asyncio.create_task(party.attend(*self._files, ship_seconds=ship_seconds))
-            for party in self._parties
-        ]
-        beat = asyncio.create_task(self._beat())
-        before = asyncio.create_task(self._look())
+        attending = (
+            party.attend(*self._files, ship_seconds=ship_seconds) for party in self._parties
+        )
+        async with (
+            beside(self._look()) as before,
+            beside(self._beat()),
+            running(attending) as tasks,
+        ):
+            return await self._run(tasks, before)
+
+    async def _run(
+        self,
+        tasks: Sequence[asyncio.Task[None]],
+        before: asyncio.Task[tuple[NetworkPath, ...]],
+    ) -> SessionResult:
         outcome = CANCELLED
         try:
             late = await self._watch(tasks)
@@ -137,8 +147,6 @@ class Session:
             raise
         finally:
             await self._stop(tasks)
-            beat.cancel()
-            before.cancel()
 
     async def _look(self) -> tuple[NetworkPath, ...]:
         """Return the paths as the overlay reports them now; none where it cannot be asked."""
@@ -305,12 +313,13 @@ class Session:
         """End what still runs: by word to the runners, which then report; else by their leashes."""
         for party in self._parties:
             party.stop()
-        running = [task for task in tasks if not task.done()]
-        if running:
-            _, stuck = await asyncio.wait(running, timeout=LEAVE_SECONDS)
+        living = [task for task in tasks if not task.done()]
+        if living:
+            _, stuck = await asyncio.wait(living, timeout=LEAVE_SECONDS)
             for task in stuck:
                 task.cancel()
-            await asyncio.gather(*stuck, return_exceptions=True)
+            if stuck:
+                await asyncio.wait(stuck)
 
     def _conclude(self, outcome: Outcome) -> SessionResult:
         """Return the result, after it is written to the evidence."""

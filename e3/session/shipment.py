@@ -9,7 +9,7 @@ from pathlib import Path
 from e3 import party
 from e3.interfaces import File
 
-NOT_RUNNER = frozenset({"carry.py", "onion.py", "probe.py"})
+NOT_RUNNER = frozenset({"carry.py", "onion.py", "probe.py", "tasks.py"})
 """Modules of `e3.party` that a party does not need."""
 
 

@@ -6,12 +6,12 @@ from functools import partial
 
 import msgspec
 
-from e3.access.together import together
 from e3.cli.checks import labs, state
 from e3.cli.checks.finding import Finding
 from e3.cli.project import Stack, joined
 from e3.errors import E3Error, HostError
 from e3.interfaces import Host
+from e3.party.tasks import together
 from e3.party.text import printable
 
 FOLDER = "/run/e3/sessions"

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from e3.access.together import together
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed
 from e3.overlays.unit import TIMEOUT_SECONDS, Unit, run_program, run_script, script
+from e3.party.tasks import together
 from e3.remote.tailscale_peers import NEVER
 
 SERVICE = "tailscaled"
@@ -212,11 +212,11 @@ async def paths(hosts: Sequence[Host], network: Network) -> Paths:
             answer = await ask(source, "ping", f"--c={PINGS}", "--timeout=2s", given)
         return read_pongs(answer.stdout.decode())
 
-    known = [read_paths(peers) for peers in await asyncio.gather(*map(_peers, hosts))]
+    known = [read_paths(peers) for peers in await together(map(_peers, hosts))]
     pairs = [
         (a, b, k) for a, k in zip(hosts, known, strict=True) for b in hosts if a.name != b.name
     ]
-    classes = await asyncio.gather(*(one(a, b, k) for a, b, k in pairs))
+    classes = await together(one(a, b, k) for a, b, k in pairs)
     return {(a.name, b.name): c for (a, b, _), c in zip(pairs, classes, strict=True)}
 
 

@@ -14,7 +14,6 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 import yaml
 
-from e3.access.together import together
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
 from e3.overlays import addresses, topology
 from e3.overlays.tailscale import client
@@ -28,6 +27,7 @@ from e3.overlays.tailscale.headscale_configuration import (
     relay_map,
 )
 from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
+from e3.party.tasks import beside, each_to_its_end, together
 
 SERVICE = "headscale"
 USER = "e3"
@@ -124,7 +124,7 @@ class Headscale:
         the keys of a host are gone here and now.
         """
         del network
-        await together(map(client.remove_client, hosts))
+        await each_to_its_end(map(client.remove_client, hosts))
         await remove(hosts, [SERVICE], CONFIGURATION, SECRETS)
 
     def plan(self, host: Host, members: Members[str, Memory]) -> Sequence[Unit]:
@@ -163,18 +163,17 @@ class Headscale:
     ) -> tuple[Mapping[str, Mapping[str, Any]], AbstractSet[str]]:
         """Run server and clients; return each client's status, and which hosts had to log in."""
         at_once = asyncio.Semaphore(LOGINS_AT_ONCE)
-        serving = asyncio.get_running_loop().create_future()
         certificate = members.public[server.name]
         found: dict[str, Mapping[str, Any]] = {}
         joining: set[str] = set()
 
-        async def serve() -> None:
+        async def serve() -> tuple[str, AbstractSet[str]]:
             await apply(server, [self.server(server, certificate)])
-            async with asyncio.TaskGroup() as group:
-                user, nodes = group.create_task(_user(server)), group.create_task(_nodes(server))
-            serving.set_result((user.result(), _keys(nodes.result())))
+            async with beside(_user(server)) as user:
+                nodes = await _nodes(server)
+                return await user, _keys(nodes)
 
-        async def admit(host: Host) -> None:
+        async def admit(host: Host, serving: asyncio.Task[tuple[str, AbstractSet[str]]]) -> None:
             await apply(host, [client.unit(host, port=self.port, certificate=certificate)])
             said = await client.status(host)
             user, keys = await serving
@@ -187,7 +186,8 @@ class Headscale:
 
         # Newcomers first: a login is mostly waiting, and the others can be asked meanwhile.
         order = sorted(members.hosts, key=lambda host: host.name in known)
-        await together([serve(), *map(admit, order)])
+        async with beside(serve()) as serving:
+            await together(admit(host, serving) for host in order)
         return found, joining
 
     async def _admit(self, host: Host, server: Host, user: str) -> None:

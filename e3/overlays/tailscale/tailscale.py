@@ -1,6 +1,5 @@
 """Tailscale: WireGuard tunnels between hosts that a control server introduces to each other."""
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from e3.access.together import together
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
 from e3.overlays.tailscale import api, client
 from e3.overlays.unit import Members, Unit, apply
+from e3.party.tasks import each_to_its_end, in_thread, together
 
 LONGEST_KEY_MINUTES = 90 * 24 * 60
 """Of a Tailscale auth key: 90 days."""
@@ -125,9 +124,9 @@ class Tailscale:
                 await client.remove_client(host)
             finally:
                 if host.name in devices:
-                    await asyncio.to_thread(api.account().remove_device, devices[host.name])
+                    await in_thread(api.account().remove_device, devices[host.name])
 
-        await together(map(one, hosts))
+        await each_to_its_end(map(one, hosts))
 
     def plan(self, host: Host, members: Members[Any, None]) -> Sequence[Unit]:
         """Return the client of ``host``. Pure but for the certificate, a file of this machine."""

@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from e3.access.together import together
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import (
     PARTY_PORT,
@@ -45,9 +44,10 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
+from e3.party.tasks import together
 
 PROJECT = Path(__file__).parents[3]
-GATE_FILES = tuple(f"e3/party/{name}.py" for name in ("__init__", "carry", "onion"))
+GATE_FILES = tuple(f"e3/party/{name}.py" for name in ("__init__", "carry", "onion", "tasks"))
 SERVICE = "tor"
 GATE = "tor-gate"
 SOCKS = f"{SECRETS}/socks"  # Tor wants its sockets in a folder that only its user may enter

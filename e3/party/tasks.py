@@ -1,0 +1,117 @@
+"""Tasks and threads that end with the block that began them, whatever way it is left.
+
+`asyncio.gather`, `create_task`, `ensure_future`, `shield` and `to_thread` begin work that goes on
+when their caller fails or is cancelled: a host logs in while the others are tidied up. These
+functions are E3's only callers of them (ruff and scripts/lint_tasks.py refuse others), and nothing
+that they begin outlives them. Groups of tasks proper are `asyncio.TaskGroup`'s.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Return what each of ``work`` returns, in order.
+
+    The first error ends all others and is raised once they have ended.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as errors:
+        first = errors.exceptions[0]
+        raise first from first.__cause__
+    return [task.result() for task in tasks]
+
+
+async def each_to_its_end(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Return what each of ``work`` returns, in order: for removing things.
+
+    An error of one keeps no other from its own end; the first is raised then.
+    """
+    async with running(work) as tasks:
+        if tasks:
+            await asyncio.wait(tasks)
+        return [task.result() for task in tasks]
+
+
+@asynccontextmanager
+async def running(
+    work: Iterable[Coroutine[Any, Any, Result]],
+) -> AsyncIterator[Sequence["asyncio.Task[Result]"]]:
+    """Run each of ``work`` beside the block; when that is left they are cancelled and have ended.
+
+    What they return or raise is the block's to ask for. An error that it did not ask for is
+    raised at its end.
+    """
+    tasks = [asyncio.create_task(each) for each in work]  # noqa: TID251 - ended below
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await _ended(*tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, Result]) -> AsyncIterator["asyncio.Task[Result]"]:
+    """Run ``work`` beside the block, as `running` does."""
+    async with running([work]) as [task]:
+        yield task
+
+
+async def whole(
+    work: Coroutine[Any, Any, Result],
+    undo: Callable[[Result], Coroutine[Any, Any, object]],
+    *,
+    seconds: float | None = None,
+) -> Result:
+    """Return what ``work`` returns. If we are cancelled meanwhile, it goes on and is undone.
+
+    For what should not be cancelled half-way; it is, if it does not end within ``seconds`` then.
+    """
+    task = asyncio.create_task(work)  # noqa: TID251 - waited for in any case
+    try:
+        return await asyncio.shield(task)  # noqa: TID251 - the same
+    except asyncio.CancelledError:
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, task.cancel)
+        await _ended(task)
+        if not task.cancelled() and task.exception() is None:
+            await undo(task.result())
+        raise
+
+
+async def in_thread(function: Callable[..., Result], *arguments: object) -> Result:
+    """Return what ``function`` returns in a thread of its own.
+
+    A thread cannot be cancelled: if we are, its end is waited for.
+    """
+    thread = asyncio.to_thread(function, *arguments)  # noqa: TID251 - waited for in any case
+    return await whole(thread, _keep)
+
+
+async def _keep(_: object) -> None:
+    """Undo nothing."""
+
+
+async def _ended(*tasks: "asyncio.Task[Any]") -> None:
+    """Return once these have ended; who cancels us meanwhile waits for that as well."""
+    cancelled: asyncio.CancelledError | None = None
+    while going := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(going)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # asked for: it is no surprise to anybody
+    if cancelled is not None:
+        raise cancelled
