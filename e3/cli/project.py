@@ -106,8 +106,8 @@ def authority(stack: Stack) -> Authority | None:
     except E3Error as error:
         raise E3Error(
             f"e3:tls: the key that certifies the parties of stack {stack.name} is a secret of its "
-            f"state, which cannot be read ({error}); run `. scripts/activate`, which names the "
-            "file with the passphrase"
+            f"state, which cannot be read ({error}); it takes {FILES / 'passphrase'} as it was "
+            "when the stack was made"
         ) from None
     made = outputs(state["deployment"]["resources"], "TlsAuthority") or {}
     # Pulumi has a secret as an object with its value in JSON

@@ -75,13 +75,15 @@ def test_parties_are_certified_by_the_stacks_authority(up: Stack, e3: Command) -
     assert key.decode() not in answer + complaints
 
 
-def test_without_the_passphrase_nothing_runs(up: Stack, e3: Command, tmp_path: Path) -> None:
-    wrong = tmp_path / "passphrase"
-    wrong.write_text("another")
-    environment = {**e3.environment, "PULUMI_CONFIG_PASSPHRASE_FILE": str(wrong)}
-    stranger = Command(folder=up.folder, environment=environment)
+def test_without_the_passphrase_nothing_runs(up: Stack, e3: Command) -> None:
+    passphrase = up.folder / ".e3/passphrase"
+    right = passphrase.read_text()
     before = sorted(up.sessions.iterdir())
-    answer = stranger("run", "demos/helloworld.py", "--stack", "trial")
+    passphrase.write_text("another")
+    try:
+        answer = e3("run", "demos/helloworld.py", "--stack", "trial")
+    finally:
+        passphrase.write_text(right)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert "e3:tls: the key that certifies the parties of stack trial" in answer.stderr
     assert "incorrect passphrase" in answer.stderr
