@@ -1,11 +1,15 @@
 """``e3 inventory import``: the lists of machines that people have, as E3's."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from e3.cli.project import Verbs
 from e3.errors import ConfigurationError
 from e3.inventory import imports
+
+LEFT_OUT = 1
+"""The exit status when a machine of the list was left out; standard error says why."""
 
 
 def declare(verbs: Verbs) -> None:
@@ -24,18 +28,25 @@ def declare(verbs: Verbs) -> None:
 
 
 def import_list(arguments: argparse.Namespace) -> int:
-    """Print the machines of a list, or write them to a file that does not exist yet."""
+    """Print the machines of a list, or write them to a file that does not exist yet.
+
+    What was not understood is said on standard error, each with its line.
+    """
     here = Path(arguments.cwd)
-    found = imports.read(here / arguments.file.expanduser(), arguments.format)
-    text = imports.render(found)
+    report = imports.read(here / arguments.file.expanduser(), arguments.format)
+    text = imports.render(report.machines)
+    for note in report.notes:
+        print(note, file=sys.stderr)
+    status = LEFT_OUT if report.left_out else 0
     if arguments.output is None:
         print(text, end="")
-        return 0
+        return status
     target = here / arguments.output.expanduser()
     try:
         with target.open("x") as file:
             file.write(text)
     except FileExistsError:
         raise ConfigurationError(f"{target} exists; remove it, or name another file") from None
-    print(f"{len(found)} machines are listed in {target}; look at region and reachability of each")
-    return 0
+    count = len(report.machines)
+    print(f"{count} machines are listed in {target}; look at region and reachability of each")
+    return status

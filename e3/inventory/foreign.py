@@ -4,6 +4,7 @@ A file of a megabyte can stand for a structure of gigabytes (aliases in YAML), b
 Python recurses, or say one thing twice. None of these is a list of machines.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ MOST_NODES = 100_000
 """Values of a YAML file, each counted as often as aliases have it stand somewhere."""
 
 MOST_DEEP = 50
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_text(path: Path, name: str = "") -> str:
-    """Return the text of a file, without a byte order mark; ``name`` is what errors call it.
+def read_text(path: Path, *, strict: bool = True) -> str:
+    """Return the text of a file; without ``strict``, also where it is not UTF-8.
 
     Raises `ConfigurationError` if it cannot be read, is too large, or is not text.
     """
-    name = name or str(path)
+    name = str(path)
     try:
         if not path.is_file() and path.exists():
             raise ConfigurationError(f"{name} is not a file; name the list itself")
@@ -35,13 +37,18 @@ def read_text(path: Path, name: str = "") -> str:
     if len(content) > MOST_BYTES:
         raise ConfigurationError(f"{name} is larger than {MOST_BYTES} bytes; it is no list")
     try:
-        text = content.decode()
+        text = content.decode(errors="strict" if strict else "surrogateescape")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigurationError(
             f"{name}, line {line}, is not text in UTF-8; convert it (iconv), or correct it"
         ) from None
     return text.replace("\r\n", "\n")
+
+
+def check_yaml(text: str) -> yaml.Node | None:
+    """Return the node that a YAML text is, whatever its tags; raises `yaml.YAMLError`."""
+    return _Loader(text).get_single_node()
 
 
 def read_yaml(text: str, name: str) -> Any:  # noqa: ANN401 -- what a file says is anything
@@ -100,6 +107,8 @@ class _Measure:
         if known is not None:
             return known
         self._sizes[id(node)] = 0
+        if isinstance(node, yaml.ScalarNode) and SURROGATE.search(node.value):
+            raise ConfigurationError(f"{self._name}, line {line}: a character is half; correct it")
         size = 1
         for child in self._children(node):
             size += self.take(child)

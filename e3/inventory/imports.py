@@ -1,73 +1,91 @@
 """Lists of machines that people have, as E3's: Ansible, OpenSSH, Colmena, parallel-ssh.
 
-What such a list does not say (what stands before a machine, host keys) is left out; the user's
-own known_hosts then vouch for the keys.
+Each is read by the tool that owns the language, where it has a reader (ADR 30). What is understood
+is taken, what is not is named with its line, and no machine is made up. What such a list does not
+say (what stands before a machine, host keys) is left out; the user's own known_hosts then vouch for
+the keys.
 """
 
-import glob
+import ipaddress
 import re
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from e3.errors import ConfigurationError
-from e3.inventory import machines
+from e3.inventory import aliases, ansible, foreign
 from e3.inventory.machines import Machine
+from e3.inventory.report import Report
+from e3.party.text import printable
 
-VARIABLES = {
-    "ansible_host": "address",
-    "ansible_ssh_host": "address",
-    "ansible_port": "port",
-    "ansible_ssh_port": "port",
-    "ansible_user": "user",
-    "ansible_ssh_user": "user",
-    "ansible_ssh_private_key_file": "key",
-    "ansible_private_key_file": "key",
-    "ansible_become": "sudo",
-    "ansible_python_interpreter": "python",
-}
-"""Fields by Ansible's variables (ansible.builtin.ssh)."""
+BESIDE = ("group_vars", "host_vars")
+NOT_MACHINES = frozenset({"meta", "defaults", "network"})
+"""Of a Colmena hive (its manual, reference/meta.md); the last is the former name of the first."""
 
-EVERYONE = frozenset({"all", "ungrouped"})
+MARK = "\N{BYTE ORDER MARK}"
+OWNERS = {"ansible-ini": "Ansible", "ssh": "OpenSSH"}
+ENTRY = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<place>\S+)")
+SECTION = re.compile(r"^\s*\[[\w. -]+(?::\w+)?\]\s*(?:[#;].*)?$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^\s*(?:Host|Match|Include)(?:\s*=\s*|\s+)\S", re.MULTILINE | re.IGNORECASE)
+ASSIGNMENT = re.compile(r"^[^#;\n]*\s[A-Za-z_]\w*=", re.MULTILINE)
 
 
-def read(path: Path, kind: str | None = None) -> list[Machine]:
-    """Return the machines that a file of that kind lists; without one, the kind is found out.
+def read(path: Path, kind: str | None = None) -> Report:
+    """Return what a file of that kind lists; without one, the kind is found out.
 
-    Raises `ConfigurationError` when it lists none, or cannot be read as that.
+    Raises `ConfigurationError` when it lists no machine, or cannot be read as that.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    kind = kind or guess(text)
-    try:
-        found = KINDS[kind](text, path)
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+    path = path.absolute()
+    text = foreign.read_text(path, strict=False)
+    plain = text.removeprefix(MARK)
+    kind = kind or guess(plain, path)
+    if plain != text and kind in OWNERS:
         raise ConfigurationError(
-            f"{path} cannot be read as {kind}: {error}; name another --format, one of "
-            f"{', '.join(sorted(KINDS))}"
-        ) from None
-    if not found:
-        raise ConfigurationError(f"{path} lists no machines that {kind} would know")
-    return found
-
-
-def guess(text: str) -> str:
-    """Return which kind of list a text most likely is."""
+            f"{path}, line 1: a byte order mark, which {OWNERS[kind]} does not read; remove it "
+            "(sed -i '1s/^\\xEF\\xBB\\xBF//')"
+        )
+    report = Report(str(path), plain)
     try:
-        table = yaml.safe_load(text)
-    except yaml.YAMLError:
-        table = None
-    if isinstance(table, dict):
-        values = [value for value in table.values() if isinstance(value, dict)]
-        return "colmena" if any("deployment" in value for value in values) else "ansible-yaml"
-    if re.search(r"^\s*Host[\s=]", text, re.MULTILINE | re.IGNORECASE):
+        KINDS[kind](report, path)
+    except (ConfigurationError, ValueError) as error:
+        others = ", ".join(sorted(set(KINDS) - {kind}))
+        said = str(error).removeprefix(f"{path}, ").removeprefix(f"{path}: ")
+        raise ConfigurationError(
+            f"{path} cannot be read as {kind}: {said}; correct that, or name another --format: "
+            f"{others}"
+        ) from None
+    if not report.machines:
+        said = "".join(f"\n  {note}" for note in report.notes)
+        raise ConfigurationError(f"{path} lists no machines that {kind} would know{said}")
+    return report
+
+
+def guess(text: str, path: Path = Path("list")) -> str:
+    """Return which kind of list a text most likely is."""
+    if text.startswith("#!"):
+        raise ConfigurationError(
+            f"{path} is a program, and none of an inventory is run here; run `ansible-inventory -i "
+            f"{path.name} --list > list.json` yourself, and import that"
+        )
+    if path.suffix == ".nix":
+        raise ConfigurationError(
+            f"{path} is an expression of Nix; import what `colmena eval` prints of its nodes"
+        )
+    keys = _top(text)
+    if keys is not None and set(keys) <= {"hosts", "defaults"}:
+        raise ConfigurationError(f"{path} is a list of E3's own; name it in e3:fleet-options")
+    if keys is not None:
+        return _kind_of_mapping(keys)
+    if path.suffix in {".yml", ".yaml", ".json"} or text.startswith("---"):
+        return "ansible-yaml"
+    if SECTION.search(text):
+        return "ansible-ini"
+    if DIRECTIVE.search(text) and not re.search(r"\sansible_\w+\s*=", text):
         return "ssh"
-    return "ansible-ini" if re.search(r"^\[|\s\w+=", text, re.MULTILINE) else "pssh"
+    return "ansible-ini" if ASSIGNMENT.search(text) else "pssh"
 
 
 def render(found: Sequence[Machine]) -> str:
@@ -76,83 +94,83 @@ def render(found: Sequence[Machine]) -> str:
     return yaml.safe_dump({"hosts": hosts}, sort_keys=False, width=100)
 
 
-def ansible_yaml(text: str, path: Path) -> list[Machine]:
-    """Read an inventory in YAML; a machine's region is the group that it stands in."""
-    hosts: dict[str, dict[str, Any]] = {}
-    for name, group in yaml.safe_load(text).items():
-        _walk(name, group or {}, {}, hosts)
-    return [_of_ansible(name, values, path) for name, values in hosts.items()]
+def ansible_ini(report: Report, path: Path) -> None:
+    """Read an inventory in INI, with group_vars and host_vars beside it."""
+    _beside(report, path)
+    ansible.read(report, path, "ini")
 
 
-def ansible_ini(text: str, path: Path) -> list[Machine]:
-    """Read an inventory in INI; groups of groups and variables of groups count."""
-    groups: dict[str, dict[str, Any]] = {}
-    section = "ungrouped"
-    for line in text.splitlines():
-        words = shlex.split(line, comments=True)
-        if not words:
-            continue
-        if re.fullmatch(r"\[.+\]", words[0]):
-            section = words[0][1:-1]
-            continue
-        name, _, part = section.partition(":")
-        group = groups.setdefault(name, {})
-        if part == "vars":
-            key, _, value = " ".join(words).partition("=")
-            group.setdefault("vars", {})[key.strip()] = value.strip()
-        elif part == "children":
-            group.setdefault("children", []).append(words[0])
-        else:
-            values = dict(word.split("=", 1) for word in words[1:])
-            group.setdefault("hosts", {}).update(dict.fromkeys(expand(words[0]), values))
-    hosts: dict[str, dict[str, Any]] = {}
-    nested = {child for group in groups.values() for child in group.get("children", [])}
-    everyone = groups.pop("all", {})
-    for name in [name for name in groups if name not in nested]:
-        _walk(name, _nest(groups, name, ()), everyone.get("vars", {}), hosts)
-    _walk("all", {"hosts": everyone.get("hosts", {})}, everyone.get("vars", {}), hosts)
-    return [_of_ansible(name, values, path) for name, values in hosts.items()]
+def ansible_yaml(report: Report, path: Path) -> None:
+    """Read an inventory in YAML, with group_vars and host_vars beside it."""
+    if re.search(r"^plugin:", report.text, re.MULTILINE):
+        raise ConfigurationError(
+            f"{report.place('plugin')}: this configures a plugin, and none of an inventory is run; "
+            f"run `ansible-inventory -i {path.name} --list > list.json` yourself, and import that"
+        )
+    _beside(report, path)
+    ansible.read(report, path, "yaml")
 
 
-def ssh_config(text: str, path: Path) -> list[Machine]:
+def ansible_list(report: Report, path: Path) -> None:
+    """Read what ``ansible-inventory --list`` or an inventory script printed, as JSON."""
+    ansible.take(report, _mapping(report, path))
+
+
+def ssh_config(report: Report, path: Path) -> None:
     """Read an OpenSSH configuration: each alias without a pattern is a machine."""
-    names = dict.fromkeys(_aliases(text, path, 0))
-    return [Machine(host=name, ssh_config=str(path)) for name in names]
+    aliases.read(report, path)
 
 
-def colmena(text: str, path: Path) -> list[Machine]:
-    """Read the nodes of a Colmena hive as JSON: ``{NAME: {deployment: {targetHost: ...}}}``."""
-    del path
-    found = []
-    for name, node in yaml.safe_load(text).items():
-        where = node.get("deployment", {})
-        values = {
-            "host": name,
-            "address": where.get("targetHost") or "",
-            "port": where.get("targetPort"),
-            "user": where.get("targetUser"),
-            "system": (node.get("nixpkgs") or {}).get("system"),
-        }
-        found.append(_machine(values, where.get("tags", [])))
-    return found
+def colmena(report: Report, path: Path) -> None:
+    """Read the nodes of a Colmena hive: ``{NAME: {deployment: {targetHost: ...}}}``.
+
+    Defaults as in Colmena's manual, reference/deployment.md.
+    """
+    table = _mapping(report, path)
+    usual = {"targetUser": "root", **_part(report, "defaults", table.get("defaults"), "deployment")}
+    for name, node in table.items():
+        if name in NOT_MACHINES:
+            continue
+        place = report.place(name, f'"{name}"')
+        where = {**usual, **_part(report, name, node, "deployment")}
+        address = where.get("targetHost", name)
+        if address is None:
+            said = "has targetHost null, as it is deployed on itself alone; it is not taken"
+            report.note(place, f"{printable(name)} {said}")
+        elif where.get("sshOptions"):
+            report.leave_out(name, place, "its sshOptions say how it is reached; use ssh-config")
+        else:
+            values = {
+                "host": name,
+                "address": "" if address == name else address,
+                "port": where.get("targetPort"),
+                "user": where.get("targetUser"),
+                "system": _part(report, name, node, "nixpkgs").get("system"),
+            }
+            tags = where.get("tags") or []
+            report.add(values, tags if isinstance(tags, list) else [tags], place)
 
 
-def pssh(text: str, path: Path) -> list[Machine]:
+def pssh(report: Report, path: Path) -> None:
     """Read a host file of parallel-ssh: ``[user@]host[:port] [user]`` a line."""
     del path
-    found = []
-    for line in text.splitlines():
+    for number, line in enumerate(report.text.splitlines(), 1):
         words = line.partition("#")[0].split()
-        if words:
-            user, _, place = words[0].rpartition("@")
-            host, _, port = place.partition(":")
-            user = words[1] if len(words) > 1 else user
-            found.append(_machine({"host": host, "port": port or None, "user": user or None}))
-    return found
+        if not words:
+            continue
+        place = f"{report.source}, line {number}"
+        match = ENTRY.fullmatch(words[0])
+        if match is None or len(words) > 2 or (match["user"] and len(words) > 1):  # noqa: PLR2004
+            report.leave_out(words[0], place, "the form is [user@]host[:port], or host[:port] user")
+            continue
+        host, port = _address(match["place"])
+        user = words[1] if len(words) > 1 else match["user"]
+        report.add({"host": host, "port": port or None, "user": user}, (), place)
 
 
-KINDS: Mapping[str, Callable[[str, Path], list[Machine]]] = {
+KINDS: Mapping[str, Callable[[Report, Path], None]] = {
     "ansible-ini": ansible_ini,
+    "ansible-list": ansible_list,
     "ansible-yaml": ansible_yaml,
     "colmena": colmena,
     "pssh": pssh,
@@ -160,81 +178,66 @@ KINDS: Mapping[str, Callable[[str, Path], list[Machine]]] = {
 }
 
 
-def expand(name: str) -> Iterator[str]:
-    """Yield the hosts that Ansible means by ``web[01:03].lan`` or ``db-[a:c]``."""
-    match = re.search(r"\[(\w+):(\w+)(?::(\d+))?\]", name)
-    if match is None:
-        yield name
-        return
-    first, last, step = match[1], match[2], int(match[3] or 1)
-    if first.isdigit():
-        parts = [str(i).zfill(len(first)) for i in range(int(first), int(last) + 1, step)]
-    else:
-        parts = [chr(i) for i in range(ord(first), ord(last) + 1, step)]
-    for part in parts:
-        yield from expand(f"{name[: match.start()]}{part}{name[match.end() :]}")
+def _address(place: str) -> tuple[str, str]:
+    """Return host and port of ``host[:port]``; an IPv6 address has brackets if it has a port."""
+    if match := re.fullmatch(r"\[([^\]]*)\](?::(\d*))?", place):
+        return match[1], match[2] or ""
+    try:
+        return str(ipaddress.IPv6Address(place)), ""
+    except ValueError:
+        host, _, port = place.partition(":")
+        return host, port
 
 
-def _nest(groups: Mapping[str, Any], name: str, above: tuple[str, ...]) -> dict[str, Any]:
-    """Return a group of the INI form as the YAML form has it."""
-    if name in above:
-        raise ValueError(f"group {name} is its own child")
-    group = groups.get(name, {})
-    children = {child: _nest(groups, child, (*above, name)) for child in group.get("children", [])}
-    return {**group, "children": children}
+def _mapping(report: Report, path: Path) -> dict[str, Any]:
+    """Return what a file in JSON, or in YAML, maps names to."""
+    try:
+        table = msgspec.json.decode(report.text)
+    except (msgspec.DecodeError, RecursionError):
+        table = foreign.read_yaml(report.text, str(path))
+    if not isinstance(table, dict):
+        raise ConfigurationError("it maps no names to anything")
+    return {str(key): value for key, value in table.items()}
 
 
-def _walk(
-    name: str,
-    group: Mapping[str, Any],
-    inherited: Mapping[str, Any],
-    hosts: dict[str, dict[str, Any]],
-) -> None:
-    """Collect a group's hosts with their variables; those of an inner group go before."""
-    variables = {**inherited, **(group.get("vars") or {})}
-    region = {} if name in EVERYONE else {"region": name}
-    for pattern, own in (group.get("hosts") or {}).items():
-        for host in expand(pattern):
-            known = hosts.setdefault(host, {})
-            known.update({**variables, **known, **(own or {}), **region})
-    for child, inner in (group.get("children") or {}).items():
-        _walk(child, inner or {}, variables, hosts)
+def _part(report: Report, name: str, node: object, key: str) -> dict[str, Any]:
+    """Return a part of a node, which is a mapping; raises `ConfigurationError` if it is not."""
+    part = (node if node is not None else {}) if isinstance(node, dict | None) else 0
+    part = (part.get(key) or {}) if isinstance(part, dict) else 0
+    if not isinstance(part, dict):
+        raise ConfigurationError(f"{report.place(name)}: {printable(name)} has no mapping {key}")
+    return part
 
 
-def _of_ansible(name: str, variables: Mapping[str, Any], path: Path) -> Machine:
-    values: dict[str, Any] = {"host": name}
-    for variable, field in VARIABLES.items():
-        if (value := variables.get(variable)) is not None:
-            values[field] = value
-    if isinstance(values.get("sudo"), str):
-        values["sudo"] = values["sudo"].lower() in {"yes", "true", "1"}
-    if str(values.get("python", "")).startswith("auto"):
-        del values["python"]
-    jump = re.search(r"-F\s*(\S+)", str(variables.get("ansible_ssh_common_args", "")))
-    if jump:  # its own configuration says how to reach it
-        values["ssh_config"] = str(path.parent / Path(jump[1].strip("'\"")).expanduser())
-        values.pop("address", None)
-    return _machine(values, [str(variables["region"])] if "region" in variables else [])
+def _beside(report: Report, path: Path) -> None:
+    """Let places be found in the files of variables, too."""
+    for folder in BESIDE:
+        for file in sorted((path.parent / folder).rglob("*"))[:100]:
+            if file.is_file() and file.stat().st_size < foreign.MOST_BYTES:
+                report.others[str(file)] = file.read_text(errors="replace")
 
 
-def _machine(values: Mapping[str, Any], tags: Sequence[str] = ()) -> Machine:
-    """Return a machine; its region is made of the first tag, if there is one."""
-    region = re.sub(r"[^a-z0-9]", "", tags[0].lower()).lstrip("0123456789") if tags else ""
-    known = {key: value for key, value in values.items() if value not in {None, ""}}
-    return machines.from_properties({**known, **({"region": region} if region else {})})
+def _top(text: str) -> dict[str, yaml.Node] | None:
+    """Return the keys of a mapping in YAML or JSON with their nodes, or None if it is none."""
+    try:
+        node = foreign.check_yaml(text)
+    except yaml.YAMLError:
+        return None
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return {str(key.value): value for key, value in node.value}
 
 
-def _aliases(text: str, path: Path, depth: int) -> Iterator[str]:
-    for line in text.splitlines():
-        words = re.split(r"[\s=]+", line.strip(), maxsplit=1)
-        if len(words) < 2:  # noqa: PLR2004 -- a keyword and what follows
-            continue
-        keyword, rest = words[0].lower(), shlex.split(words[1], comments=True)
-        if keyword == "host":
-            yield from (name for name in rest if not set(name) & set("*?!"))
-        elif keyword == "include" and depth < 16:  # noqa: PLR2004 -- as in ssh_config(5)
-            for pattern in rest:
-                place = Path(pattern).expanduser()
-                place = place if place.is_absolute() else path.parent / place
-                for name in sorted(glob.glob(str(place))):  # noqa: PTH207 -- a pattern of any depth
-                    yield from _aliases(Path(name).read_text(), Path(name), depth + 1)
+def _kind_of_mapping(keys: Mapping[str, yaml.Node]) -> str:
+    if "plugin" in keys:
+        return "ansible-yaml"
+    inner = [
+        (str(key.value), value)
+        for node in keys.values()
+        if isinstance(node, yaml.MappingNode)
+        for key, value in node.value
+    ]
+    lists = any(key == "hosts" and isinstance(value, yaml.SequenceNode) for key, value in inner)
+    if "_meta" in keys or lists or any(isinstance(n, yaml.SequenceNode) for n in keys.values()):
+        return "ansible-list"
+    return "colmena" if any(key == "deployment" for key, _ in inner) else "ansible-yaml"

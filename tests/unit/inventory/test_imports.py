@@ -1,176 +1,190 @@
-"""Lists that people have, as machines."""
+"""Lists that people have, as machines: cases as data, each with what is not understood."""
 
+import json
+import re
+import string
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from e3.errors import ConfigurationError
-from e3.inventory import imports
-from e3.inventory.machines import Machine, parse
+from e3.inventory import aliases, imports
+from e3.inventory.machines import parse
+from e3.inventory.report import Report
 from tests.commands import private
 
 pytestmark = pytest.mark.unit
 
-INI = """
-# a comment
-lonely ansible_host=192.0.2.9
-
-[attic]
-pi[01:02].lan ansible_user=pi   # both
-db-[a:b] ansible_port=2222 ansible_host=192.0.2.3
-
-[office-2]
-desk ansible_become=true
-
-[pis:children]
-attic
-
-[pis:vars]
-ansible_ssh_private_key_file = ~/.ssh/pis
-
-[all:vars]
-ansible_user=admin
-ansible_python_interpreter=auto_silent
-"""
-YAML = """
-all:
-  vars: {ansible_user: admin}
-  hosts:
-    lonely:
-  children:
-    attic:
-      vars: {ansible_port: 2222, ansible_python_interpreter: /usr/bin/python3.12}
-      hosts:
-        pi[1:2]: {ansible_host: 192.0.2.1}
-    office:
-      children:
-        desks: {hosts: {desk: {ansible_become: yes, ansible_user: me}}}
-"""
-SSH = """
-Include more/*
-Host gate inner !other
-  HostName 192.0.2.1
-Host="quoted"
-Host *.lan * ?x
-  User pi
-Match host x
-"""
-COLMENA = """
-{"ams3-0": {"deployment": {"targetHost": "192.0.2.1", "targetUser": null, "targetPort": 2222,
-  "tags": ["ams3"]}, "nixpkgs": {"system": "x86_64-linux"}}}
-"""
-PSSH = """
-# all of them
-192.0.2.1
-pi@attic.lan:2222
-desk me
-"""
-
-KEY = "~/.ssh/pis"
-CASES: dict[str, tuple[str, list[Machine]]] = {
-    "ansible-ini": (
-        INI,
-        [
-            Machine(host="lonely", address="192.0.2.9", user="admin"),
-            Machine(host="desk", region="office2", user="admin", sudo=True),
-            Machine(host="pi01.lan", region="attic", user="pi", key=KEY),
-            Machine(host="pi02.lan", region="attic", user="pi", key=KEY),
-            *(
-                Machine(
-                    host=name, region="attic", user="admin", key=KEY, port=2222, address="192.0.2.3"
-                )
-                for name in ("db-a", "db-b")
-            ),
-        ],
-    ),
-    "ansible-yaml": (
-        YAML,
-        [
-            Machine(host="lonely", user="admin"),
-            *(
-                Machine(
-                    host=name,
-                    region="attic",
-                    address="192.0.2.1",
-                    port=2222,
-                    user="admin",
-                    python="/usr/bin/python3.12",
-                )
-                for name in ("pi1", "pi2")
-            ),
-            Machine(host="desk", region="desks", user="me", sudo=True),
-        ],
-    ),
-    "colmena": (
-        COLMENA,
-        [
-            Machine(
-                host="ams3-0", address="192.0.2.1", port=2222, region="ams3", system="x86_64-linux"
-            )
-        ],
-    ),
-    "pssh": (
-        PSSH,
-        [
-            Machine(host="192.0.2.1"),
-            Machine(host="attic.lan", port=2222, user="pi"),
-            Machine(host="desk", user="me"),
-        ],
-    ),
+CASES_FOLDER = Path(__file__).parents[2] / "cases" / "lists"
+CASES: dict[str, Any] = {
+    name: case
+    for file in sorted(CASES_FOLDER.glob("*.yaml"))
+    for name, case in yaml.safe_load(file.read_text()).items()
 }
+READ = [name for name, case in CASES.items() if "machines" in case]
+FAILS = [name for name, case in CASES.items() if "fails" in case]
+JUDGED = ("comments and ranges", "groups of groups", "jumps", "expressions")
 
 
-@pytest.mark.parametrize("kind", CASES)
-def test_a_list_becomes_machines(tmp_path: Path, kind: str) -> None:
-    text, machines = CASES[kind]
-    path = tmp_path / "list"
-    path.write_text(text)
-    assert imports.guess(text) == kind
-    assert sorted(imports.read(path), key=lambda m: m.host) == sorted(
-        machines, key=lambda m: m.host
-    )
-    # what is rendered is read again as the same; equal addresses alone are refused there
-    if kind not in {"ansible-ini", "ansible-yaml"}:
-        assert list(parse(yaml.safe_load(imports.render(machines)), "x")) == machines
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
 
 
-def test_aliases_of_ssh_become_machines(tmp_path: Path) -> None:
-    path = tmp_path / "config"
-    path.write_text(SSH)
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "a").write_text("Host included\n  Include none\n")
-    assert imports.guess(SSH) == "ssh"
-    found = imports.read(path)
-    assert [machine.host for machine in found] == ["included", "gate", "inner", "quoted"]
-    assert {machine.ssh_config for machine in found} == {str(path)}
+def write(case: Mapping[str, Any], folder: Path) -> Path:
+    """Write the files of a case; return the first."""
+    paths: list[Path] = []
+    for name, text in case["files"].items():
+        path = folder / name.replace("HOME", "home")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.replace("HERE", str(folder)).encode())
+        paths.append(path)
+    return paths[0]
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "said"),
-    [
-        ("", None, "lists no machines that pssh would know"),
-        ("{x: {deployment: 3}}", None, "cannot be read as colmena"),
-        ("[all:vars]\na=b", "ansible-ini", "lists no machines that ansible-ini would know"),
-        ("a", "ansible-yaml", "cannot be read as ansible-yaml.*; name another --format, one of"),
-    ],
-)
-def test_what_is_no_list_is_refused(tmp_path: Path, text: str, kind: str | None, said: str) -> None:
-    path = tmp_path / "list"
-    path.write_text(text)
-    with pytest.raises(ConfigurationError, match=said):
-        imports.read(path, kind)
+@pytest.mark.parametrize("name", READ)
+def test_a_list_becomes_machines_and_what_is_not_taken_is_named(
+    tmp_path: Path, home: Path, name: str
+) -> None:
+    assert home.is_dir()
+    case = CASES[name]
+    path = write(case, tmp_path)
+    report = imports.read(path)
+    assert imports.guess(path.read_text(), path) == case["kind"]
+    found = [machine.to_properties() for machine in report.machines]
+    expected = json.loads(json.dumps(case["machines"]).replace("HERE", str(tmp_path)))
+    assert found == expected
+    notes = case.get("notes", [])
+    for note in notes:
+        pattern = note.replace("HERE", re.escape(str(tmp_path)))
+        assert any(re.search(pattern, said) for said in report.notes), (pattern, report.notes)
+    assert bool(report.left_out) == bool(case.get("status"))
+    if not notes:
+        assert report.notes == []
+    for said in report.notes:
+        assert said.isprintable()
+    assert not list(tmp_path.rglob("PWNED"))
+    # what is rendered is read again as the same
+    kept = {str(machine): machine for machine in report.machines}
+    if len({(m.address or m.host, m.port) for m in report.machines}) == len(kept):
+        listed = yaml.safe_load(imports.render(report.machines))
+        assert list(parse(listed, "x")) == report.machines
 
 
-def test_the_command_writes_a_list_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FAILS)
+def test_what_is_no_list_is_refused_with_its_line(tmp_path: Path, home: Path, name: str) -> None:
+    assert home.is_dir()
+    path = write(CASES[name], tmp_path)
+    with pytest.raises(ConfigurationError, match=CASES[name]["fails"]):
+        imports.read(path)
+    assert not list(tmp_path.rglob("PWNED"))
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_no_machine_is_made_up_and_none_is_lost(tmp_path: Path, name: str) -> None:
+    path = write(CASES[name], tmp_path)
+    argv = [sys.executable, "-m", "ansible", "inventory", "-i", str(path), "--list"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=True, timeout=300)
+    groups = json.loads(done.stdout)
+    listed = {host for group in groups.values() for host in group.get("hosts", [])}
+    report = imports.read(path)
+    taken = {machine.host for machine in report.machines}
+    assert taken <= listed
+    assert all(any(host in note for note in report.notes) for host in listed - taken)
+    assert set(report.left_out) <= listed - taken
+
+
+def test_the_command_says_what_it_did_not_take(tmp_path: Path) -> None:
     e3 = private(tmp_path / "project")
-    (tmp_path / "hosts").write_text(PSSH)
+    (tmp_path / "hosts").write_text("attic.lan pi\n192.0.2.1:2222\n")
     printed = e3("inventory", "import", "hosts", cwd=tmp_path)
     assert (printed.returncode, printed.stderr) == (0, "")
-    assert "- host: attic.lan\n  port: 2222\n  user: pi\n" in printed.stdout
+    assert (
+        printed.stdout == "hosts:\n- host: attic.lan\n  user: pi\n- host: 192.0.2.1\n  port: 2222\n"
+    )
     written = e3("inventory", "import", "hosts", "--output", "hosts.yaml", cwd=tmp_path)
-    assert written.stdout.startswith("3 machines are listed in ")
+    assert written.stdout.startswith("2 machines are listed in ")
     assert (tmp_path / "hosts.yaml").read_text() == printed.stdout
     again = e3("inventory", "import", "hosts", "--output", "hosts.yaml", cwd=tmp_path)
     assert again.returncode == 2
     assert "exists; remove it" in again.stderr
+    with (tmp_path / "hosts").open("a") as file:
+        file.write("a b c\x1b[1m\n")
+    part = e3("inventory", "import", "hosts", cwd=tmp_path)
+    assert part.returncode == 1
+    assert part.stdout == printed.stdout
+    assert "hosts, line 3: a is left out: the form is" in part.stderr
+    (tmp_path / "hosts").write_text("a b c\n")
+    nothing = e3("inventory", "import", "hosts", cwd=tmp_path)
+    assert (nothing.returncode, nothing.stdout) == (2, "")
+    assert "lists no machines that pssh would know" in nothing.stderr
+
+
+SYNTAX = st.sampled_from([*"\"'\\#;=:@[]{}()$ \t\n\r,*?!-&", "Host ", "Include ", "\ufeff", "---"])
+TEXT = st.lists(st.one_of(SYNTAX, st.characters(), st.text(string.ascii_letters)), max_size=30)
+KEYS = st.one_of(
+    st.sampled_from(
+        ["_meta", "hostvars", "all", "hosts", "vars", "children", "deployment", "meta"]
+    ),
+    st.sampled_from(
+        ["targetHost", "tags", "ansible_host", "ansible_ssh_args", "ansible_become", "a"]
+    ),
+    st.text(max_size=5),
+)
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(KEYS, each, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(parts=TEXT)
+def test_any_text_is_a_list_of_parallel_ssh_or_is_said_not_to_be(parts: list[str]) -> None:
+    text = "".join(parts)
+    report = Report("list", text)
+    imports.pssh(report, Path("list"))
+    for machine in report.machines:
+        assert machine.host in text or ":" in machine.host
+    words = [line.partition("#")[0].split() for line in text.splitlines()]
+    assert len(report.machines) + len(report.left_out) == len([each for each in words if each])
+
+
+@settings(max_examples=150, deadline=None)
+@given(parts=TEXT)
+def test_any_text_is_a_configuration_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[str]
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "config"
+    path.write_text("".join(parts).replace("Include", "Port"), errors="surrogatepass")
+    report = Report(str(path), "")
+    try:
+        aliases.read(report, path)
+    except ConfigurationError as error:
+        assert str(error)  # noqa: PT017 -- either is right
+
+
+@settings(max_examples=300, deadline=None)
+@given(table=st.dictionaries(KEYS, VALUE, max_size=5))
+def test_any_mapping_is_a_list_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]
+) -> None:
+    for kind in ("ansible-list", "colmena"):
+        path = tmp_path_factory.mktemp("any") / "list.json"
+        report = Report(str(path), json.dumps(table))
+        try:
+            imports.KINDS[kind](report, path)
+        except ConfigurationError as error:
+            assert str(error)  # noqa: PT017 -- either is right
+        for note in report.notes:
+            assert note.isprintable()

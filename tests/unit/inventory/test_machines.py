@@ -96,6 +96,7 @@ MISTAKES = {
     "hosts: [{host: 2020-13-45}]": "month must be in 1..12",
     "hosts: [{host: a, port: " + "9" * 5000 + "}]": "is not YAML: Exceeds the limit",
     "[" * 5000: "is not YAML, line 1: it is nested too deep",
+    'hosts: [{host: "a\\ud800"}]': "line 1: a character is half",
     "hosts: &a [*a]": "line 1: a value contains itself",
     "hosts: !!python/object/apply:os.system [id]": "could not determine a constructor",
     "hosts: [{host: a\x00}]": "is not YAML",
