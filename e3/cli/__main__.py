@@ -10,13 +10,14 @@ import sys
 
 from e3 import mishaps
 from e3.cli import doctor, gone, inventory, logs, paths, project, run, runs, sweep
-from e3.cli.terminal import complain
+from e3.cli.terminal import complain, write_anything
 
 VERBS = (run, runs, logs, paths, doctor, gone, inventory, sweep)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
+    write_anything()
     words = sys.argv[1:] if argv is None else argv
     # what follows is the program's own, also where it looks like an option of ours
     ours, theirs = words, []

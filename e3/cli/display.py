@@ -15,12 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from e3.cli import terminal
-from e3.party.text import printable_lines
+from e3.cli.terminal import plain
+from e3.party.text import printable, printable_lines
 from e3.session.plan import Plan
 from e3.session.progress import Progress
 from e3.session.verdicts import Verdict
 
 REFRESH_SECONDS = 0.1
+REASON_LENGTH = 4000
 MOST_LINES = 40
 """Of a party's output; its log has more."""
 
@@ -36,12 +38,12 @@ class Display:
 
     def waiting(self, session: str) -> None:
         """See `Observer`."""
-        self.console.print(f"waiting for run {session} to end", style="yellow")
+        self.console.print(plain(f"waiting for run {session} to end", "yellow"))
 
     def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
         """See `Observer`."""
         self._look, self._evidence = look, evidence
-        self.console.print(f"run {session}", style="bold")
+        self.console.print(plain(f"run {session}", "bold"))
 
     def ending(self) -> None:
         """Say that the session is being cancelled."""
@@ -66,20 +68,21 @@ class Display:
     def conclude(self, result: Mapping[str, Any]) -> None:
         """Show a result: what the parties printed, and the verdict."""
         for parties, output in _outputs(result["parties"]):
-            self.console.print(f"{parties}:", style="bold")
+            self.console.print(plain(f"{parties}:", "bold"))
             self.console.print(Text(indent(_shortened(output), "  ")))
         setup, online = result["setup_seconds"], result["online_seconds"]
         times = f"{result['wall_seconds']:.1f} s"
         if setup is not None and online is not None:
             times += f": {setup:.1f} s set-up, {online:.1f} s online"
-        reason = printable_lines(result["reason"])
+        reason = printable(result["reason"], REASON_LENGTH)
         self.console.print(Text.assemble(terminal.word(result["verdict"]), f": {reason} ({times})"))
         if result["advice"]:
-            self.console.print(Text(f"advice: {result['advice']}"))
+            self.console.print(plain(f"advice: {result['advice']}"))
         for note in result["notes"]:
-            self.console.print(Text(f"note: {printable_lines(note)}"))
+            self.console.print(plain(f"note: {note}"))
         if result["verdict"] not in {Verdict.COMPLETED, Verdict.CANCELLED}:
-            self.console.print(f"evidence: {result['evidence']} (`e3 logs {result['id']}`)")
+            logs = f"`e3 logs {result['id']}`"
+            self.console.print(plain(f"evidence: {result['evidence']} ({logs})"))
 
 
 class Lines(Display):
@@ -95,11 +98,10 @@ class Lines(Display):
         for party in self._look():
             if self._shown.get(party.pid) != party.phase:
                 self._shown[party.pid] = party.phase
-                phase = printable_lines(party.phase)
+                who = f"party {party.pid} ({party.host})"
+                phase = printable(party.phase, REASON_LENGTH)
                 # not terminal lines of a program: `e3 logs` has them, and the end shows results
-                self.console.print(
-                    f"{party.seconds:6.1f} s  party {party.pid} ({party.host}): {phase}"
-                )
+                self.console.print(plain(f"{party.seconds:6.1f} s  {who}: {phase}"))
 
 
 class Moving(Display):
@@ -123,10 +125,8 @@ def display(stack: str, seats: Plan, overlay: str, *, quietly: bool) -> Iterator
     console = terminal.console(stderr=quietly)
     count = len(seats.seats)
     if console.is_terminal or not quietly:
-        console.print(
-            f"{seats.program.path} on stack {stack}: {count} "
-            f"part{'y' if count == 1 else 'ies'} over {overlay}"
-        )
+        what = f"{count} part{'y' if count == 1 else 'ies'} over {overlay}"
+        console.print(plain(f"{seats.program.path} on stack {stack}: {what}"))
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, redirect_stdout=False) as live:
             yield Moving(live)
@@ -153,13 +153,14 @@ def _table(parties: Sequence[Progress]) -> Table:
     table.add_column("last line", no_wrap=True, overflow="ellipsis", ratio=1)
     for party in parties:
         going = party.state == "going"
+        phase = Text(printable(party.phase), terminal.COLOURS["going"])
         table.add_row(
             str(party.pid),
-            party.host,
-            Text(party.phase, terminal.COLOURS["going"]) if going else terminal.word(party.state),
+            plain(party.host),
+            phase if going else terminal.word(party.state),
             f"{party.seconds:.1f}",
             "" if party.sent_bytes is None else decimal(party.sent_bytes),
-            Text(printable_lines(party.phase if party.state == "failed" else party.line)),
+            Text(printable(party.phase if party.state == "failed" else party.line)),
         )
     return table
 

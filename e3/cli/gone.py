@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from e3 import leftovers
+from e3.cli import terminal
 from e3.cli.project import FILES, Verbs
 from e3.digitalocean import api, broom, record
 
@@ -21,7 +22,7 @@ def verify_gone(arguments: argparse.Namespace) -> int:
     left = {folder.name: [*leftovers.find(folder), *_away(folder)] for folder in folders}
     for stack, found in left.items():
         for line in found:
-            print(f"{stack}: {line}")
+            terminal.say(f"{stack}: {line}")
     if any(left.values()):
         print(
             "Left behind; `make down STACK=...` of these stacks removes it, and `e3 doctor --fix` "
@@ -29,10 +30,11 @@ def verify_gone(arguments: argparse.Namespace) -> int:
         )
         return 1
     names = ", ".join(left) or "any stack"
-    print(f"Nothing is left of {names}: no process, namespace, mount, socket or state entry.")
+    everything = "no process, namespace, mount, socket or state entry"
+    terminal.say(f"Nothing is left of {names}: {everything}.")
     asked = [entry.label for folder in folders for entry in record.entries_of(folder)]
     if asked:
-        print(f"DigitalOcean has nothing called {', '.join(asked)} either.")
+        terminal.say(f"DigitalOcean has nothing called {', '.join(asked)} either.")
     return 0
 
 

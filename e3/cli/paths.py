@@ -87,7 +87,7 @@ def _show(found: Sequence[Diagnosis], joined: Joined, *, throughput: bool) -> No
     terminal.show(rows, header=(*HEADER, "Mbit/s") if throughput else HEADER)
     for level in ("FAIL", "WARN"):
         for advice in _advice(found, level):
-            print(f"{level}: {advice}")
+            terminal.say(f"{level}: {advice}")
 
 
 def _advice(found: Sequence[Diagnosis], level: str) -> list[str]:

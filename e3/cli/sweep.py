@@ -3,6 +3,7 @@
 import argparse
 import time
 
+from e3.cli import terminal
 from e3.cli.project import Verbs
 from e3.digitalocean import api, broom
 from e3.errors import CloudError
@@ -23,18 +24,18 @@ def sweep(arguments: argparse.Namespace) -> int:
     leases = broom.leases(account)
     for lease in leases:
         if lease.until > now and not arguments.all:
-            print(f"{lease.label} stays for another {(lease.until - now) / 3600:.1f} hours")
+            terminal.say(f"{lease.label} stays for another {(lease.until - now) / 3600:.1f} hours")
             continue
         try:
             remove = broom.left if arguments.dry_run else broom.sweep
             found = remove(account, lease.label)
         except CloudError as error:
-            print(f"{lease.label}: {error}")
+            terminal.say(f"{lease.label}: {error}")
             failed = True
             continue
         verb = "would be removed" if arguments.dry_run else "removed"
         for what in found:
-            print(f"{lease.label}: {verb}: {what}")
+            terminal.say(f"{lease.label}: {verb}: {what}")
     if not leases:
         print("No experiment is at this account.")
     return 1 if failed else 0

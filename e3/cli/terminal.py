@@ -1,5 +1,6 @@
 """Text for a person: aligned, coloured where that can be seen, and harmless."""
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -7,10 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from e3.party.text import printable_lines
+from e3.party.text import printable, printable_lines
 
 PLAIN_WIDTH = 10_000
 """What is not a terminal has no width: nothing is cut."""
+
+CELL = 4000
+"""Characters of a cell."""
 
 COLOURS = {
     "completed": "green",
@@ -28,10 +32,27 @@ COLOURS = {
 
 def console(*, stderr: bool = False) -> Console:
     """Return where to write; on a terminal it knows colours and width."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not made.is_terminal:
         made.width = PLAIN_WIDTH
     return made
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Return a text as it stands, whoever wrote it: no markup, and nothing that acts."""
+    return Text(printable_lines(text), style)
+
+
+def say(text: str) -> None:
+    """Print a text, whoever wrote it."""
+    print(printable_lines(text))
+
+
+def write_anything() -> None:
+    """Have both streams of this process take every character, whatever their encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def complain(message: str) -> None:
@@ -41,7 +62,7 @@ def complain(message: str) -> None:
 
 def word(text: str) -> Text:
     """Return a word of `COLOURS` in its colour."""
-    return Text(text, COLOURS.get(text, "red"))
+    return Text(printable(text), COLOURS.get(text, "red"))
 
 
 def show(rows: Sequence[Sequence[str | Text]], *, header: Sequence[str] = ()) -> None:
@@ -49,7 +70,8 @@ def show(rows: Sequence[Sequence[str | Text]], *, header: Sequence[str] = ()) ->
     out = console()
     table = Table.grid(padding=(0, 2, 0, 0))
     for row in [tuple(Text(name, "dim") for name in header), *rows] if header else rows:
-        table.add_row(*(printable_lines(cell) if isinstance(cell, str) else cell for cell in row))
+        cells = (cell if isinstance(cell, Text) else Text(printable(cell, CELL)) for cell in row)
+        table.add_row(*cells)
     for column in table.columns[:-1]:
         column.no_wrap = True
     if out.is_terminal:

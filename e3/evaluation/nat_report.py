@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from e3 import private
 from e3.errors import ConfigurationError, E3Error
@@ -88,7 +89,7 @@ def main() -> int:
     unknown = sorted(set(chosen) - set(OVERLAYS))
     if unknown:
         parser.error(f"unknown overlay {unknown[0]!r}; choose of {', '.join(sorted(OVERLAYS))}")
-    console = Console()
+    console = Console(markup=False, emoji=False)
     matrices: list[Matrix] = []
     failures: dict[str, str] = {}
     for name in chosen:
@@ -99,7 +100,7 @@ def main() -> int:
                 console.print(f"  {_words(cell)}; expected {cell.expected}: {cell.because}")
         except E3Error as error:
             failures[name] = str(error)
-            console.print(f"{name}: not measured: {error}", style="red")
+            console.print(Text(f"{name}: not measured: {error}", "red"))
     private.folder(RESULTS)
     private.write(RESULTS / "results.json", json.dumps([asdict(m) for m in matrices], indent=1))
     private.write(RESULTS / "index.html", page(matrices, failures, RTT_MS))

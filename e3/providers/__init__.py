@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from e3 import mishaps
 from e3.errors import E3Error
+from e3.party.text import printable_lines
 
 Result = TypeVar("Result")
 
@@ -66,6 +67,12 @@ def cancel() -> None:
     with _lock:
         for stop in _running:
             stop()
+
+
+def tell(text: str) -> None:
+    """Have the engine show a line at once, which it does with what a provider writes there."""
+    sys.stderr.write(f"{printable_lines(text)}\n")
+    sys.stderr.flush()
 
 
 def _plainly(limit: int | None = None, chain: bool = True) -> str:  # noqa: FBT001, FBT002 - as upstream

@@ -4,7 +4,6 @@ When the engine is killed while a droplet is on its way, no state ever names tha
 the next `up` makes another one of the same name. This removes the first.
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from e3.digitalocean import api
+from e3.providers import tell
 
 
 class CensusProvider(ResourceProvider):
@@ -41,8 +41,7 @@ def _remove(label: str, droplets: Sequence[str], known: Iterable[str]) -> None:
     for row in rows:
         if row["name"] in ours and str(row["id"]) not in {*droplets, *known}:
             account.delete(f"droplets/{row['id']}")
-            sys.stderr.write(f"removed a second droplet {row['name']}, unknown to the state\n")
-            sys.stderr.flush()
+            tell(f"removed a second droplet {row['name']}, unknown to the state")
 
 
 class Census(Resource, module="e3", name="CloudCensus"):

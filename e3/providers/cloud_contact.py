@@ -1,6 +1,5 @@
 """The first contact with the droplets of a stack as one resource, with concurrency of its own."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -18,7 +17,7 @@ from e3.inventory.machines import Machine
 from e3.inventory.survey import Facts, survey
 from e3.overlays import OVERLAYS
 from e3.party.tasks import together
-from e3.providers import run
+from e3.providers import run, tell
 
 SETTLE = "command -v cloud-init >/dev/null && cloud-init status --wait >/dev/null; true"
 """Until cloud-init has installed what user data asks for; other images have no cloud-init."""
@@ -47,7 +46,7 @@ class ContactProvider(ResourceProvider):
 
 
 async def _hosts(droplets: Sequence[Droplet], overlay: str, seconds: float) -> list[Host]:
-    images = await meet(droplets, seconds=seconds, said=_say)
+    images = await meet(droplets, seconds=seconds, said=tell)
     plain = [it for it, image in zip(droplets, images, strict=True) if image is None]
     made = await _provision(plain, overlay) if plain else []
     made += await together(
@@ -83,7 +82,7 @@ async def _provision(droplets: Sequence[Droplet], overlay: str) -> list[Host]:
         )
         for it in droplets
     }
-    _say(f"{len(machines)} droplets get the party environment, as their image does not have it")
+    tell(f"{len(machines)} droplets get the party environment, as their image does not have it")
     settled = (it.access.shell(SETTLE, timeout_seconds=SETTLE_SECONDS) for it in droplets)
     await together(settled)
     known = await survey(machines, needs, install_packages=True)
@@ -103,12 +102,6 @@ async def _provision(droplets: Sequence[Droplet], overlay: str) -> list[Host]:
         )
 
     return await together(one(it, known[it.host]) for it in droplets)
-
-
-def _say(text: str) -> None:
-    # the engine shows what a provider writes there
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 class Contact(Resource, module="e3", name="CloudContact"):

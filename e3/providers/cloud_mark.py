@@ -5,7 +5,6 @@ what no state knows of, such as a droplet that was on its way when `pulumi up` w
 """
 
 import secrets
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from pulumi.dynamic import (
 
 from e3.digitalocean import api, broom, names, record, spaces
 from e3.digitalocean.names import Lease
+from e3.providers import tell
 
 HOUR_SECONDS = 3600
 
@@ -74,8 +74,7 @@ class MarkProvider(ResourceProvider):
         """Remove the tags, and before them what still carries the label."""
         for what in broom.sweep(api.account(), id, props["spaces"]):
             if not what.startswith("tag "):
-                sys.stderr.write(f"removed {what}, of which the state did not know\n")
-        sys.stderr.flush()
+                tell(f"removed {what}, of which the state did not know")
 
 
 def _new_label(props: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """An image in Spaces as a resource, with a URL by which DigitalOcean may fetch it for a while."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pulumi.dynamic import (
 
 from e3.digitalocean import upload
 from e3.digitalocean.upload import Target
+from e3.providers import tell
 
 
 class ObjectProvider(ResourceProvider):
@@ -27,7 +27,7 @@ class ObjectProvider(ResourceProvider):
         """Upload the file under its digest."""
         target = _target(props)
         if not upload.exists(target):
-            upload.upload(Path(props["path"]), target, props["digest"], _say)
+            upload.upload(Path(props["path"]), target, props["digest"], tell)
         return CreateResult(target.key, {**_signed(props), "offered": sorted(props["regions"])})
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
@@ -64,12 +64,6 @@ def _target(props: dict[str, Any]) -> Target:
 def _signed(props: dict[str, Any]) -> dict[str, Any]:
     expires = time.time() + upload.URL_SECONDS
     return {**props, "url": upload.signed_url(_target(props)), "expires": expires}
-
-
-def _say(text: str) -> None:
-    # the engine shows what a provider writes there
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 class Object(Resource, module="e3", name="CloudObject"):

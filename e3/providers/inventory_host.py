@@ -1,6 +1,5 @@
 """A machine of an inventory as a resource: made ready for a party, and left as it was."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from e3.interfaces import Host, Needs, Overlay
 from e3.inventory import provision, tools
 from e3.inventory.survey import Facts
 from e3.overlays import OVERLAYS
-from e3.providers import run
+from e3.providers import run, tell
 
 KEPT = ("host", "region", "reachability", "owner")
 """What a machine that is ready depends on, besides its facts."""
@@ -70,7 +69,7 @@ class InventoryHostProvider(ResourceProvider):
             boot = props["made"]["access"]["boot"]
             whole = run(provision.is_whole(facts.access, facts.version, props["owner"], boot))
         except (HostError, TimeoutError) as error:
-            print(f"cannot look at it: {error}", file=sys.stderr)  # noqa: T201 -- Pulumi shows it
+            tell(f"cannot look at it: {error}")
             whole = True
         return ReadResult(id_ if whole else None, props)
 
@@ -81,7 +80,7 @@ class InventoryHostProvider(ResourceProvider):
         try:
             run(provision.remove(facts.access, props["owner"]))
         except (HostError, TimeoutError) as error:
-            print(f"{error}; E3's files stay there", file=sys.stderr)  # noqa: T201 -- Pulumi shows it
+            tell(f"{error}; E3's files stay there")
             provision.note_left(Path(props["folder"]), facts.access, str(error))
 
 

@@ -1,7 +1,6 @@
 """An output of a flake as a resource: built once, and again when what it is made of changed."""
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from pulumi.dynamic import (
 )
 
 from e3 import nix
-from e3.providers import run
+from e3.providers import run, tell
 
 DECIDING = ("digest", "flake", "output", "pattern")
 """The inputs that decide what is built; the others say where and how."""
@@ -98,9 +97,7 @@ def _kept(props: dict[str, Any]) -> bool:
 
 
 def _say(text: str) -> None:
-    # the engine shows what a provider writes there (pulumi 3.259, sdk/go/common/resource/plugin)
-    sys.stderr.write(f"nix: {text}\n")
-    sys.stderr.flush()
+    tell(f"nix: {text}")
 
 
 class NixBuild(Resource, module="e3", name="NixBuild"):

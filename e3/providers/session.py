@@ -1,6 +1,5 @@
 """One run of a program by all its parties, as a resource; run again when its inputs change."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from e3.experiment import Choice, Experiment, Rules
 from e3.interfaces import Authority, Host, Network, Paths, Sources
 from e3.interfaces import Path as NetworkPath
 from e3.overlays import OVERLAYS
-from e3.providers import run
+from e3.providers import run, tell
 from e3.registry import build
 from e3.session import programs
 from e3.session.conduct import conduct
@@ -50,8 +49,7 @@ class Herald(Nobody):
 
     def waiting(self, session: str) -> None:
         """See `e3.session.progress.Observer`."""
-        sys.stderr.write(f"waiting for run {session} to end, which has the hosts; see `e3 runs`\n")
-        sys.stderr.flush()
+        tell(f"waiting for run {session} to end, which has the hosts; see `e3 runs`")
 
 
 def _conduct(props: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from e3.session.verdicts import Outcome, Verdict, listed
 
 SHOWN_CHARACTERS = 60
 DIFF_LINES = 200
+COMPARED_LINES = 2000
+"""Of each output, for a diff: it takes the square of their number, at worst."""
 
 ADVICE = (
     "outputs.diff of the evidence shows it; where parties are meant to print different things, "
@@ -58,8 +60,8 @@ def diff(parties: Sequence[PartyResult]) -> str:
     lines: list[str] = []
     for party in others:
         lines += difflib.unified_diff(
-            most.splitlines(),
-            party.output.splitlines(),
+            most.splitlines()[:COMPARED_LINES],
+            party.output.splitlines()[:COMPARED_LINES],
             f"party {same.pid} ({same.host})",
             f"party {party.pid} ({party.host})",
             lineterm="",

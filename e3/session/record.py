@@ -84,7 +84,7 @@ class Record:
         self._complaint = ""
         self._offence = ""
         self._accused: int | None = None
-        self._about: tuple[int, ...] = ()
+        self._about: tuple[int, ...] | None = None
         self._parted = False
         self._log: list[str] = []
         self._now = 0.0
@@ -192,7 +192,9 @@ class Record:
         return ("failed", self.end.reason) if self.end.failed else ("done", "done")
 
     def _make_end(self, how: How, *, status: int | None = None, detail: str = "") -> End:
-        refused = self._accused is not None and status == REFUSED_STATUS
+        # by its own will, or killed by what it read
+        fell = status is not None and (status == REFUSED_STATUS or status < 0)
+        refused = self._accused is not None and fell
         lost = () if how == "garbled" else tuple(self.lost)  # nothing of it is believed
         return End(
             pid=self.seat.pid,
@@ -205,7 +207,6 @@ class Record:
             # whoever goes on, or ends in another way than by refusing it, contradicts itself
             accused=self._accused if refused or how == "stopped" else None,
             about=self._about,
-            connected=self._link == "connected",
             parted=self._parted,
         )
 
@@ -263,7 +264,7 @@ class Record:
         self._remark_strangers(event.strangers)
         report = msgspec.structs.asdict(event)
         how, reason = agreement.explain(report, self.seat.pid, self._names)
-        self._about = agreement.about(report, self._names)
+        self._about = agreement.about(report, self._names) or None
         self._finish(how, detail=reason)
 
     def _remark_strangers(self, strangers: Mapping[str, int]) -> None:
@@ -341,7 +342,9 @@ class Record:
             # MPyC's listener is open while it connects: else this is said late, or made up
             self._remark(f"{reason}, while it was not connecting: nothing follows from that")
             return
-        self._about = () if peer is None else (peer,)
+        if peer is not None:
+            # who has been connected to all is no stranger to any: one word against another
+            self._about = () if self.connected_seconds is not None else (peer,)
         self._finish("incompatible", detail=reason)
 
     @_note.register

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from e3.interfaces import Path, PathClass, Sources
+from e3.party.text import printable, printable_lines
 from e3.session.verdicts import Verdict
+
+SENTENCE_LENGTH = 4000
+"""Characters of a sentence in a result."""
 
 Identity = Literal["certificates", "addresses", "nothing"]
 
@@ -24,7 +28,7 @@ class PartyResult:
     ``exit`` is the program's own status, negative for a signal, None where it had none (it
     never started, or was stopped). ``seconds`` is the time its process ran, ``sent_bytes``
     what MPyC sent to its peers up to its shutdown, None where it did not get there.
-    ``output`` is what it printed on standard output.
+    ``output`` is what it printed on standard output, its begin and its end where it is long.
     """
 
     pid: int
@@ -69,23 +73,28 @@ class SessionResult:
     evidence: str
 
     def to_properties(self) -> dict[str, object]:
-        """Return the stack output ``session``: values of JSON under stable names."""
+        """Return the stack output ``session``: values of JSON under stable names.
+
+        `pulumi up` shows it as it is, so what parties printed and said is made printable.
+        """
         return {
             "id": self.id,
             "program": self.program,
             "digest": self.digest,
             "overlay": self.overlay,
             "verdict": str(self.verdict),
-            "reason": self.reason,
+            "reason": printable(self.reason, SENTENCE_LENGTH),
             "concerned": list(self.concerned),
-            "advice": self.advice,
-            "parties": [dict(vars(party)) for party in self.parties],
+            "advice": printable(self.advice, SENTENCE_LENGTH),
+            "parties": [
+                {**vars(party), "output": printable_lines(party.output)} for party in self.parties
+            ],
             "setup_seconds": self.setup_seconds,
             "online_seconds": self.online_seconds,
             "wall_seconds": self.wall_seconds,
             "identity": self.identity,
             "paths": self._paths(),
-            "notes": list(self.notes),
+            "notes": [printable(note, SENTENCE_LENGTH) for note in self.notes],
             "evidence": self.evidence,
         }
 

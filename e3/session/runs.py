@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from e3.party.text import printable
 from e3.session.evidence import LATEST
 from e3.session.turns import holder
 
@@ -18,6 +19,9 @@ KEEP = 50
 
 NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 """What `e3.session.conduct.new_id` gives; to a second, names are in the order of time."""
+
+LENGTH = 4000
+"""Characters of a text in a run's files that are shown."""
 
 RUNNING = "running"
 INTERRUPTED = "interrupted"
@@ -79,30 +83,50 @@ def _folders(sessions: Path) -> Sequence[Path]:
 
 
 def _read(folder: Path, *, running: bool) -> Run:
+    """Return what a folder tells, as far as that is of the form which this version writes."""
     manifest, result = _load(folder / "manifest.json"), _load(folder / "result.json")
-    started = manifest.get("started")
+    parties = [party for party in _items(manifest, "parties") if isinstance(party, dict)]
+    hosts = [_text(party, "host") for party in parties]
+    seconds = result.get("wall_seconds")
     return Run(
         id=folder.name,
         folder=folder,
-        program=manifest.get("program", ""),
-        args=tuple(manifest.get("args", ())),
-        overlay=manifest.get("overlay", ""),
-        hosts=tuple(party["host"] for party in manifest.get("parties", ())),
-        started=datetime.fromisoformat(started) if started else _second(folder.name),
-        verdict=result.get("verdict", RUNNING if running else INTERRUPTED),
-        reason=result.get("reason", ""),
-        seconds=result.get("wall_seconds"),
+        program=_text(manifest, "program"),
+        args=tuple(printable(arg, LENGTH) for arg in _items(manifest, "args")),
+        overlay=_text(manifest, "overlay"),
+        hosts=tuple(host for host in hosts if host and "/" not in host),
+        started=_started(folder.name, manifest),
+        verdict=_text(result, "verdict") or (RUNNING if running else INTERRUPTED),
+        reason=_text(result, "reason"),
+        seconds=float(seconds) if isinstance(seconds, int | float) else None,
     )
 
 
-def _second(name: str) -> datetime:
-    """Return when a run of that name began, as far as the name tells."""
-    return datetime.strptime(name.rpartition("-")[0], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+def _text(content: Mapping[str, Any], key: str) -> str:
+    """Return a text; what others wrote, in whatever version, stands in some of them."""
+    value = content.get(key)
+    return printable(value, LENGTH) if isinstance(value, str) else ""
+
+
+def _items(content: Mapping[str, Any], key: str) -> Sequence[Any]:
+    value = content.get(key)
+    return value if isinstance(value, list) else ()
+
+
+def _started(name: str, manifest: Mapping[str, Any]) -> datetime:
+    """Return when a run began: as its manifest says, else as far as its name tells."""
+    with contextlib.suppress(ValueError):
+        said = datetime.fromisoformat(_text(manifest, "started"))
+        if said.tzinfo is not None:
+            return said
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(name.rpartition("-")[0], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    return datetime.fromtimestamp(0, UTC)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
     """Return what a file of the evidence says; nothing where it is not there, or not whole."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads(path.read_text())
         if isinstance(content, dict):
             return content

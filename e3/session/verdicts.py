@@ -79,8 +79,8 @@ class End:
     connections broke before that. ``phase`` is what it was doing last, in words. ``accused`` is
     the peer that sent what may not be sent, which ``detail`` then is; ``about`` are the parties
     that an end is about where it is not this one alone. Of ``lost``, ``left_by`` had ended before
-    that was noticed. ``connected`` says that it has all others, ``parted`` that it closed its
-    connections to them together with them. All but ``how`` and ``exit`` is the party's own word.
+    that was noticed. ``parted`` says that it closed its connections together with all others. All
+    but ``how`` and ``exit`` is the party's own word.
     """
 
     pid: int
@@ -91,9 +91,8 @@ class End:
     detail: str = ""
     lost: tuple[int, ...] = ()
     accused: int | None = None
-    about: tuple[int, ...] = ()
+    about: tuple[int, ...] | None = None
     left_by: tuple[int, ...] = ()
-    connected: bool = False
     parted: bool = False
 
     @property
@@ -221,9 +220,7 @@ def first_cause(ends: Sequence[End]) -> Outcome | None:
     if end.accused is not None or end.lost:
         return alone(end, ends)
     verdict = VERDICTS.get(end.how, Verdict.PARTY_FAILED)
-    about = [party for party in ends if party.pid in end.about] or [end]
-    if any(party.connected for party in about if party is not end):
-        about = []  # whoever was turned away by a party cannot be connected to it
+    about = [end] if end.about is None else [party for party in ends if party.pid in end.about]
     return Outcome.of(verdict, end.reason, about, advise(end))
 
 

@@ -81,6 +81,42 @@ def test_a_terminal_shows_one_line_a_party(bench: Bench) -> None:
     assert "\x1b[2J" not in said
 
 
+FOUL = r"""[/tmp/x] [bold red]hi[/] :smile: \x1b]0;owned\x07\x1b[2J\u202e"""
+"""As a program's source writes it: markup that rich cannot read, and what acts on a terminal."""
+
+
+@pytest.mark.parametrize("display", [Lines, Moving])
+def test_an_error_is_no_markup_and_commands_no_terminal(
+    bench: Bench, display: type[Lines | Moving]
+) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=400, force_terminal=display is Moving, color_system=None)
+    program = f"print('{FOUL}')\nraise ValueError('{FOUL}')"
+    with Live(console=console, auto_refresh=False) as live:
+        result = seen(bench, program, Moving(live) if display is Moving else Lines(console))
+    said = out.getvalue()
+    assert result.reason.endswith(f"exited with status 1: ValueError: {FOUL}")
+    assert f"party-failed: {result.reason}" in said
+    assert f"  {FOUL}\n" in said
+    assert "\x07" not in said
+    assert "\x1b[2J" not in said
+    (output,) = {party["output"] for party in result.to_properties()["parties"]}  # type: ignore[attr-defined]  # JSON
+    assert output == f"{FOUL}\n"
+
+
+def test_a_result_of_any_text_is_shown() -> None:
+    out = io.StringIO()
+    foul = "[/x] \x1b[2J"
+    shown = Display(Console(file=out, width=400))
+    shown.waiting(foul)
+    party = {"pid": 0, "host": foul, "output": foul}
+    texts = dict.fromkeys(("id", "verdict", "reason", "advice", "evidence"), foul)
+    seconds = {"setup_seconds": 1.0, "online_seconds": 1.0, "wall_seconds": 2.0}
+    shown.conclude({**texts, **seconds, "notes": [foul], "parties": [party]})
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().count(r"[/x] \x1b[2J") == 9
+
+
 def test_text_of_parties_cannot_command_a_terminal() -> None:
     assert printable_lines("größe\tok\n") == "größe\tok\n"
     assert printable_lines("\x1b]0;owned\x07") == r"\x1b]0;owned\x07"

@@ -1,6 +1,7 @@
 """`e3 runs` and `e3 logs` over evidence of real sessions."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,56 @@ def test_a_reader_that_leaves_is_no_error(evidence: Evidence) -> None:
         assert process.stderr is not None
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+FOUL = "[/tmp/x] [bold red]\x1b]0;owned\x07\nline \ud800"
+
+RESULTS: list[object] = [
+    {"verdict": "party-failed", "reason": FOUL, "wall_seconds": 1.5},
+    {"verdict": FOUL, "reason": "x" * 100_000, "wall_seconds": None},
+    {"verdict": 1, "reason": None, "wall_seconds": "1"},
+    {"verdict": "completed", "wall_seconds": float("nan")},
+    [],
+    "[/]",
+]
+MANIFESTS: list[object] = [
+    {"program": FOUL, "overlay": FOUL, "started": "2026-01-01T00:00:00+00:00"},
+    {"program": 1, "args": 2, "parties": 3, "overlay": [], "started": 4},
+    {"args": [FOUL, 1], "parties": [{"host": "../../x"}, {"host": 5}, "x", {}], "started": FOUL},
+    {"started": "2026-01-01T00:00:00"},
+    {},
+    None,
+]
+
+
+def test_runs_of_any_content_are_listed(tmp_path: Path) -> None:
+    e3 = private(tmp_path)
+    sessions = tmp_path / ".e3" / "trial" / "sessions"
+    names = [f"20260101-00000{i}-000{i}" for i in range(len(RESULTS))]
+    for name, result, manifest in zip(names, RESULTS, MANIFESTS, strict=True):
+        (sessions / name).mkdir(parents=True)
+        (sessions / name / "result.json").write_text(json.dumps(result))
+        (sessions / name / "manifest.json").write_text(json.dumps(manifest))
+        (sessions / name / "a-0.log").write_bytes(b"\xff\x1b[2J\n")
+    listed = e3("runs")
+    assert listed.returncode == 0, listed.stderr
+    assert len(listed.stdout.splitlines()) == 1 + len(RESULTS)
+    assert r"[/tmp/x] [bold red]\x1b]0;owned\x07\nline \ud800" in listed.stdout
+    assert "\x1b" not in listed.stdout
+    assert len(json.loads(e3("runs", "--json").stdout)) == len(RESULTS)
+    for name in names[:3]:
+        answer = e3("logs", name)
+        assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_any_character_can_be_printed_whatever_the_streams_take(evidence: Evidence) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    e3 = Command(folder=evidence.e3.folder, environment=environment)
+    log = evidence.sessions / evidence.done.id / "local-2.log"
+    log.write_text(log.read_text() + "größe \u202e\n")
+    answer = e3("logs", evidence.done.id, "local-2")
+    assert answer.returncode == 0, answer.stderr
+    assert r"gr\xf6\xdfe \u202e" in answer.stdout or "größe" in answer.stdout
 
 
 def test_a_project_without_runs_says_so(tmp_path: Path) -> None:

@@ -131,14 +131,8 @@ def test_the_first_cause(ends: list[End], verdict: str, reason: str) -> None:
         ),
         ([end(0, exit=70, detail="x", accused=2), end(1, exit=3), STOPPED[2]], (1,)),
         ([end(0, "incompatible", detail="x", about=(2,)), *STOPPED[1:3]], (2,)),
-        (
-            [
-                end(0, "incompatible", detail="x", about=(2,)),
-                STOPPED[1],
-                end(2, "stopped", connected=True),
-            ],
-            (),
-        ),
+        ([end(0, "incompatible", detail="x", about=()), *STOPPED[1:3]], ()),
+        ([end(0, "incompatible", detail="x"), *STOPPED[1:3]], (0,)),
     ],
 )
 def test_whom_a_failure_is_about(ends: list[End], concerned: tuple[int, ...]) -> None:
@@ -166,8 +160,7 @@ def any_ends(draw: st.DrawFn) -> list[End]:
                 lost=lost,
                 left_by=tuple(peer for peer in lost if draw(st.booleans())),
                 accused=draw(st.none() | st.integers(0, 3)),
-                about=draw(PIDS),
-                connected=draw(st.booleans()),
+                about=draw(st.none() | PIDS),
                 parted=draw(st.booleans()),
             )
         )
