@@ -32,6 +32,8 @@ SECTION = re.compile(r"^\s*\[[\w. -]+(?::\w+)?\]\s*(?:[#;].*)?$", re.MULTILINE)
 DIRECTIVE = re.compile(r"^\s*(?:Host|Match|Include)(?:\s*=\s*|\s+)\S", re.MULTILINE | re.IGNORECASE)
 ASSIGNMENT = re.compile(r"^[^#;\n]*\s[A-Za-z_]\w*=", re.MULTILINE)
 
+RANGED = re.compile(r"^[^#;\n]*\[\w+:\w+(?::\d+)?\]", re.MULTILINE)
+
 
 def read(path: Path, kind: str | None = None) -> Report:
     """Return what a file of that kind lists; without one, the kind is found out.
@@ -41,7 +43,7 @@ def read(path: Path, kind: str | None = None) -> Report:
     path = path.absolute()
     text = foreign.read_text(path, strict=False)
     plain = text.removeprefix(MARK)
-    kind = kind or guess(plain, path)
+    given, kind = kind, kind or guess(plain, path)
     if plain != text and kind in OWNERS:
         raise ConfigurationError(
             f"{path}, line 1: a byte order mark, which {OWNERS[kind]} does not read; remove it "
@@ -57,9 +59,13 @@ def read(path: Path, kind: str | None = None) -> Report:
             f"{path} cannot be read as {kind}: {said}; correct that, or name another --format: "
             f"{others}"
         ) from None
-    if not report.machines:
+    # of text of any kind, some lines look like hosts
+    if not report.machines or (given is None and kind == "pssh" and report.left_out):
         said = "".join(f"\n  {note}" for note in report.notes)
-        raise ConfigurationError(f"{path} lists no machines that {kind} would know{said}")
+        raise ConfigurationError(
+            f"{path} is no list of machines that {kind} would know; correct it, or name its "
+            f"--format{said}"
+        )
     return report
 
 
@@ -70,6 +76,10 @@ def guess(text: str, path: Path = Path("list")) -> str:
             f"{path} is a program, and none of an inventory is run here; run `ansible-inventory -i "
             f"{path.name} --list > list.json` yourself, and import that"
         )
+    if text.startswith("$ANSIBLE_VAULT"):
+        raise ConfigurationError(
+            f"{path} is encrypted by ansible-vault; import what `ansible-vault view` prints of it"
+        )
     if path.suffix == ".nix":
         raise ConfigurationError(
             f"{path} is an expression of Nix; import what `colmena eval` prints of its nodes"
@@ -78,14 +88,16 @@ def guess(text: str, path: Path = Path("list")) -> str:
     if keys is not None and set(keys) <= {"hosts", "defaults"}:
         raise ConfigurationError(f"{path} is a list of E3's own; name it in e3:fleet-options")
     if keys is not None:
-        return _kind_of_mapping(keys)
+        kind = _kind_of_mapping(keys)
+        lists = kind == "ansible-list" and not text.lstrip().startswith("{")
+        return "ansible-yaml" if lists else kind
     if path.suffix in {".yml", ".yaml", ".json"} or text.startswith("---"):
         return "ansible-yaml"
     if SECTION.search(text):
         return "ansible-ini"
     if DIRECTIVE.search(text) and not re.search(r"\sansible_\w+\s*=", text):
         return "ssh"
-    return "ansible-ini" if ASSIGNMENT.search(text) else "pssh"
+    return "ansible-ini" if ASSIGNMENT.search(text) or RANGED.search(text) else "pssh"
 
 
 def render(found: Sequence[Machine]) -> str:

@@ -59,7 +59,7 @@ def test_a_list_becomes_machines_and_what_is_not_taken_is_named(
     assert home.is_dir()
     case = CASES[name]
     path = write(case, tmp_path)
-    report = imports.read(path)
+    report = imports.read(path, case.get("format"))
     assert imports.guess(path.read_text(), path) == case["kind"]
     found = [machine.to_properties() for machine in report.machines]
     expected = json.loads(json.dumps(case["machines"]).replace("HERE", str(tmp_path)))
@@ -120,14 +120,14 @@ def test_the_command_says_what_it_did_not_take(tmp_path: Path) -> None:
     assert "exists; remove it" in again.stderr
     with (tmp_path / "hosts").open("a") as file:
         file.write("a b c\x1b[1m\n")
-    part = e3("inventory", "import", "hosts", cwd=tmp_path)
+    part = e3("inventory", "import", "hosts", "--format", "pssh", cwd=tmp_path)
     assert part.returncode == 1
     assert part.stdout == printed.stdout
     assert "hosts, line 3: a is left out: the form is" in part.stderr
     (tmp_path / "hosts").write_text("a b c\n")
     nothing = e3("inventory", "import", "hosts", cwd=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (2, "")
-    assert "lists no machines that pssh would know" in nothing.stderr
+    assert "is no list of machines that pssh would know" in nothing.stderr
 
 
 SYNTAX = st.sampled_from([*"\"'\\#;=:@[]{}()$ \t\n\r,*?!-&", "Host ", "Include ", "\ufeff", "---"])
