@@ -149,25 +149,41 @@ def weigh(pids: Iterable[int], enough_bytes: int) -> int:
     ``enough_bytes`` each one's share is asked for.
     """
     pids = list(pids)
-    most = sum(map(own_bytes, pids))
-    return most if most <= enough_bytes else sum(map(fair_bytes, pids))
+    files = memory_files(pids)
+    most = weight(pids, "status", ("RssAnon:", "RssShmem:"), files)
+    if most <= enough_bytes:
+        return most
+    # each page that n processes share counts as an n-th
+    return weight(pids, "smaps_rollup", ("Pss_Anon:", "Pss_Shmem:"), files)
 
 
-def own_bytes(pid: int) -> int:
-    """Return what a process holds in memory that is no file's, shared or not; 0 if it is gone."""
-    return read_kb(Path(f"/proc/{pid}/status"), ("RssAnon:", "RssShmem:"))
+def weight(pids: list[int], file: str, names: tuple[str, str], files_bytes: int) -> int:
+    """Return the sum of what processes hold that is no file's, and what they share in memory.
+
+    The latter has its files too as far as they are mapped, which are not to count twice.
+    """
+    held = [read_kb(Path(f"/proc/{pid}", file), names) for pid in pids]
+    return sum(own for own, _ in held) + max(sum(shared for _, shared in held), files_bytes)
 
 
-def fair_bytes(pid: int) -> int:
-    """Return the same, with each page that n processes share counted as an n-th."""
-    return read_kb(Path(f"/proc/{pid}/smaps_rollup"), ("Pss_Anon:", "Pss_Shmem:"))
+def memory_files(pids: Iterable[int]) -> int:
+    """Return the bytes in files that exist in memory alone (memfd_create(2)), each counted once."""
+    found: dict[tuple[int, int], int] = {}
+    for pid in pids:
+        with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as descriptors:
+            for descriptor in descriptors:
+                if str(Path(descriptor.path).readlink()).startswith("/memfd:"):
+                    info = descriptor.stat()
+                    found[info.st_dev, info.st_ino] = info.st_blocks * 512
+    return sum(found.values())
 
 
-def read_kb(path: Path, names: tuple[str, ...]) -> int:
-    """Return the sum of lines ``name: value kB`` in bytes; 0 where the file cannot be read."""
-    total = 0
+def read_kb(path: Path, names: tuple[str, str]) -> tuple[int, int]:
+    """Return two lines ``name: value kB`` in bytes; 0 where there is none to be read."""
+    found = dict.fromkeys(names, 0)
     with suppress(OSError):
         for line in path.read_text().splitlines():
             if line.startswith(names):
-                total += int(line.split()[1]) * 1024
-    return total
+                name, value = line.split()[:2]
+                found[name] = int(value) * 1024
+    return found[names[0]], found[names[1]]

@@ -69,6 +69,14 @@ def test_what_is_each_ones_own_adds_up(children: list[int]) -> None:
     assert weigh([2**22 + 1], enough_bytes=1) == 0
 
 
+def test_files_in_memory_weigh_though_nothing_maps_them(children: list[int]) -> None:
+    file = os.memfd_create("test")
+    os.write(file, b"x" * 30 * MB)
+    children += [child(lambda: None) for _ in range(3)]
+    os.close(file)
+    assert 30 * MB < weigh(children, enough_bytes=1) < 3 * 30 * MB
+
+
 def many() -> None:
     """Take more memory than one process may, in many; waits to be killed."""
     for _ in range(6):
