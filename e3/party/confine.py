@@ -7,7 +7,8 @@ In this order, each step where the host permits it:
 - limits of memory, processes and files, inherited by whatever it starts;
 - a user of its own, which exists in no list of the host's and owns nothing but what it makes;
 - no way back: no capabilities, no new privileges through set-user-ID programs, and none of the
-  system calls that make namespaces, mounts or the like (`e3.party.seccomp`).
+  system calls that make namespaces, mounts or the like (`e3.party.seccomp`);
+- no signal and no abstract socket reaches what it did not start (`e3.party.scope`).
 
 Its network is fenced by the runner, see `e3.party.network`. What a host does not permit is told,
 never passed over: see `confine`.
@@ -23,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from e3.party.protocol import Spec
+from e3.party.scope import keep_apart
 from e3.party.seccomp import forbid_calls
 from e3.party.view import PAGE_BYTES, Room, enter
 
@@ -70,6 +72,7 @@ def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         notes.append("it can gain privileges: the kernel cannot forbid that")
     give_up_capabilities()
+    keep_apart()
     try:
         forbid_calls()
     except (OSError, LookupError) as error:

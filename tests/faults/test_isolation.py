@@ -1,6 +1,7 @@
 """What a program has of its host, its network and its kernel, and that all of it goes with it."""
 
 import asyncio
+import ctypes
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -114,13 +115,13 @@ while True:
 """
 
 
-async def run_beside_services(stage: Stage, program: str) -> dict[str, str]:
-    """Run a program while two hosts have a service at port 2200 of all their addresses."""
+async def run_beside(stage: Stage, service: str, program: str) -> dict[str, str]:
+    """Run a program while two hosts have a service."""
     for host in stage.hosts:
         await asyncio.to_thread(ask, host, "mkdir", "-p", "/run/e3/sessions")
     async with AsyncExitStack() as stack:
         for host in stage.hosts[:2]:
-            argv = [host.python, "-I", "-c", SERVICE]
+            argv = [host.python, "-I", "-c", service]
             process = await stack.enter_async_context(host.access.attach(argv))
             assert await process.stdout.readline() == b"\n"
         stage.known = frozenset(await asyncio.to_thread(stage.leftovers))
@@ -150,7 +151,7 @@ print('datagram:', reach({peer.underlay!r}, 53, socket.SOCK_DGRAM))
     said = {}
     for network in ("peers", "open"):
         stage.rules = replace(stage.rules, network=network)
-        said[network] = asyncio.run(run_beside_services(stage, program))
+        said[network] = asyncio.run(run_beside(stage, SERVICE, program))
     assert said["peers"] == {
         "own": "y",
         "underlay": "ConnectionRefusedError",
@@ -313,3 +314,44 @@ mpc.run(mpc.shutdown())
     }
     assert [ask(host, "df", "--output=avail", "/run") for host in stage.hosts] == free
     assert stage.run("from mpyc.runtime import mpc\n").verdict is Verdict.COMPLETED
+
+
+def scoped() -> bool:
+    """Return whether this kernel has Landlock's scopes."""
+    version: int = ctypes.CDLL(None).syscall(444, None, 0, 1)
+    return version >= 6
+
+
+ABSTRACT = """
+import socket
+server = socket.socket(socket.AF_UNIX)
+server.bind("\\0e3-test")
+server.listen()
+print(flush=True)
+server.accept()
+"""
+
+
+@pytest.mark.skipif(not scoped(), reason="Linux before 6.12")
+def test_abstract_sockets_of_the_host_are_out_of_reach(stage: Stage) -> None:
+    program = """
+import os, signal, socket, subprocess
+end = socket.socket(socket.AF_UNIX)
+try:
+    end.connect('\\0e3-test')
+except OSError as error:
+    print('host:', type(error).__name__)
+own = socket.socket(socket.AF_UNIX)
+own.bind('\\0own')
+own.listen()
+end.connect('\\0own')
+child = subprocess.Popen(['sleep', '100'])
+child.terminate()
+print('own:', child.wait())
+try:
+    os.kill(os.getppid(), signal.SIGTERM)
+except OSError as error:
+    print('runner:', type(error).__name__)
+"""
+    said = asyncio.run(run_beside(stage, ABSTRACT, program))
+    assert said == {"host": "PermissionError", "own": "-15", "runner": "PermissionError"}
