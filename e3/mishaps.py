@@ -15,7 +15,7 @@ from pathlib import Path
 
 from e3 import private
 from e3.errors import E3Error
-from e3.party.text import printable
+from e3.party.text import printable, printable_lines
 
 LOG = Path(private.TOP, "errors.log")
 """Relative to the project, in which the command, the program and its providers all work."""
@@ -59,7 +59,7 @@ def told(error: BaseException) -> str:
         return said
     place = _note(error)
     where = f"its traceback is in {place}" if place else f"{DEBUG}=1 shows its traceback"
-    shown = f"\n{_traceback(error)}" if os.environ.get(DEBUG) else ""
+    shown = f"\n{printable_lines(_traceback(error))}" if os.environ.get(DEBUG) else ""
     return f"{said} ({where}){shown}"
 
 
@@ -78,7 +78,7 @@ def _speaks(error: BaseException) -> bool:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, E3Error) or _speaks(error):
-        return str(error)
+        return printable_lines(str(error))
     if isinstance(error, OSError) and error.errno is not None:
         cause = error.strerror or os.strerror(error.errno)
         remedy = REMEDIES.get(error.errno, UNKNOWN)

@@ -33,6 +33,10 @@ seconds since it had read the spec, by its own monotonic clock:
 ``exited``     all is over, no process is left: see `Exit`
 =============  ===============================================================
 
+From ``confined`` to ``raised`` they are reports of the program's process (`e3.party.reports`):
+whatever they say is that program's word, in a proper form. The deployer believes of none of these
+events more than its form (`e3.session.events`).
+
 Both ends give the other up after `SILENCE_SECONDS` without a line.
 """
 

@@ -194,6 +194,21 @@ def test_a_program_that_fails_is_one_sentence_and_the_next_up_goes_on(stack: Sta
     assert lives(stack) == living
 
 
+def test_what_a_program_prints_and_raises_commands_no_terminal(stack: Stack) -> None:
+    foul = r"[/tmp/x] \x1b]0;owned\x07\x1b[2J"  # as a source writes it, and as it is shown
+    text = f"print('{foul}')\nif ACT: raise ValueError('{foul}')\n"
+    program = stack.write(text.replace("ACT", "True"), "foul.py")
+    ended = stack.up(program=program)
+    assert ended.exit != 0
+    assert f"ValueError: {foul}" in ended.said
+    assert "\x1b" not in ended.said
+    stack.write(text.replace("ACT", "False"), "foul.py")
+    ended = stack.up(program=program)
+    assert ended.exit == 0, ended.said
+    assert "\x1b" not in ended.said
+    assert stack.outputs["session"]["parties"][0]["output"] == f"{foul}\n"
+
+
 def test_a_killed_host_is_noticed_and_made_anew_alone(stack: Stack) -> None:
     stack.standing(program=HELLO)
     before = lives(stack)
