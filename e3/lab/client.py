@@ -28,7 +28,7 @@ from e3.experiment import Reachability
 from e3.interfaces import Host
 from e3.lab import wire
 from e3.lab.links import MOST_DELAY_MS, Link, Pair
-from e3.lab.userspace import require_tools
+from e3.lab.userspace import open_tun, require_tools
 
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = PROJECT / ".tools" / "bin"
@@ -208,8 +208,9 @@ def start(
 
     Raises `PlatformError` when this machine cannot run labs, with what helps.
     """
-    folder = private.folder(folder.absolute())
     require_tools()
+    os.close(open_tun())
+    folder = private.folder(folder.absolute())
     with _alone(folder):
         _stop(folder)
         private.folder(folder / "ssh")

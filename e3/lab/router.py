@@ -17,6 +17,7 @@ from e3.errors import PlatformError
 from e3.lab import linux, sysctls
 from e3.lab.addresses import LAB_NETWORK, RegionAddresses, sibling, sibling_network
 from e3.lab.host import Cable, run_bridge, run_ip, run_ip6
+from e3.lab.userspace import open_tun, tun_remedy
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x1, 0x1000, 0x4000
@@ -185,16 +186,12 @@ def _cable(router: Router) -> str:
 
 
 def _open_tun(name: str) -> int:
+    tun = open_tun()
     try:
-        tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR
         fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH", name.encode(), flags))
-    except PermissionError as error:
-        raise PlatformError(
-            "the lab may not open /dev/net/tun; run `sudo chmod 0666 /dev/net/tun`, or run as root"
-        ) from error
     except OSError as error:
-        raise PlatformError(
-            f"the lab cannot open /dev/net/tun ({error.strerror}); run `sudo modprobe tun`"
-        ) from error
+        os.close(tun)
+        reason = f"the lab gets no TUN device ({error.strerror}); {tun_remedy(error.errno)}"
+        raise PlatformError(reason) from error
     return tun

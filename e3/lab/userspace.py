@@ -1,5 +1,6 @@
 """Namespaces of the lab as a whole, and what to do where the kernel refuses them."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -26,14 +27,39 @@ REMEDIES = {
 }
 
 
+TUN = "/dev/net/tun"
+"""The device by which every router of a lab has its way to the WAN."""
+
+
 def check() -> None:
     """Raise `PlatformError` with what helps where this machine can have no lab; make nothing."""
     require_tools()
+    os.close(open_tun())
     user = os.geteuid()
     apart = ["unshare", *(["--map-root-user"] if user else []), "--net", "--mount", "true"]
     tried = subprocess.run(apart, capture_output=True, text=True, check=False)
     if tried.returncode:
         raise refusal(tried.stderr.strip().rpartition(": ")[2], user)
+
+
+def open_tun() -> int:
+    """Return a descriptor of the TUN device; raise `PlatformError` with what helps."""
+    try:
+        return os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise PlatformError(
+            f"the lab cannot open {TUN} ({error.strerror}); {tun_remedy(error.errno)}"
+        ) from error
+
+
+def tun_remedy(number: int | None) -> str:
+    """Return what helps whoever cannot open the TUN device, by the number of the error."""
+    if number in {errno.EACCES, errno.EPERM}:
+        return (
+            f"run `sudo chmod 0666 {TUN}`, which lets nobody change this machine's network, or run "
+            f"as root; a container needs `--device {TUN}`"
+        )
+    return f"run `sudo modprobe tun`; a container needs `--device {TUN}`"
 
 
 def enter_namespaces() -> bool:

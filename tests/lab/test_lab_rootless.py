@@ -117,16 +117,21 @@ print(*sorted(bare))
 COMPLAINT = """
 import sys
 from pathlib import Path
+from e3.cli.checks import kernel
 from e3.errors import PlatformError
-from e3.lab.client import start, stop
+from e3.fleets.lab import LabFleet
+from e3.lab.client import start
 
 folder = Path(sys.argv[1]) / "lab"
-try:
-    start(folder).add_region("a")
-except PlatformError as error:
-    print(error)
-finally:
-    stop(folder)
+for attempt in (lambda: LabFleet().check(None), lambda: start(folder)):
+    try:
+        attempt()
+    except PlatformError as error:
+        print("refused:", error)
+print("made:", folder.exists())
+for finding in kernel.check():
+    if finding.subject == "/dev/net/tun":
+        print(finding.level, finding.detail, finding.remedy)
 """
 
 
@@ -180,5 +185,14 @@ def test_an_overlay_that_declares_no_tun_makes_no_interface(stage: Path) -> None
 
 
 def test_an_ordinary_user_who_may_not_open_the_tun_device_is_told_what_to_do(stage: Path) -> None:
-    said = run_as_user(COMPLAINT, stage, "600")
-    assert "sudo chmod 0666 /dev/net/tun" in said
+    """Before anything is made, and by the doctor."""
+    before_pulumi_begins, at_the_start, made, doctor = run_as_user(
+        COMPLAINT, stage, "600"
+    ).splitlines()
+    for line in (before_pulumi_begins, at_the_start):
+        assert line.startswith(
+            "refused: the lab cannot open /dev/net/tun (Permission denied); run "
+        )
+        assert "sudo chmod 0666 /dev/net/tun" in line
+    assert made == "made: False"
+    assert doctor.startswith("FAIL cannot be opened (Permission denied) run `sudo chmod 0666 /dev")

@@ -1,14 +1,15 @@
 """What the lab and the overlays ask of the kernel, tried rather than looked up."""
 
+import errno
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from e3.cli.checks.finding import Finding
-from e3.lab.userspace import remedy
+from e3.lab.userspace import TUN, remedy, tun_remedy
 
 PROBE = "e3.cli.checks.probe"
 PROBE_SECONDS = 30.0
@@ -67,6 +68,25 @@ def _ordinary_user() -> Finding:
     if os.geteuid() != 0:
         return Finding(level="OK", subject=subject, detail="permitted: this user runs labs")
     argv = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"]
+    if _as_nobody(argv):
+        return Finding(
+            level="WARN",
+            subject=subject,
+            detail="refused to ordinary users, whose labs would not start",
+            remedy=f"use E3 as root, or for them {remedy(NOBODY)}",
+        )
+    if _as_nobody(["sh", "-c", f"exec 3<>{TUN}"]):
+        return Finding(
+            level="WARN",
+            subject=subject,
+            detail=f"permitted to ordinary users, but not {TUN}: their labs would not start",
+            remedy=f"use E3 as root, or for them {tun_remedy(errno.EACCES)}",
+        )
+    return Finding(level="OK", subject=subject, detail="permitted to ordinary users")
+
+
+def _as_nobody(argv: Sequence[str]) -> int:
+    """Return the exit status of a command that is run as somebody without any rights."""
     done = subprocess.run(
         argv,
         stdin=subprocess.DEVNULL,
@@ -78,33 +98,26 @@ def _ordinary_user() -> Finding:
         group=NOBODY,
         extra_groups=[],
     )
-    if done.returncode:
-        return Finding(
-            level="WARN",
-            subject=subject,
-            detail="refused to ordinary users, whose labs would not start",
-            remedy=f"use E3 as root, or for them {remedy(NOBODY)}",
-        )
-    return Finding(level="OK", subject=subject, detail="permitted to ordinary users")
+    return done.returncode
 
 
 def _tun(facts: Mapping[str, object]) -> Iterator[Finding]:
     if facts["tun"]:
         yield Finding(
             level="FAIL",
-            subject="/dev/net/tun",
+            subject=TUN,
             detail=str(facts["tun"]),
-            remedy="`sudo modprobe tun`; in a container, `--device /dev/net/tun`",
+            remedy=str(facts["tun_remedy"]),
         )
         return
     segments = facts["segments"]
     if segments:
         detail = f"opens, with whole segments of {segments} (IFF_VNET_HDR)"
-        yield Finding(level="OK", subject="/dev/net/tun", detail=detail)
+        yield Finding(level="OK", subject=TUN, detail=detail)
     else:
         yield Finding(
             level="WARN",
-            subject="/dev/net/tun",
+            subject=TUN,
             detail="opens, but takes no segments: links of a lab are slower",
             remedy="a newer kernel is faster",
         )

@@ -12,7 +12,7 @@ import subprocess
 
 from e3.errors import PlatformError
 from e3.lab.router import IFF_NO_PI, IFF_TUN, IFF_VNET_HDR, TUNSETIFF
-from e3.lab.userspace import enter_namespaces
+from e3.lab.userspace import TUN, enter_namespaces, tun_remedy
 from e3.lab.wan import ALL_SEGMENTS, TCP_SEGMENTS, TUNSETOFFLOAD
 
 TRIED = {
@@ -48,12 +48,15 @@ def _runs(line: str) -> bool:
 def _tun() -> dict[str, str]:
     """Return the error of /dev/net/tun, or which segments it takes whole."""
     try:
-        tun = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        tun = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
         fcntl.ioctl(
             tun, TUNSETIFF, struct.pack("16sH", b"e3-tun", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
         )
     except OSError as error:
-        return {"tun": error.strerror or str(error)}
+        return {
+            "tun": f"cannot be opened ({error.strerror})",
+            "tun_remedy": tun_remedy(error.errno),
+        }
     for what, flags in (("TCP and UDP", ALL_SEGMENTS), ("TCP", TCP_SEGMENTS)):
         with contextlib.suppress(OSError):
             fcntl.ioctl(tun, TUNSETOFFLOAD, flags)
