@@ -20,13 +20,14 @@ import ctypes
 import hashlib
 import os
 import resource
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from e3.party.protocol import Spec
 from e3.party.scope import keep_apart
 from e3.party.seccomp import forbid_calls
-from e3.party.view import PAGE_BYTES, Room, enter
+from e3.party.view import PAGE_BYTES, Room, enter, walk
 
 FIRST_USER = 0x40000000
 USERS = 0x30000000
@@ -45,19 +46,10 @@ def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
 
     ``unfenced`` is why the runner could not fence its network, empty where it could.
     """
-    notes = []
-    user = user_of(spec)
-    if _libc.unshare(CLONE_NEWIPC):
-        why = os.strerror(ctypes.get_errno())
-        notes.append(f"it shares the host's System V memory: no IPC namespace ({why})")
-    else:
-        bound_shared_memory(spec.file_bytes)
-    try:
-        enter(folder, Room(most_bytes=spec.file_bytes, user=user))
-    except OSError as error:
-        notes.append(f"it sees the host's files: no mount namespace ({error.strerror})")
+    notes = list(set_apart(spec, folder))
     for capability in range(CAPABILITIES):  # none to gain either, while that may still be said
         _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    user = user_of(spec)
     try:
         own(folder, user)
         become(user)
@@ -69,20 +61,38 @@ def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
     if unfenced and spec.network != "open":
         notes.append(f"it reaches all that its host reaches: {unfenced}")
     limit(spec, alone=user >= FIRST_USER)
+    notes += forbid_the_rest()
+    os.environ["HOME"] = str(Path(folder, "program"))
+    # NumPy starts a thread a core for linear algebra on floats, which MPyC's integers do not need,
+    # and which wait by spinning: with several parties on one machine that is half of their start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return notes
+
+
+def set_apart(spec: Spec, folder: str) -> Iterator[str]:
+    """Have memory and files of the program's own; yield what could not be done."""
+    if _libc.unshare(CLONE_NEWIPC):
+        why = os.strerror(ctypes.get_errno())
+        yield f"it shares the host's System V memory: no IPC namespace ({why})"
+    else:
+        bound_shared_memory(spec.file_bytes)
+    try:
+        enter(folder, Room(most_bytes=spec.file_bytes, user=user_of(spec)))
+    except OSError as error:
+        yield f"it sees the host's files: no mount namespace ({error.strerror})"
+
+
+def forbid_the_rest() -> Iterator[str]:
+    """Leave no way back, as the last of all; yield what could not be done."""
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        notes.append("it can gain privileges: the kernel cannot forbid that")
+        yield "it can gain privileges: the kernel cannot forbid that"
     give_up_capabilities()
     keep_apart()
     try:
         forbid_calls()
     except (OSError, LookupError) as error:
         what = error.strerror if isinstance(error, OSError) else error
-        notes.append(f"it may make all system calls: no filter ({what})")
-    os.environ["HOME"] = str(Path(folder, "program"))
-    # NumPy starts a thread a core for linear algebra on floats, which MPyC's integers do not need,
-    # and which wait by spinning: with several parties on one machine that is half of their start.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    return notes
+        yield f"it may make all system calls: no filter ({what})"
 
 
 def user_of(spec: Spec) -> int:
@@ -98,12 +108,10 @@ def bound_shared_memory(most_bytes: int) -> None:
 
 
 def own(folder: str, user: int) -> None:
-    """Give what is in the session's folder to ``user``, but for the runner."""
-    for place, folders, files in os.walk(folder):
-        if place == folder:
-            folders[:] = [name for name in folders if name not in {"runner", "view"}]
-        for name in (*folders, *files):
-            os.chown(Path(place, name), user, user, follow_symlinks=False)
+    """Give the program's folder to ``user``, with all that lies in it."""
+    program = Path(folder, "program")
+    for name in ("", *(name for name, _ in walk(program))):
+        os.chown(program / name, user, user, follow_symlinks=False)
 
 
 def become(user: int) -> None:

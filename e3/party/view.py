@@ -67,27 +67,29 @@ def enter(folder: str, room: Room) -> None:
     """Have the program's view as the root; raises `OSError`, and changes nothing, if it cannot."""
     check(_libc.unshare(CLONE_NEWNS), "unshare")
     mount("", "/", flags=MS_REC | MS_PRIVATE)
-    root = Path(folder, "view")
-    root.mkdir()
+    root = Path(folder, "program")  # there is one already, should the host's disk be full
+    shipped = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         mount("tmpfs", str(root), "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={ROOT_BYTES}")
-        build(root, folder, room)
-        pivot(root)
-    except OSError:
-        _libc.umount2(os.fsencode(root), MNT_DETACH)
-        raise
+        try:
+            build(root, folder, make_disk(root, Path(f"/proc/self/fd/{shipped}"), room), room.user)
+            pivot(root)
+        except OSError:
+            _libc.umount2(os.fsencode(root), MNT_DETACH)
+            raise
+    finally:
+        os.close(shipped)
     os.chdir(folder)
 
 
-def build(root: Path, folder: str, room: Room) -> None:
-    """Lay out the view below ``root``."""
-    disk = make_disk(root, folder, room)
+def build(root: Path, folder: str, disk: Path, user: int) -> None:
+    """Lay out the view below ``root``; ``disk`` is what the program writes to."""
     for place, source in needed(folder).items():
         if Path(source).is_symlink():
             put_link(root, place, Path(source).readlink())
         else:
             show(root, place, source)
-    show_etc(root, room.user)
+    show_etc(root, user)
     show_devices(root)
     for place in (f"{folder}/program", "/dev/pts"):
         below(root, place).mkdir(parents=True, exist_ok=True)
@@ -192,12 +194,11 @@ def change(place: Path, *, set_: int = 0, clear: int = 0, flags: int = 0) -> Non
     _libc.syscall(ctypes.c_long(MOUNT_SETATTR), AT_FDCWD, path, flags, attributes, size)
 
 
-def make_disk(root: Path, folder: str, room: Room) -> Path:
+def make_disk(root: Path, program: Path, room: Room) -> Path:
     """Make one bounded file system for all that the program writes; return where it is.
 
-    It has the program's own folder, and what is at once that of all programs of a host.
+    It has the program as it was shipped, and empty folders that all programs share on a host.
     """
-    program = Path(folder, "program")
     entries = list(walk(program))
     own_bytes = sum(-(-info.st_size // PAGE_BYTES) * PAGE_BYTES for _, info in entries)
     options = f"mode=755,size={room.most_bytes + own_bytes},nr_inodes={FILES + len(entries)}"
