@@ -4,6 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 
+from e3.party.text import printable_lines
 from e3.session.results import PartyResult
 from e3.session.verdicts import Outcome, Verdict, listed
 
@@ -67,7 +68,7 @@ def diff(parties: Sequence[PartyResult]) -> str:
             lineterm="",
             n=2,
         )
-    return "\n".join([*lines[:DIFF_LINES], ""])
+    return printable_lines("\n".join([*lines[:DIFF_LINES], ""]))
 
 
 def _shown(line: str | None) -> str:

@@ -265,7 +265,8 @@ class Record:
         report = msgspec.structs.asdict(event)
         how, reason = agreement.explain(report, self.seat.pid, self._names)
         self._about = agreement.about(report, self._names) or None
-        self._finish(how, detail=reason)
+        who = f"party {self.seat.pid} ({self.seat.host})"
+        self._finish(how, detail=reason or f"{who} broke the agreement off, and does not say why")
 
     def _remark_strangers(self, strangers: Mapping[str, int]) -> None:
         for address, count in strangers.items():

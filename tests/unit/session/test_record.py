@@ -205,6 +205,14 @@ def test_an_accusation_holds_for_a_party_that_ends_as_one_that_refused() -> None
     assert [end.accused for end in accused if end is not None] == [2, 2, None, None]
 
 
+def test_who_breaks_an_agreement_off_without_a_reason_is_named() -> None:
+    one = heard([*BEGINNING[:2], ENDING[2] | {"result": "unreachable", "found": {}}])
+    assert one.end is not None
+    assert one.end.reason == "party 0 (h0) broke the agreement off, and does not say why"
+    outcome = decide([one.end, record(1).current_end(all_connected=False)], silent=True)
+    assert (outcome.verdict, outcome.parties) == ("unreachable", (0,))
+
+
 def test_a_line_that_is_not_ours_is_a_complaint() -> None:
     one = record()
     assert one.hear(b"bash: python: not found\x1b[2J\n", 1.0) == "bash: python: not found\x1b[2J\n"
