@@ -1,7 +1,9 @@
 """The Python environment: .venv, from requirements.txt with hashes."""
 
+import os
 import platform
 import shutil
+import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +39,13 @@ class Environment:
 
     def done(self) -> bool:
         """See `Step`."""
-        whole = (self.folder / "bin" / "python").exists()
-        return whole and self.link.is_symlink() and self.link.resolve() == self.folder
+        return self._linked() and not self._shut()
 
     def do(self) -> None:
         """See `Step`."""
+        if self._linked():
+            self._open()
+            return
         try:
             run([self.python, "-m", "venv", "--clear", self.folder])
             pip_install(self.folder / "bin/python", self.lock)
@@ -59,3 +63,32 @@ class Environment:
             # A lab that is up may still run from the one before.
             if other not in {self.folder, previous}:
                 shutil.rmtree(other)
+
+    def _linked(self) -> bool:
+        whole = (self.folder / "bin" / "python").exists()
+        return whole and self.link.is_symlink() and self.link.resolve() == self.folder
+
+    def _shut(self) -> bool:
+        """Tell whether a party, which has a user of its own, cannot read it: made under umask 077.
+
+        Asked of the folders and of each package, which is a matter of milliseconds.
+        """
+        packages = list(self.folder.glob("lib/python*/site-packages"))
+        inside = [path for place in packages for path in place.iterdir()]
+        return any(_lacking(path) for path in (self.folder, *packages, *inside))
+
+    def _open(self) -> None:
+        """Give all users the right to read what its owner may."""
+        for place, folders, files in os.walk(self.folder):
+            for path in (Path(place), *(Path(place, name) for name in (*folders, *files))):
+                if lacking := _lacking(path):
+                    path.chmod(stat.S_IMODE(path.stat().st_mode) | lacking)
+
+
+def _lacking(path: Path) -> int:
+    """Return the bits that others lack to read a file, or to enter a folder, as its owner may."""
+    if path.is_symlink():
+        return 0
+    mode = path.stat().st_mode
+    as_owner = mode >> 6 & (0o5 if mode & stat.S_IXUSR else 0o4)
+    return (as_owner | as_owner << 3) & ~mode

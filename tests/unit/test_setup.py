@@ -276,6 +276,33 @@ class TestEnvironment:
         assert (link / "bin/python").exists()
         assert list(tools.glob("venv-*")) == [whole]
 
+    def test_made_under_another_umask_is_opened_to_parties(self, tmp_path: Path) -> None:
+        lock, link, tools = tmp_path / "lock.txt", tmp_path / ".venv", tmp_path / "tools"
+        lock.write_text("")
+        environment = Environment(lock, link, tools)
+        take([environment], tools)
+        whole = link.resolve()
+        before = whole.stat().st_ino
+        modes = {path: path.stat().st_mode for path in whole.rglob("*")}
+        for path in (whole, *whole.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
+        assert not environment.done()
+        take([environment], tools)
+        assert environment.done()
+        assert whole.stat().st_ino == before
+        assert {path: path.stat().st_mode for path in whole.rglob("*")} == modes
+
+    def test_whose_folder_went_away_is_made_again(self, tmp_path: Path) -> None:
+        lock, link, tools = tmp_path / "lock.txt", tmp_path / ".venv", tmp_path / "tools"
+        lock.write_text("")
+        environment = Environment(lock, link, tools)
+        take([environment], tools)
+        shutil.rmtree(tools)
+        assert not environment.done()
+        take([environment], tools)
+        assert (link / "bin/python").exists()
+
 
 class TestBackend:
     def test_has_a_passphrase_that_is_private_and_stays(self, tmp_path: Path) -> None:
