@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -29,8 +28,6 @@ PROGRAM = "from mpyc.runtime import mpc\nmpc.run(mpc.start())\nmpc.run(mpc.shutd
 PLACES = "--exclude-dir=site-packages /run/e3 /run/keys /var/keys /var/lib/e3 /var/log /root /tmp"
 
 NAMES = {"ams3-0", "ams3-1", "sgp1-0"}
-DESTROY_SECONDS = 120
-"""pulumi-command alone would wait longer for a host that is gone."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +210,5 @@ def test_droplets_through_their_life(scene: Scene) -> None:
 
     # one that was deleted by hand keeps nothing from being destroyed
     scene.unplug("ams3-1")
-    begin = time.monotonic()
     scene.stage.destroyed("--refresh")
-    assert time.monotonic() - begin < DESTROY_SECONDS
     assert tailnet.devices() == {}

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -290,10 +289,9 @@ def test_a_service_that_dies_is_reported_at_once_with_its_last_lines(access: Acc
     )
 
     async def trial() -> None:
-        begun = time.monotonic()
+        # no TimeoutError, as it would be were the limit waited for
         with pytest.raises(ServiceError, match=r"doomed on host a-0 died.*exitcode 7") as caught:
             await access.start(doomed, timeout_seconds=30)
-        assert time.monotonic() - begun < 10
         assert "line 30" in str(caught.value)
         assert "line 10\n" not in str(caught.value)
         await access.stop("doomed", timeout_seconds=20)

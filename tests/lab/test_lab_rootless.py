@@ -70,7 +70,7 @@ try:
         lab.add_region(region)
     wanted = [("a-0", "a"), ("a-1", "a"), ("b-0", "b"), ("b-1", "b")]
     hosts = lab.add_hosts(wanted, {"b-0": "cgnat", "b-1": "ipv6-only"})
-    assert 18 < lab.measure()["a", "b"] < 22
+    assert lab.measure()["a", "b"] >= 20
     lab.reboot_nat("b-0")
     lab.reboot_nat("b-1")
     assert asyncio.run(
@@ -81,7 +81,7 @@ try:
     assert lab.renumber_host("a-1").underlay != hosts[1].underlay
     assert lab.renumber_host("b-0").underlay == hosts[2].underlay
     assert lab.renumber_host("b-1").underlay != hosts[3].underlay
-    assert 18 < lab.measure()["a", "b"] < 22
+    assert lab.measure()["a", "b"] >= 20
     asyncio.run(use(hosts[0]))
     traces = Traces.of(lab, hosts)
     os.kill(lab.status()["pid"], signal.SIGKILL)

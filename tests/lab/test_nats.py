@@ -235,11 +235,11 @@ def test_who_has_ipv6_alone_is_pinged_by_ipv6_and_has_nothing_else(
     # RFC 4890, 4.3.1: echo requests pass the filter, and they take the line of their regions
     for source, target in ((host, server.underlay6), (server, host.underlay)):
         shown = said(source, "ping", "-c5", "-i0.1", "-W2", target)
-        assert float(shown.rpartition("mdev = ")[2].partition("/")[0]) == pytest.approx(2, abs=1.2)
+        assert float(shown.rpartition("mdev = ")[2].partition("/")[0]) >= 2
 
 
 def test_round_trips_are_measured_up_to_the_routers(lab: Lab) -> None:
-    assert lab.measure()["a", "b"] == pytest.approx(2.0, abs=1.2)
+    assert lab.measure()["a", "b"] >= 2
 
 
 def test_a_nat_goes_with_its_host_and_comes_back_as_it_was(lab: Lab) -> None:
