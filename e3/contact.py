@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
-from e3 import reach
+from e3 import reachability
 from e3.errors import OverlayError
 from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, Path, PathClass, Relayed
 from e3.party.tasks import together
@@ -56,8 +56,8 @@ async def prove(
     `OverlayError` with the pairs that exchanged nothing within the limit, or that never can.
     """
     kind = type(overlay).__name__.lower()
-    reason = reach.shortfall(
-        kind, reach.needs_of(overlay), {host.name: host.reachability for host in hosts}
+    reason = reachability.shortfall(
+        kind, reachability.needs_of(overlay), {host.name: host.reachability for host in hosts}
     )
     if reason is not None:
         raise OverlayError(f"{reason}; make more hosts public, or choose another overlay")
@@ -138,7 +138,7 @@ async def settle(  # noqa: PLR0913 - the same
         waiting = {
             name
             for pair, path in found.items()
-            if path.path_class != "direct" and reach.meet(kinds[pair[0]], kinds[pair[1]])
+            if path.path_class != "direct" and reachability.meet(kinds[pair[0]], kinds[pair[1]])
             for name in pair
         }
         if not waiting:

@@ -6,14 +6,13 @@ from typing import Any
 
 from pulumi import Output, Resource, ResourceOptions
 
-from e3 import colmena, neighbours, outputs, reach
+from e3 import outputs, preflight
 from e3.access import host_from_properties
-from e3.credentials import CREDENTIALS
-from e3.equipment import Equipment
-from e3.errors import ConfigurationError
+from e3.components import colmena
+from e3.components.session import Session
+from e3.components.tailnet_key import tailnet_key
 from e3.experiment import Experiment
 from e3.fleets import FLEETS, Made
-from e3.fleets.lab import LabFleet
 from e3.interfaces import Overlay
 from e3.overlays import OVERLAYS
 from e3.providers.authority import NebulaAuthority
@@ -21,10 +20,11 @@ from e3.providers.overlay import JoinedOverlay
 from e3.providers.ssh_config import SshConfig
 from e3.providers.tls_authority import TlsAuthority
 from e3.registry import build
-from e3.session.component import Session
 from e3.session.plan import seat
 
 AUTHORITIES = {"nebula": NebulaAuthority}
+CREDENTIALS = {"tailnet": tailnet_key}
+"""What a stack makes at a service so that its hosts are let in, by `Needs.credential`."""
 
 
 def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
@@ -35,18 +35,8 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     """
     fleet = build(FLEETS, experiment.fleet, key="fleet")
     overlay = build(OVERLAYS, experiment.overlay, key="overlay")
-    reach.check(experiment.overlay.name, overlay, OVERLAYS, experiment.reachability)
-    neighbours.check(experiment, overlay)
-    overlay.assign(experiment.host_names, None)
+    preflight.check(experiment, overlay, own_programs=fleet.own_programs)
     fleet.check(experiment)
-    if len(experiment.host_names) == 1:
-        raise ConfigurationError(
-            "e3:regions: one host has nobody to compute with; make two or more, in one region or "
-            "in several"
-        )
-    if isinstance(fleet, LabFleet):
-        Equipment().check(experiment.overlay.name, overlay.needs, experiment.stack)
-
     made = fleet.hosts(experiment, overlay.ingress(), ResourceOptions())
     if not made.hosts:
         return {"hosts": Output.from_input([])}
@@ -106,7 +96,10 @@ def _authority(experiment: Experiment, encoding: str | None) -> Mapping[str, Out
 def _secrets(experiment: Experiment, overlay: Overlay, made: Made) -> Mapping[str, Output[str]]:
     """Return options of the overlay that no configuration holds."""
     kind = overlay.needs.credential
-    return CREDENTIALS[kind](experiment, overlay, made) if kind else {}
+    if kind is None:
+        return {}
+    hosts = dict(zip(experiment.host_names, made.hosts, strict=True))
+    return CREDENTIALS[kind](experiment.stack, overlay, hosts, plain_ssh=made.plain_ssh)
 
 
 def _tls(experiment: Experiment) -> Mapping[str, Output[str]] | None:

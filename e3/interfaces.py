@@ -272,7 +272,7 @@ class Needs:
     hosts where they are: one behind a NAT then dials, and nobody dials it. ``port_443_suffices``
     says that a host whose firewall passes TCP to port 443 alone can join, if that is one of the
     ports at which it listens; ``ipv6`` that one without an IPv4 address can, where public hosts
-    have addresses of both kinds. What follows is in e3/reach.py.
+    have addresses of both kinds. What follows is in e3/reachability.py.
     """
 
     tools: tuple[str, ...] = ()

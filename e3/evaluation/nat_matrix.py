@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import msgspec
 import yaml
 
-from e3 import contact, reach
+from e3 import contact, reachability
 from e3.authority import nebula_cert
 from e3.authority.local import LocalAuthority
 from e3.errors import ConfigurationError
@@ -139,8 +139,8 @@ def measure(
 def _joins(name: str, overlay: Overlay, kind: Reachability) -> bool:
     """Return whether an overlay says that it can join such a host to public ones."""
     with_servers: dict[str, Reachability] = dict.fromkeys(SERVERS, "public")
-    needs = reach.needs_of(overlay)
-    return reach.shortfall(name, needs, {**with_servers, "host": kind}) is None
+    needs = reachability.needs_of(overlay)
+    return reachability.shortfall(name, needs, {**with_servers, "host": kind}) is None
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pulumi import Output, Resource, ResourceOptions
 
@@ -32,7 +32,12 @@ class Made:
 
 
 class Fleet(Protocol):
-    """What makes the hosts of an experiment; a frozen dataclass whose fields are its options."""
+    """What makes the hosts of an experiment; a frozen dataclass whose fields are its options.
+
+    ``own_programs`` says that its hosts run the programs of this machine.
+    """
+
+    own_programs: ClassVar[bool]
 
     def check(self, experiment: Experiment) -> None:
         """Raise an `E3Error` if the hosts cannot be made here; before anything is made."""

@@ -5,12 +5,12 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from pulumi import Output, ResourceOptions
 
-from e3 import colmena
 from e3.access import SshAccess, client_config, host_from_properties
+from e3.components import colmena
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
 from e3.fleets.fleet import Made
@@ -28,6 +28,8 @@ class Inventory:
     root; without it, what is missing is named. ``colmena`` is the path of a hive that is applied to
     machines with NixOS.
     """
+
+    own_programs: ClassVar[bool] = False
 
     file: str = "hosts.yaml"
     install_packages: bool = False

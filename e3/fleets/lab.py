@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pulumi import Output, ResourceOptions
 
@@ -23,6 +23,8 @@ from e3.providers.lab_round_trips import RoundTrips
 @dataclass(frozen=True, kw_only=True)
 class LabFleet:
     """Hosts without any account: namespaces, regions with routers, a WAN between them."""
+
+    own_programs: ClassVar[bool] = True
 
     def check(self, experiment: Experiment) -> None:
         """Ask for what a lab needs of this machine; it needs nothing of the experiment."""

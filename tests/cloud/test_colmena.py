@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from e3 import colmena
+from e3.components import colmena
 from e3.errors import ConfigurationError, PlatformError
 from tests.cloud.cloud import install
 from tests.stack import Stack, project
@@ -25,7 +25,7 @@ printf '%s\\n' "$*" "$SSH_CONFIG_FILE" "$E3_HOSTS" >> calls
 PROGRAM = """
 import pulumi
 from pulumi import Output
-from e3 import colmena
+from e3.components import colmena
 hosts = [Output.from_input(host) for host in pulumi.Config().require_object("hosts")]
 colmena.apply_hive("a hive.nix", hosts, ".e3/trial/ssh_config")
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from e3.credentials import render_policy
+from e3.components.tailnet_key import render_policy
 from tests.cloud.cloud import install
 from tests.cloud.room import HOME, Room
 from tests.cloud.tailnet import DEFAULT, Tailnet, application

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from e3 import contact, reach
+from e3 import contact, reachability
 from e3.errors import E3Error
 from e3.experiment import Reachability
 from e3.interfaces import Host, Overlay
@@ -252,7 +252,7 @@ def arena(name: str, overlay: Overlay, folder: Path) -> Iterator[Arena]:
     (folder / "rounds.py").write_text(PROGRAM)
     with running(folder / "lab", RTT_MS, REGIONS) as lab:
         reaches = {host: HOMES.get(host, "public") for host in NAMES}
-        able = reach.shortfall(name, overlay.needs, reaches) is None
+        able = reachability.shortfall(name, overlay.needs, reaches) is None
         homes = HOMES if able else {"home-0": HOMES["home-0"]}
         mesh = Mesh(lab, overlay)
         stand_in(mesh, folder)

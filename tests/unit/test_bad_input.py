@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from e3 import neighbours
+from e3 import preflight
 from e3.config import parse
 from e3.deployment import deploy
-from e3.equipment import Equipment
 from e3.errors import ConfigurationError, E3Error, PlatformError
 from e3.experiment import Experiment
 from e3.overlays import OVERLAYS
+from e3.preflight import Equipment
 from e3.registry import build
 
 pytestmark = pytest.mark.unit
@@ -41,7 +41,7 @@ def refusal(made: Experiment) -> str:
 def overlapping(**values: object) -> str:
     made = experiment(**values)
     with pytest.raises(ConfigurationError) as error:
-        neighbours.check(made, build(OVERLAYS, made.overlay, key="overlay"))
+        preflight.check_range(made, build(OVERLAYS, made.overlay, key="overlay"))
     return str(error.value)
 
 
@@ -57,11 +57,11 @@ def test_a_range_of_private_networks_is_refused_where_there_are_nats() -> None:
     nats = {"sgp1": "symmetric"}
     assert "172.16.0.0/12, where hosts behind NATs" in overlapping(overlay_options=homes, nats=nats)
     made = experiment(overlay_options=homes)
-    neighbours.check(made, build(OVERLAYS, made.overlay, key="overlay"))
+    preflight.check_range(made, build(OVERLAYS, made.overlay, key="overlay"))
 
 
 def test_the_range_of_another_stack_is_refused_if_it_was_chosen(tmp_path: Path) -> None:
-    states = tmp_path / neighbours.STATES
+    states = tmp_path / preflight.STATES
     states.mkdir(parents=True)
     joined = {
         "type": "pulumi-python:dynamic/e3:Overlay",
@@ -73,12 +73,12 @@ def test_the_range_of_another_stack_is_refused_if_it_was_chosen(tmp_path: Path) 
     made = replace(made, folder=tmp_path / "trial")
     overlay = build(OVERLAYS, made.overlay, key="overlay")
     with pytest.raises(ConfigurationError, match=r"overlaps 10\.80\.4\.0/22, the overlay of stack"):
-        neighbours.check(made, overlay)
+        preflight.check_range(made, overlay)
     # its own range is no hindrance, nor is the default one
     (states / "other.json").rename(states / "trial.json")
-    neighbours.check(made, overlay)
+    preflight.check_range(made, overlay)
     same = replace(experiment(), folder=tmp_path / "second", stack="second")
-    neighbours.check(same, build(OVERLAYS, same.overlay, key="overlay"))
+    preflight.check_range(same, build(OVERLAYS, same.overlay, key="overlay"))
 
 
 @pytest.mark.parametrize("overlay", RANGED)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pulumi
 from pulumi import ResourceOptions
 
-from e3 import colmena, nix
+from e3 import nix
+from e3.components import colmena
 from e3.digitalocean import api, keys, offer, record, spaces, upload
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
@@ -37,6 +38,8 @@ class DigitalOcean:
     ``hosts_wanted``, none for a while (e3:hosts); ``image_rollout``, whether a new image replaces
     hosts; ``max_hourly_usd`` and ``expires_hours``, which guard the purse.
     """
+
+    own_programs: ClassVar[bool] = False
 
     image: str = STOCK
     flake_output: str = ""

@@ -6,7 +6,7 @@ from itertools import combinations_with_replacement
 import pytest
 from rich.console import Console
 
-from e3 import reach
+from e3 import reachability
 from e3.errors import ConfigurationError
 from e3.evaluation.nat_matrix import CLASSES, Cell, Matrix, load
 from e3.evaluation.nat_report import page, table
@@ -45,9 +45,9 @@ def test_every_pair_of_classes_has_an_expectation_with_a_reason(name: str) -> No
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_unsupported_is_what_the_overlay_declares(name: str) -> None:
-    needs, expected = reach.needs_of(OVERLAYS[name]()), load()
+    needs, expected = reachability.needs_of(OVERLAYS[name]()), load()
     for kind in CLASSES:
-        refused = reach.shortfall(name, needs, {"a-0": "public", "b-0": kind}) is not None
+        refused = reachability.shortfall(name, needs, {"a-0": "public", "b-0": kind}) is not None
         assert (expected.of(name, ("public", kind)).path == "unsupported") == refused
 
 

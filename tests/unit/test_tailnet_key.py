@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from e3.credentials import DESCRIPTION_LENGTH, describe, render_policy
+from e3.components.tailnet_key import DESCRIPTION_LENGTH, describe, render_policy
 
 HERE = {"access": {"kind": "ssh", "address": "198.18.0.2"}}
 THERE = {"access": {"address": "198.18.0.3", "kind": "ssh"}}

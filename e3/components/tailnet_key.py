@@ -1,21 +1,37 @@
-"""What a stack makes at a service so that its hosts are let in, by `Needs.credential`."""
+"""The key with which a stack's hosts join a tailnet that is not E3's own."""
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
 
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from e3.enrolment import Enrolment
-from e3.experiment import Experiment
-from e3.fleets import Made
-from e3.interfaces import PARTY_PORT, PROBE_PORT, Overlay
-from e3.overlays.tailscale.tailscale import Tailscale
+from e3.components.tailnet_enrolment import Enrolment
+from e3.interfaces import LAST_PARTY_PORT, PARTY_PORT, PROBE_PORT, Overlay
 
-LAST_PARTY_PORT = PARTY_PORT + 9999
 DESCRIPTION_LENGTH = 50  # of a key, in characters; letters, digits, hyphens and spaces
+
+
+class TailnetOptions(Protocol):
+    """The options of an overlay that asks for the credential ``tailnet``."""
+
+    @property
+    def auth_key_file(self) -> str:
+        """Where the user keeps a key of their own, if there is one."""
+
+    @property
+    def tag(self) -> str:
+        """The tag of the hosts."""
+
+    @property
+    def key_minutes(self) -> int:
+        """How long a key is valid."""
+
+    @property
+    def policy(self) -> str:
+        """Whether the tailnet's policy is the stack's ``own``."""
 
 
 class TailnetKey(ComponentResource):
@@ -34,7 +50,7 @@ class TailnetKey(ComponentResource):
         name: str,
         *,
         stack: str,
-        overlay: Tailscale,
+        options: TailnetOptions,
         hosts: Sequence[Output[Mapping[str, Any]]],
     ) -> None:
         """Declare the key and, where the stack owns the tailnet's policy, that."""
@@ -43,11 +59,11 @@ class TailnetKey(ComponentResource):
 
         super().__init__("e3:tailnet:Key", name)
         policy = []
-        if overlay.policy == "own":
+        if options.policy == "own":
             # refused by the service unless the policy is the one that a new tailnet has
             acl = Acl(
                 f"{name}-policy",
-                acl=json.dumps(render_policy(overlay.tag), indent=2),
+                acl=json.dumps(render_policy(options.tag), indent=2),
                 reset_acl_on_destroy=True,
                 opts=ResourceOptions(parent=self),
             )
@@ -59,8 +75,8 @@ class TailnetKey(ComponentResource):
             preauthorized=True,
             reusable=True,
             recreate_if_invalid="always",
-            expiry=overlay.key_minutes * 60,
-            tags=[overlay.tag],
+            expiry=options.key_minutes * 60,
+            tags=[options.tag],
             opts=ResourceOptions(parent=self, depends_on=policy),
         )
         self.key = Output.secret(made.key)
@@ -87,21 +103,22 @@ def render_policy(tag: str) -> dict[str, object]:
     }
 
 
-def tailnet(experiment: Experiment, overlay: Overlay, made: Made) -> Mapping[str, Output[str]]:
+def tailnet_key(
+    stack: str,
+    overlay: Overlay,
+    hosts: Mapping[str, Output[Mapping[str, Any]]],
+    *,
+    plain_ssh: bool,
+) -> Mapping[str, Output[str]]:
     """Return the option ``auth_key`` of an overlay that has not been given a key in a file.
 
-    It is ``""`` where the hosts have got the key already.
+    It is ``""`` where the ``hosts`` have got the key already: those that pulumi-command reaches
+    (``plain_ssh``).
     """
-    if not isinstance(overlay, Tailscale) or overlay.auth_key_file:
+    options = cast("TailnetOptions", overlay)
+    if options.auth_key_file:
         return {}
-    own = TailnetKey("tailnet", stack=experiment.stack, overlay=overlay, hosts=made.hosts)
-    if not made.plain_ssh:
+    own = TailnetKey("tailnet", stack=stack, options=options, hosts=list(hosts.values()))
+    if not plain_ssh:
         return {"auth_key": own.key}
-    hosts = dict(zip(experiment.host_names, made.hosts, strict=True))
-    enrolled = Enrolment("enrol", key=own.key, hosts=hosts)
-    return {"auth_key": enrolled.done}
-
-
-CREDENTIALS: Mapping[str, Callable[[Experiment, Overlay, Made], Mapping[str, Output[str]]]] = {
-    "tailnet": tailnet,
-}
+    return {"auth_key": Enrolment("enrol", key=own.key, hosts=hosts).done}

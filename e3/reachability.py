@@ -1,39 +1,14 @@
 """Which overlay can join which hosts, from what both declare; pure, before anything is made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 
-from e3.errors import ConfigurationError
 from e3.experiment import Reachability
 from e3.interfaces import Needs, Overlay
 
 SHOWN = 3
 HTTPS = 443
-
-
-def check(
-    chosen: str,
-    overlay: Overlay,
-    overlays: Mapping[str, Callable[..., Overlay]],
-    reachability: Mapping[str, Reachability],
-) -> None:
-    """Raise `ConfigurationError` if the ``overlay`` of that name cannot join these hosts.
-
-    ``reachability`` is the class of each host by its name. The error says which of the
-    other ``overlays`` could.
-    """
-    reason = shortfall(chosen, needs_of(overlay), reachability)
-    if reason is None:
-        return
-    able = [
-        name
-        for name, make in sorted(overlays.items())
-        if shortfall(name, needs_of(make()), reachability) is None
-    ]
-    remedy = f"choose in e3:overlay what works here: {', '.join(able)}" if able else ""
-    others = remedy or "no other overlay works here either"
-    raise ConfigurationError(f"e3:nats: {reason}; change e3:nats, or {others}")
 
 
 def needs_of(overlay: Overlay) -> Needs:

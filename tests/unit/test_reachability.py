@@ -12,7 +12,8 @@ from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
 from e3.overlays.tailscale.headscale import Headscale
 from e3.overlays.tinc import Tinc
-from e3.reach import check, meet, shortfall
+from e3.preflight import check_reachability
+from e3.reachability import meet, shortfall
 
 UDP = Needs(udp=True, public_host=True)
 BARE = Needs(crosses_nats=False)
@@ -76,9 +77,9 @@ def test_who_can_be_expected_to_meet_directly(
 
 def test_the_error_names_key_reason_and_what_works_here() -> None:
     hosts: dict[str, Reachability] = {"a-0": "public", "b-0": "cgnat", "c-0": "cgnat"}
-    check("nebula", Nebula(), OVERLAYS, hosts)
+    check_reachability("nebula", Nebula(), OVERLAYS, hosts)
     with pytest.raises(ConfigurationError, match=re.escape("e3:nats: neither of b-0 (cgnat)")) as e:
-        check("plain", Plain(), OVERLAYS, hosts)
+        check_reachability("plain", Plain(), OVERLAYS, hosts)
     works = str(e.value).rpartition("here: ")[2].split(", ")
     assert "nebula" in works
     assert "plain" not in works
@@ -86,16 +87,16 @@ def test_the_error_names_key_reason_and_what_works_here() -> None:
 
 def test_port_443_suffices_where_the_overlay_listens_there() -> None:
     walled: dict[str, Reachability] = {"a-0": "public", "b-0": "tcp-443-only"}
-    check("tinc", Tinc(port=443), OVERLAYS, walled)
-    check("headscale", Headscale(), OVERLAYS, walled)
+    check_reachability("tinc", Tinc(port=443), OVERLAYS, walled)
+    check_reachability("headscale", Headscale(), OVERLAYS, walled)
     for name, overlay in (("tinc", Tinc()), ("headscale", Headscale(control_port=8443))):
         with pytest.raises(ConfigurationError, match=f"443 alone, and {name} needs .* headscale"):
-            check(name, overlay, OVERLAYS, walled)
+            check_reachability(name, overlay, OVERLAYS, walled)
 
 
 def test_the_error_says_when_nothing_works() -> None:
     with pytest.raises(ConfigurationError, match="no other overlay works here either"):
-        check(
+        check_reachability(
             "nebula",
             Nebula(),
             {"nebula": Nebula, "plain": Plain},

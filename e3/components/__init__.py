@@ -1,0 +1,1 @@
+"""Pulumi components: several resources that a person sees as one."""

@@ -1,0 +1,138 @@
+"""What must hold before anything is made, of the configuration and of this machine.
+
+Each check raises an `E3Error` that names key, value and remedy.
+"""
+
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from e3.errors import ConfigurationError, PlatformError
+from e3.experiment import Choice, Experiment, Reachability
+from e3.interfaces import Needs, Overlay
+from e3.lab.addresses import CARRIERS, HOMES, LAB_NETWORK
+from e3.overlays import OVERLAYS
+from e3.reachability import needs_of, shortfall
+from e3.registry import build
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PROGRAMS: Mapping[str, str] = {"tinc": "tincd", "wireguard-tools": "wg"}
+"""The program that tells that a package is there; the others are called like their package."""
+
+STATES = Path("state/.pulumi/stacks/e3")
+"""Where Pulumi keeps the stacks, below the folder of all stacks' files."""
+
+SPARE = [IPv4Network((0x0A00_0000 + (index << 16), 16)) for index in range(80, 256)]
+"""To be proposed: parts of 10.0.0.0/8 that no overlay takes by default."""
+
+
+def check(experiment: Experiment, overlay: Overlay, *, own_programs: bool) -> None:
+    """Check all; ``own_programs`` says that the hosts have the programs of this machine."""
+    check_reachability(experiment.overlay.name, overlay, OVERLAYS, experiment.reachability)
+    check_range(experiment, overlay)
+    overlay.assign(experiment.host_names, None)
+    if len(experiment.host_names) == 1:
+        raise ConfigurationError(
+            "e3:regions: one host has nobody to compute with; make two or more, in one region or "
+            "in several"
+        )
+    if own_programs:
+        Equipment().check(experiment.overlay.name, overlay.needs, experiment.stack)
+
+
+def check_reachability(
+    chosen: str,
+    overlay: Overlay,
+    overlays: Mapping[str, Callable[..., Overlay]],
+    reachability: Mapping[str, Reachability],
+) -> None:
+    """Raise `ConfigurationError` if the ``overlay`` of that name cannot join these hosts.
+
+    ``reachability`` is the class of each host by its name. The error says which of the
+    other ``overlays`` could.
+    """
+    reason = shortfall(chosen, needs_of(overlay), reachability)
+    if reason is None:
+        return
+    able = [
+        name
+        for name, make in sorted(overlays.items())
+        if shortfall(name, needs_of(make()), reachability) is None
+    ]
+    remedy = f"choose in e3:overlay what works here: {', '.join(able)}" if able else ""
+    others = remedy or "no other overlay works here either"
+    raise ConfigurationError(f"e3:nats: {reason}; change e3:nats, or {others}")
+
+
+def check_range(experiment: Experiment, overlay: Overlay) -> None:
+    """Raise `ConfigurationError` if the overlay's option ``range`` overlaps what others use.
+
+    Labs do not see each other, so several stacks may leave the range at its default; one that was
+    chosen is meant to be the stack's own.
+    """
+    span = overlay.range
+    if span is None:
+        return
+    chosen = "range" in experiment.overlay.options
+    taken = [*_below(experiment), *(_of_stacks(experiment) if chosen else ())]
+    for other, whose in taken:
+        if span.overlaps(other):
+            used = [network for network, _ in taken]
+            free = next(s for s in SPARE if not any(map(s.overlaps, used)))
+            raise ConfigurationError(
+                f"e3:overlay-options: range is {str(span)!r}, which overlaps {other}, {whose}; "
+                f"choose one that is free, such as {free}"
+            )
+
+
+def _below(experiment: Experiment) -> Iterator[tuple[IPv4Network, str]]:
+    """Yield what the lab keeps for itself, whoever makes this stack's hosts."""
+    yield LAB_NETWORK, "the underlay of labs"
+    if experiment.nats:
+        yield HOMES, "where hosts behind NATs have their addresses"
+        yield CARRIERS, "what lies between a carrier's NAT and its customers"
+
+
+def _of_stacks(experiment: Experiment) -> Iterator[tuple[IPv4Network, str]]:
+    """Yield the range of each other stack of this machine that is up."""
+    for path in sorted((experiment.folder.parent / STATES).glob("*.json")):
+        if path.stem != experiment.stack:
+            latest = json.loads(path.read_text())["checkpoint"].get("latest") or {}
+            for resource in latest.get("resources") or []:
+                if resource["type"].endswith("e3:Overlay") and not resource.get("delete"):
+                    values = resource.get("outputs") or {}
+                    choice = Choice(name=values["kind"], options=values["options"])
+                    span = build(OVERLAYS, choice, key="overlay").range
+                    if span is not None:
+                        yield span, f"the overlay of stack {path.stem}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equipment:
+    """What there is: programs that scripts/setup built, in ``built``, and those on ``path``."""
+
+    built: Path = ROOT / ".tools" / "bin"
+    path: str = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+    def check(self, overlay: str, needs: Needs, stack: str) -> None:
+        """Raise `PlatformError` with what the overlay of that name lacks, and who brings it."""
+        lacking = [tool for tool in needs.tools if not self._has_built(tool)]
+        lacking += [package for package in needs.packages if not self._has_installed(package)]
+        if lacking:
+            raise PlatformError(
+                f"e3:overlay: {overlay} needs {', '.join(lacking)}, which this machine does not "
+                f"have; run `scripts/setup {stack}`, which brings it or says why it cannot"
+            )
+
+    def _has_built(self, tool: str) -> bool:
+        recipe = tomllib.loads((ROOT / "tools" / tool / "recipe.toml").read_text())
+        return all((self.built / program).exists() for program in recipe["programs"])
+
+    def _has_installed(self, package: str) -> bool:
+        return shutil.which(PROGRAMS.get(package, package), path=self.path) is not None
