@@ -11,12 +11,14 @@ could begin pass at once. So it costs a computation nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from e3.party.confine import user_of
 from e3.party.protocol import Spec
@@ -45,9 +47,9 @@ FAMILIES = {4: (2, 12, 16), 16: (10, 8, 24)}
 """By an address's length: its family's number, and where source and destination stand."""
 SOURCE_PORT, TARGET_PORT, FLAGS = (0, 2), (2, 2), (13, 1)
 """Offset and length in a header of TCP; UDP has the same ports."""
-TCP, UDP = 6, 17
+ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 SYN, SYN_ACK = 0x02, 0x12
-RESET, UNREACHABLE, PROHIBITED = 1, 2, 3
+BY_RESET, UNREACHABLE, PROHIBITED = 1, 2, 3
 
 LOOPBACK = (("127.0.0.0", 8), ("::1", 128))
 ANSWER_SECONDS = 5.0
@@ -107,7 +109,8 @@ def ruleset(name: str, user: int, own: Endpoint, peers: Sequence[Endpoint]) -> I
     table = text(1, name)
     hook = nest(4, number(1, LOCAL_OUT), number(2, RAW_PRIORITY))
     yield message(NEW_TABLE, table, number(2, OWNED))
-    yield message(NEW_CHAIN, table, text(3, "party"))
+    for chain in ("party", "loopback"):
+        yield message(NEW_CHAIN, table, text(3, chain))
     yield message(NEW_CHAIN, table, text(3, "output"), hook, text(7, "filter"))
 
     def rule(chain: str, *expressions: bytes) -> bytes:
@@ -129,37 +132,75 @@ def ruleset(name: str, user: int, own: Endpoint, peers: Sequence[Endpoint]) -> I
     for address, port in peers:
         to = field(TRANSPORT, TARGET_PORT, port.to_bytes(2))
         yield rule("party", *tcp, *at(address), *to, verdict(ACCEPT))
-    yield from (rule("party", *expressions) for expressions in loopback())
-    yield rule("party", *tcp, expression("reject", number(1, RESET)))
-    yield rule("party", expression("reject", number(1, UNREACHABLE), attribute(2, b"\3")))
+    holders = listeners()
+    for address, bits in LOOPBACK:
+        yield rule("party", *at(address, bits=bits), verdict(JUMP, "loopback"))
+    yield from (rule("loopback", *expressions) for expressions in loopback(holders))
+    yield from (rule("party", *expressions) for expressions in tunnels(holders))
+    yield rule("party", *tcp, RESET)
+    for protocol in (UDP, ICMP, ICMP6):  # it can speak no other; tunnels can
+        yield rule("party", *of(OF_PROTOCOL, bytes([protocol])), PROHIBIT)
 
 
-def loopback() -> Iterator[list[bytes]]:
+def loopback(holders: Collection[Listener]) -> Iterator[list[bytes]]:
     """Yield rules by which a program reaches what it starts itself, and no service of the host.
 
     Whose a listener is, no rule can ask. But a program cannot listen below a certain port, nor
-    where somebody does as it starts: what is there is not its own.
+    where one of ``holders`` does as it starts: what is there is not its own.
     """
     first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-    taken = sorted(port for port in listened() if port >= first)
-    tcp, udp = (of(OF_PROTOCOL, bytes([protocol])) for protocol in (TCP, UDP))
-    refuse = expression("reject", number(1, UNREACHABLE), attribute(2, bytes([PROHIBITED])))
-    for address, bits in LOOPBACK:
-        there = at(address, bits=bits)
-        yield [*tcp, *flagged(SYN_ACK, SYN_ACK), *there, verdict(ACCEPT)]
-        for protocol, reset in ((tcp, expression("reject", number(1, RESET))), (udp, refuse)):
-            for port in taken:
-                yield [*protocol, *there, *field(TRANSPORT, TARGET_PORT, port.to_bytes(2)), reset]
-            own = field(TRANSPORT, TARGET_PORT, first.to_bytes(2), AT_LEAST)
-            yield [*protocol, *there, *own, verdict(ACCEPT)]
+    yield [*of(OF_PROTOCOL, bytes([TCP])), *flagged(SYN_ACK, SYN_ACK), verdict(ACCEPT)]
+    for protocol, refuse in ((TCP, RESET), (UDP, PROHIBIT)):
+        packet = of(OF_PROTOCOL, bytes([protocol]))
+        held = {it.port for it in holders if it.protocol == protocol and it.port >= first}
+        for port in sorted(held):
+            yield [*packet, *field(TRANSPORT, TARGET_PORT, port.to_bytes(2)), refuse]
+        own = field(TRANSPORT, TARGET_PORT, first.to_bytes(2), AT_LEAST)
+        yield [*packet, *own, verdict(ACCEPT)]
 
 
-def listened() -> set[int]:
-    """Return the ports at which somebody listens in this network namespace.
+def tunnels(holders: Collection[Listener]) -> Iterator[list[bytes]]:
+    """Yield rules by which the kernel's tunnels carry what may pass.
+
+    A packet in a packet of WireGuard's is still its sender's, by all that a rule can ask. But
+    the outer one comes from a port that the tunnel has to itself: no program sends from there.
+    """
+    for holder in sorted(holders):
+        if holder.protocol == UDP and holder.everywhere and alone_at(holder):
+            yield [
+                *of(OF_PROTOCOL, bytes([UDP])),
+                *of(OF_FAMILY, bytes([holder.family])),
+                *field(TRANSPORT, SOURCE_PORT, holder.port.to_bytes(2)),
+                verdict(ACCEPT),
+            ]
+
+
+def alone_at(holder: Listener) -> bool:
+    """Return whether nobody else can have a holder's port, however he asks for it."""
+    with socket.socket(holder.family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(("127.0.0.1" if holder.family == socket.AF_INET else "::1", holder.port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+class Listener(NamedTuple):
+    """A port that somebody has: of TCP where he listens, of UDP always."""
+
+    family: int
+    protocol: int
+    port: int
+    everywhere: bool
+
+
+def listeners() -> set[Listener]:
+    """Return who listens in this network namespace.
 
     Asked of sock_diag(7): to read /proc/net/tcp takes the kernel through every connection.
     """
-    found: set[int] = set()
+    found: set[Listener] = set()
     with socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, DIAGNOSIS
     ) as kernel:
@@ -168,11 +209,10 @@ def listened() -> set[int]:
             for protocol, states in ((TCP, LISTENING), (UDP, ANY_STATE)):
                 wanted = struct.pack("=BBxxI", family, protocol, states) + bytes(SOCKET_BYTES)
                 kernel.send(envelope(BY_FAMILY, REQUEST | DUMP, 0, wanted))
-                found.update(
-                    int.from_bytes(content[4:6])  # its own port, see struct inet_diag_msg
-                    for kind, content in answers(kernel)
-                    if kind == BY_FAMILY
-                )
+                for kind, content in answers(kernel):
+                    if kind == BY_FAMILY:  # struct inet_diag_msg: its own port, and address
+                        port, nowhere = int.from_bytes(content[4:6]), not any(content[8:24])
+                        found.add(Listener(family, protocol, port, nowhere))
     return found
 
 
@@ -249,6 +289,10 @@ def nest(kind: int, *attributes: bytes) -> bytes:
 def expression(name: str, *attributes: bytes) -> bytes:
     """Return one step of a rule."""
     return nest(1, text(1, name), nest(2, *attributes))
+
+
+RESET = expression("reject", number(1, BY_RESET))
+PROHIBIT = expression("reject", number(1, UNREACHABLE), attribute(2, bytes([PROHIBITED])))
 
 
 def verdict(code: int, chain: str = "") -> bytes:
