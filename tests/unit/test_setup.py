@@ -20,7 +20,7 @@ from installer.backend import STRIP, Backend
 from installer.environment import Environment
 from installer.needs import overlay
 from installer.packages import Packages
-from installer.plugins import Plugin
+from installer.plugins import PINS, Plugin
 from installer.programs import Go, Tool, recipe
 from installer.steps import ROOT, SetupError, take
 
@@ -393,14 +393,49 @@ class TestNeeds:
         assert needs.plugins(needs.configuration(stack)) == {"digitalocean"}
         assert re.fullmatch(r"\d+\.\d+\.\d+", needs.version("digitalocean"))
 
+    @pytest.mark.parametrize(
+        "pins",
+        [
+            None,
+            "",
+            "# {sha}  {archive}\n",
+            "{sha}  {archive}.old\n",
+            "{sha}  pulumi-resource-digitalocean-v1.2.4-linux-amd64.tar.gz\n",
+            "{short}  {archive}\n",
+            "{sha}  {archive}\n{other}  {archive}\n",
+        ],
+    )
+    def test_a_plugin_without_a_checksum_is_not_even_fetched(
+        self, tmp_path: Path, pins: str | None
+    ) -> None:
+        plugin = Plugin("digitalocean", "1.2.3", tmp_path, str(tmp_path / "bin"))
+        script(tmp_path / ".tools/bin/pulumi", f"#!/bin/sh\ntouch {tmp_path}/fetched\n")
+        if pins is not None:
+            texts = {"sha": "a" * 64, "other": "b" * 64, "short": "a" * 63}
+            (tmp_path / "tools").mkdir()
+            (tmp_path / PINS).write_text(pins.format(archive=plugin.archive, **texts))
+        with pytest.raises(SetupError, match=r"pulumi-digitalocean/releases/tag/v1\.2\.3, look"):
+            plugin.do()
+        assert not (tmp_path / "fetched").exists()
+
+    def test_every_pin_is_one_that_sha256sum_would_read(self) -> None:
+        lines = (ROOT / PINS).read_text().splitlines()
+        pins = [line for line in lines if not line.startswith("#")]
+        assert all(re.fullmatch(r"[0-9a-f]{64}  pulumi-resource-\S+\.tar\.gz", pin) for pin in pins)
+
     def test_a_plugin_on_path_is_enough_and_without_one_it_is_said_where_from(
         self, tmp_path: Path
     ) -> None:
         missing = Plugin("digitalocean", "1.2.3", tmp_path, str(tmp_path / "bin"))
-        script(tmp_path / ".tools/bin/pulumi", "#!/bin/sh\necho no such host\nexit 1\n")
+        pulumi = f"#!/bin/sh\necho $* >{tmp_path}/words\necho no such host\nexit 1\n"
+        script(tmp_path / ".tools/bin/pulumi", pulumi)
+        (tmp_path / "tools").mkdir()
+        (tmp_path / PINS).write_text(f"{'a' * 64}  {missing.archive}\n")
         assert not missing.done()
         with pytest.raises(SetupError, match="pulumi plugin install resource digitalocean"):
             missing.do()
+        words = "plugin install resource digitalocean v1.2.3 --checksum"
+        assert (tmp_path / "words").read_text() == f"{words} {'a' * 64}\n"
         script(tmp_path / "bin/pulumi-resource-digitalocean", "#!/bin/sh\n")
         assert missing.done()
 
