@@ -163,7 +163,9 @@ def show_etc(root: Path, user: int) -> None:
     etc.mkdir()
     for name in ETC:
         source = os.path.realpath(f"/etc/{name}")
-        if Path(source).is_dir():
+        if source.startswith(("/usr/", "/nix/store/")) and Path(source).exists():
+            put_link(root, f"/etc/{name}", source)  # whose name may be asked for: a time zone
+        elif Path(source).is_dir():
             show(root, f"/etc/{name}", source)
         elif Path(source).is_file():
             with suppress(PermissionError):

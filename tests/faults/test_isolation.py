@@ -11,7 +11,7 @@ import pytest
 
 from e3.overlays.plain import Plain
 from e3.session.verdicts import Verdict
-from tests.faults.stage import Stage
+from tests.faults.stage import Stage, all_print
 from tests.faults.test_containment import lines
 from tests.labs import running
 from tests.overlays import Mesh, ask
@@ -355,3 +355,30 @@ except OSError as error:
 """
     said = asyncio.run(run_beside(stage, ABSTRACT, program))
     assert said == {"host": "PermissionError", "own": "-15", "runner": "PermissionError"}
+
+
+def test_a_folder_that_stays_is_told(stage: Stage) -> None:
+    host = stage.hosts[1]
+
+    def hold() -> None:
+        """Have the host keep a part of the session's folder."""
+        (folder,) = ask(
+            host, "find", "/run/e3/sessions", "-mindepth", "1", "-maxdepth", "1"
+        ).split()
+        ask(host, "mkdir", f"{folder}/runner/kept")
+        ask(host, "chattr", "+i", f"{folder}/runner/kept")
+        stage.known = frozenset({folder, f"{folder}/runner", f"{folder}/runner/kept"})
+
+    program = """
+import time
+from mpyc.runtime import mpc
+mpc.run(mpc.start())
+print('here', flush=True)
+time.sleep(2)
+mpc.run(mpc.shutdown())
+"""
+    result = stage.run(program, when=all_print("here"), then=hold)
+    (folder, *_) = sorted(stage.known)
+    ask(host, "sh", "-c", f"chattr -i {folder}/runner/kept && rm -r {folder}")
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    assert f"[e3: its folder stays, see `e3 doctor`: {folder}: rm: " in stage.log(result, 1)
