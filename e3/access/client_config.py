@@ -1,7 +1,7 @@
 """How OpenSSH's own client reaches what `SshAccess` reaches: an entry of a configuration.
 
-`option` and `command` are the only ways by which a word comes into such a file, in whatever part
-of E3: OpenSSH reads each word as itself, or the word is refused (ADR 30).
+`option`, `command`, `jump` and `whole` are the only ways by which a word comes into such a file,
+in whatever part of E3: OpenSSH reads each word as itself, or the word is refused (ADR 30).
 """
 
 import re
@@ -17,7 +17,7 @@ from e3.party.text import printable
 MANY = ("IdentityFile", "CertificateFile")
 SINGLE = (
     *("AddressFamily", "BindAddress", "BindInterface", "CASignatureAlgorithms", "Ciphers"),
-    *("Compression", "HostKeyAlgorithms", "IdentitiesOnly", "IdentityAgent", "KexAlgorithms"),
+    *("Compression", "IdentitiesOnly", "IdentityAgent", "KexAlgorithms"),
     *("MACs", "PKCS11Provider", "PubkeyAcceptedAlgorithms", "RequiredRSASize", "RevokedHostKeys"),
 )
 """Options that are taken over from the user's own configuration: all that decides who is reached,
@@ -75,7 +75,7 @@ def option(keyword: str, *words: str) -> str:
 
 def command(keyword: str, argv: Sequence[str]) -> str:
     """Return the line that has OpenSSH run these words as a command."""
-    return shell_command(keyword, shlex.join(argv).replace("%", "%%"))
+    return whole(keyword, shlex.join(argv).replace("%", "%%"))
 
 
 def jump(hosts: Sequence[str]) -> str:
@@ -93,8 +93,11 @@ def jump(hosts: Sequence[str]) -> str:
     return f"ProxyJump {','.join(parts) or openssh.NO_FILE}"
 
 
-def shell_command(keyword: str, line: str) -> str:
-    """Return the line that has OpenSSH run a line of shell, in which percent signs are tokens."""
+def whole(keyword: str, line: str) -> str:
+    """Return the line of an option that is not split into words: a line of shell, or a list.
+
+    Percent signs are tokens in it.
+    """
     _check(keyword, line, "\\")
     if line.startswith(("=", "#", '"')):
         raise _refused(keyword, line, f"{line[0]} at its beginning")
@@ -159,11 +162,13 @@ def _by_alias(access: SshAccess) -> list[str]:
     lines += _pinned(access) or _vouching(found)
     changed = [keyword for keyword in SINGLE if keyword.lower() in found.changed]
     lines += [option(keyword, found.get(keyword.lower(), "none")) for keyword in changed]
+    if "hostkeyalgorithms" in found.changed:
+        lines.append(whole("HostKeyAlgorithms", found.difference("hostkeyalgorithms")))
     command_line = found.get("proxycommand")
     if command_line and not found.jumps:
         # its tokens are those of the alias, and are not expanded again
         line = found.expanded("ProxyCommand", command_line).replace("%", "%%")
-        lines.append(shell_command("ProxyCommand", line))
+        lines.append(whole("ProxyCommand", line))
     else:  # also where there is none: else the user's own for all hosts would serve this name
         lines.append(jump(found.jumps))
     return [*lines, "StrictHostKeyChecking yes"]
@@ -178,7 +183,7 @@ def _vouching(found: openssh.Entry) -> list[str]:
             paths = [str(path) for path in found.paths(keyword.lower())]
             lines.append(option(keyword, *(paths or ["none"])))
     if text := found.get("knownhostscommand"):
-        lines.append(shell_command("KnownHostsCommand", text))
+        lines.append(whole("KnownHostsCommand", text))
     return lines
 
 

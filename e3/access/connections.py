@@ -167,6 +167,8 @@ async def _dial(
     with _named(way):
         values = login.arguments(entry)
         known = None if host_key else await in_thread(login.host_keys, entry)
+        if known:
+            login.preferring(entry, values, known)
     with _explained(way, entry, key, host_key) as keys:
         keys.append(await login.identities(entry, key))
         try:

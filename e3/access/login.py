@@ -43,6 +43,7 @@ ALGORITHMS: dict[str, tuple[str, Callable[[], list[bytes]]]] = {
 }
 """Arguments of asyncssh by options of OpenSSH, and what asyncssh knows of them."""
 
+SSH_PORT = 22
 COMMAND_SECONDS = 10.0
 OFF = frozenset({"", "no", "false", "none"})
 Trusted = tuple[Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey]]
@@ -156,6 +157,16 @@ def host_keys(entry: Entry) -> Callable[[str, str, int | None], Trusted]:
         return keys, fit, [*bad, *revoked]
 
     return vouching
+
+
+def preferring(entry: Entry, values: dict[str, Any], vouching: Callable[..., Trusted]) -> None:
+    """Put algorithms of known keys first, as OpenSSH does where its list was only changed."""
+    allowed = values.get("server_host_key_algs")
+    if not allowed:
+        return
+    keys, authorities, _ = vouching(entry.name, "", entry.port if entry.port != SSH_PORT else None)
+    known = {name.decode() for key in keys for name in key.sig_algorithms}
+    allowed.sort(key=lambda name: name not in known and not (authorities and "-cert-" in name))
 
 
 def check_size(entry: Entry, key: asyncssh.SSHKey | None) -> None:

@@ -68,6 +68,19 @@ class Entry:
         usual = _usual()
         return frozenset(key for key, values in self.options.items() if usual.get(key) != values)
 
+    def difference(self, option: str) -> str:
+        """Return a list of algorithms as what it adds to the usual one, or takes away, if it can.
+
+        OpenSSH prefers keys that it knows only where its own list is changed, not replaced.
+        """
+        usual = _usual().get(option, ("",))[0].split(",")
+        listed = self.get(option).split(",")
+        if listed[: len(usual)] == usual:
+            return "+" + ",".join(listed[len(usual) :])
+        if listed == [name for name in usual if name in listed]:
+            return "-" + ",".join(name for name in usual if name not in listed)
+        return self.get(option)
+
     def expanded(self, option: str, text: str) -> str:
         """Return a value of an option with its tokens, variables and home as they are meant.
 

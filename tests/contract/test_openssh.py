@@ -21,7 +21,7 @@ from e3.inventory import survey
 from e3.inventory.machines import Machine as Listed
 from e3.lab.client import HostHandle, Lab
 from e3.lab.host import SSH_FOLDER
-from e3.lab.ssh import CLIENT_KEY, KNOWN_HOSTS
+from e3.lab.ssh import CLIENT_KEY, HOST_KEY, KNOWN_HOSTS
 from tests import machines
 from tests.labs import running
 
@@ -75,6 +75,14 @@ GETS_IN: dict[str, tuple[str, str]] = {
     "a jump over IPv6": (MID.replace("gate", "root@[::1]:PORT6") + ALL, "mid"),
     "user@alias": (GATE + "  User nobody\n" + MID.replace("gate", "root@gate") + ALL, "mid"),
     "hardened algorithms": (GATE + ALL + HARDENED, "gate"),
+    "a known key of another kind": (
+        GATE
+        + "  UserKnownHostsFile KNOWN\n"
+        + MID
+        + "  HostKeyAlgorithms +ssh-rsa\n"
+        + ALL.replace("KNOWN", "HERE/rsa"),
+        "mid",
+    ),
     "unknown algorithms beside known": (
         GATE + ALL + "  KexAlgorithms ^ecdh-sha2-nistp256\n  Ciphers -aes128-ctr\n",
         "gate",
@@ -197,6 +205,15 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     ),
     "a circle": (GATE + "  ProxyJump mid\n" + MID + ALL, "mid", "circle: mid -> gate -> mid"),
     "PubkeyAuthentication no": (GATE + "  PubkeyAuthentication no\n" + ALL, "gate", "PubkeyAuth"),
+    "a short key": (
+        GATE
+        + "  UserKnownHostsFile KNOWN\n"
+        + MID
+        + "  RequiredRSASize 4096\n"
+        + ALL.replace("KNOWN", "HERE/rsa"),
+        "mid",
+        "mid has a host key of 3072 bits, and RequiredRSASize is 4096",
+    ),
     "BindInterface": (GATE + "  BindInterface lo\n" + ALL, "gate", "has BindInterface; name the"),
     "an unknown token": (
         GATE + "  ProxyCommand nc %T %p\n" + ALL,
@@ -233,6 +250,7 @@ class Site:
 def listening(handle: HostHandle) -> Iterator[None]:
     sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", f"{SSH_FOLDER}/sshd_config", "-p", "2022"]
     sshd += ["-o", f"ListenAddress={handle.underlay}", "-o", "LogLevel=INFO"]
+    sshd += ["-h", f"{SSH_FOLDER}/rsa", "-h", f"{SSH_FOLDER}/{HOST_KEY}"]
     sshd += ["-o", f"TrustedUserCAKeys={SSH_FOLDER}/{CLIENT_KEY}.pub"]
     argv = [*handle.access.nsenter(), "--", *sshd]
     with subprocess.Popen(argv, stderr=subprocess.PIPE) as server:
@@ -251,6 +269,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("openssh")
     with running(tmp_path_factory.mktemp("lab"), regions=["a"]) as lab, ExitStack() as stack:
         machines.keys(lab.folder)
+        keygen("-t", "rsa", "-b", "3072", "-N", "", "-f", lab.folder / "ssh" / "rsa")
         gate, first, second = lab.add_hosts([(f"a-{i}", "a") for i in range(3)])
         for handle in (first, second):
             stack.enter_context(listening(handle))
@@ -295,6 +314,8 @@ def files(folder: Path, lab: Path, port: int) -> None:
     keygen("-t", "ed25519", "-N", "", "-f", folder / "other-key")
     # servers behind the gate trust the client's key as an authority
     keygen("-s", lab / "ssh" / CLIENT_KEY, "-I", "x", "-n", "root", folder / "other-key.pub")
+    rsa = (lab / "ssh" / "rsa.pub").read_text()
+    (folder / "rsa").write_text(f"* {rsa}")
     public = (lab / "ssh" / f"{CLIENT_KEY}.pub").read_bytes()
     (folder / "public").write_bytes(public)
     (folder / "authority").write_text(f"* {host_key}\n@cert-authority * {host_key}\n")

@@ -107,3 +107,9 @@ def test_paths_have_their_tokens_and_spaces(config: Path, tmp_path: Path) -> Non
     assert "ciphers" not in found.changed
     said = subprocess.run(["hostname"], capture_output=True, check=True, text=True).stdout.strip()
     assert found.expanded("X", "%% %h %n %p %r %i %l") == f"% one one 22 me {os.getuid()} {said}"
+
+
+@pytest.mark.parametrize("change", ["+ssh-rsa", "-ssh-ed25519", "rsa-sha2-512,ssh-ed25519"])
+def test_a_list_of_algorithms_is_a_change_where_it_was_one(config: Path, change: str) -> None:
+    config.write_text(f"Host a\n  HostKeyAlgorithms {change}\n")
+    assert openssh.entry(str(config), "a").difference("hostkeyalgorithms") == change
