@@ -23,7 +23,8 @@ class Evidence:
         """Make the folder ``name`` below ``sessions``."""
         self.folder = sessions / name
         private.folder(sessions)
-        self.folder.mkdir(private.FOLDER_MODE)
+        self.folder.mkdir()
+        private.folder(self.folder)
         self._manifest: dict[str, object] = {}
         link = sessions / f".{LATEST}-{name}"
         link.symlink_to(name)
