@@ -110,12 +110,14 @@ class LocalAccess:
         finally:
             if process.stdin is not None:
                 process.stdin.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(5):
+                        await process.wait()
+            finally:  # also when this task is cancelled while it waits
+                if process.returncode is None:
+                    process.kill()
                     await process.wait()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
 
 
 def local_hosts(folder: Path, count: int, *, first: int = 2) -> list[Host]:
