@@ -29,7 +29,7 @@ def folder(path: Path) -> Path:
             place.mkdir(FOLDER_MODE)
             place.chmod(FOLDER_MODE)
     for place in (path, *(above for above in path.absolute().parents if above.name == TOP)):
-        if stat.S_IMODE(place.stat().st_mode) & OTHERS:
+        if stat.S_IMODE(place.stat().st_mode) & (FOLDER_MODE | OTHERS) != FOLDER_MODE:
             place.chmod(FOLDER_MODE)
     return path
 

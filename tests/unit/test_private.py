@@ -55,6 +55,11 @@ class TestUmask:
         private.append(tmp_path / ".e3/dev" / LEFT_BEHIND, "x\n")
         assert (sessions / LOCK).exists()
         assert private.loose(tmp_path / ".e3") == []
+        assert mode(evidence_of(sessions)) == 0o700
+
+
+def evidence_of(sessions: Path) -> Path:
+    return (sessions / "latest").resolve()
 
 
 def test_what_an_older_version_left_is_closed_in_use(tmp_path: Path) -> None:
