@@ -18,20 +18,24 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from e3.party import frames
 from e3.party.fields import Statement, differences
-from e3.party.frames import AGREED, DIFFERS, STATEMENT, Claim, ForeignError
+from e3.party.frames import AGREED, STATEMENT, Claim, ForeignError
 from e3.party.identity import Addresses
 from e3.party.links import (
+    ACCEPTS,
     ATTEMPT_SECONDS,
     CLOSED,
     CLOSINGS,
+    FLOOD_LINKS,
     GRACE_SECONDS,
     HALF,
     MESSAGE_SECONDS,
     NO_ANSWER,
+    OFF_SECONDS,
     RETRY_SECONDS,
     SPARE_LINKS,
     STRANGERS,
@@ -67,7 +71,12 @@ class Agreement:
         """What happened with a peer that has not stated."""
         self._closed: dict[int, int] = {}
         """How often in a row a peer that was dialled has closed without a word."""
-        self._called_off: int | None = None
+        self._called_off: tuple[int, int | None, str] | None = None
+        """Who has called it off, because of whom, and of what."""
+        self._broken: tuple[int, str] | None = None
+        """Whose connection ended between the statements and its consent, and how."""
+        self._wordless: dict[str, int] = {}
+        """How often somebody at an address has connected and not stated anything."""
         self._strangers: dict[str, int] = {}
         self._agreed: set[int] = set()
         self._consented = False
@@ -93,12 +102,10 @@ class Agreement:
                     elif key.fd in self._selector.get_map():  # not closed by an event before
                         key.data()
         except BrokenOffError as broken:
-            self._call_off()
             found = differences(self._statements, must=True)
-            outcome = broken.outcome
-            return Outcome(
-                outcome.kind, outcome.peer, outcome.detail, found, strangers=self._strangers
-            )
+            outcome = replace(broken.outcome, found=found, strangers=self._strangers)
+            self._call_off(outcome)
+            return outcome
         finally:
             self._close()
         noted = differences(self._statements, must=False)
@@ -135,7 +142,10 @@ class Agreement:
         if differences(self._statements, must=True):
             return BrokenOffError("incompatible")
         if self._called_off is not None:
-            return BrokenOffError("incompatible", self._called_off, "found a difference")
+            by, peer, detail = self._called_off
+            return BrokenOffError("incompatible", peer, detail, by)
+        if self._broken is not None:
+            return BrokenOffError("unreachable", *self._broken)
         for pid in self._peers:
             if pid not in self._statements:
                 return BrokenOffError(*self._describe(pid))
@@ -164,12 +174,16 @@ class Agreement:
         for link in [*self._links.values()]:
             self._send(link, frames.pack(AGREED))
 
-    def _call_off(self) -> None:
-        """Tell everybody at once; who is not there any more need not know."""
+    def _call_off(self, outcome: Outcome) -> None:
+        """Tell everybody at once, and why; who is not there any more need not know.
+
+        A party that was told tells on: else others would take its silence for its own doing.
+        """
+        off = frames.pack_off(outcome.peer, outcome.detail)
         for link in self._links.values():
             if not link.connecting:
                 with contextlib.suppress(OSError):
-                    link.socket.send(link.outgoing + frames.pack(DIFFERS))
+                    link.socket.send(link.outgoing + off)
 
     # Connections
 
@@ -201,11 +215,13 @@ class Agreement:
         self._state(link)
 
     def _accept(self) -> None:
-        try:
-            connection, source = self._listener.accept()  # type: ignore[union-attr]  # it called
-        except OSError:
-            return  # gone again
-        address = str(source[0])
+        """Take the connections that wait: with few at a time, a flood would hold up the others."""
+        with contextlib.suppress(OSError):  # nobody waits any more
+            for _ in range(ACCEPTS):
+                connection, source = self._listener.accept()  # type: ignore[union-attr]  # it called
+                self._admit(connection, str(source[0]))
+
+    def _admit(self, connection: socket.socket, address: str) -> None:
         if not self._addresses.admits(address):
             connection.close()
             if address in self._strangers or len(self._strangers) < STRANGERS:
@@ -215,8 +231,12 @@ class Agreement:
         link = Link(connection, address, None, time.monotonic() + MESSAGE_SECONDS)
         self._nameless.append(link)
         self._selector.register(connection, selectors.EVENT_READ, partial(self._act, link))
-        if len(self._nameless) > len(self._peers) + SPARE_LINKS:
-            self._drop(self._nameless[0])
+        self._wordless[address] = self._wordless.get(address, 0) + 1
+        if self._wordless[address] > FLOOD_LINKS and not self._addresses.hidden:
+            self._blame(link, f"opened more than {FLOOD_LINKS} connections and stated nothing")
+        of_same = [each for each in self._nameless if each.address == address]
+        if len(of_same) > SPARE_LINKS + (len(self._peers) if self._addresses.hidden else 0):
+            self._drop(of_same[0])
 
     def _state(self, link: Link) -> None:
         """Send this party's statement."""
@@ -270,9 +290,9 @@ class Agreement:
             raise ForeignError("answered before it was asked")
         elif kind == AGREED:
             self._agreed.add(link.peer)
-        else:
-            self._called_off = link.peer
-            self._hurry()
+        elif self._called_off is None:
+            self._called_off = link.peer, *frames.decode_off(body, len(self._spec.parties))
+            self._hurry(OFF_SECONDS)
 
     def _take_statement(self, link: Link, claim: Claim) -> None:
         pid = claim.pid
@@ -291,12 +311,13 @@ class Agreement:
             self._links[pid] = link
             self._state(link)
         self._statements[pid] = claim.facts
+        self._wordless.pop(link.address, None)
         self._troubles.pop(pid, None)
         if differences(self._statements, must=True):
-            self._hurry()
+            self._hurry(GRACE_SECONDS)
 
-    def _hurry(self) -> None:
-        self._until = min(self._until, time.monotonic() + GRACE_SECONDS)
+    def _hurry(self, seconds: float) -> None:
+        self._until = min(self._until, time.monotonic() + seconds)
 
     # Troubles
 
@@ -321,8 +342,14 @@ class Agreement:
         self._drop(link)
         if pid is None or self._links.get(pid) not in {None, link}:
             return
+        if self._called_off is not None:  # all are leaving
+            self._links.pop(pid, None)
+            return
         if self._consented and pid not in self._agreed:
-            raise BrokenOffError("unreachable", pid, f"{how} before it agreed")
+            self._links.pop(pid, None)
+            self._broken = self._broken or (pid, f"{how} before it agreed")
+            self._hurry(OFF_SECONDS)  # it may leave because of what others are about to tell
+            return
         if pid in self._agreed:
             return
         self._closed[pid] = self._closed.get(pid, 0) + 1 if called and how != HALF else 0

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from e3.party.fields import NAME_LENGTH, VALUE_LENGTH, Value
+from e3.party.text import printable
 
-VERSION = 1
+VERSION = 2
 """Of this format."""
 
 MAGIC = b"\xff\xffE3\r\n"
@@ -30,14 +31,22 @@ LIMIT_FACTS = 64
 FACT = re.compile(rf"[a-z][a-z0-9_]{{0,{NAME_LENGTH - 1}}}")
 """The name of a fact, also of one that only another version knows."""
 
-STATEMENT, AGREED, DIFFERS = 1, 2, 3
-"""Kinds: what I am about to run; it is what all others run; it is not."""
+LIMIT_OFF_BYTES = 2048
+"""Of the body that says why the agreement is called off."""
+
+STATEMENT, AGREED, OFF = 1, 2, 3
+"""Kinds: what I am about to run; it is what all others run; we shall not agree, and why."""
+
+LIMITS = {STATEMENT: LIMIT_BYTES, AGREED: 0, OFF: LIMIT_OFF_BYTES}
 
 Message = tuple[int, bytes]
 """Kind and body."""
 
 WORD_BITS = 64
 """Of an integer in a statement."""
+
+DETAIL_LENGTH = 150
+"""Characters of a reason."""
 
 PEEK = 16
 """Bytes of something foreign that are shown."""
@@ -78,9 +87,9 @@ def unpack(incoming: bytearray, m: int) -> Message | None:
     _, version, kind, length = HEADER.unpack_from(incoming)
     if version != VERSION:
         raise ForeignError(f"speaks version {version} of E3's agreement, not {VERSION}")
-    if kind not in {STATEMENT, AGREED, DIFFERS}:
+    if kind not in LIMITS:
         raise ForeignError(f"sent a message of unknown kind {kind}")
-    if length > (LIMIT_BYTES if kind == STATEMENT else 0):
+    if length > LIMITS[kind]:
         raise ForeignError(f"announced a message of {length} bytes")
     end = HEADER.size + length
     if len(incoming) < end:
@@ -108,6 +117,25 @@ def decode(body: bytes) -> Claim:
     if not all(map(is_comparable, facts.values())):
         raise ForeignError("stated what nobody can compare")
     return Claim(pid=pid, to=to, facts=facts)
+
+
+def pack_off(peer: int | None, detail: str) -> bytes:
+    """Return the message that calls the agreement off: because of ``peer``, and what that did."""
+    reason = {"peer": peer, "detail": printable(detail, DETAIL_LENGTH)}
+    return pack(OFF, json.dumps(reason).encode())
+
+
+def decode_off(body: bytes, m: int) -> tuple[int | None, str]:
+    """Return who of ``m`` parties a caller holds to be at fault, and what that did; it may lie."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not isinstance(value.get("detail"), str):
+        raise ForeignError("called the agreement off in words that nobody can read")
+    peer = value.get("peer")
+    known = type(peer) is int and 0 <= peer < m
+    return peer if known else None, printable(value["detail"], DETAIL_LENGTH)
 
 
 def is_comparable(value: object) -> bool:

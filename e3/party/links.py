@@ -29,8 +29,17 @@ HALF = "sent half a message"
 CLOSED = "closed the connection without a word"
 NO_ANSWER = "does not answer at its address"
 
-SPARE_LINKS = 64
-"""Connections beyond one a party; a party that opens more of them loses its oldest."""
+SPARE_LINKS = 16
+"""Connections of one address that have stated nothing yet; of more the oldest are dropped."""
+
+FLOOD_LINKS = 500
+"""Connections from one party's address on which nothing was stated: then it floods its peers."""
+
+ACCEPTS = 64
+"""Connections that are accepted at once, before anything else is looked at."""
+
+OFF_SECONDS = 0.3
+"""Once another party has called it off: for the statements that show why, if they do."""
 
 Kind = Literal["agreed", "incompatible", "unreachable", "stopped"]
 
@@ -40,7 +49,9 @@ class Outcome:
     """How the agreement ended.
 
     ``peer`` and ``detail`` say who broke it off and how, in words that go on from its name.
-    ``found`` are the facts that differ and must not, ``noted`` those that may.
+    ``by`` is the party that has called it off, where this one saw nothing amiss itself: ``peer``
+    and ``detail`` are then that party's word. ``found`` are the facts that differ and must not,
+    ``noted`` those that may.
     """
 
     kind: Kind
@@ -49,14 +60,17 @@ class Outcome:
     found: Mapping[str, Groups] = field(default_factory=dict)
     noted: Mapping[str, Groups] = field(default_factory=dict)
     strangers: Mapping[str, int] = field(default_factory=dict)
+    by: int | None = None
 
 
 class BrokenOffError(Exception):
     """The agreement has failed; carries its outcome."""
 
-    def __init__(self, kind: Kind, peer: int | None = None, detail: str = "") -> None:
+    def __init__(
+        self, kind: Kind, peer: int | None = None, detail: str = "", by: int | None = None
+    ) -> None:
         """See `Outcome`."""
-        self.outcome = Outcome(kind, peer, detail)
+        self.outcome = Outcome(kind, peer, detail, by=by)
 
 
 @dataclass(eq=False)

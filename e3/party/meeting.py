@@ -60,6 +60,7 @@ def meet(spec: Spec, folder: str, channel: Channel, listener: socket.socket | No
         "disagreed",
         result=outcome.kind,
         peer=outcome.peer,
+        by=outcome.by,
         detail=outcome.detail,
         found=reported(outcome.found),
         strangers=outcome.strangers,

@@ -11,7 +11,8 @@ seconds since it had read the spec, by its own monotonic clock:
 ``agreed``     all are about to run the same: ``noted`` is what may differ and does,
                ``strangers`` are connections turned away, by address
 ``disagreed``  they are not, or one is not there: ``result`` is incompatible or unreachable,
-               ``found`` are the differences, ``peer`` and ``detail`` say who did what
+               ``found`` are the differences, ``peer`` and ``detail`` say who did what;
+               party ``by`` said so where it has called it off, and this one saw nothing
 ``bounded``    it is about to be; ``note`` says why the kernel cannot count its processes'
                memory together, see `e3.party.bounds`
 ``started``    the program's process runs

@@ -27,10 +27,15 @@ def explain(report: Mapping[str, Any], reporter: int, names: Mapping[int, str]) 
     """Return how an agreement ended that did not come about, and the sentence that says why."""
     how: How = "unreachable" if report["result"] == "unreachable" else "incompatible"
     found = sentence(report["found"], names)
-    peer = report["peer"]
+    peer, by, detail = report["peer"], report["by"], report["detail"]
+    who = f"party {reporter} ({names[reporter]})"
+    if by in names:
+        called = f"party {by} ({names[by]}) called the agreement off, as {who} saw"
+        because = f"party {peer} ({names[peer]}) {printable(detail)}" if peer in names else ""
+        return how, f"{called}; it said that {because}" if because else called
     if peer is None:
-        return how, found
-    reason = accuse(peer, report["detail"], reporter, names)
+        return how, found or f"{who} broke the agreement off, and does not say why"
+    reason = accuse(peer, detail, reporter, names)
     return how, f"{reason}; {found}" if found else reason
 
 
@@ -43,8 +48,11 @@ def accuse(peer: int | None, detail: str, reporter: int, names: Mapping[int, str
 def about(report: Mapping[str, Any], names: Mapping[int, str]) -> tuple[int, ...]:
     """Return the parties that a report is about: the peer at fault, or those that differ.
 
+    What another party said, and this one did not see, is about nobody.
     Where some differ from most, those are meant; where no value has the most, all are.
     """
+    if report["by"] is not None:
+        return ()
     if report["peer"] is not None:
         return (report["peer"],) if report["peer"] in names else ()
     pids: set[int] = set()

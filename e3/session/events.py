@@ -69,6 +69,7 @@ class Disagreed(Said, tag="disagreed", frozen=True):
 
     result: Literal["incompatible", "unreachable"]
     peer: Pid | None
+    by: Pid | None
     detail: Sentence
     found: Found
     strangers: Strangers

@@ -85,6 +85,7 @@ class Record:
         self._offence = ""
         self._accused: int | None = None
         self._about: tuple[int, ...] | None = None
+        self._discord: dict[str, bool | int | None] = {}
         self._parted = False
         self._log: list[str] = []
         self._now = 0.0
@@ -207,6 +208,7 @@ class Record:
             # whoever goes on, or ends in another way than by refusing it, contradicts itself
             accused=self._accused if refused or how == "stopped" else None,
             about=self._about,
+            **self._discord,  # type: ignore[arg-type]  # of these two fields
             parted=self._parted,
         )
 
@@ -265,8 +267,8 @@ class Record:
         report = msgspec.structs.asdict(event)
         how, reason = agreement.explain(report, self.seat.pid, self._names)
         self._about = agreement.about(report, self._names) or None
-        who = f"party {self.seat.pid} ({self.seat.host})"
-        self._finish(how, detail=reason or f"{who} broke the agreement off, and does not say why")
+        self._discord = {"says_why": self._about is not None, "called_off_by": event.by}
+        self._finish(how, detail=reason)
 
     def _remark_strangers(self, strangers: Mapping[str, int]) -> None:
         for address, count in strangers.items():

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from e3.session import discord
+
 
 class Verdict(StrEnum):
     """The closed list; `EXIT_STATUS` gives each its exit status."""
@@ -79,7 +81,9 @@ class End:
     connections broke before that. ``phase`` is what it was doing last, in words. ``accused`` is
     the peer that sent what may not be sent, which ``detail`` then is; ``about`` are the parties
     that an end is about where it is not this one alone. Of ``lost``, ``left_by`` had ended before
-    that was noticed. ``parted`` says that it closed its connections together with all others. All
+    that was noticed. ``parted`` says that it closed its connections together with all others.
+    Where it did not agree with the others, ``says_why`` is whether it saw itself what is wrong,
+    and ``called_off_by`` the party from which it heard that they would not agree. All
     but ``how`` and ``exit`` is the party's own word.
     """
 
@@ -94,11 +98,18 @@ class End:
     about: tuple[int, ...] | None = None
     left_by: tuple[int, ...] = ()
     parted: bool = False
+    says_why: bool = True
+    called_off_by: int | None = None
 
     @property
     def failed(self) -> bool:
         """Whether this end is no good end, and is not our doing."""
         return self.how != "stopped" and self.exit != 0
+
+    @property
+    def disagreed(self) -> bool:
+        """Whether it ended since the parties did not agree."""
+        return self.how in NOT_AGREED
 
     @property
     def killed(self) -> bool:
@@ -176,6 +187,10 @@ ADVICE: dict[How, str] = {
     "refused": "do what the reason says, then run the session again",
     "unreachable": NETWORK,
 }
+QUARREL = (
+    "run the session again; if that happens again, do not trust one of these hosts: `e3 logs` has "
+    "what each of them said"
+)
 CANCELLED = Outcome(verdict=Verdict.CANCELLED, reason="the session was ended by whoever started it")
 
 
@@ -219,23 +234,28 @@ def first_cause(ends: Sequence[End]) -> Outcome | None:
         return replace(outcome, reason=f"{outcome.reason}; then {first.reason}")
     if end.accused is not None or end.lost:
         return alone(end, ends)
+    if (quarrel := discord.judge(end, ends)) is not None:
+        reason, culprits = quarrel
+        return Outcome.of(VERDICTS[end.how], reason, culprits, QUARREL)
     verdict = VERDICTS.get(end.how, Verdict.PARTY_FAILED)
     about = [end] if end.about is None else [party for party in ends if party.pid in end.about]
     return Outcome.of(verdict, end.reason, about, advise(end))
 
 
-def rank(end: End) -> tuple[bool, bool]:
+def rank(end: End) -> tuple[bool, bool, bool]:
     """Return what sorts ends: whoever needs no word about others first, then other speakers.
 
-    Whoever speaks something else has no runner that could tell.
+    Whoever speaks something else has no runner that could tell. Who did not agree and does not say
+    why comes last: another one may.
     """
-    return end.accused is not None or bool(end.lost), end.how != "incompatible"
+    word = end.accused is not None or bool(end.lost)
+    return not end.says_why, word, end.how != "incompatible"
 
 
 def unexplained(ends: Sequence[End]) -> End | None:
     """Return the failure that nothing else explains, None where others explain each."""
     causes = [end for end in ends if end.failed and not bereft(end, ends)]
-    return min(causes, key=rank, default=None)
+    return min(causes, key=lambda end: (*rank(end), -discord.support(end, ends)), default=None)
 
 
 def undecided(ends: Sequence[End]) -> bool:
@@ -243,7 +263,9 @@ def undecided(ends: Sequence[End]) -> bool:
     if not any(end.failed for end in ends) or offended(ends) is not None:
         return False
     end = unexplained(ends)
-    return end is not None and (end.accused is not None or bool(end.lost))
+    if end is None:
+        return False
+    return end.accused is not None or bool(end.lost) or discord.unheard(end, ends)
 
 
 def bereft(end: End, ends: Sequence[End]) -> tuple[int, ...]:

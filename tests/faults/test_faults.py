@@ -14,13 +14,13 @@ import pytest
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
 from e3.session.results import SessionResult
-from tests.faults import cases, cases_events, cases_identity
+from tests.faults import cases, cases_agreement, cases_events, cases_identity
 from tests.faults.case import CASES
 from tests.faults.stage import PROMISE_SECONDS, Stage
 from tests.labs import running
 from tests.overlays import Mesh
 
-TABLES = (cases, cases_events, cases_identity)
+TABLES = (cases, cases_events, cases_identity, cases_agreement)
 """They add their cases to `CASES`."""
 
 OVERLAYS = {"plain": Plain, "nebula": Nebula}

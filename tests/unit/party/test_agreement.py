@@ -102,7 +102,7 @@ def test_a_party_that_listens_and_says_nothing_is_named(two: Table) -> None:
             "speaks TLS (MPyC with --ssl, or something else) instead of E3's agreement",
         ),
         (b"hello", "speaks something unknown (68 65 6c 6c 6f) instead of E3's agreement"),
-        (HEADER.pack(MAGIC, VERSION + 1, 1, 0), "speaks version 2 of E3's agreement, not 1"),
+        (HEADER.pack(MAGIC, VERSION + 1, 1, 0), "speaks version 3 of E3's agreement, not 2"),
         (HEADER.pack(MAGIC, VERSION, 9, 0), "sent a message of unknown kind 9"),
         (
             HEADER.pack(MAGIC, VERSION, STATEMENT, 2**32 - 1),
@@ -220,6 +220,76 @@ def test_many_callers_from_a_partys_address_do_not_keep_it_out(two: Table) -> No
             two.call(1, [], source=two.addresses[0])
         lower = pool.submit(two.agree, 0)
         assert lower.result(30).kind == upper.result(30).kind == "agreed"
+
+
+def test_a_flood_from_one_party_drops_no_connection_of_another() -> None:
+    with Table(3) as table, ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(table.agree, 2)
+        first = table.call(2, [], source=table.addresses[1])
+        for _ in range(200):
+            table.call(2, [], source=table.addresses[0])
+        first.sendall(stated(1, to=2))
+        assert first.recv(len(MAGIC)) == MAGIC  # it answers
+        while not outcome.done():
+            table.call(2, [], source=table.addresses[0])
+        ended = outcome.result(30)
+        assert (ended.kind, ended.peer) == ("incompatible", 0)
+        assert ended.detail == "opened more than 500 connections and stated nothing"
+
+
+def stated(pid: int, *, to: int, facts: object = None) -> bytes:
+    claim = {"pid": pid, "to": to, "facts": dict(FACTS) if facts is None else facts}
+    return pack(STATEMENT, json.dumps(claim).encode())
+
+
+@pytest.mark.parametrize("said", [(None, ""), (1, "sent half a message"), (2, "\x1b[2J{x}")])
+def test_who_calls_it_off_is_told_from_who_is_at_fault(said: tuple[int | None, str]) -> None:
+    with Table(3) as table, ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(table.agree, 2)
+        caller = table.call(2, [stated(0, to=2)], source=table.addresses[0])
+        assert caller.recv(len(MAGIC)) == MAGIC
+        caller.sendall(frames.pack_off(*said))
+        ended = outcome.result(30)
+        assert (ended.kind, ended.by, ended.peer, ended.found) == ("incompatible", 0, said[0], {})
+        assert ended.detail.isprintable()
+
+
+def test_the_others_are_told_why_it_is_called_off() -> None:
+    with Table(3) as table, ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(table.agree, 2)
+        told = table.call(2, [stated(1, to=2)], source=table.addresses[1])
+        assert told.recv(len(MAGIC)) == MAGIC
+        table.call(2, [b"GET / HTTP/1.1\r\n\r\n"], source=table.addresses[0])
+        assert outcome.result(30).peer == 0
+        heard = bytearray(MAGIC)
+        while data := told.recv(65_536):
+            heard += data
+        assert unpack(heard, 3) is not None  # its statement
+        kind, body = unpack(heard, 3) or (0, b"")
+        assert kind == frames.OFF
+        assert frames.decode_off(body, 3) == (0, "speaks HTTP instead of E3's agreement")
+
+
+def test_who_leaves_after_it_was_called_off_is_not_to_blame() -> None:
+    """The connection of a party that leaves may end before that of the one that called it off."""
+    with Table(3) as table, ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(table.agree, 2)
+        links = [table.call(2, [stated(pid, to=2)], source=table.addresses[pid]) for pid in (0, 1)]
+        for link in links:
+            assert link.recv(len(MAGIC)) == MAGIC
+        links[0].sendall(frames.pack_off(1, "went away"))
+        reset(links[1])
+        assert (outcome.result(30).by, outcome.result().kind) == (0, "incompatible")
+
+
+@given(st.binary(max_size=300))
+def test_any_reason_to_call_it_off_is_text_or_refused(body: bytes) -> None:
+    try:
+        peer, detail = frames.decode_off(body, 3)
+    except ForeignError:
+        return
+    assert peer in {None, 0, 1, 2}
+    assert detail.isprintable()
 
 
 def test_a_broken_connection_is_made_again(two: Table) -> None:

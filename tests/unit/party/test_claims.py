@@ -74,12 +74,13 @@ def test_a_template_is_a_name_like_any_other() -> None:
         texts, st.lists(st.tuples(values, st.lists(st.integers(-1, 99), max_size=9)), max_size=9)
     ),
     st.one_of(st.none(), st.integers()),
+    st.one_of(st.none(), st.integers(-1, 3)),
     texts,
 )
 def test_what_a_host_reports_of_an_agreement_becomes_one_sentence(
-    found: dict[str, Any], peer: int | None, detail: str
+    found: dict[str, Any], peer: int | None, by: int | None, detail: str
 ) -> None:
-    report = {"result": "incompatible", "found": found, "peer": peer, "detail": detail}
+    report = {"result": "incompatible", "found": found, "peer": peer, "detail": detail, "by": by}
     _, reason = agreement.explain(report, 0, HOSTS)
     assert is_clean(reason)
     assert set(agreement.about(report, HOSTS)) <= set(HOSTS)

@@ -68,6 +68,7 @@ ENDING: list[dict[str, Any]] = [
         "at": 1,
         "result": "incompatible",
         "peer": None,
+        "by": None,
         "detail": "",
         "found": DIFFERENT,
         "strangers": {},

@@ -1,0 +1,56 @@
+"""What the owner of one host can do in the agreement: the culprit is named, or nobody is."""
+
+from e3.session.results import SessionResult
+from e3.session.verdicts import Verdict
+from tests.faults.case import case
+from tests.faults.cases import HELLO
+from tests.faults.stage import LONG_STOP_SECONDS, Stage
+from tests.malice import ATTACKS, HONEST, WAITING, hostile_meet
+
+REASONS = {
+    "another-pid": "claims to be party 1",
+    "large": "announced a message of 4294967295 bytes",
+    "garbage": "speaks something unknown",
+    "mpyc": "speaks MPyC without E3",
+    "half": "party 0",
+    "silence": "party 0",
+    "drip": "party 0",
+    "flood": "opened more than 500 connections and stated nothing",
+    "deep": "sent a message that says nothing readable",
+    "many-facts": "stated facts that no version of E3 has",
+    "template": "stated facts that no version of E3 has",
+    "large-number": "stated",
+    "surrogate": "stated what nobody can compare",
+    "truth-for-a-pid": "stated nothing",
+    "called-off": "called the agreement off and named no difference",
+    "called-off-blaming": "called the agreement off and named no difference",
+    "two-faces": "would run program 000000000000",
+    "agrees-with-one": "never said whether it agrees",
+    "accuses": "sent half a message",
+}
+
+
+def register(attack: str) -> None:
+    """Register the case of one attack by party 0."""
+    unreachable = attack in {"agrees-with-one", "silence", "half"}
+    nobody = attack == "accuses"
+
+    def act(stage: Stage) -> SessionResult:
+        stage.tamper(0, HONEST, hostile_meet(attack), below="runner")
+        result = stage.run(HELLO)
+        assert 1 not in result.concerned
+        assert 2 not in result.concerned
+        return result
+
+    case(
+        f"an agreement with a hostile host: {attack.replace('-', ' ')}",
+        Verdict.UNREACHABLE if unreachable else Verdict.INCOMPATIBLE,
+        REASONS[attack],
+        concerned=() if nobody else (0,),
+        slow=attack in WAITING or attack == "flood",
+        stop_seconds=LONG_STOP_SECONDS,
+    )(act)
+
+
+for name in ATTACKS:
+    register(name)
