@@ -43,7 +43,7 @@ def register(attack: str) -> None:
         return result
 
     case(
-        f"an agreement with a hostile host: {attack.replace('-', ' ')}",
+        f"a hostile host in the agreement, {attack.replace('-', ' ')}",
         Verdict.UNREACHABLE if unreachable else Verdict.INCOMPATIBLE,
         REASONS[attack],
         concerned=() if nobody else (0,),
