@@ -131,13 +131,17 @@ def meet(spec, folder, channel, listener):
     facts = make(spec, folder)
     channel.say("agreeing")
 
+    done = []
+
     def hear():
         while not channel.over:
             if not obey(channel, channel.hear()):
                 end = Exit(exit=None, why="stop", seconds=0.0, written={{}}, strays=0)
                 channel.say("exited", **vars(end))
                 channel.flush()
-                _os._exit(0)
+                if not done:
+                    _os.kill(_os.getpid(), 15)  # the folder goes as ever
+                return
 
     _threading.Thread(target=hear, daemon=True).start()
     if ATTACK == "accuses":
@@ -148,6 +152,7 @@ def meet(spec, folder, channel, listener):
             _send(spec, facts, _time.monotonic())
         except OSError:
             pass
+    done.append(True)
     accused = 1 if ATTACK == "accuses" else None
     detail = "sent half a message" if accused else ""
     channel.say(
