@@ -40,7 +40,6 @@ ESCAPED = 8
 """A byte of output as JSON, at most, and some of what stands around it."""
 
 LOOP_STOPPED = "RuntimeError: Event loop stopped"
-
 ORDER = ("ready", "agreeing", "agreed", "bounded", "started")
 """How a runner goes on before the program runs; each at most once."""
 
@@ -117,6 +116,7 @@ class Record:
         """How far this party is."""
         return Sight(
             ready_seconds=self._ready_seconds,
+            agreeing=ORDER[self._step] == "agreeing",
             connecting_seconds=self._connecting_seconds,
             connected_seconds=self.connected_seconds,
             lost_seconds=min(self.lost.values(), default=None),

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e3.experiment import Limits
+from e3.party.protocol import AGREE_SECONDS
 from e3.session.verdicts import (
     End,
     Outcome,
@@ -33,6 +34,9 @@ LOST_SECONDS = 3.0
 WITNESS_SECONDS = 0.8
 """For others to bear out what one party says of a peer, once that party has failed."""
 
+LAST_SECONDS = AGREE_SECONDS + 2.0
+"""For a party to agree, or to report that it does not."""
+
 TICK_SECONDS = 0.5
 """How often a session is looked at."""
 
@@ -41,10 +45,12 @@ TICK_SECONDS = 0.5
 class Sight:
     """How far one party is: when it reached what, in seconds since the session began.
 
-    ``lost_seconds`` is when it first lost a peer while it still needed it.
+    ``lost_seconds`` is when it first lost a peer while it still needed it; ``agreeing`` is whether
+    it still compares with the others.
     """
 
     ready_seconds: float | None = None
+    agreeing: bool = False
     connecting_seconds: float | None = None
     connected_seconds: float | None = None
     lost_seconds: float | None = None
@@ -94,6 +100,10 @@ def _unconnected(
     ]
     if not (begun and waited_for) or now <= min(begun) + limit_seconds:
         return None
+    if any(
+        sight.agreeing and now < (sight.ready_seconds or 0) + LAST_SECONDS for sight, _ in known
+    ):
+        return None  # it will say by itself who is missing there
     absent = [end for sight, end in waited_for if sight.connecting_seconds is None]
     reason = f"not connected {limit_seconds:g} s after the first party's mpc.start; "
     if absent:

@@ -38,8 +38,8 @@ def register(attack: str) -> None:
     def act(stage: Stage) -> SessionResult:
         stage.tamper(0, HONEST, hostile_meet(attack), below="runner")
         result = stage.run(HELLO)
-        assert 1 not in result.concerned
-        assert 2 not in result.concerned
+        assert 1 not in result.concerned, result.reason
+        assert 2 not in result.concerned, result.reason
         return result
 
     case(

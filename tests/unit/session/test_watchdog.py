@@ -37,6 +37,14 @@ def test_a_host_that_does_not_start() -> None:
     assert outcome.reason.startswith("not all hosts have started within 10 s; party 1 (h1)")
 
 
+def test_a_party_that_still_agrees_says_itself_who_is_missing() -> None:
+    agreeing = Sight(ready_seconds=1, agreeing=True)
+    assert look(DONE, agreeing, now=20) is None
+    outcome = look(DONE, agreeing, now=29)
+    assert outcome is not None
+    assert (outcome.verdict, outcome.parties) == (Verdict.TIMED_OUT, (1,))
+
+
 def test_a_party_that_does_not_come_to_connect() -> None:
     waits = Sight(ready_seconds=1, connecting_seconds=2)
     outcome = look(waits, Sight(ready_seconds=1), now=8)
