@@ -35,10 +35,18 @@ def build(blocks: Mapping[str, Callable[..., Block]], choice: Choice, *, key: st
                 f"e3:{key}-options: {choice.name} has no option {_spell(name)!r}; it has: {known}"
             )
     try:
-        made: Block = msgspec.convert(choice.options, block, dec_hook=_decode)
+        made: Block = msgspec.convert(_whole(choice.options), block, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"e3:{key}-options: {_explain(error, choice, block)}") from error
     return made
+
+
+def _whole(options: Mapping[str, object]) -> dict[str, object]:
+    """Return options with whole numbers as such: in Pulumi's state each number is a float."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in options.items()
+    }
 
 
 def _decode(kind: type, value: object) -> object:
