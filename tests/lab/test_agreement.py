@@ -1,6 +1,7 @@
 """Agreement and identity between hosts of a real lab, where each has its own network."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -111,3 +112,15 @@ def test_addresses_of_an_overlay_that_proves_them(bench: Bench) -> None:
     result = run(bench, bench.plan(DEMOS / "helloworld.py"), sources="proven")
     assert result.verdict is Verdict.COMPLETED, result.reason
     assert result.identity == "addresses"
+
+
+def test_a_folder_arrives_as_it_is_and_the_program_sees_it(bench: Bench) -> None:
+    folder = bench.folder / "any"
+    (folder / "empty").mkdir(parents=True)
+    (folder / os.fsdecode(b"caf\xe9.csv")).write_text("x")
+    (folder / ("é" * 127)).write_text("y")
+    (folder / "main.py").write_text("import os\nprint(sorted(os.listdir(b'.')))")
+    result = run(bench, bench.plan(folder))
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    names = sorted([b"caf\xe9.csv", b"empty", b"main.py", ("é" * 127).encode()])
+    assert {party.output for party in result.parties} == {f"{names}\n"}
