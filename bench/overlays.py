@@ -31,7 +31,7 @@ from e3.experiment import Rules
 from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay, Service
 from e3.lab import client
 from e3.overlays import OVERLAYS
-from e3.party.tasks import together
+from e3.remote.tasks import together
 from e3.session.conduct import conduct
 from e3.session.plan import plan
 from e3.session.programs import load

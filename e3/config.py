@@ -20,7 +20,7 @@ import yaml
 from e3.errors import ConfigurationError
 from e3.experiment import Choice, Comparison, Experiment, Limits, Openness, Reachability, Rules
 from e3.inventory import machines as inventory
-from e3.party.text import printable
+from e3.remote.text import printable
 from e3.session.programs import check_args, load
 
 KEYS = (

@@ -1,6 +1,6 @@
 """Proof that every pair of hosts talks over the overlay, in both directions, and how fast.
 
-Each host runs e3/party/probe.py: it answers all others and dials all others, so that each
+Each host runs e3/remote/probe.py: it answers all others and dials all others, so that each
 ordered pair exchanges application data once. Where an overlay leaves hosts where they are, one
 behind a NAT is dialled by nobody: the data of both directions goes over the connection that it
 opened, as that of its party will.
@@ -21,10 +21,10 @@ from typing import Any
 from e3 import reachability
 from e3.errors import OverlayError
 from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, Path, PathClass, Relayed
-from e3.party.tasks import together
-from e3.party.text import printable
+from e3.remote.tasks import together
+from e3.remote.text import printable
 
-PROBE = FilePath(__file__).parent / "party" / "probe.py"
+PROBE = FilePath(__file__).parent / "remote" / "probe.py"
 PROBE_ON_HOST = "/run/e3/probe.py"
 GRACE_SECONDS = 10.0
 SHOWN_PAIRS = 5
@@ -88,7 +88,7 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
 
     With ``everyone``, hosts also dial those of whom the overlay declares that nobody can. With
     ``turns`` one host of each pair begins: hosts that have been silent for long may have no tunnel
-    any more, and that which both begin to make at once comes late (e3/party/probe.py). Times
+    any more, and that which both begin to make at once comes late (e3/remote/probe.py). Times
     count from ``since`` on the monotonic clock; default: now. Raises `OverlayError` when the hosts
     cannot be asked.
     """

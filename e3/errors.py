@@ -19,7 +19,7 @@ Each message is one sentence or two: what is wrong (key and value where there
 are any), and what to do about it. What somebody else wrote enters it by `printable`.
 """
 
-from e3.party.text import printable_lines
+from e3.remote.text import printable_lines
 
 MESSAGE_LENGTH = 10_000
 """Of an error as text: a service's last lines are part of some."""

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from typing import ClassVar, Literal, Protocol
 
 from e3.experiment import Reachability
-from e3.party.text import LINE_LENGTH, printable
+from e3.remote.text import LINE_LENGTH, printable
 
 PathClass = Literal["direct", "relayed", "none"]
 """How two hosts reach each other."""
@@ -24,7 +24,7 @@ member of the overlay; nothing, though peers are seen under it; nothing, for nob
 ReloadSignal = Literal["HUP", "USR1", "USR2"]
 
 PROBE_PORT = 11_299
-"""Where each host answers e3/party/probe.py, at its overlay address."""
+"""Where each host answers e3/remote/probe.py, at its overlay address."""
 
 PARTY_PORT = 11_365
 """MPyC's own: party i listens at PARTY_PORT + i, at its host's overlay address."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from e3 import private
 from e3.errors import E3Error
-from e3.party.text import printable, printable_lines
+from e3.remote.text import printable, printable_lines
 
 LOG = Path(private.TOP, "errors.log")
 """Relative to the project, in which the command, the program and its providers all work."""

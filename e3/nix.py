@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from e3 import private
 from e3.errors import BuildError, ConfigurationError, PlatformError
-from e3.party.tasks import beside
+from e3.remote.tasks import beside
 
 SECRETS = ".e3"
 """The folder of a project that holds state and passphrase, see docs/architecture.md."""

@@ -16,7 +16,7 @@ import yaml
 
 from e3.errors import HostError
 from e3.interfaces import PARTY_PORT, Endpoint, Host
-from e3.party.text import printable
+from e3.remote.text import printable
 
 TTL_SECONDS = 300
 ADDRESS = re.compile(r"[\w.:%-]*")

@@ -12,7 +12,7 @@ from pathlib import Path
 from e3.access import openssh
 from e3.access.ssh import SshAccess
 from e3.errors import ConfigurationError
-from e3.party.text import printable
+from e3.remote.text import printable
 
 MANY = ("IdentityFile", "CertificateFile")
 SINGLE = (

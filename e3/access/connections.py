@@ -19,8 +19,8 @@ import asyncssh
 from e3.access import login, openssh
 from e3.access.openssh import Entry
 from e3.errors import HostError
-from e3.party.tasks import in_thread, whole
-from e3.party.text import printable
+from e3.remote.tasks import in_thread, whole
+from e3.remote.text import printable
 
 CONNECT_SECONDS = 20.0
 KEEPALIVE_SECONDS, KEEPALIVES = 10, 3

@@ -22,7 +22,7 @@ from asyncssh.public_key import get_certificate_algs, get_public_key_algs
 
 from e3.access.openssh import Entry
 from e3.errors import HostError
-from e3.party.text import printable
+from e3.remote.text import printable
 
 REFUSED = {
     "bindinterface": "BindInterface; name the interface's address as BindAddress",

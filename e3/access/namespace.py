@@ -17,7 +17,7 @@ from e3.access.identity import ProcessIdentity
 from e3.access.services import Supervisor
 from e3.errors import HostError
 from e3.interfaces import Completed, File, Process, Service
-from e3.party.tasks import in_thread, whole
+from e3.remote.tasks import in_thread, whole
 
 LINE_BYTES = 1_000_000
 GRACE_SECONDS = 1.5

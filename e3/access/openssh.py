@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from e3.errors import HostError
-from e3.party.text import printable
+from e3.remote.text import printable
 
 SECONDS = 15.0
 """For all that ``Match exec`` and the name server take."""

@@ -6,34 +6,22 @@ links, and the kernel would resolve an absolute one against *our* root; openat2(
 """
 
 import contextlib
-import ctypes
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from e3.remote.linux import open_below
+
 FOLDER_MODE = 0o755
 """Of folders that are made: any user of the host enters them, whatever our own umask."""
-
-OPENAT2 = 437  # the same number on every architecture
-RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
 
 
 @contextlib.contextmanager
 def opened(root: int, path: str, flags: int = os.O_PATH) -> Iterator[int]:
     """Hold ``path`` below the folder ``root`` open; raises `OSError` as `os.open` does."""
-    descriptor = _open(root, path, flags)
+    descriptor = open_below(root, path, flags)
     try:
         yield descriptor
     finally:
@@ -43,7 +31,7 @@ def opened(root: int, path: str, flags: int = os.O_PATH) -> Iterator[int]:
 def read(root: int, path: str) -> bytes:
     """Return the content of the file ``path`` below ``root``."""
     # non-blocking: a pipe must not hold us for ever
-    descriptor = _open(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = open_below(root, path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
 
@@ -101,24 +89,14 @@ def _folder(root: int, path: str) -> Iterator[int]:
     """Hold the folder ``path`` below ``root`` open; it is made as needed."""
     flags = os.O_RDONLY | os.O_DIRECTORY
     try:
-        descriptor = _open(root, path, flags)
+        descriptor = open_below(root, path, flags)
     except FileNotFoundError:
         make_folder(root, path)
-        descriptor = _open(root, path, flags)
+        descriptor = open_below(root, path, flags)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _open(root: int, path: str, flags: int) -> int:
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    size = ctypes.c_size_t(ctypes.sizeof(how))
-    descriptor: int = _libc.syscall(OPENAT2, root, os.fsencode(path), ctypes.byref(how), size)
-    if descriptor < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), path)
-    return descriptor
 
 
 def _holds(

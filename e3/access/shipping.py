@@ -1,4 +1,4 @@
-"""A verb of `e3.access.remote` as a command line and what to send to its standard input.
+"""A verb of `e3.remote` as a command line and what to send to its standard input.
 
 A host needs a Python and nothing of ours: the modules travel with the call. The command line
 has neither the request nor anything of it, since anyone on the host can read it.
@@ -15,18 +15,24 @@ PATH = f"{ENVIRONMENT['PATH']}:/run/wrappers/bin:/run/current-system/sw/bin"
 """Where programs are, on NixOS as well."""
 
 MODULES: Mapping[str, tuple[str, ...]] = {
-    "leash": ("e3.party.processes", "e3.access.remote.wire", "e3.access.remote.leash"),
-    "files": ("e3.access.remote.wire", "e3.access.remote.files"),
-    "look": ("e3.access.remote.wire", "e3.access.remote.look"),
+    "command": (
+        "e3.remote.linux",
+        "e3.remote.processes",
+        "e3.remote.framing",
+        "e3.remote.command",
+    ),
+    "files": ("e3.remote.framing", "e3.remote.files"),
+    "facts": ("e3.remote.framing", "e3.remote.facts"),
     "services": (
-        "e3.party.processes",
-        "e3.access.remote.wire",
-        "e3.access.remote.supervisor",
-        "e3.access.remote.systemd",
-        "e3.access.remote.services",
+        "e3.remote.linux",
+        "e3.remote.processes",
+        "e3.remote.framing",
+        "e3.remote.supervisor",
+        "e3.remote.systemd",
+        "e3.remote.services",
     ),
 }
-"""What each part of `e3.access.remote` needs, in the order of loading."""
+"""What each part of `e3.remote` needs, in the order of loading."""
 
 BOOTSTRAP = (
     "import os,sys;"

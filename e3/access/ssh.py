@@ -1,6 +1,6 @@
 """Hosts that are reached by SSH: any machine with a Python, of whatever system.
 
-Each verb is a module of `e3.access.remote` that travels with the call; `e3.access.connections`
+Each verb is a module of `e3.remote` that travels with the call; `e3.access.connections`
 holds the connections.
 """
 
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from e3.access import shipping
 from e3.access.environment import ENVIRONMENT
-from e3.access.remote import wire
 from e3.errors import HostError, ServiceError
 from e3.interfaces import Completed, File, Process, Service
-from e3.party.tasks import beside, together
-from e3.party.text import printable
+from e3.remote import framing
+from e3.remote.tasks import beside, together
+from e3.remote.text import printable
 
 if TYPE_CHECKING:
     from e3.access.connections import Channel, Way
@@ -82,11 +82,14 @@ class SshAccess:
         """Run a command to its end; past the limit it is killed with all that it started."""
         request = self._command(argv, merge=False, cage=False)
         late = f"{argv[0]} on host {self.host} took longer than {timeout_seconds:g} s"
-        async with self._within(timeout_seconds, late), self._call("leash", "main", request) as it:
+        async with (
+            self._within(timeout_seconds, late),
+            self._call("command", "main", request) as it,
+        ):
             with contextlib.suppress(BrokenPipeError):  # it has ended and wanted no input
                 if stdin:
-                    it.stdin.write(wire.frame(stdin))
-                it.stdin.write(wire.sign(wire.END))
+                    it.stdin.write(framing.frame(stdin))
+                it.stdin.write(framing.sign(framing.END))
             async with _beating(it):
                 stdout, stderr = await together([it.stdout.read(), it.stderr.read()])
                 return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
@@ -123,7 +126,7 @@ class SshAccess:
             wanted = (await self._answer(it))["wanted"]
             for i in wanted:
                 if contents[i]:
-                    it.stdin.write(wire.frame(contents[i]))
+                    it.stdin.write(framing.frame(contents[i]))
                     await it.stdin.drain()
             await self._answer(it)
             return frozenset(files[i].path for i in wanted)
@@ -190,7 +193,7 @@ class SshAccess:
         async with contextlib.AsyncExitStack() as stack:
             late = f"host {self.host} did not start {argv[0]} within {ATTACH_SECONDS:g} s"
             async with self._within(ATTACH_SECONDS, late):
-                it = await stack.enter_async_context(self._call("leash", "main", request))
+                it = await stack.enter_async_context(self._call("command", "main", request))
             held = _Held(self, it)
             async with _beating(it):
                 try:
@@ -209,7 +212,7 @@ class SshAccess:
             with contextlib.suppress(BrokenPipeError):  # it has ended: what it wrote says why
                 it.stdin.write(call.stdin)
             try:
-                await it.stdout.readuntil(wire.MARK)
+                await it.stdout.readuntil(framing.MARK)
             except asyncio.IncompleteReadError:
                 raise HostError(await self._explain(it)) from None
             yield it
@@ -217,7 +220,7 @@ class SshAccess:
     async def ask(
         self, part: str, verb: str, request: Mapping[str, Any], *, timeout_seconds: float
     ) -> dict[str, Any]:
-        """Return the answer of a verb of `e3.access.remote` that is one line."""
+        """Return the answer of a verb of `e3.remote` that is one line."""
         late = f"host {self.host} does not answer within {timeout_seconds:g} s"
         async with self._within(timeout_seconds, late), self._call(part, verb, request) as it:
             return await self._answer(it)
@@ -245,7 +248,7 @@ class SshAccess:
             "environment": self._environment,
             "merge": merge,
             "cage": cage,
-            "patience": wire.SILENCE_SECONDS,
+            "patience": framing.SILENCE_SECONDS,
         }
 
     @property
@@ -322,8 +325,8 @@ async def _beating(it: "Channel") -> AsyncIterator[None]:
     async def beat() -> None:
         with contextlib.suppress(OSError):
             while True:
-                await asyncio.sleep(wire.BEAT_SECONDS)
-                it.stdin.write(wire.sign(wire.BEAT))
+                await asyncio.sleep(framing.BEAT_SECONDS)
+                it.stdin.write(framing.sign(framing.BEAT))
 
     async with beside(beat()):
         yield
@@ -349,7 +352,7 @@ class _Held:
         if self._closed:
             raise BrokenPipeError(f"the input of a command on host {self._access.host} is closed")
         if data:
-            self._it.stdin.write(wire.frame(data))
+            self._it.stdin.write(framing.frame(data))
 
     async def drain(self) -> None:
         with self._lost():
@@ -359,7 +362,7 @@ class _Held:
         if not self._closed:
             self._closed = True
             with contextlib.suppress(OSError):
-                self._it.stdin.write(wire.sign(wire.END))
+                self._it.stdin.write(framing.sign(framing.END))
 
     async def readline(self) -> bytes:
         with self._lost():
@@ -380,7 +383,7 @@ class _Held:
         with contextlib.suppress(TimeoutError, HostError, RuntimeError):
             async with asyncio.timeout(GRACE_SECONDS):
                 with self._lost():
-                    while await self._it.stdout.read(wire.PIECE_BYTES):
+                    while await self._it.stdout.read(framing.PIECE_BYTES):
                         pass  # a full pipe would keep the command from ending
                 await self.wait()
 

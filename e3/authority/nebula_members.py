@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from e3.authority import nebula_cert
 from e3.interfaces import Authority, SigningRequest
-from e3.party.tasks import together
+from e3.remote.tasks import together
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from e3.errors import AuthorityError
 from e3.interfaces import SigningRequest
-from e3.party.tasks import in_thread
+from e3.remote.tasks import in_thread
 
 EARLIER = timedelta(hours=1)
 """Hosts' clocks may be slow by that much."""

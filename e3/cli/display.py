@@ -16,7 +16,7 @@ from rich.text import Text
 
 from e3.cli import terminal
 from e3.cli.terminal import plain
-from e3.party.text import printable, printable_lines
+from e3.remote.text import printable, printable_lines
 from e3.session.plan import Plan
 from e3.session.progress import Progress
 from e3.session.verdicts import Verdict

@@ -9,7 +9,7 @@ from pathlib import Path
 from e3.cli.project import Verbs
 from e3.cli.runs import find
 from e3.errors import E3Error
-from e3.party.text import printable_lines
+from e3.remote.text import printable_lines
 from e3.session.runs import Run, resolve
 
 LOOK_SECONDS = 0.2

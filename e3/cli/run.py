@@ -14,7 +14,7 @@ from e3.cli.display import Display, display
 from e3.cli.project import ROOT, Stack, Verbs, authority, configured, up
 from e3.errors import ConfigurationError, HostError
 from e3.interfaces import Authority, Host, Paths
-from e3.party.tasks import beside, together
+from e3.remote.tasks import beside, together
 from e3.session import programs
 from e3.session.conduct import conduct
 from e3.session.plan import Plan, plan

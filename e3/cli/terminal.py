@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from e3.party.text import printable, printable_lines
+from e3.remote.text import printable, printable_lines
 
 PLAIN_WIDTH = 10_000
 """What is not a terminal has no width: nothing is cut."""

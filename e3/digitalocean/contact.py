@@ -10,7 +10,7 @@ from typing import Any
 from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.interfaces import Host
-from e3.party.tasks import together
+from e3.remote.tasks import together
 
 PAUSE_SECONDS = 0.5
 ONE_TRY_SECONDS = 30.0

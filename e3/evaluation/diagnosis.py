@@ -17,7 +17,7 @@ from e3.interfaces import File, Host, Network, Overlay, PathClass
 from e3.interfaces import Path as NetworkPath
 from e3.overlays.plain import Plain
 
-FLOOD = Path(__file__).parent / "flood.py"
+FLOOD = Path(__file__).parents[1] / "remote" / "flood.py"
 FLOOD_ON_HOST = "/run/e3/flood.py"
 FLOOD_PORT = 11_298
 LIMIT_SECONDS = 60.0

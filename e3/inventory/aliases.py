@@ -14,7 +14,7 @@ from e3.access import openssh
 from e3.errors import ConfigurationError
 from e3.inventory import foreign
 from e3.inventory.report import Report
-from e3.party.text import printable
+from e3.remote.text import printable
 
 MOST_FILES = 200
 DEPTH = 16

@@ -12,7 +12,7 @@ import msgspec
 from e3.errors import ConfigurationError
 from e3.inventory import ansible_inventory
 from e3.inventory.report import Report
-from e3.party.text import printable
+from e3.remote.text import printable
 
 MOST_HOSTS = 10_000
 

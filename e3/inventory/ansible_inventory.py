@@ -20,7 +20,7 @@ import yaml
 from e3.errors import ConfigurationError
 from e3.inventory import foreign
 from e3.inventory.report import Report
-from e3.party.text import printable
+from e3.remote.text import printable
 
 CPU_SECONDS, WALL_SECONDS = 60, 180
 DATA_BYTES = 512 << 20

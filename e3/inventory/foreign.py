@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from e3.errors import ConfigurationError
-from e3.party.text import printable
+from e3.remote.text import printable
 
 MOST_BYTES = 1_000_000
 MOST_NODES = 100_000

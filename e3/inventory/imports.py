@@ -19,7 +19,7 @@ from e3.errors import ConfigurationError
 from e3.inventory import aliases, ansible, foreign
 from e3.inventory.machines import Machine
 from e3.inventory.report import Report
-from e3.party.text import printable
+from e3.remote.text import printable
 
 BESIDE = ("group_vars", "host_vars")
 NOT_MACHINES = frozenset({"meta", "defaults", "network"})

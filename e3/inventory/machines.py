@@ -21,7 +21,7 @@ from e3.access.ssh import ServiceManager
 from e3.errors import ConfigurationError
 from e3.experiment import Reachability
 from e3.inventory import foreign
-from e3.party.text import printable
+from e3.remote.text import printable
 
 SYSTEMS = ("x86_64-linux", "aarch64-linux", "armv7l-linux", "armv6l-linux", "i686-linux")
 """What a party runs on, as Nix names it; the last three have 32-bit words."""

@@ -9,7 +9,7 @@ import msgspec
 
 from e3.inventory import machines
 from e3.inventory.machines import Machine
-from e3.party.text import printable
+from e3.remote.text import printable
 
 MOST_NOTES, LINE_LENGTH = 200, 600
 

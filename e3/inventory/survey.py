@@ -16,8 +16,8 @@ from e3.errors import E3Error, HostError
 from e3.interfaces import Needs
 from e3.inventory.machines import SYSTEMS, Machine
 from e3.inventory.tools import missing_tools
-from e3.party.tasks import together
-from e3.party.text import printable
+from e3.remote.tasks import together
+from e3.remote.text import printable
 
 PYTHON = (3, 11)
 CANDIDATES = ("python3", "python3.13", "python3.12", "python3.11", "python3.14")
@@ -66,7 +66,7 @@ GOOD_PYTHON = re.compile(r"/[\w./+~-]{1,4096}")
 
 
 class Seen(TypedDict):
-    """What `e3.access.remote.look` answers, as far as it is used; a machine can say anything."""
+    """What `e3.remote.facts` answers, as far as it is used; a machine can say anything."""
 
     version: Annotated[list[int], msgspec.Meta(min_length=2, max_length=5)]
     modules: Words
@@ -175,7 +175,7 @@ async def _look_at(name: str, machine: Machine, needs: Needs, *, install_package
 
 async def _see(access: SshAccess) -> Seen:
     request = {"folder": STATE, "programs": list(PACKAGES.values())}
-    answer = await access.ask("look", "look", request, timeout_seconds=LOOK_SECONDS)
+    answer = await access.ask("facts", "look", request, timeout_seconds=LOOK_SECONDS)
     try:
         return msgspec.convert(answer, Seen)
     except msgspec.ValidationError as error:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from e3.errors import LabError
 from e3.lab import linux, sysctls
+from e3.remote import linux as system
 
-NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
+NAMESPACES = system.CLONE_NEWNS | system.CLONE_NEWNET | system.CLONE_NEWUTS | system.CLONE_NEWIPC
 INTERFACE = "eth0"
 DISK = "/run"
 WRITABLE = ("/tmp", "/var/tmp", "/var/lib", "/var/log", "/root", "/dev/shm")  # noqa: S108 - the host's own
@@ -153,7 +154,7 @@ def _live(plan: Plan, surroundings: Surroundings, daemon: int, status: int) -> N
     try:
         linux.die_with_parent(daemon)
         os.setsid()
-        linux.unshare(NAMESPACES)
+        system.unshare(NAMESPACES)
         linux.set_hostname(plan.name)
         _mount_all(surroundings)
         _join_network(plan, surroundings)
@@ -173,7 +174,7 @@ def _live(plan: Plan, surroundings: Surroundings, daemon: int, status: int) -> N
 def _mount_all(surroundings: Surroundings) -> None:
     shared = Path(surroundings.folder)
     sources = [*surroundings.visible, str(shared / "hosts"), str(shared / "resolv.conf")]
-    linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    system.mount("", "/", flags=system.MS_REC | system.MS_PRIVATE)
     linux.make_read_only("/")
     # held open, as the mounts below may cover them
     held = {path: os.open(path, os.O_PATH) for path in [*sources, str(shared / "ssh")]}
@@ -191,21 +192,21 @@ def _mount_all(surroundings: Surroundings) -> None:
     linux.bind(f"/proc/self/fd/{held[str(shared / 'ssh')]}", SSH_FOLDER)
     linux.bind(f"/proc/self/fd/{held[str(shared / 'hosts')]}", "/etc/hosts")
     _mount_resolv_conf(resolv_conf, held[str(shared / "resolv.conf")])
-    flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-    linux.mount("proc", "/proc", "proc", flags)
+    flags = system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC
+    system.mount("proc", "/proc", "proc", flags)
     if not surroundings.in_user_namespace:  # the kernel may refuse it there, and little needs it
-        linux.mount("sysfs", "/sys", "sysfs", flags | linux.MS_RDONLY)
+        system.mount("sysfs", "/sys", "sysfs", flags | system.MS_RDONLY)
         _mount_cgroups(flags)
     os.chdir("/")
 
 
 def _mount_disk(size_mb: int) -> None:
-    flags = linux.MS_NOSUID | linux.MS_NODEV
-    linux.mount("tmpfs", DISK, "tmpfs", flags, f"mode=755,size={size_mb}m")
+    flags = system.MS_NOSUID | system.MS_NODEV
+    system.mount("tmpfs", DISK, "tmpfs", flags, f"mode=755,size={size_mb}m")
     for folder in (".disk/empty", "service", "sshd", "lock", "lab"):
         Path(DISK, folder).mkdir(parents=True)
     # a full disk must not keep the supervisor from doing its work
-    linux.mount("tmpfs", SCAN_FOLDER, "tmpfs", flags, f"mode=700,size={SCAN_FOLDER_MB}m")
+    system.mount("tmpfs", SCAN_FOLDER, "tmpfs", flags, f"mode=700,size={SCAN_FOLDER_MB}m")
     for target in WRITABLE:
         if Path(target).is_dir():
             source = Path(DISK, ".disk", target.strip("/").replace("/", "-"))
@@ -223,13 +224,13 @@ def _mount_etc() -> None:
     """
     layers = f"lowerdir={DISK}/.disk/empty:/etc"
     with contextlib.suppress(OSError):  # a kernel without overlayfs
-        linux.mount("overlay", "/etc", "overlay", linux.MS_RDONLY, layers)
+        system.mount("overlay", "/etc", "overlay", system.MS_RDONLY, layers)
 
 
 def _mount_cgroups(flags: int) -> None:
     """Let a party's runner bound its program as a whole, if the kernel has cgroups for that."""
     with contextlib.suppress(OSError):
-        linux.mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags)
+        system.mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags)
 
 
 def _mount_resolv_conf(path: str, source: int) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from e3.errors import PlatformError
-from e3.lab import linux
+from e3.remote import linux
 
 PACKAGES = {
     "ip": "iproute2",

@@ -14,8 +14,8 @@ from e3.errors import OverlayError
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed
 from e3.overlays import addresses, topology
 from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
-from e3.party.tasks import together
-from e3.party.text import printable
+from e3.remote.tasks import together
+from e3.remote.text import printable
 
 SERVICE = "nebula"
 DEVICE = "nebula1"

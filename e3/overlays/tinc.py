@@ -23,8 +23,8 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
-from e3.party.tasks import together
-from e3.party.text import printable
+from e3.remote.tasks import together
+from e3.remote.text import printable
 
 SERVICE = "tinc"
 SCRIPT = "tinc.sh"

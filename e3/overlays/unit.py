@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from e3.errors import OverlayError
 from e3.interfaces import File, Host, ReloadSignal, Service
-from e3.party.tasks import each_to_its_end
+from e3.remote.tasks import each_to_its_end
 
 TIMEOUT_SECONDS = 30.0
 """Of one call to a host."""

@@ -19,7 +19,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
-from e3.party.tasks import together
+from e3.remote.tasks import together
 
 SERVICE = "wireguard"
 SCRIPT = "wireguard.sh"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from e3.party.makers import BUDGET, maker, refuse
-from e3.party.text import printable
+from e3.remote.text import printable
 
 NUMBERS = re.compile(r"[?O]|[biufcSUO][0-9]{1,9}")
 """The dtypes of arrays that may come: numbers, text and objects; no records."""

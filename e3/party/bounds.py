@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from e3.party.processes import descendants
 from e3.party.protocol import Spec
+from e3.remote.processes import descendants
 
 MOUNT = Path("/sys/fs/cgroup")
 NEEDED = frozenset({"memory", "pids"})

@@ -28,17 +28,14 @@ from e3.party.protocol import Spec
 from e3.party.scope import keep_apart
 from e3.party.seccomp import forbid_calls
 from e3.party.view import PAGE_BYTES, Room, enter, walk
+from e3.remote import linux
 
 FIRST_USER = 0x40000000
 USERS = 0x30000000
 """User numbers that no list of users reaches, nor systemd or containers give out."""
 
-CLONE_NEWIPC = 0x08000000
-PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 24, 38
 CAPABILITY_VERSION_3 = 0x20080522
 CAPABILITIES = 64
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
@@ -48,7 +45,7 @@ def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
     """
     notes = list(set_apart(spec, folder))
     for capability in range(CAPABILITIES):  # none to gain either, while that may still be said
-        _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+        linux.libc.prctl(linux.PR_CAPBSET_DROP, capability, 0, 0, 0)
     user = user_of(spec)
     try:
         own(folder, user)
@@ -71,9 +68,10 @@ def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
 
 def set_apart(spec: Spec, folder: str) -> Iterator[str]:
     """Have memory and files of the program's own; yield what could not be done."""
-    if _libc.unshare(CLONE_NEWIPC):
-        why = os.strerror(ctypes.get_errno())
-        yield f"it shares the host's System V memory: no IPC namespace ({why})"
+    try:
+        linux.unshare(linux.CLONE_NEWIPC)
+    except OSError as error:
+        yield f"it shares the host's System V memory: no IPC namespace ({error.strerror})"
     else:
         bound_shared_memory(spec.file_bytes)
     try:
@@ -84,7 +82,9 @@ def set_apart(spec: Spec, folder: str) -> Iterator[str]:
 
 def forbid_the_rest() -> Iterator[str]:
     """Leave no way back, as the last of all; yield what could not be done."""
-    if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+    try:
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    except OSError:
         yield "it can gain privileges: the kernel cannot forbid that"
     give_up_capabilities()
     keep_apart()
@@ -122,7 +122,7 @@ def become(user: int) -> None:
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
     # else /proc/self is root's; the next user has another number, so nobody can look in
-    _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+    linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
 
 def limit(spec: Spec, *, alone: bool) -> None:
@@ -144,4 +144,4 @@ def limit(spec: Spec, *, alone: bool) -> None:
 def give_up_capabilities() -> None:
     """Have no capability; root of a namespace keeps only its name."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-    _libc.capset(header, (ctypes.c_uint32 * 6)())
+    linux.libc.capset(header, (ctypes.c_uint32 * 6)())

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from e3.party.identity import Addresses
-from e3.party.text import printable
+from e3.remote.text import printable
 
 Attributes = Any
 """MPyC has no types."""

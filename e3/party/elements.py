@@ -16,7 +16,7 @@ from typing import Any
 
 from e3.party.arrays import Pending
 from e3.party.makers import maker, refuse
-from e3.party.text import printable
+from e3.remote.text import printable
 
 Attributes = Any
 """MPyC has no types; its classes are used by attribute."""

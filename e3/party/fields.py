@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from e3.party.text import printable
+from e3.remote.text import printable
 
 Value = str | int | bool | None
 

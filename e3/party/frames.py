@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from e3.party.fields import NAME_LENGTH, VALUE_LENGTH, Value
-from e3.party.text import printable
+from e3.remote.text import printable
 
 VERSION = 2
 """Of this format."""

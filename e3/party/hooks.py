@@ -27,7 +27,7 @@ from typing import Any, TextIO
 from e3.party import doorman, meter, peers
 from e3.party.cost import Report
 from e3.party.dialler import Dialler
-from e3.party.text import printable
+from e3.remote.text import printable
 
 Attributes = Any
 """MPyC has no types; its modules, runtime and loop are used by attribute."""

@@ -15,10 +15,10 @@ from types import ModuleType, TracebackType
 
 from e3.party import hooks
 from e3.party.confine import confine
-from e3.party.processes import die_with_parent
 from e3.party.protocol import Spec
 from e3.party.reports import TEXT_LENGTH
-from e3.party.text import printable
+from e3.remote.linux import die_with_parent
+from e3.remote.text import printable
 
 OURS = str(Path(__file__).parent)
 

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from e3.party.text import printable
+from e3.remote.text import printable
 
 LINE_BYTES = 65_536
 """Of one report; the longest has a number for each party."""

@@ -28,7 +28,6 @@ from e3.party.capture import Capture
 from e3.party.confine import user_of
 from e3.party.meeting import meet
 from e3.party.network import Fence
-from e3.party.processes import Family, adopt_orphans, die_with_parent
 from e3.party.protocol import (
     BEAT_SECONDS,
     FOLDER_STAYS,
@@ -43,6 +42,8 @@ from e3.party.protocol import (
 from e3.party.removal import remove
 from e3.party.reports import Report, ReportError, Reports
 from e3.party.tree import make_folders
+from e3.remote.linux import die_with_parent
+from e3.remote.processes import Family, adopt_orphans
 
 LEAVING_SECONDS = 1.0
 """For a program whose end has begun by itself."""

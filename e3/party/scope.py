@@ -10,12 +10,12 @@ from __future__ import annotations
 import ctypes
 import os
 
+from e3.remote.linux import call
+
 CREATE_RULESET, RESTRICT_SELF = 444, 446
 """The same numbers on every architecture."""
 
 ABSTRACT_SOCKETS, SIGNALS = 0x1, 0x2
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def keep_apart() -> bool:
@@ -25,10 +25,14 @@ def keep_apart() -> bool:
     """
     rules = (ctypes.c_uint64 * 3)(0, 0, ABSTRACT_SOCKETS | SIGNALS)  # struct landlock_ruleset_attr
     size = ctypes.c_size_t(ctypes.sizeof(rules))
-    made = _libc.syscall(ctypes.c_long(CREATE_RULESET), rules, size, 0)
-    if made < 0:
+    try:
+        made = call(CREATE_RULESET, rules, size, 0, what="landlock")
+    except OSError:
         return False
     try:
-        return not _libc.syscall(ctypes.c_long(RESTRICT_SELF), made, 0)
+        call(RESTRICT_SELF, made, 0, what="landlock")
+    except OSError:
+        return False
     finally:
         os.close(made)
+    return True

@@ -17,6 +17,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from e3.remote.linux import call
+
 Instruction = tuple[int, int, int, int]
 """Code, how many to skip if it holds, how many if not, and a number."""
 
@@ -152,8 +154,6 @@ TABLES: Mapping[tuple[str, int], Table] = {
 }
 """By uname(2) and the bits of a pointer."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def forbid_calls() -> None:
     """Refuse system calls to this process, and to all that it starts, from now on.
@@ -167,11 +167,8 @@ def forbid_calls() -> None:
     code = b"".join(struct.pack("=HBBI", *one) for one in program(table))
     text = ctypes.create_string_buffer(code, len(code))
     filter_ = struct.pack("@HP", len(code) // 8, ctypes.addressof(text))
-    if _libc.syscall(
-        ctypes.c_long(table.seccomp), SET_MODE_FILTER, FLAG_SPEC_ALLOW, ctypes.c_char_p(filter_)
-    ):
-        code_of = ctypes.get_errno()
-        raise OSError(code_of, os.strerror(code_of), "seccomp")
+    given = ctypes.c_char_p(filter_)
+    call(table.seccomp, SET_MODE_FILTER, FLAG_SPEC_ALLOW, given, what="seccomp")
 
 
 def program(table: Table) -> list[Instruction]:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from e3.party.arrays import Kind, Pending
 from e3.party.elements import checker
 from e3.party.makers import is_maker, maker, refuse
-from e3.party.text import printable
+from e3.remote.text import printable
 
 DEPTH = 1000
 """Of values within one another: Python's own pickler goes no deeper."""

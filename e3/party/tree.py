@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from e3.party.text import printable
+from e3.remote.text import printable
 
 NAME_BYTES = 3000
 """Of a file's path below the program's folder; with the session's it must stay below 4096."""

@@ -19,7 +19,7 @@ from e3.party import elements
 from e3.party.arrays import ARRAYS
 from e3.party.makers import BUDGET, MAKERS, RefusedPickleError, fraction
 from e3.party.survey import Survey
-from e3.party.text import printable
+from e3.remote.text import printable
 
 LARGE_BYTES = 65_536
 """Of a pickle that could cost more than a second, or end the process: 80,000 tuples in one another

@@ -9,7 +9,6 @@ files. Both are gone with the program's last process: nobody has to remove them.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 import sys
@@ -17,6 +16,25 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from e3.remote.linux import (
+    AT_RECURSIVE,
+    CLONE_NEWNS,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_BIND,
+    MS_MOVE,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_REC,
+    change_mount,
+    libc,
+    mount,
+    unmount,
+    unshare,
+)
 
 SYSTEM = (
     *("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr"),
@@ -44,16 +62,6 @@ FILES = 16_384
 ROOT_BYTES = 4 << 20
 PAGE_BYTES = 4096
 
-CLONE_NEWNS = 0x00020000
-MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x2, 0x4, 0x8
-MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 0x1000, 0x2000, 0x4000, 0x40000
-MNT_DETACH = 2
-MOUNT_SETATTR = 442  # the same number on every architecture; Linux 5.12
-AT_FDCWD, AT_RECURSIVE = -100, 0x8000
-MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID = 0x1, 0x2
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
@@ -65,7 +73,7 @@ class Room:
 
 def enter(folder: str, room: Room) -> None:
     """Have the program's view as the root; raises `OSError`, and changes nothing, if it cannot."""
-    check(_libc.unshare(CLONE_NEWNS), "unshare")
+    unshare(CLONE_NEWNS)
     mount("", "/", flags=MS_REC | MS_PRIVATE)
     root = Path(folder, "program")  # there is one already, should the host's disk be full
     shipped = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -75,7 +83,8 @@ def enter(folder: str, room: Room) -> None:
             build(root, folder, make_disk(root, Path(f"/proc/self/fd/{shipped}"), room), room.user)
             pivot(root)
         except OSError:
-            _libc.umount2(os.fsencode(root), MNT_DETACH)
+            with suppress(OSError):
+                unmount(str(root))
             raise
     finally:
         os.close(shipped)
@@ -190,10 +199,8 @@ def show_devices(root: Path) -> None:
 
 def change(place: Path, *, set_: int = 0, clear: int = 0, flags: int = 0) -> None:
     """Change the attributes of a mount, where the kernel can (Linux 5.12)."""
-    attributes = (ctypes.c_uint64 * 4)(set_, clear, 0, 0)  # struct mount_attr
-    size = ctypes.c_size_t(ctypes.sizeof(attributes))
-    path = os.fsencode(place)
-    _libc.syscall(ctypes.c_long(MOUNT_SETATTR), AT_FDCWD, path, flags, attributes, size)
+    with suppress(OSError):
+        change_mount(str(place), add=set_, clear=clear, flags=flags)
 
 
 def make_disk(root: Path, program: Path, room: Room) -> Path:
@@ -263,25 +270,12 @@ def pivot(root: Path) -> None:
     old = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
         os.chdir(root)
-        if _libc.pivot_root(b".", b".") < 0:  # the host's is no mount, or the kernel's first
+        if libc.pivot_root(b".", b".") < 0:  # the host's is no mount, or the kernel's first
             mount(".", "/", flags=MS_MOVE)
             os.chroot(".")
         os.fchdir(old)
-        _libc.umount2(b".", MNT_DETACH)
+        with suppress(OSError):
+            unmount(".")
     finally:
         os.close(old)
     os.chdir("/")
-
-
-def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """Add a mount to what this process sees; raises `OSError` that names the target."""
-    arguments = [os.fsencode(value) or None for value in (source, target, kind)]
-    done = _libc.mount(*arguments, ctypes.c_ulong(flags), options.encode() or None)
-    check(done, target)
-
-
-def check(status: int, what: str) -> None:
-    """Raise `OSError` that names ``what`` where a call of the C library has failed."""
-    if status < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), what)

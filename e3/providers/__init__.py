@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from e3 import mishaps
 from e3.errors import E3Error
-from e3.party.text import printable_lines
+from e3.remote.text import printable_lines
 
 Result = TypeVar("Result")
 

@@ -16,8 +16,8 @@ from e3.inventory import provision, tools
 from e3.inventory.machines import Machine
 from e3.inventory.survey import Facts, survey
 from e3.overlays import OVERLAYS
-from e3.party.tasks import together
 from e3.providers import run, tell
+from e3.remote.tasks import together
 
 SETTLE = "command -v cloud-init >/dev/null && cloud-init status --wait >/dev/null; true"
 """Until cloud-init has installed what user data asks for; other images have no cloud-init."""

@@ -25,9 +25,9 @@ from e3.experiment import Choice
 from e3.interfaces import Host, Network, Overlay
 from e3.inventory import tools
 from e3.overlays import OVERLAYS
-from e3.party.tasks import together
 from e3.providers import run
 from e3.registry import build
+from e3.remote.tasks import together
 
 CONTACT_SECONDS = 30.0
 LOOK_SECONDS = 10.0

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from e3.party import fields
-from e3.party.text import printable
+from e3.remote.text import printable
 from e3.session.verdicts import How
 
 

@@ -4,7 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 
-from e3.party.text import printable_lines
+from e3.remote.text import printable_lines
 from e3.session.results import PartyResult
 from e3.session.verdicts import Outcome, Verdict, listed
 

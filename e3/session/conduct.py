@@ -13,7 +13,7 @@ from e3.experiment import Rules
 from e3.interfaces import Authority, Host, Sources
 from e3.interfaces import Path as NetworkPath
 from e3.party.protocol import BEAT_SECONDS, Spec
-from e3.party.tasks import beside, running
+from e3.remote.tasks import beside, running
 from e3.session import comparison, programs
 from e3.session.certificates import Certificates
 from e3.session.evidence import Evidence

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from e3.party.protocol import STREAMS
-from e3.party.text import printable
+from e3.remote.text import printable
 
 LINE_BYTES = 262_144
 """Of one line; the longest honest one tells the differences among many parties."""

@@ -11,7 +11,7 @@ from typing import TextIO
 from e3.errors import AuthorityError, HostError
 from e3.interfaces import File, Host, Process
 from e3.party.protocol import SILENCE_SECONDS, START, Spec, encode, encode_spec
-from e3.party.text import printable
+from e3.remote.text import printable
 from e3.session.certificates import Certificates
 from e3.session.events import EventError, Incoming
 from e3.session.record import Record

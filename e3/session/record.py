@@ -12,7 +12,7 @@ import msgspec
 
 from e3.party.peers import REFUSED_STATUS
 from e3.party.protocol import Spec
-from e3.party.text import printable
+from e3.remote.text import printable
 from e3.session import agreement, events
 from e3.session.events import Event, EventError, Said
 from e3.session.excerpt import Excerpt

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from e3.interfaces import Path, PathClass, Sources
-from e3.party.text import printable, printable_lines
+from e3.remote.text import printable, printable_lines
 from e3.session.verdicts import Verdict
 
 SENTENCE_LENGTH = 4000

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from e3.party.text import printable
+from e3.remote.text import printable
 from e3.session.evidence import LATEST
 from e3.session.turns import holder
 

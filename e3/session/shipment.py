@@ -6,11 +6,11 @@ import tempfile
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from e3 import party
+from e3 import party, remote
 from e3.interfaces import File
 
-NOT_RUNNER = frozenset({"carry.py", "onion.py", "probe.py", "tasks.py"})
-"""Modules of `e3.party` that a party does not need."""
+SHARED = ("__init__", "linux", "processes", "text")
+"""Modules of `e3.remote` that a party needs besides all of `e3.party`."""
 
 
 @functools.cache
@@ -21,16 +21,14 @@ def runner_files() -> tuple[File, ...]:
     version that made it; another one finds a name that is not its own (PEP 3147). No date is
     compared (PEP 552), as files get a new one on each host.
     """
-    folder = Path(party.__path__[0])
-    sources = [path for path in sorted(folder.glob("*.py")) if path.name not in NOT_RUNNER]
-    return (
-        File(path="runner/e3/__init__.py", content=b""),
-        *(File(path=f"runner/e3/party/{path.name}", content=path.read_bytes()) for path in sources),
-        *(
-            File(path=cache_from_source(f"runner/e3/party/{path.name}"), content=_bytecode(path))
-            for path in sources
-        ),
-    )
+    shared = (Path(remote.__path__[0], f"{name}.py") for name in SHARED)
+    sources = [*sorted(Path(party.__path__[0]).glob("*.py")), *shared]
+    files = [File(path="runner/e3/__init__.py", content=b"")]
+    for source in sources:
+        place = f"runner/e3/{source.parent.name}/{source.name}"
+        files.append(File(path=place, content=source.read_bytes()))
+        files.append(File(path=cache_from_source(place), content=_bytecode(source)))
+    return tuple(files)
 
 
 def _bytecode(source: Path) -> bytes:

@@ -9,7 +9,7 @@ from e3.cli.checks.finding import Finding
 from e3.cli.project import Stack, joined
 from e3.errors import E3Error, HostError
 from e3.interfaces import Host
-from e3.party.tasks import together
+from e3.remote.tasks import together
 
 ANSWER_SECONDS = 2.0
 SKEW_SECONDS = 5.0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from e3.cli.checks.finding import Finding
 from e3.cli.project import ROOT
+from e3.remote.linux import libc
 
 SCARCE_MB, NEEDED_MB = 1000, 100
 SCARCE_MEMORY_MB = 500
@@ -61,6 +62,6 @@ def _clock() -> Finding:
             f"{datetime.fromtimestamp(written, UTC):%Y-%m-%d %H:%M} UTC",
             remedy="set the clock: certificates and runs are dated by it",
         )
-    kept = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES)) != TIME_ERROR
+    kept = libc.adjtimex(ctypes.create_string_buffer(TIMEX_BYTES)) != TIME_ERROR
     note = "kept by NTP" if kept else "not kept by NTP, which a lab does not need"
     return Finding(level="OK", subject="clock", detail=f"{said}, {note}")

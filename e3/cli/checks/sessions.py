@@ -11,8 +11,8 @@ from e3.cli.checks.finding import Finding
 from e3.cli.project import Stack, joined
 from e3.errors import E3Error, HostError
 from e3.interfaces import Host
-from e3.party.tasks import together
-from e3.party.text import printable
+from e3.remote.tasks import together
+from e3.remote.text import printable
 
 FOLDER = "/run/e3/sessions"
 ANSWER_SECONDS = 5.0

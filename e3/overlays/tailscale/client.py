@@ -10,8 +10,8 @@ from typing import Any
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed
 from e3.overlays.unit import TIMEOUT_SECONDS, Unit, run_program, run_script, script
-from e3.party.tasks import together
 from e3.remote.tailscale_peers import NEVER
+from e3.remote.tasks import together
 
 SERVICE = "tailscaled"
 CONFIGURATION = "/run/e3/tailscale"

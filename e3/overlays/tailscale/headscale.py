@@ -27,7 +27,7 @@ from e3.overlays.tailscale.headscale_configuration import (
     relay_map,
 )
 from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
-from e3.party.tasks import beside, each_to_its_end, together
+from e3.remote.tasks import beside, each_to_its_end, together
 
 SERVICE = "headscale"
 USER = "e3"

@@ -8,7 +8,7 @@ from e3.errors import OverlayError
 from e3.interfaces import Host
 from e3.overlays import topology
 from e3.overlays.unit import Unit, apply, run_script, script, text_files
-from e3.party.tasks import together
+from e3.remote.tasks import together
 
 SERVERS = ("tor-authority", "tor-relay-0", "tor-relay-1", "tor-relay-2")
 """The services of a network; two relays besides the authority's own are too few."""

@@ -44,17 +44,19 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
-from e3.party.tasks import together
+from e3.remote.tasks import together
 
 PROJECT = Path(__file__).parents[3]
-GATE_FILES = tuple(f"e3/party/{name}.py" for name in ("__init__", "carry", "onion", "tasks"))
+GATE_FILES = tuple(
+    f"e3/remote/{name}.py" for name in ("__init__", "forward", "onion_proxy", "tasks")
+)
 SERVICE = "tor"
 GATE = "tor-gate"
 SOCKS = f"{SECRETS}/socks"  # Tor wants its sockets in a folder that only its user may enter
 CONTROL = f"{SECRETS}/control"
 READY = f"{CONFIGURATION}/published"
 GATE_START = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from e3.party.onion import main; "
+    "import sys; sys.path.insert(0, sys.argv[1]); from e3.remote.onion_proxy import main; "
     "main(*sys.argv[1:])"
 )
 SCRIPT_ON_HOST = f"{CONFIGURATION}/{SCRIPT}"
@@ -215,7 +217,7 @@ class Tor:
 
 
 def _gate(name: str, given: Mapping[str, str], keys: Mapping[str, Keys]) -> dict[str, object]:
-    """Return what e3/party/onion.py is to do on the host ``name``."""
+    """Return what e3/remote/onion_proxy.py is to do on the host ``name``."""
     return {
         "address": given[name],
         "ports": [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(given))],

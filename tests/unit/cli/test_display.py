@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 from e3.cli.display import Display, Lines, Moving
-from e3.party.text import printable_lines
+from e3.remote.text import printable_lines
 from e3.session.conduct import conduct
 from e3.session.results import SessionResult
 from tests.sessions import Bench, joined

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from e3.access.remote import files as remote
 from e3.errors import ProgramError
 from e3.interfaces import File
 from e3.party import tree
+from e3.remote import files as remote
 from e3.session import programs
 from e3.session.verdicts import Verdict
 from tests.sessions import Bench

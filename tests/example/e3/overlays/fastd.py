@@ -11,7 +11,7 @@ from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass
 from e3.overlays import addresses
 from e3.overlays.topology import can_meet, dials, is_public
 from e3.overlays.unit import Members, Unit, apply, remove, run_script, text_files
-from e3.party.tasks import together
+from e3.remote.tasks import together
 
 SCRIPT = "fastd.sh"
 DEVICE = "e3-fastd"

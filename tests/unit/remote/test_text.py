@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e3.party.text import LINE_LENGTH, printable, printable_lines
+from e3.remote.text import LINE_LENGTH, printable, printable_lines
 
 pytestmark = pytest.mark.unit
 

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from e3.party.processes import Family, adopt_orphans, die_with_parent
+from e3.remote.linux import die_with_parent
+from e3.remote.processes import Family, adopt_orphans
 
 RESTART = signal.SIGRTMIN
 PASSED_ON = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)

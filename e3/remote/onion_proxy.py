@@ -13,7 +13,7 @@ this host alone. There the same program hands it to the party, *from the address
 it comes from*: Tor has proved that, as the service admits the holder of one key.
 
 A connection may wait long: for Tor, or for a party that does not listen yet; see
-e3/party/carry.py. Standard library only.
+e3/remote/forward.py. Standard library only.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e3.party.carry import (
+from e3.remote.forward import (
     CONNECTED,
     RETRY_SECONDS,
     VIRTUAL_PORT,
@@ -44,7 +44,7 @@ from e3.party.carry import (
     connect,
     dial,
 )
-from e3.party.tasks import running
+from e3.remote.tasks import running
 
 KNOCK_PORT = 0
 UPLOAD_SECONDS = 5.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from e3.access import SshAccess, client_config, host_from_properties, host_to_properties, shipping
-from e3.access.remote import services, systemd, wire
+from e3.remote import framing, services, systemd
 from tests.hosts import host
 
 pytestmark = pytest.mark.unit
@@ -140,27 +140,27 @@ def test_openssh_gets_an_entry_for_each_host(tmp_path: Path) -> None:
 def test_a_command_lives_as_long_as_its_caller_is_heard(*, beats: bool) -> None:
     request = {"environment": {"PATH": os.defpath}, "merge": True, "cage": True, "patience": 0.6}
     command = {"argv": ["sh", "-c", "setsid sleep 2 & wait; echo over"], **request}
-    call = shipping.call("leash", "main", command)
+    call = shipping.call("command", "main", command)
     process = subprocess.Popen(
         ["sh", "-c", call.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdin is not None
     with process:
-        process.stdin.write(call.stdin + wire.sign(wire.END))
+        process.stdin.write(call.stdin + framing.sign(framing.END))
         while beats and process.poll() is None:
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(wire.sign(wire.BEAT))
+                process.stdin.write(framing.sign(framing.BEAT))
                 process.stdin.flush()
             time.sleep(0.05)
         process.stdin.flush()
         said = process.stdout.read() if process.stdout else b""
-    assert said == wire.MARK + (b"over\n" if beats else b"")
+    assert said == framing.MARK + (b"over\n" if beats else b"")
     assert process.returncode == (0 if beats else -signal.SIGKILL)
 
 
 def test_the_end_of_a_quick_command_is_never_missed() -> None:
     request = {"environment": {"PATH": os.defpath}, "merge": True, "cage": False, "patience": 60}
-    call = shipping.call("leash", "main", {"argv": ["true"], **request})
+    call = shipping.call("command", "main", {"argv": ["true"], **request})
     for _ in range(40):
         argv = ["sh", "-c", call.command]
         with subprocess.Popen(

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from e3.access.remote import wire
+from e3.remote import framing
 
 ABROAD = ("192.0.2.1", 9)
 """Of documentation (RFC 5737): nothing is sent there, the kernel is only asked for a route."""
@@ -24,8 +24,8 @@ FOR_ENVIRONMENTS = ("venv", "ensurepip", "ssl", "ctypes", "zlib")
 
 def look(request: dict[str, Any]) -> None:
     """Answer what this machine is and has; ``folder`` is where E3 would put its files."""
-    wire.begin()
-    wire.answer(
+    framing.begin()
+    framing.answer(
         {
             "python": sys.executable,
             "version": list(sys.version_info[:3]),

@@ -7,8 +7,8 @@ import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from e3.party.carry import Held, carry, connect, dial
-from e3.party.onion import expanded, make_keys, onion_address
+from e3.remote.forward import Held, carry, connect, dial
+from e3.remote.onion_proxy import expanded, make_keys, onion_address
 
 PUBLISHED = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid"
 """The address of the Tor Project's own site."""

@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from e3.access.remote import wire
-from e3.access.remote.supervisor import Supervisor
-from e3.access.remote.systemd import Systemd
+from e3.remote import framing
+from e3.remote.supervisor import Supervisor
+from e3.remote.systemd import Systemd
 
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.01, 0.2
 CHECK_SECONDS = 60.0
@@ -30,10 +30,10 @@ MANAGERS: dict[str, type[Supervisor | Systemd]] = {"supervisor": Supervisor, "sy
 
 def start(request: dict[str, Any]) -> None:
     """Have the service run as ``service`` describes it, and ready; answer how it died if so."""
-    wire.begin()
+    framing.begin()
     service, folder = request["service"], Path(request["folder"])
     manager = MANAGERS[request["manager"]](service["name"], folder)
-    environment = wire.environment(request)
+    environment = framing.environment(request)
     script = run_script(service, environment)
     definition = repr((script, service["reload"], service["restart_on"]))
     wanted = {
@@ -62,13 +62,13 @@ def start(request: dict[str, Any]) -> None:
 
 def stop(request: dict[str, Any]) -> None:
     """Have no such service, nor its folder."""
-    wire.begin()
+    framing.begin()
     folder = Path(request["folder"])
     MANAGERS[request["manager"]](request["name"], folder).remove()
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()  # the last service takes it along
-    wire.answer({"done": True})
+    framing.answer({"done": True})
 
 
 def run_script(service: dict[str, Any], environment: dict[str, str]) -> str:
@@ -96,10 +96,10 @@ class _Check:
             if manager.deaths() > deaths:
                 end, log = manager.obituary()
                 lines = log.decode(errors="replace").splitlines()[-LAST_LINES:]
-                wire.answer({"died": end, "lines": lines})
+                framing.answer({"died": end, "lines": lines})
                 return
             if passed:
-                wire.answer({"done": True})
+                framing.answer({"done": True})
                 return
             time.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from e3.access.remote import wire
+from e3.remote import framing
 
 
 def put(request: dict[str, Any]) -> None:
@@ -20,35 +20,35 @@ def put(request: dict[str, Any]) -> None:
     The contents of those that differ alone are asked for. Without rights (``plain``) whoever
     writes a file owns it.
     """
-    wire.begin()
+    framing.begin()
     files = request["files"]
     try:
         owners = [None if request["plain"] else _ids(file) for file in files]
         wanted = [i for i, file in enumerate(files) if not _holds(file, owners[i])]
-        wire.answer({"wanted": wanted})
+        framing.answer({"wanted": wanted})
         for i in wanted:
-            _write(files[i], wire.read(files[i]["size"]), owners[i])
-        wire.answer({"done": True})
+            _write(files[i], framing.read(files[i]["size"]), owners[i])
+        framing.answer({"done": True})
     except OSError as error:
-        wire.answer({"errno": error.errno, "reason": error.strerror, "path": error.filename})
+        framing.answer({"errno": error.errno, "reason": error.strerror, "path": error.filename})
     except LookupError as error:
-        wire.answer({"refused": str(error.args[0])})
+        framing.answer({"refused": str(error.args[0])})
 
 
 def get(request: dict[str, Any]) -> None:
     """Send the content of each of ``paths`` that exists."""
-    wire.begin()
+    framing.begin()
     found = {}
     try:
         for path in request["paths"]:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 found[path] = _read(path)
     except OSError as error:
-        wire.answer({"errno": error.errno, "reason": error.strerror, "path": error.filename})
+        framing.answer({"errno": error.errno, "reason": error.strerror, "path": error.filename})
         return
-    wire.answer({"sizes": {path: len(content) for path, content in found.items()}})
+    framing.answer({"sizes": {path: len(content) for path, content in found.items()}})
     for content in found.values():
-        wire.write(content)
+        framing.write(content)
 
 
 def _read(path: str) -> bytes:

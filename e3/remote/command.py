@@ -9,7 +9,6 @@ namespace of its own, so that not even a kill of this process lets anything surv
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import select
@@ -17,19 +16,16 @@ import signal
 import time
 from typing import Any, NoReturn
 
-from e3.access.remote import wire
-from e3.party.processes import Family, adopt_orphans, die_with_parent
+from e3.remote import framing, linux
+from e3.remote.linux import die_with_parent
+from e3.remote.processes import Family, adopt_orphans
 
-CLONE_NEWNS, CLONE_NEWPID = 0x00020000, 0x20000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
 NO_SUCH_COMMAND, NOT_RUNNABLE = 127, 126
 HELD_BYTES = 4 << 20
 """Of the command's input: with more, nothing is read from the caller until it takes some."""
 
 LOOKS = 6
 """At the clock, while nothing is heard and patience lasts."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(request: dict[str, Any]) -> NoReturn:
@@ -38,7 +34,7 @@ def main(request: dict[str, Any]) -> NoReturn:
     ``merge`` has its standard error follow its output, ``cage`` ends what it leaves behind;
     the caller is given up after ``patience`` seconds of silence.
     """
-    wire.begin()
+    framing.begin()
     parent = os.getpid()
     adopt_orphans()
     caged = request["cage"] and _enter_namespaces()
@@ -114,10 +110,10 @@ class Leash:
         self._raw += data
         while len(self._raw) >= 4:  # noqa: PLR2004 -- the length of a length
             length = int.from_bytes(self._raw[:4], "big")
-            size = 0 if length == wire.BEAT else length
+            size = 0 if length == framing.BEAT else length
             if len(self._raw) < 4 + size:
                 return
-            if length == wire.END:
+            if length == framing.END:
                 self._ended = True
             self._held += self._raw[4 : 4 + size] if self._stdin is not None else b""
             self._raw = self._raw[4 + size :]
@@ -144,16 +140,19 @@ class Leash:
 
 def _enter_namespaces() -> bool:
     """Have the next child be the first of a process namespace; return whether that is so."""
-    if _libc.unshare(CLONE_NEWNS | CLONE_NEWPID):
+    try:
+        linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID)
+        linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    except OSError:
         return False
-    private = ctypes.c_ulong(MS_REC | MS_PRIVATE)
-    return not _libc.mount(None, b"/", None, private, None)
+    return True
 
 
 def _be_first(request: dict[str, Any], reading: int, told: int) -> NoReturn:
     """Be the first process of a namespace: start the command, bury the dead, tell its status."""
-    flags = ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    _libc.mount(b"proc", b"/proc", b"proc", flags, None)
+    with contextlib.suppress(OSError):
+        flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+        linux.mount("proc", "/proc", "proc", flags)
     pid = os.fork()
     if pid == 0:
         os.close(told)
@@ -180,7 +179,7 @@ def _become(request: dict[str, Any], reading: int) -> NoReturn:
         os.chdir("/")
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores them
-        environment = wire.environment(request)
+        environment = framing.environment(request)
         os.execvpe(argv[0], argv, environment)  # noqa: S606 -- that is the purpose
     except OSError as error:
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode())

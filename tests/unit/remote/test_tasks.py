@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from e3.party.tasks import beside, each_to_its_end, in_thread, running, together, whole
+from e3.remote.tasks import beside, each_to_its_end, in_thread, running, together, whole
 from tests.stack import ROOT
 
 

@@ -1,7 +1,7 @@
 """Runs on a host: a connection carried on to where it leads, with all the patience that takes.
 
 Nothing is closed because the way is not there yet: MPyC does not recover from a connection that
-ends early. Standard library only; part of e3/party/onion.py.
+ends early. Standard library only; part of e3/remote/onion_proxy.py.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from e3.party.tasks import beside, each_to_its_end
+from e3.remote.tasks import beside, each_to_its_end
 
 VIRTUAL_PORT = 1
 RETRY_SECONDS = 0.1
