@@ -15,16 +15,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from e3 import reachability
 from e3.errors import OverlayError
-from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, Path, PathClass, Relayed
+from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, PairPath, PathClass, Relayed
 from e3.remote.tasks import together
 from e3.remote.text import printable
 
-PROBE = FilePath(__file__).parent / "remote" / "probe.py"
+PROBE = Path(__file__).parent / "remote" / "probe.py"
 PROBE_ON_HOST = "/run/e3/probe.py"
 GRACE_SECONDS = 10.0
 SHOWN_PAIRS = 5
@@ -38,7 +38,7 @@ Pair = tuple[str, str]
 class Survey:
     """What was found: the path of each ordered pair that talks, and why the others do not."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[PairPath, ...]
     silent: Mapping[Pair, str]
 
 
@@ -49,7 +49,7 @@ async def prove(
     *,
     timeout_seconds: float,
     since: float | None = None,
-) -> tuple[Path, ...]:
+) -> tuple[PairPath, ...]:
     """Return the path of each ordered pair of hosts.
 
     ``since`` is when the hosts began to be joined, on the monotonic clock; default: now. Raises
@@ -97,7 +97,7 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
     dialled = [h for h in hosts if both_dial or everyone or h.reachability == "public"]
     reports = await _talk(hosts, dialled, network, timeout_seconds, turns=turns)
     met = {
-        (source, target): Path(
+        (source, target): PairPath(
             source=source,
             target=target,
             path_class="none",
@@ -122,11 +122,11 @@ async def settle(  # noqa: PLR0913 - the same
     overlay: Overlay,
     hosts: Sequence[Host],
     network: Network,
-    paths: Sequence[Path],
+    paths: Sequence[PairPath],
     *,
     since: float,
     timeout_seconds: float = SETTLE_SECONDS,
-) -> tuple[Path, ...]:
+) -> tuple[PairPath, ...]:
     """Return ``paths`` once each is direct of which that can be expected, or time is up.
 
     Every pair goes on talking meanwhile: some overlays look for a better path only then.
@@ -153,8 +153,8 @@ async def settle(  # noqa: PLR0913 - the same
 
 
 def _seen(
-    paths: Mapping[Pair, Path], known: Mapping[Pair, PathClass | Relayed], since: float
-) -> dict[Pair, Path]:
+    paths: Mapping[Pair, PairPath], known: Mapping[Pair, PathClass | Relayed], since: float
+) -> dict[Pair, PairPath]:
     """Return ``paths`` as the overlay reports them now."""
     now = round(time.monotonic() - since, 3)
     found = {pair: path.reported(known[pair]) for pair, path in paths.items()}

@@ -215,7 +215,7 @@ Paths = Mapping[tuple[str, str], PathClass | Relayed]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Path:
+class PairPath:
     """How one host reaches another over the overlay, both named; ``rtt_ms`` as measured.
 
     ``by`` names the host that relays, where one does and the overlay knows which. The seconds
@@ -231,7 +231,7 @@ class Path:
     contact_seconds: float | None = None
     direct_seconds: float | None = None
 
-    def reported(self, known: PathClass | Relayed) -> "Path":
+    def reported(self, known: PathClass | Relayed) -> "PairPath":
         """Return this path as an overlay reports it by now."""
         if isinstance(known, Relayed):
             return replace(self, path_class="relayed", by=known.by)

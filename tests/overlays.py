@@ -9,8 +9,7 @@ from typing import Any
 from e3 import contact
 from e3.authority import nebula_cert
 from e3.authority.local import LocalAuthority
-from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay
-from e3.interfaces import Path as NetworkPath
+from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay, PairPath
 from e3.lab.client import Lab
 
 ROOT = Path(__file__).parents[1]
@@ -103,7 +102,7 @@ class Mesh:
         self.network = asyncio.run(self.overlay.connect(hosts, self.authority, self.network))
         return self.network
 
-    def prove(self) -> Sequence[NetworkPath]:
+    def prove(self) -> Sequence[PairPath]:
         """Return the path of each pair of members, after they have exchanged data."""
         network = self.joined
         hosts = [host for host in self.hosts if host.name in network.addresses]

@@ -11,12 +11,12 @@ from rich.text import Text
 from e3.cli import project, terminal
 from e3.cli.project import Verbs
 from e3.evaluation.diagnosis import Diagnosis, diagnose
-from e3.interfaces import Path
+from e3.interfaces import PairPath
 
 FLOOD_SECONDS = 4.0  # of which TCP needs the first half to find its rate
 HEADER = ("", "from", "to", "path", "overlay ms", "underlay ms", "contact s", "direct s")
 
-Joined = Mapping[tuple[str, str], Path]
+Joined = Mapping[tuple[str, str], PairPath]
 """What was seen of each ordered pair when the hosts were joined last."""
 
 

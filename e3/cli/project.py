@@ -15,8 +15,7 @@ from e3 import config
 from e3.access import host_from_properties
 from e3.errors import E3Error, PlatformError
 from e3.experiment import Choice, Rules
-from e3.interfaces import Authority, Host, Network, Overlay, Sources
-from e3.interfaces import Path as NetworkPath
+from e3.interfaces import Authority, Host, Network, Overlay, PairPath, Sources
 from e3.overlays import OVERLAYS
 from e3.registry import build
 
@@ -47,7 +46,7 @@ class Stack:
     hosts: tuple[Host, ...]
     choice: Choice
     network: Network
-    paths: tuple[NetworkPath, ...]
+    paths: tuple[PairPath, ...]
     parties: int
     deadline_seconds: float
     rules: Rules
@@ -154,7 +153,7 @@ def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
         hosts=hosts,
         choice=Choice(name=overlay["kind"], options=overlay["options"]),
         network=Network(addresses=overlay["addresses"], memory=overlay.get("memory") or {}),
-        paths=tuple(msgspec.convert(overlay["paths"], list[NetworkPath])),
+        paths=tuple(msgspec.convert(overlay["paths"], list[PairPath])),
         parties=int(session.get("parties", len(hosts))),
         deadline_seconds=float(session.get("deadline", DEADLINE_SECONDS)),
         # a stack whose own session has not completed has no rules in its state yet

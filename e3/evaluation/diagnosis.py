@@ -13,8 +13,7 @@ from e3 import contact
 from e3.errors import ConfigurationError
 from e3.evaluation.nat_matrix import Expectations, Rule, load
 from e3.experiment import Reachability
-from e3.interfaces import File, Host, Network, Overlay, PathClass
-from e3.interfaces import Path as NetworkPath
+from e3.interfaces import File, Host, Network, Overlay, PairPath, PathClass
 from e3.overlays.plain import Plain
 
 FLOOD = Path(__file__).parents[1] / "remote" / "flood.py"
@@ -94,7 +93,7 @@ async def _below(hosts: Sequence[Host]) -> dict[contact.Pair, float]:
 def judge(  # noqa: PLR0913, PLR0917 - the facts
     name: str,
     pair: contact.Pair,
-    path: NetworkPath | None,
+    path: PairPath | None,
     underlay_rtt_ms: float | None,
     reason: str,
     classes: Mapping[str, Reachability],
@@ -132,7 +131,7 @@ def _is_slow(rtt_ms: float, underlay_rtt_ms: float) -> bool:
 
 def _about_relay(
     name: str,
-    path: NetworkPath,
+    path: PairPath,
     classes: Mapping[str, Reachability],
     expected: Expectations,
 ) -> str:

@@ -22,8 +22,7 @@ from e3.authority import nebula_cert
 from e3.authority.local import LocalAuthority
 from e3.errors import ConfigurationError
 from e3.experiment import Reachability
-from e3.interfaces import Authority, Host, Overlay, PathClass
-from e3.interfaces import Path as NetworkPath
+from e3.interfaces import Authority, Host, Overlay, PairPath, PathClass
 from e3.lab import client
 
 EXPECTATIONS = client.PROJECT / "docs" / "nat-matrix.yaml"
@@ -167,7 +166,7 @@ class _Sight:
     """The last that was seen of each ordered pair, and when it was first direct."""
 
     connect_seconds: float
-    last: Mapping[contact.Pair, NetworkPath]
+    last: Mapping[contact.Pair, PairPath]
     direct_within_seconds: Mapping[contact.Pair, float]
 
 

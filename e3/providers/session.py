@@ -11,8 +11,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 from e3.access import host_from_properties
 from e3.errors import SessionError
 from e3.experiment import Choice, Experiment, Rules
-from e3.interfaces import Authority, Host, Network, Paths, Sources
-from e3.interfaces import Path as NetworkPath
+from e3.interfaces import Authority, Host, Network, PairPath, Paths, Sources
 from e3.overlays import OVERLAYS
 from e3.providers import run, tell
 from e3.registry import build
@@ -61,7 +60,7 @@ def _conduct(props: dict[str, Any]) -> dict[str, Any]:
             overlay=props["overlay"],
             sessions=Path(props["folder"]) / "sessions",
             deadline_seconds=props["deadline"],
-            paths=msgspec.convert(props["paths"], list[NetworkPath]),
+            paths=msgspec.convert(props["paths"], list[PairPath]),
             look=_look(props, hosts),
             rules=msgspec.convert(props["rules"], Rules, strict=False),
             sources=props["sources"],

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from e3.errors import OverlayError, SessionError
 from e3.experiment import Rules
-from e3.interfaces import Authority, Host, Sources
-from e3.interfaces import Path as NetworkPath
+from e3.interfaces import Authority, Host, PairPath, Sources
 from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.remote.tasks import beside, running
 from e3.session import comparison, programs
@@ -41,7 +40,7 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     sessions: Path,
     deadline_seconds: float,
     sources: Sources = "claimed",
-    paths: Sequence[NetworkPath] = (),
+    paths: Sequence[PairPath] = (),
     look: Look | None = None,
     rules: Rules | None = None,
     authority: Authority | None = None,
@@ -95,7 +94,7 @@ class Session:
     sessions: Path
     deadline_seconds: float
     sources: Sources
-    paths: Sequence[NetworkPath]
+    paths: Sequence[PairPath]
     look: Look | None
     rules: Rules
     authority: Authority | None
@@ -111,7 +110,7 @@ class Session:
         by_name = {host.name: host for host in self.hosts}
         self._parties = [self._party(seat, by_name[seat.host]) for seat in self.plan.seats]
         self._wall_seconds: float | None = None
-        self._paths_after: tuple[NetworkPath, ...] = ()
+        self._paths_after: tuple[PairPath, ...] = ()
         self._notes: list[str] = []
 
     async def run(self, observer: Observer) -> SessionResult:
@@ -131,7 +130,7 @@ class Session:
     async def _run(
         self,
         tasks: Sequence[asyncio.Task[None]],
-        before: asyncio.Task[tuple[NetworkPath, ...]],
+        before: asyncio.Task[tuple[PairPath, ...]],
     ) -> SessionResult:
         outcome = CANCELLED
         try:
@@ -148,7 +147,7 @@ class Session:
         finally:
             await self._stop(tasks)
 
-    async def _look(self) -> tuple[NetworkPath, ...]:
+    async def _look(self) -> tuple[PairPath, ...]:
         """Return the paths as the overlay reports them now; none where it cannot be asked."""
         if self.look is None:
             return ()
@@ -158,7 +157,7 @@ class Session:
             self._notes.append(str(error))
             return ()
 
-    async def _look_back(self, before: tuple[NetworkPath, ...]) -> None:
+    async def _look_back(self, before: tuple[PairPath, ...]) -> None:
         """Note how the paths are by now, and which of them are not as ``before``."""
         if before:
             self.paths = before

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from e3.errors import E3Error, OverlayError
-from e3.interfaces import Path, Paths
+from e3.interfaces import PairPath, Paths
 
 Look = Callable[[], Awaitable[Paths]]
 """Asks an overlay for the present class of each ordered pair; raises `E3Error` if it cannot be."""
@@ -12,7 +12,7 @@ Look = Callable[[], Awaitable[Paths]]
 LIMIT_SECONDS = 8.0
 
 
-async def look_again(look: Look, paths: Sequence[Path]) -> tuple[Path, ...]:
+async def look_again(look: Look, paths: Sequence[PairPath]) -> tuple[PairPath, ...]:
     """Return ``paths`` as the overlay reports them now; raise `OverlayError` if it does not."""
     try:
         known = await asyncio.wait_for(look(), LIMIT_SECONDS)
@@ -25,7 +25,7 @@ async def look_again(look: Look, paths: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(path.reported(known[pair]) for path, pair in ends if pair in known)
 
 
-def changes(before: Sequence[Path], after: Sequence[Path]) -> list[str]:
+def changes(before: Sequence[PairPath], after: Sequence[PairPath]) -> list[str]:
     """Return a sentence for each path that is not what it was."""
     first = {(path.source, path.target): path for path in before}
     return [
@@ -37,5 +37,5 @@ def changes(before: Sequence[Path], after: Sequence[Path]) -> list[str]:
     ]
 
 
-def _words(path: Path) -> str:
+def _words(path: PairPath) -> str:
     return f"{path.path_class} by {path.by}" if path.by else path.path_class

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from e3.interfaces import Path, PathClass, Sources
+from e3.interfaces import PairPath, PathClass, Sources
 from e3.remote.text import printable, printable_lines
 from e3.session.verdicts import Verdict
 
@@ -67,8 +67,8 @@ class SessionResult:
     online_seconds: float | None
     wall_seconds: float
     identity: Identity
-    paths: tuple[Path, ...]
-    paths_after: tuple[Path, ...] = ()
+    paths: tuple[PairPath, ...]
+    paths_after: tuple[PairPath, ...] = ()
     notes: tuple[str, ...] = ()
     evidence: str
 

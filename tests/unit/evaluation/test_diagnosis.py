@@ -5,7 +5,7 @@ import pytest
 from e3.evaluation.diagnosis import judge
 from e3.evaluation.nat_matrix import load
 from e3.experiment import Reachability
-from e3.interfaces import Path, PathClass
+from e3.interfaces import PairPath, PathClass
 
 CASES: dict[str, tuple[tuple[Reachability, Reachability], PathClass, float, str, str]] = {
     "good": (("public", "symmetric"), "direct", 11.0, "OK", ""),
@@ -31,7 +31,7 @@ CASES: dict[str, tuple[tuple[Reachability, Reachability], PathClass, float, str,
 def test_a_path_that_was_found(case: str) -> None:
     kinds, path_class, rtt_ms, level, said = CASES[case]
     by = "c-0" if path_class == "relayed" else ""
-    path = Path(source="a-0", target="b-0", path_class=path_class, rtt_ms=rtt_ms, by=by)
+    path = PairPath(source="a-0", target="b-0", path_class=path_class, rtt_ms=rtt_ms, by=by)
     classes = dict(zip(("a-0", "b-0"), kinds, strict=True))
     found = judge("nebula", ("a-0", "b-0"), path, 10.0, "", classes, load())
     assert (found.level, found.by, found.overlay_rtt_ms) == (level, by, rtt_ms)
@@ -39,7 +39,7 @@ def test_a_path_that_was_found(case: str) -> None:
 
 
 def test_an_overlay_of_which_nothing_is_expected_gets_no_advice() -> None:
-    path = Path(source="a-0", target="b-0", path_class="relayed", rtt_ms=9.0)
+    path = PairPath(source="a-0", target="b-0", path_class="relayed", rtt_ms=9.0)
     classes: dict[str, Reachability] = {"a-0": "cgnat", "b-0": "cgnat"}
     assert judge("pigeon", ("a-0", "b-0"), path, None, "", classes, load()).advice == "relayed"
 

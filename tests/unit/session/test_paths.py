@@ -9,8 +9,7 @@ from typing import cast
 import pytest
 
 from e3.errors import HostError
-from e3.interfaces import Path as NetworkPath
-from e3.interfaces import Paths, Relayed
+from e3.interfaces import PairPath, Paths, Relayed
 from e3.session.conduct import conduct
 from e3.session.paths import Look
 from e3.session.results import SessionResult
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 TO, FRO = ("local-0", "local-1"), ("local-1", "local-0")
 JOINED = [
-    NetworkPath(source=source, target=target, path_class="relayed", by="local-2", rtt_ms=3.0)
+    PairPath(source=source, target=target, path_class="relayed", by="local-2", rtt_ms=3.0)
     for source, target in (TO, FRO)
 ]
 

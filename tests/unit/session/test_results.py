@@ -2,7 +2,7 @@
 
 import pytest
 
-from e3.interfaces import Path
+from e3.interfaces import PairPath
 from e3.session.results import PartyResult, SessionResult
 from e3.session.verdicts import Verdict
 
@@ -24,8 +24,10 @@ def test_the_names_of_a_result() -> None:
         online_seconds=1.0,
         wall_seconds=2.0,
         identity="nothing",
-        paths=(Path(source="a-0", target="b-0", path_class="direct", rtt_ms=0.4),),
-        paths_after=(Path(source="a-0", target="b-0", path_class="relayed", rtt_ms=0.4, by="c-0"),),
+        paths=(PairPath(source="a-0", target="b-0", path_class="direct", rtt_ms=0.4),),
+        paths_after=(
+            PairPath(source="a-0", target="b-0", path_class="relayed", rtt_ms=0.4, by="c-0"),
+        ),
         notes=("the path changed",),
         evidence=".e3/dev/sessions/s1",
     )
