@@ -31,7 +31,7 @@ from e3.experiment import Rules
 from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay, Service
 from e3.lab import client
 from e3.overlays import OVERLAYS
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 from e3.session.conduct import conduct
 from e3.session.plan import plan
 from e3.session.programs import load
@@ -177,14 +177,14 @@ async def add_one(name: str, hosts: Sequence[Host]) -> Addition:
     authority = await authority_of(overlay)
     before = await overlay.connect(hosts[:-1], authority, None)
     await asyncio.sleep(SETTLE_SECONDS[name])
-    running = await together(map(_services, hosts[:-1]))
+    running = await gather_or_cancel(map(_services, hosts[:-1]))
     since, busy = time.monotonic(), processor_seconds()
     network = await overlay.connect(hosts, authority, before)
     await _meet(newcomer, hosts[:-1], network)
     return Addition(
         seconds=round(time.monotonic() - since, 3),
         processor_seconds=round(processor_seconds() - busy, 2),
-        services_stay=await together(map(_services, hosts[:-1])) == running,
+        services_stay=await gather_or_cancel(map(_services, hosts[:-1])) == running,
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from e3 import reachability
 from e3.errors import OverlayError
 from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, PairPath, PathClass, Relayed
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 
 PROBE = Path(__file__).parent / "remote" / "probe.py"
@@ -228,7 +228,7 @@ async def _probe(
             await all_done.wait()  # until then it goes on answering others
         return line, at
 
-    lines = await together(map(probe, hosts))
+    lines = await gather_or_cancel(map(probe, hosts))
     return {
         host.name: {**_report(host, line, hosts), "at": at}
         for host, (line, at) in zip(hosts, lines, strict=True)

@@ -19,7 +19,7 @@ from e3.access.environment import ENVIRONMENT
 from e3.errors import HostError, ServiceError
 from e3.interfaces import Completed, File, Process, Service
 from e3.remote import framing
-from e3.remote.tasks import beside, together
+from e3.remote.tasks import beside, gather_or_cancel
 from e3.remote.text import printable
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class SshAccess:
                     it.stdin.write(framing.frame(stdin))
                 it.stdin.write(framing.sign(framing.END))
             async with _beating(it):
-                stdout, stderr = await together([it.stdout.read(), it.stderr.read()])
+                stdout, stderr = await gather_or_cancel([it.stdout.read(), it.stderr.read()])
                 return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
 
     async def shell(self, script: str, *, timeout_seconds: float) -> Completed:
@@ -104,7 +104,7 @@ class SshAccess:
             self._within(timeout_seconds, late),
             connections.channel(self.way, command) as it,
         ):
-            stdout, stderr = await together([it.stdout.read(), it.stderr.read()])
+            stdout, stderr = await gather_or_cancel([it.stdout.read(), it.stderr.read()])
             return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
 
     async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from e3.authority import nebula_cert
 from e3.interfaces import SigningRequest
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 CONCURRENCY = 8
 
@@ -30,4 +30,4 @@ class LocalAuthority:
             async with limit:
                 return await nebula_cert.sign(self.certificate, self.key, request)
 
-        return await together(map(one, requests))
+        return await gather_or_cancel(map(one, requests))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from e3.authority import nebula_cert
 from e3.interfaces import Authority, SigningRequest
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ async def _sign(
     requests: list[SigningRequest], known: Membership, authority: Authority
 ) -> dict[str, Member]:
     certificates = await authority.sign(requests)
-    facts = await together(map(nebula_cert.read, certificates))
+    facts = await gather_or_cancel(map(nebula_cert.read, certificates))
     signed = {}
     for request, certificate, fact in zip(requests, certificates, facts, strict=True):
         last = known.members.get(request.name)

@@ -14,7 +14,7 @@ from e3.cli.display import Display, display
 from e3.cli.project import ROOT, Stack, Verbs, authority, configured, up
 from e3.errors import ConfigurationError, HostError
 from e3.interfaces import Authority, Host, Paths
-from e3.remote.tasks import beside, together
+from e3.remote.tasks import beside, gather_or_cancel
 from e3.session import programs
 from e3.session.conduct import conduct
 from e3.session.plan import Plan, plan
@@ -139,7 +139,7 @@ async def _require(stack: str, hosts: Sequence[Host]) -> None:
             return f"{host.name} does not answer"
         return f"{host.name} runs no commands" if done.exit else None
 
-    wrong = [answer for answer in await together(map(ask, hosts)) if answer]
+    wrong = [answer for answer in await gather_or_cancel(map(ask, hosts)) if answer]
     if wrong:
         raise HostError(
             f"stack {stack}: {len(wrong)} of {len(hosts)} hosts cannot be used "

@@ -10,7 +10,7 @@ from typing import Any
 from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.interfaces import Host
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 PAUSE_SECONDS = 0.5
 ONE_TRY_SECONDS = 30.0
@@ -75,7 +75,7 @@ async def meet(
             await asyncio.sleep(PAUSE_SECONDS)
         return f"{reason} (after {seconds:g} s)"
 
-    answers = await together(map(one, droplets))
+    answers = await gather_or_cancel(map(one, droplets))
     if wrong := [answer for answer in answers if isinstance(answer, str)]:
         raise HostError(
             "; ".join(wrong) + "; its console at https://cloud.digitalocean.com/droplets tells "

@@ -16,7 +16,7 @@ from e3.errors import E3Error, HostError
 from e3.interfaces import Needs
 from e3.inventory.machines import SYSTEMS, Machine
 from e3.inventory.tools import missing_tools
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 
 PYTHON = (3, 11)
@@ -114,7 +114,7 @@ async def survey(
         except (E3Error, TimeoutError) as error:
             return error
 
-    found = await together(one(name, machine) for name, machine in machines.items())
+    found = await gather_or_cancel(one(name, machine) for name, machine in machines.items())
     unfit: list[str] = []
     facts: dict[str, Facts] = {}
     for (name, machine), result in zip(machines.items(), found, strict=True):

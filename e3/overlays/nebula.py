@@ -14,7 +14,7 @@ from e3.errors import OverlayError
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed
 from e3.overlays import addresses, topology
 from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 
 SERVICE = "nebula"
@@ -96,7 +96,7 @@ class Nebula:
             raise OverlayError("Nebula needs an authority to sign its certificates")
         given = self.assign([host.name for host in hosts], previous)
         known = msgspec.convert(previous.memory, Memory) if previous else Memory()
-        made = await together(map(_make_keys, hosts))
+        made = await gather_or_cancel(map(_make_keys, hosts))
         keys = {host.name: each for host, each in zip(hosts, made, strict=True)}
         placed = {name: f"{address}/{self.range.prefixlen}" for name, address in given.items()}
         public_keys = {name: each.public_key for name, each in keys.items()}
@@ -104,7 +104,7 @@ class Nebula:
         lighthouses = self.choose_lighthouses(hosts, known.lighthouses)
         memory = Memory(**vars(admitted), lighthouses=lighthouses)
         members = Members(hosts=hosts, addresses=given, public=keys, memory=memory)
-        await together(apply(host, self.plan(host, members)) for host in hosts)
+        await gather_or_cancel(apply(host, self.plan(host, members)) for host in hosts)
         ends = min(member.not_after for member in memory.members.values())
         return Network(
             addresses=given,
@@ -117,7 +117,7 @@ class Nebula:
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Ask each Nebula for its host map: a current remote is direct, a relay to us relayed."""
         names = {address: name for name, address in network.addresses.items()}
-        maps = await together(map(_host_map, hosts))
+        maps = await gather_or_cancel(map(_host_map, hosts))
         found: dict[tuple[str, str], PathClass | Relayed]
         found = {(a.name, b.name): "none" for a in hosts for b in hosts if a != b}
         for host, entries in zip(hosts, maps, strict=True):

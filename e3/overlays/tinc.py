@@ -23,7 +23,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 
 SERVICE = "tinc"
@@ -111,22 +111,24 @@ class Tinc:
         before = msgspec.convert(previous.memory, Memory) if previous else Memory()
         memory = Memory(gossips=gossiping(hosts, given, before.gossips))
         nodes = [node(host, given) for host in hosts]
-        made = await together(run_script(h, SCRIPT, *PLACES, "make_keys", *nodes) for h in hosts)
+        made = await gather_or_cancel(
+            run_script(h, SCRIPT, *PLACES, "make_keys", *nodes) for h in hosts
+        )
         keys = {host.name: key for host, key in zip(hosts, made, strict=True)}
         members = Members(hosts=hosts, addresses=given, public=keys, memory=memory)
-        told = await together(self._serve(host, members) for host in hosts)
+        told = await gather_or_cancel(self._serve(host, members) for host in hosts)
         # A packet that comes before its connection is lost, and sent again after whole seconds.
         changed = [host for host, news in zip(hosts, told, strict=True) if news]
         known = previous.addresses if previous else {}
         newcomers = [host for host in changed if host.name not in known]
-        await together(_meet(host, hosts, given) for host in newcomers or changed)
+        await gather_or_cancel(_meet(host, hosts, given) for host in newcomers or changed)
         return Network(addresses=given, memory=asdict(memory))
 
     async def paths(
         self, hosts: Sequence[Host], network: Network
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Ask each tinc by which way it sends to each other one."""
-        dumps = await together(run_script(host, SCRIPT, *PLACES, "dump") for host in hosts)
+        dumps = await gather_or_cancel(run_script(host, SCRIPT, *PLACES, "dump") for host in hosts)
         names = {node(host, network.addresses): host.name for host in hosts}
         found: dict[tuple[str, str], PathClass | Relayed] = {}
         for host, dump in zip(hosts, dumps, strict=True):

@@ -19,7 +19,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 SERVICE = "wireguard"
 SCRIPT = "wireguard.sh"
@@ -78,14 +78,14 @@ class WireGuard:
     ) -> Network:
         """Let each host make its keys, and tell each the public keys of its peers."""
         del authority
-        made = await together(run_script(h, SCRIPT, *PLACES, "make_keys") for h in hosts)
+        made = await gather_or_cancel(run_script(h, SCRIPT, *PLACES, "make_keys") for h in hosts)
         keys = {host.name: key.strip() for host, key in zip(hosts, made, strict=True)}
         known = msgspec.convert(previous.memory, Memory) if previous else Memory()
         given = self.assign(list(keys), previous)
         members = Members(hosts=hosts, addresses=given, public=keys, memory=known)
         if self.psk:
-            await together(_share(host, members) for host in hosts)
-        told = await together(self._serve(host, members) for host in hosts)
+            await gather_or_cancel(_share(host, members) for host in hosts)
+        told = await gather_or_cancel(self._serve(host, members) for host in hosts)
         # Two first packets that cross each other undo each other, and one that comes too early
         # is lost: either way WireGuard tries again after 5 s. So one side of each pair begins,
         # once all are there.
@@ -99,7 +99,7 @@ class WireGuard:
                 for peer in hosts
             )
         ]
-        await together(self._meet(host, members) for host in beginning or hosts)
+        await gather_or_cancel(self._meet(host, members) for host in beginning or hosts)
         return Network(addresses=given, memory={"keys": keys})
 
     async def paths(
@@ -107,7 +107,7 @@ class WireGuard:
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Ask each WireGuard for its sessions; a pair without a tunnel of its own is relayed."""
         names = {key: n for n, key in msgspec.convert(network.memory, Memory).keys.items()}
-        answers = await together(run_script(h, SCRIPT, *PLACES, "sessions") for h in hosts)
+        answers = await gather_or_cancel(run_script(h, SCRIPT, *PLACES, "sessions") for h in hosts)
         alive = set()
         for host, answer in zip(hosts, answers, strict=True):
             now, *sessions = answer.splitlines()
@@ -130,7 +130,7 @@ class WireGuard:
             await host.access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
             await run_script(host, SCRIPT, *PLACES, "clean")
 
-        await together(map(one, hosts))
+        await gather_or_cancel(map(one, hosts))
 
     async def _serve(self, host: Host, members: Members[str, Memory]) -> Sequence[str]:
         """Run WireGuard on ``host``; return the keys of peers of whom it was told now."""

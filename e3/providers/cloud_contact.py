@@ -17,7 +17,7 @@ from e3.inventory.machines import Machine
 from e3.inventory.survey import Facts, survey
 from e3.overlays import OVERLAYS
 from e3.providers import run, tell
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 SETTLE = "command -v cloud-init >/dev/null && cloud-init status --wait >/dev/null; true"
 """Until cloud-init has installed what user data asks for; other images have no cloud-init."""
@@ -49,7 +49,7 @@ async def _hosts(droplets: Sequence[Droplet], overlay: str, seconds: float) -> l
     images = await meet(droplets, seconds=seconds, said=tell)
     plain = [it for it, image in zip(droplets, images, strict=True) if image is None]
     made = await _provision(plain, overlay) if plain else []
-    made += await together(
+    made += await gather_or_cancel(
         _carrying(host(droplet, image), overlay, image["overlays"])
         for droplet, image in zip(droplets, images, strict=True)
         if image is not None
@@ -84,7 +84,7 @@ async def _provision(droplets: Sequence[Droplet], overlay: str) -> list[Host]:
     }
     tell(f"{len(machines)} droplets get the party environment, as their image does not have it")
     settled = (it.access.shell(SETTLE, timeout_seconds=SETTLE_SECONDS) for it in droplets)
-    await together(settled)
+    await gather_or_cancel(settled)
     known = await survey(machines, needs, install_packages=True)
 
     async def one(droplet: Droplet, facts: Facts) -> Host:
@@ -101,7 +101,7 @@ async def _provision(droplets: Sequence[Droplet], overlay: str) -> list[Host]:
             access=facts.access,
         )
 
-    return await together(one(it, known[it.host]) for it in droplets)
+    return await gather_or_cancel(one(it, known[it.host]) for it in droplets)
 
 
 class Contact(Resource, module="e3", name="CloudContact"):

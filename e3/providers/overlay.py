@@ -27,7 +27,7 @@ from e3.inventory import tools
 from e3.overlays import OVERLAYS
 from e3.providers import run
 from e3.registry import build
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 CONTACT_SECONDS = 30.0
 LOOK_SECONDS = 10.0
@@ -122,7 +122,7 @@ async def _leave(overlay: Overlay, hosts: Sequence[Host], network: Network) -> N
         with suppress(HostError, TimeoutError):  # what is gone has left
             await overlay.disconnect([host], network)
 
-    await together(map(one, hosts))
+    await gather_or_cancel(map(one, hosts))
 
 
 def _public(props: Mapping[str, Any]) -> dict[str, Any]:

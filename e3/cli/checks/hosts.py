@@ -9,7 +9,7 @@ from e3.cli.checks.finding import Finding
 from e3.cli.project import Stack, joined
 from e3.errors import E3Error, HostError
 from e3.interfaces import Host
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 ANSWER_SECONDS = 2.0
 SKEW_SECONDS = 5.0
@@ -38,12 +38,12 @@ def check() -> Iterator[Finding]:
 
 
 async def _ask(stacks: list[Stack]) -> list[Finding]:
-    return await together(map(_answers, stacks))
+    return await gather_or_cancel(map(_answers, stacks))
 
 
 async def _answers(stack: Stack) -> Finding:
     subject = f"stack {stack.name}"
-    answers = await together(map(_wrong, stack.hosts))
+    answers = await gather_or_cancel(map(_wrong, stack.hosts))
     wrong = [answer for answer in answers if answer]
     if not wrong:
         return Finding(level="OK", subject=subject, detail=f"all {len(answers)} hosts answer")

@@ -11,7 +11,7 @@ from e3.cli.checks.finding import Finding
 from e3.cli.project import Stack, joined
 from e3.errors import E3Error, HostError
 from e3.interfaces import Host
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 
 FOLDER = "/run/e3/sessions"
@@ -100,7 +100,7 @@ def _findings(stack: Stack) -> Iterator[Finding]:
 
 
 async def _look(hosts: Sequence[Host]) -> Sequence[Seen | None]:
-    return await together(map(_seen, hosts))
+    return await gather_or_cancel(map(_seen, hosts))
 
 
 async def _seen(host: Host) -> Seen | None:

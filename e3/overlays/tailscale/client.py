@@ -11,7 +11,7 @@ from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed
 from e3.overlays.unit import TIMEOUT_SECONDS, Unit, run_program, run_script, script
 from e3.remote.tailscale_peers import NEVER
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 SERVICE = "tailscaled"
 CONFIGURATION = "/run/e3/tailscale"
@@ -172,7 +172,7 @@ async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) ->
     # When many come at once, Headscale 0.28 does not tell everybody where the last ones are: it
     # loses what arrives while it hands out what came before (`addToBatch`, batcher_lockfree.go).
     # The last ones know where we are.
-    answers = await together(_look(other, host.name) for other in silent)
+    answers = await gather_or_cancel(_look(other, host.name) for other in silent)
     strangers = [h.name for h, said in zip(silent, answers, strict=True) if said["Peer"]]
     if strangers:
         raise OverlayError(
@@ -212,11 +212,11 @@ async def paths(hosts: Sequence[Host], network: Network) -> Paths:
             answer = await ask(source, "ping", f"--c={PINGS}", "--timeout=2s", given)
         return read_pongs(answer.stdout.decode())
 
-    known = [read_paths(peers) for peers in await together(map(_peers, hosts))]
+    known = [read_paths(peers) for peers in await gather_or_cancel(map(_peers, hosts))]
     pairs = [
         (a, b, k) for a, k in zip(hosts, known, strict=True) for b in hosts if a.name != b.name
     ]
-    classes = await together(one(a, b, k) for a, b, k in pairs)
+    classes = await gather_or_cancel(one(a, b, k) for a, b, k in pairs)
     return {(a.name, b.name): c for (a, b, _), c in zip(pairs, classes, strict=True)}
 
 

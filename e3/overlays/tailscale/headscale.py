@@ -27,7 +27,7 @@ from e3.overlays.tailscale.headscale_configuration import (
     relay_map,
 )
 from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
-from e3.remote.tasks import beside, each_to_its_end, together
+from e3.remote.tasks import beside, each_to_its_end, gather_or_cancel
 
 SERVICE = "headscale"
 USER = "e3"
@@ -103,12 +103,12 @@ class Headscale:
         memory = Memory(server=server.name, certificate=fingerprint(certificate))
         if previous and before.certificate != memory.certificate:
             # Another server, or the same one built anew: to it, all the identities are unknown.
-            await together(map(client.remove_client, hosts))
+            await gather_or_cancel(map(client.remove_client, hosts))
         public = {server.name: certificate}
         members = Members(hosts=hosts, addresses={}, public=public, memory=memory)
         known = previous.addresses if previous else {}
         found, joining = await self._admit_all(members, server, known)
-        await together(client.meet(h, hosts, joining) for h in hosts if h.name in joining)
+        await gather_or_cancel(client.meet(h, hosts, joining) for h in hosts if h.name in joining)
         given = {host.name: client.address(found[host.name]) for host in hosts}
         await _expel_others(server, {_key(said) for said in found.values()})
         return Network(addresses=given, memory=asdict(memory))
@@ -187,7 +187,7 @@ class Headscale:
         # Newcomers first: a login is mostly waiting, and the others can be asked meanwhile.
         order = sorted(members.hosts, key=lambda host: host.name in known)
         async with beside(serve()) as serving:
-            await together(admit(host, serving) for host in order)
+            await gather_or_cancel(admit(host, serving) for host in order)
         return found, joining
 
     async def _admit(self, host: Host, server: Host, user: str) -> None:

@@ -12,7 +12,7 @@ from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
 from e3.overlays.tailscale import api, client
 from e3.overlays.unit import Members, Unit, apply
-from e3.remote.tasks import each_to_its_end, in_thread, together
+from e3.remote.tasks import each_to_its_end, in_thread, gather_or_cancel
 
 LONGEST_KEY_MINUTES = 90 * 24 * 60
 """Of a Tailscale auth key: 90 days."""
@@ -99,9 +99,11 @@ class Tailscale:
             said = await client.status(host)
             return client.address(said), str(said["Self"]["ID"])
 
-        found = await together(map(one, hosts))
+        found = await gather_or_cancel(map(one, hosts))
         given = {host.name: each[0] for host, each in zip(hosts, found, strict=True)}
-        await together(client.meet(h, hosts, newcomers) for h in hosts if h.name in newcomers)
+        await gather_or_cancel(
+            client.meet(h, hosts, newcomers) for h in hosts if h.name in newcomers
+        )
         devices = {host.name: each[1] for host, each in zip(hosts, found, strict=True)}
         return Network(addresses=given, memory={"devices": devices})
 

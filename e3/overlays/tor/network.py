@@ -8,7 +8,7 @@ from e3.errors import OverlayError
 from e3.interfaces import Host
 from e3.overlays import topology
 from e3.overlays.unit import Unit, apply, run_script, script, text_files
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 SERVERS = ("tor-authority", "tor-relay-0", "tor-relay-1", "tor-relay-2")
 """The services of a network; two relays besides the authority's own are too few."""
@@ -97,7 +97,7 @@ class Relays:
             for i, (name, host) in enumerate(zip(SERVERS, placed, strict=True))
         ]
         authority = _make(chief, "make_authority", data_of(SERVERS[0]), directory)
-        identity, *listed = await together([authority, *relays])
+        identity, *listed = await gather_or_cancel([authority, *relays])
         line = (
             f"DirAuthority e3 orport={self.port} no-v2 v3ident={identity} {directory} {listed[0]}"
         )
@@ -105,7 +105,7 @@ class Relays:
 
     async def serve(self, hosts: Sequence[Host], roles: Roles) -> None:
         """Run all servers; return once the authority has listed them."""
-        await together(apply(host, [unit]) for host, unit in self._units(hosts, roles))
+        await gather_or_cancel(apply(host, [unit]) for host, unit in self._units(hosts, roles))
 
     def plan(self, host: Host, hosts: Sequence[Host], roles: Roles) -> Sequence[Unit]:
         """Return the servers that ``host`` runs; pure."""

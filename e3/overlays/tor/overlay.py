@@ -44,7 +44,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 PROJECT = Path(__file__).parents[3]
 GATE_FILES = tuple(
@@ -123,19 +123,19 @@ class Tor:
         given = self.assign([host.name for host in hosts], previous)
         before = msgspec.convert(previous.memory, Roles) if previous else Roles()
         roles = await self._network(hosts, before)
-        made = await together(_keys(host, hosts) for host in hosts)
+        made = await gather_or_cancel(_keys(host, hosts) for host in hosts)
         keys = dict(zip((host.name for host in hosts), made, strict=True))
         members = Members(hosts=hosts, addresses=given, public=keys, memory=roles)
-        await together(self._serve(host, members) for host in hosts)
+        await gather_or_cancel(self._serve(host, members) for host in hosts)
         # Only now: Tor does not soon ask again for a service that it has not found once.
         try:
-            await together(map(_knock, hosts))
+            await gather_or_cancel(map(_knock, hosts))
         except OverlayError:
             # Relays that were restarted have forgotten where services are, which tell them again
             # after hours, and who remembers an old place does not soon ask for the new one.
-            await together(_restart(host) for host in hosts)
-            await together(self._serve(host, members) for host in hosts)
-            await together(map(_knock, hosts))
+            await gather_or_cancel(_restart(host) for host in hosts)
+            await gather_or_cancel(self._serve(host, members) for host in hosts)
+            await gather_or_cancel(map(_knock, hosts))
         return Network(addresses=given, memory=asdict(roles))
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:

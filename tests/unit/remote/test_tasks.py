@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from e3.remote.tasks import beside, each_to_its_end, in_thread, running, together, whole
+from e3.remote.tasks import beside, each_to_its_end, in_thread, running, gather_or_cancel, whole
 from tests.stack import ROOT
 
 
@@ -44,7 +44,7 @@ class Diary:
 
 async def leave_by_error(diary: Diary) -> None:
     with pytest.raises(ValueError, match="one fails"):
-        await together([diary.slowly("other", forever=True), diary.fail()])
+        await gather_or_cancel([diary.slowly("other", forever=True), diary.fail()])
 
 
 async def leave_a_block_by_error(diary: Diary) -> None:

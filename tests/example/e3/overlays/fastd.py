@@ -11,7 +11,7 @@ from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass
 from e3.overlays import addresses
 from e3.overlays.topology import can_meet, dials, is_public
 from e3.overlays.unit import Members, Unit, apply, remove, run_script, text_files
-from e3.remote.tasks import together
+from e3.remote.tasks import gather_or_cancel
 
 SCRIPT = "fastd.sh"
 DEVICE = "e3-fastd"
@@ -47,7 +47,7 @@ class Fastd:
         del authority
         given = self.assign([host.name for host in hosts], previous)
         places = (CONFIGURATION, SECRETS)
-        made = await together(run_script(host, SCRIPT, *places, *given) for host in hosts)
+        made = await gather_or_cancel(run_script(host, SCRIPT, *places, *given) for host in hosts)
         keys = {host.name: key.strip() for host, key in zip(hosts, made, strict=True)}
         members = Members[str, None](hosts=hosts, addresses=given, public=keys, memory=None)
         # The one that dials comes after the one that it dials: it asks again only after 20 s.
