@@ -26,7 +26,7 @@ from bench.by_hand import BY_HAND, ByHand, take_another_circuit
 from e3 import contact
 from e3.access import NamespaceAccess
 from e3.authority import nebula_cert, x509
-from e3.authority.local import LocalAuthority
+from e3.authority.local import NebulaCa
 from e3.experiment import Rules
 from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay, Service
 from e3.lab import client
@@ -90,7 +90,7 @@ async def authority_of(overlay: Overlay) -> Authority | None:
     if overlay.needs.authority is None:
         return None
     certificate, key = await nebula_cert.make_authority("bench", YEAR_SECONDS)
-    return LocalAuthority(certificate=certificate, key=key)
+    return NebulaCa(certificate=certificate, key=key)
 
 
 @dataclass(frozen=True, kw_only=True)

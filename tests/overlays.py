@@ -8,7 +8,7 @@ from typing import Any
 
 from e3 import contact
 from e3.authority import nebula_cert
-from e3.authority.local import LocalAuthority
+from e3.authority.local import NebulaCa
 from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay, PairPath
 from e3.lab.client import Lab
 
@@ -43,7 +43,7 @@ def make_authority(overlay: Overlay) -> Authority | None:
     if kind is None:
         return None
     certificate, key = asyncio.run(AUTHORITIES[kind]("test", AUTHORITY_SECONDS))
-    return LocalAuthority(certificate=certificate, key=key)
+    return NebulaCa(certificate=certificate, key=key)
 
 
 def ask(host: Host, *argv: str) -> str:

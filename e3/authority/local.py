@@ -12,7 +12,7 @@ CONCURRENCY = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalAuthority:
+class NebulaCa:
     """Signs with a key that whoever deploys the stack holds.
 
     Trust: the deployer can make any identity of this overlay. `certificate` is

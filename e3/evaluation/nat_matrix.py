@@ -19,7 +19,7 @@ import yaml
 
 from e3 import contact, reachability
 from e3.authority import nebula_cert
-from e3.authority.local import LocalAuthority
+from e3.authority.local import NebulaCa
 from e3.errors import ConfigurationError
 from e3.experiment import Reachability
 from e3.interfaces import Authority, Host, Overlay, PairPath, PathClass
@@ -194,7 +194,7 @@ async def _authority(overlay: Overlay) -> Authority | None:
     if overlay.needs.authority is None:
         return None
     certificate, key = await nebula_cert.make_authority("nat-matrix", AUTHORITY_SECONDS)
-    return LocalAuthority(certificate=certificate, key=key)
+    return NebulaCa(certificate=certificate, key=key)
 
 
 def _cell(kinds: Kinds, rule: Rule, hosts: Mapping[str, Reachability], seen: _Sight) -> Cell:

@@ -19,7 +19,7 @@ from pulumi.dynamic import (
 
 from e3 import contact
 from e3.access import host_from_properties
-from e3.authority.local import LocalAuthority
+from e3.authority.local import NebulaCa
 from e3.errors import E3Error, HostError
 from e3.experiment import Choice
 from e3.interfaces import Host, Network, Overlay
@@ -73,9 +73,7 @@ class OverlayProvider(ResourceProvider):
 async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[str, Any]:
     overlay, hosts = _overlay(props), _hosts(props)
     given = props.get("authority")  # Pulumi drops what is None
-    authority = (
-        LocalAuthority(certificate=given["certificate"], key=given["key"]) if given else None
-    )
+    authority = NebulaCa(certificate=given["certificate"], key=given["key"]) if given else None
     start = time.monotonic()
     try:
         network = await overlay.connect(hosts, authority, previous)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from e3.authority import nebula_cert
-from e3.authority.local import LocalAuthority
+from e3.authority.local import NebulaCa
 from e3.authority.nebula_members import Membership, certify
 from e3.errors import AuthorityError
 from e3.interfaces import SigningRequest
@@ -29,7 +29,7 @@ def test_lighthouses_stay_and_come_from_other_regions_first() -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noting(LocalAuthority):
+class Noting(NebulaCa):
     """The local authority, which also notes for whom it signed."""
 
     signed: list[str] = field(default_factory=list)
