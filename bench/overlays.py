@@ -111,13 +111,13 @@ async def join(
     """Join hosts and return once every pair's path is what it will be."""
     since = time.monotonic()
     network = await overlay.connect(hosts, authority, before)
-    paths = await contact.prove(
+    paths = await contact.verify_pairs(
         overlay, hosts, network, timeout_seconds=CONTACT_SECONDS, since=since
     )
     accesses = [host.access for host in hosts]
     started = [at for access in accesses if isinstance(access, Noted) for at in access.started_at]
     last = max(path.contact_seconds or 0.0 for path in paths)
-    await contact.settle(overlay, hosts, network, paths, since=since)
+    await contact.wait_for_direct(overlay, hosts, network, paths, since=since)
     return Joining(network=network, seconds=since + last - max(started), all_seconds=last)
 
 

@@ -6,7 +6,7 @@ behind a NAT is dialled by nobody: the data of both directions goes over the con
 opened, as that of its party will.
 
 A path may begin as a relayed one and become direct once both hosts have found out where the other
-is: `settle` waits for that, where it can be expected.
+is: `wait_for_direct` waits for that, where it can be expected.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ PROBE = Path(__file__).parent / "remote" / "probe.py"
 PROBE_ON_HOST = "/run/e3/probe.py"
 GRACE_SECONDS = 10.0
 SHOWN_PAIRS = 5
-SETTLE_SECONDS = 10.0
+DIRECT_SECONDS = 10.0
 
 
 Pair = tuple[str, str]
@@ -42,7 +42,7 @@ class Survey:
     silent: Mapping[Pair, str]
 
 
-async def prove(
+async def verify_pairs(
     overlay: Overlay,
     hosts: Sequence[Host],
     network: Network,
@@ -118,14 +118,14 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
     )
 
 
-async def settle(  # noqa: PLR0913 - the same
+async def wait_for_direct(  # noqa: PLR0913 - the same
     overlay: Overlay,
     hosts: Sequence[Host],
     network: Network,
     paths: Sequence[PairPath],
     *,
     since: float,
-    timeout_seconds: float = SETTLE_SECONDS,
+    timeout_seconds: float = DIRECT_SECONDS,
 ) -> tuple[PairPath, ...]:
     """Return ``paths`` once each is direct of which that can be expected, or time is up.
 

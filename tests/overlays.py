@@ -102,12 +102,12 @@ class Mesh:
         self.network = asyncio.run(self.overlay.connect(hosts, self.authority, self.network))
         return self.network
 
-    def prove(self) -> Sequence[PairPath]:
+    def verify_pairs(self) -> Sequence[PairPath]:
         """Return the path of each pair of members, after they have exchanged data."""
         network = self.joined
         hosts = [host for host in self.hosts if host.name in network.addresses]
         return asyncio.run(
-            contact.prove(self.overlay, hosts, network, timeout_seconds=CONTACT_SECONDS)
+            contact.verify_pairs(self.overlay, hosts, network, timeout_seconds=CONTACT_SECONDS)
         )
 
     def disconnect(self, *names: str) -> None:

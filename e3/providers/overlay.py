@@ -77,11 +77,11 @@ async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[s
     start = time.monotonic()
     try:
         network = await overlay.connect(hosts, authority, previous)
-        paths = await contact.prove(
+        paths = await contact.verify_pairs(
             overlay, hosts, network, timeout_seconds=CONTACT_SECONDS, since=start
         )
         setup_seconds = time.monotonic() - start
-        paths = await contact.settle(overlay, hosts, network, paths, since=start)
+        paths = await contact.wait_for_direct(overlay, hosts, network, paths, since=start)
     except BaseException:
         if previous is None:
             await _leave(overlay, hosts, Network(addresses={}))

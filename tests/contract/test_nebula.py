@@ -134,7 +134,7 @@ def test_a_renewal_keeps_authority_processes_and_connections(mesh: Mesh) -> None
     assert before.renew_after is not None
     assert after.renew_after > before.renew_after
     assert [processes(host) for host in mesh.hosts] == living
-    mesh.prove()
+    mesh.verify_pairs()
 
 
 def test_who_left_stays_out_with_a_certificate_from_before_a_renewal(mesh: Mesh) -> None:
@@ -173,7 +173,7 @@ def test_the_firewall_admits_the_group_of_parties_only(mesh: Mesh) -> None:
 
 def test_paths_are_asked_by_a_socket_that_root_alone_reaches(mesh: Mesh) -> None:
     network = mesh.connect(*NAMES)
-    mesh.prove()
+    mesh.verify_pairs()
     found = asyncio.run(mesh.overlay.paths(mesh.hosts, network))
     assert set(found.values()) == {"direct"}
     for host in mesh.hosts:
@@ -196,7 +196,7 @@ def test_a_host_that_was_joined_by_an_older_e3_begins_anew_with_its_keys(mesh: M
     after = mesh.connect(*NAMES)
     assert after.memory == before.memory
     assert ask(first, "ls", SECRETS).split() == ["host.key", "host.pub"]
-    mesh.prove()
+    mesh.verify_pairs()
 
 
 def start_as_before(host: Host) -> None:

@@ -49,7 +49,7 @@ def test_every_ordered_pair_talks_and_a_second_connect_changes_nothing(mesh: Mes
     assert len(set(network.addresses.values())) == len(NAMES)
     assert not assigned or network.addresses == assigned
     assert json.loads(json.dumps(network.memory)) == network.memory
-    paths = mesh.prove()
+    paths = mesh.verify_pairs()
     assert {(path.source, path.target) for path in paths} == {
         (one, other) for one in NAMES for other in NAMES if one != other
     }
@@ -60,7 +60,7 @@ def test_every_ordered_pair_talks_and_a_second_connect_changes_nothing(mesh: Mes
     before = state()
     assert mesh.connect(*NAMES) == network
     assert state() == before
-    mesh.prove()
+    mesh.verify_pairs()
 
 
 def test_hosts_join_and_leave_while_the_others_go_on(mesh: Mesh) -> None:
@@ -72,7 +72,7 @@ def test_hosts_join_and_leave_while_the_others_go_on(mesh: Mesh) -> None:
     second = mesh.connect(*staying)
     assert {name: second.addresses[name] for name in NAMES} == first.addresses
     assert [processes(host) for host in mesh.hosts[:3]] == before
-    assert len(mesh.prove()) == 20
+    assert len(mesh.verify_pairs()) == 20
 
     for leaving in ("sgp1-0", "ams3-1", "ams3-0"):  # the one that is there longest goes last
         was = mesh.joined.addresses
@@ -81,13 +81,13 @@ def test_hosts_join_and_leave_while_the_others_go_on(mesh: Mesh) -> None:
         now = mesh.connect(*staying).addresses
         kept = now == {name: was[name] for name in staying}
         assert kept or (mesh.overlay.needs.control_server and leaving == "ams3-0")
-        assert len(mesh.prove()) == len(staying) * (len(staying) - 1)
+        assert len(mesh.verify_pairs()) == len(staying) * (len(staying) - 1)
 
 
 def test_who_is_no_member_reaches_nobody(mesh: Mesh) -> None:
     mesh.add("ams3-2")
     mesh.connect(*NAMES)
-    mesh.prove()
+    mesh.verify_pairs()
     open_to_all = mesh.overlay.needs.open_to_all
     assert mesh.reaches("ams3-2", "ams3-0") == open_to_all
     member = mesh.host("ams3-0").underlay
@@ -108,7 +108,7 @@ def test_disconnect_leaves_nothing_and_connect_may_follow(mesh: Mesh) -> None:
     before = [(processes(h), network_of(h), files(h, "%p\n")) for h in mesh.hosts]
     services = [ask(host, "ls", "-A", "/run/service") for host in mesh.hosts]
     first = mesh.connect(*NAMES)
-    mesh.prove()
+    mesh.verify_pairs()
     mesh.disconnect(*NAMES)
     after = [(processes(h), network_of(h), files(h, "%p\n")) for h in mesh.hosts]
     # what E3 itself keeps on a host: its folders, and the probe
@@ -119,7 +119,7 @@ def test_disconnect_leaves_nothing_and_connect_may_follow(mesh: Mesh) -> None:
     mesh.disconnect(*NAMES)
     second = mesh.connect(*NAMES)
     assert second.addresses == first.addresses or mesh.overlay.needs.control_server
-    mesh.prove()
+    mesh.verify_pairs()
 
 
 def test_a_host_made_anew_is_joined_again_and_one_that_is_gone_is_named(mesh: Mesh) -> None:
@@ -130,7 +130,7 @@ def test_a_host_made_anew_is_joined_again_and_one_that_is_gone_is_named(mesh: Me
     second = mesh.connect(*NAMES)
     assert second.addresses == first.addresses or mesh.overlay.needs.control_server
     assert [processes(host) for host in mesh.hosts[:2]] == before
-    mesh.prove()
+    mesh.verify_pairs()
     mesh.lab.remove_host("sgp1-0")
     with pytest.raises(HostError, match="sgp1-0 is gone"):
-        mesh.prove()
+        mesh.verify_pairs()

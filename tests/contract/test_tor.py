@@ -119,7 +119,7 @@ def test_machines_are_joined_by_a_user_without_rights(tmp_path: Path) -> None:
             access = machines.access(machine, lab.folder, "user")
             mesh.hosts[index] = replace(host, access=access, python="python3")
         mesh.connect(*NAMES)
-        mesh.prove()
+        mesh.verify_pairs()
         users = ask(mesh.hosts[0], "ps", "-C", "tor", "-o", "user=").split()
         assert set(users) == {machines.USER}
         assert len(users) == 5  # its own, the authority and three relays
@@ -128,7 +128,7 @@ def test_machines_are_joined_by_a_user_without_rights(tmp_path: Path) -> None:
 
 def test_a_tor_that_has_forgotten_its_keys_is_told_them_again(mesh: Mesh) -> None:
     ask(mesh.host("ams3-1"), "python3", "-I", "-c", FORGET)
-    mesh.prove()
+    mesh.verify_pairs()
 
 
 @pytest.mark.parametrize("service", ["tor", "tor-gate"])

@@ -42,7 +42,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         mesh = Mesh(lab, Nebula())
         mesh.add(*NAMES)
         mesh.connect(*NAMES)
-        mesh.prove()
+        mesh.verify_pairs()
         yield mesh
 
 

@@ -73,7 +73,7 @@ def try_one(mesh: Mesh, names: list[str], place: Path, overlay: str, name: str) 
     mesh.add(*names)
     try:
         addresses = mesh.connect(*names).addresses
-        mesh.prove()
+        mesh.verify_pairs()
         stage = Stage(place, mesh.lab, list(mesh.hosts), addresses, overlay)
         result = CASES[name].act(stage)
         return Trial(result=result, seconds=stage.seconds, stop_seconds=stage.stop_seconds)

@@ -52,7 +52,7 @@ def test_a_party_behind_a_nat_computes_over_the_plain_network(lab: Lab, tmp_path
     hosts = made(lab, a_0="public", a_1="public", b_0="symmetric")
     mesh = Mesh(lab, Plain(), hosts)
     mesh.connect(*(host.name for host in hosts))
-    paths = mesh.prove()
+    paths = mesh.verify_pairs()
     assert len(paths) == 6  # the hosts that cannot dial have their path, too
     assert {path.path_class for path in paths} == {"direct"}
     result = Bench(tmp_path, hosts).run(DEMOS / "secret_santa.py")
@@ -65,14 +65,14 @@ def test_two_hosts_behind_nats_are_named_where_nothing_joins_them(lab: Lab) -> N
     mesh = Mesh(lab, Plain(), hosts)
     mesh.connect(*(host.name for host in hosts))
     with pytest.raises(OverlayError, match=r"neither of a-1 \(cgnat\) and b-0 \(symmetric\) can"):
-        mesh.prove()
+        mesh.verify_pairs()
 
 
 def test_a_diagnosis_knows_both_networks_and_says_what_would_help(lab: Lab) -> None:
     hosts = made(lab, a_0="public", a_1="ipv6-only", b_0="symmetric", b_1="port-restricted")
     mesh = Mesh(lab, Nebula(), hosts)
     network = mesh.connect(*(host.name for host in hosts))
-    mesh.prove()
+    mesh.verify_pairs()
     found = asyncio.run(diagnose(mesh.overlay, hosts, network))
     pairs = {(one.source, one.target): one for one in found}
     assert len(pairs) == len(found) == 12
@@ -103,7 +103,7 @@ def test_who_has_port_443_alone_is_joined_by_relay(lab: Lab, overlay: Overlay) -
     hosts = made(lab, a_0="public", a_1="tcp-443-only", b_0="port-restricted")
     mesh = Mesh(lab, overlay, hosts)
     mesh.connect(*(host.name for host in hosts))
-    by = {(path.source, path.target): path.by for path in mesh.prove()}
+    by = {(path.source, path.target): path.by for path in mesh.verify_pairs()}
     assert len(by) == 6
     assert by["a-1", "b-0"] == by["b-0", "a-1"] == "a-0"
 
@@ -113,7 +113,9 @@ def test_tinc_connects_directly_whatever_the_hub_is_called(lab: Lab) -> None:
     mesh = Mesh(lab, Tinc(), hosts)
     network = mesh.connect(*(host.name for host in hosts))
     since = time.monotonic()
-    settled = contact.settle(mesh.overlay, hosts, network, mesh.prove(), since=since)
+    settled = contact.wait_for_direct(
+        mesh.overlay, hosts, network, mesh.verify_pairs(), since=since
+    )
     classes = {(path.source, path.target): path.path_class for path in asyncio.run(settled)}
     assert classes["a-1", "b-1"] == classes["b-1", "a-1"] == "direct"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from e3.remote.tasks import beside, each_to_its_end, in_thread, running, gather_or_cancel, whole
+from e3.remote.tasks import beside, each_to_its_end, gather_or_cancel, in_thread, running, whole
 from tests.stack import ROOT
 
 
