@@ -8,14 +8,11 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from e3.errors import LabError
 from e3.lab import linux, wire
 from e3.lab.links import Pair
-
-if TYPE_CHECKING:
-    from e3.lab.state import LabState
+from e3.lab.state import LabState
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 PROBES, MOST_PROBES = 5, 25
@@ -33,7 +30,7 @@ class _Flight:
     target: str
 
 
-def fork(state: "LabState", connection: socket.socket) -> int:
+def fork(state: LabState, connection: socket.socket) -> int:
     """Measure in a process of its own, which answers over ``connection``; return its id."""
     pid = os.fork()
     if pid:
@@ -64,7 +61,7 @@ def deviations(measured: Mapping[Pair, float | None], asked: Mapping[Pair, float
     return wrong
 
 
-def _measure(state: "LabState") -> dict[Pair, float]:
+def _measure(state: LabState) -> dict[Pair, float]:
     probes = state.probes()
     asked: dict[Pair, float] = {}
     flights = []

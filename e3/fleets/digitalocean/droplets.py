@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pulumi
 import pulumi_digitalocean as do
@@ -15,13 +15,11 @@ from e3.access import SshAccess, host_from_properties
 from e3.access.client_config import block
 from e3.digitalocean import names
 from e3.experiment import Experiment
+from e3.fleets.digitalocean.options import Options
 from e3.providers.cloud_census import Census
 from e3.providers.cloud_contact import Contact
 from e3.providers.cloud_mark import Mark
 from e3.providers.key_pair import KeyPair
-
-if TYPE_CHECKING:
-    from e3.fleets.digitalocean.fleet import DigitalOcean
 
 PLAIN_PACKAGES = ["python3-venv"]
 """What Debian's image lacks of what it takes to make the party environment."""
@@ -50,7 +48,7 @@ class Droplets(ComponentResource):
         self,
         name: str,
         *,
-        fleet: "DigitalOcean",
+        options: Options,
         experiment: Experiment,
         mark: Mark,
         image: Output[str] | str,
@@ -60,7 +58,7 @@ class Droplets(ComponentResource):
         """Declare a droplet for each host of the experiment."""
         super().__init__("e3:digitalocean:Droplets", name, None, opts)
         made, rows = [], []
-        stock = not fleet.own_image
+        stock = not options.own_image
         plain = PLAIN_PACKAGES if stock else []
         for host in experiment.host_names:
             key = KeyPair(f"host-key-{host}", opts=ResourceOptions(parent=self))
@@ -68,15 +66,15 @@ class Droplets(ComponentResource):
                 host,
                 name=_name(mark, host),
                 region=host.rpartition("-")[0],
-                size=fleet.size,
+                size=options.size,
                 image=image,
-                ipv6=stock if fleet.ipv6 is None else fleet.ipv6,
+                ipv6=stock if options.ipv6 is None else options.ipv6,
                 ssh_keys=[*login.fingerprints],
                 tags=mark.tags,
                 user_data=Output.all(key.private, key.public).apply(
                     lambda pair: user_data(*pair, packages=plain)
                 ),
-                opts=_options(self, rollout=fleet.image_rollout),
+                opts=_resource_options(self, rollout=options.image_rollout),
             )
             made.append(droplet)
             rows.append(
@@ -94,7 +92,7 @@ class Droplets(ComponentResource):
             "first-contact",
             droplets=rows,
             overlay=experiment.overlay.name,
-            seconds=fleet.answer_seconds,
+            seconds=options.answer_seconds,
             opts=own,
         )
         addresses = [droplet.ipv4_address for droplet in made]
@@ -134,7 +132,7 @@ def _name(mark: Mark, host: str) -> Output[str]:
     return mark.label.apply(lambda label: names.droplet(project, host, label))
 
 
-def _options(parent: pulumi.Resource, *, rollout: bool) -> ResourceOptions:
+def _resource_options(parent: pulumi.Resource, *, rollout: bool) -> ResourceOptions:
     return ResourceOptions(
         parent=parent,
         # tags come and go with the lease, which the mark renews

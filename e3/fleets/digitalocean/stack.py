@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_digitalocean as do
@@ -14,6 +13,7 @@ from e3.digitalocean import keys
 from e3.experiment import Experiment
 from e3.fleets.digitalocean.droplets import Droplets, Login, ssh_block
 from e3.fleets.digitalocean.image import Image, Source, of_file, of_flake
+from e3.fleets.digitalocean.options import Options
 from e3.fleets.digitalocean.protection import firewall
 from e3.fleets.digitalocean.records import records
 from e3.fleets.fleet import Made
@@ -21,12 +21,9 @@ from e3.interfaces import Ingress
 from e3.providers.cloud_mark import Mark
 from e3.providers.key_pair import KeyPair
 
-if TYPE_CHECKING:
-    from e3.fleets.digitalocean.fleet import DigitalOcean
-
 
 def declare(
-    fleet: "DigitalOcean",
+    options: Options,
     experiment: Experiment,
     ingress: Sequence[Ingress],
     opts: ResourceOptions,
@@ -36,45 +33,45 @@ def declare(
         "cloud",
         project=pulumi.get_project(),
         stack=experiment.stack,
-        hours=fleet.expires_hours,
+        hours=options.expires_hours,
         folder=str(experiment.folder),
-        spaces=fleet.bucket_region(experiment),
+        spaces=options.bucket_region(experiment),
         opts=opts,
     )
     below = ResourceOptions(parent=mark)
-    image: Output[str] | str = fleet.image
-    source = _source(fleet, experiment, below)
+    image: Output[str] | str = options.image
+    source = _source(options, experiment, below)
     if source is not None:
         image = Image(
             "image",
             source=source,
             mark=mark,
             regions=list(experiment.regions),
-            bucket_region=fleet.bucket_region(experiment),
-            protect=fleet.protect_image,
+            bucket_region=options.bucket_region(experiment),
+            protect=options.protect_image,
             opts=below,
         ).id
-    if fleet.hosts_wanted == "none":
+    if options.hosts_wanted == "none":
         return Made(hosts=())
-    login = _login(fleet, experiment, mark, below)
-    wall = firewall(mark, ingress, admit=fleet.admit, opts=below)
+    login = _login(options, experiment, mark, below)
+    wall = firewall(mark, ingress, admit=options.admit, opts=below)
     droplets = Droplets(
         "droplets",
-        fleet=fleet,
+        options=options,
         experiment=experiment,
         mark=mark,
         image=image,
         login=login,
         opts=ResourceOptions(parent=mark, depends_on=[wall]),
     )
-    if fleet.domain:
-        records(fleet.domain, mark, droplets.addresses, below)
+    if options.domain:
+        records(options.domain, mark, droplets.addresses, below)
     return Made(
         hosts=droplets.hosts,
         ssh_blocks=[host.apply(ssh_block) for host in droplets.hosts],
-        publish=partial(_publish, fleet.domain, mark, experiment.host_names, below),
+        publish=partial(_publish, options.domain, mark, experiment.host_names, below),
         plain_ssh=True,
-        hive=fleet.colmena,
+        hive=options.colmena,
     )
 
 
@@ -91,20 +88,18 @@ def _publish(
     records(domain, mark, overlay, opts)
 
 
-def _source(fleet: "DigitalOcean", experiment: Experiment, opts: ResourceOptions) -> Source | None:
-    if fleet.flake_output:
+def _source(options: Options, experiment: Experiment, opts: ResourceOptions) -> Source | None:
+    if options.flake_output:
         folder = experiment.folder / "nix" / "image"
-        return of_flake(fleet.flake_output, builder=fleet.nix_builder, folder=folder, opts=opts)
-    return of_file(fleet.image_file) if fleet.image_file else None
+        return of_flake(options.flake_output, builder=options.nix_builder, folder=folder, opts=opts)
+    return of_file(options.image_file) if options.image_file else None
 
 
-def _login(
-    fleet: "DigitalOcean", experiment: Experiment, mark: Mark, opts: ResourceOptions
-) -> Login:
-    if fleet.key:
-        given = Path(fleet.key).expanduser()
+def _login(options: Options, experiment: Experiment, mark: Mark, opts: ResourceOptions) -> Login:
+    if options.key:
+        given = Path(options.key).expanduser()
         own = keys.fingerprint(keys.public_half(given))
-        return Login(fingerprints=[own, *fleet.account_keys], path=str(given))
+        return Login(fingerprints=[own, *options.account_keys], path=str(given))
     pair = KeyPair("key", path=str(experiment.folder / "ssh" / "id_ed25519"), opts=opts)
     known = do.SshKey("key", name=mark.label, public_key=pair.public, opts=opts)
-    return Login(fingerprints=[known.fingerprint, *fleet.account_keys], path=pair.path)
+    return Login(fingerprints=[known.fingerprint, *options.account_keys], path=pair.path)
