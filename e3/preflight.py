@@ -15,7 +15,7 @@ from pathlib import Path
 from e3.errors import ConfigurationError, PlatformError
 from e3.experiment import Choice, Experiment, Reachability
 from e3.interfaces import Needs, Overlay
-from e3.lab.addresses import CARRIERS, HOMES, LAB_NETWORK
+from e3.lab.addresses import CARRIER_RANGE, HOME_RANGE, LAB_NETWORK
 from e3.overlays import OVERLAYS
 from e3.reachability import needs_of, shortfall
 from e3.registry import build
@@ -95,8 +95,8 @@ def _below(experiment: Experiment) -> Iterator[tuple[IPv4Network, str]]:
     """Yield what the lab keeps for itself, whoever makes this stack's hosts."""
     yield LAB_NETWORK, "the underlay of labs"
     if experiment.nats:
-        yield HOMES, "where hosts behind NATs have their addresses"
-        yield CARRIERS, "what lies between a carrier's NAT and its customers"
+        yield HOME_RANGE, "where hosts behind NATs have their addresses"
+        yield CARRIER_RANGE, "what lies between a carrier's NAT and its customers"
 
 
 def _of_stacks(experiment: Experiment) -> Iterator[tuple[IPv4Network, str]]:

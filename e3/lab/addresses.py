@@ -15,8 +15,8 @@ from e3.errors import LabError
 
 LAB_NETWORK = IPv4Network("198.18.0.0/15")
 LAB_NETWORK6 = IPv6Network("2001:2::/48")
-HOMES = IPv4Network("172.16.0.0/12")  # RFC 1918; overlays take their ranges from 10.0.0.0/8
-CARRIERS = IPv4Network("100.64.0.0/10")  # RFC 6598: between a carrier's NAT and its customers'
+HOME_RANGE = IPv4Network("172.16.0.0/12")  # RFC 1918; overlays take their ranges from 10.0.0.0/8
+CARRIER_RANGE = IPv4Network("100.64.0.0/10")  # RFC 6598: between a carrier's NAT and its customers'
 REGION_PREFIX = 22
 HOST_BITS = 32 - REGION_PREFIX
 MOST_REGIONS = 1 << (REGION_PREFIX - LAB_NETWORK.prefixlen)
@@ -29,19 +29,19 @@ def region_network(index: int) -> IPv4Network:
     return IPv4Network((base, REGION_PREFIX))
 
 
-def sibling(address: IPv4Address) -> IPv6Address:
-    """Return the IPv6 address of who has that IPv4 address; `elder` is the way back."""
+def ipv6_of(address: IPv4Address) -> IPv6Address:
+    """Return the IPv6 address of who has that IPv4 address; `ipv4_of` is the way back."""
     return LAB_NETWORK6.network_address + int(address)
 
 
-def elder(address: IPv6Address) -> IPv4Address:
+def ipv4_of(address: IPv6Address) -> IPv4Address:
     """Return the IPv4 address from which an IPv6 address of the lab follows."""
     return IPv4Address(int(address) - int(LAB_NETWORK6.network_address))
 
 
-def sibling_network(network: IPv4Network) -> IPv6Network:
+def ipv6_network_of(network: IPv4Network) -> IPv6Network:
     """Return the network of the IPv6 addresses of those who have IPv4 ones in ``network``."""
-    return IPv6Network((sibling(network.network_address), 128 - 32 + network.prefixlen))
+    return IPv6Network((ipv6_of(network.network_address), 128 - 32 + network.prefixlen))
 
 
 def home_network(outside: IPv4Address) -> IPv4Network:
@@ -49,16 +49,16 @@ def home_network(outside: IPv4Address) -> IPv4Network:
 
     Behind a carrier's NAT it is the one that the carrier's own address would have.
     """
-    if outside in CARRIERS:
-        step = 1 << (LAB_NETWORK.prefixlen - CARRIERS.prefixlen)
-        carrier = (int(outside) - int(CARRIERS.network_address)) // step
+    if outside in CARRIER_RANGE:
+        step = 1 << (LAB_NETWORK.prefixlen - CARRIER_RANGE.prefixlen)
+        carrier = (int(outside) - int(CARRIER_RANGE.network_address)) // step
         outside = LAB_NETWORK.network_address + carrier
-    return _behind(outside, HOMES)
+    return _behind(outside, HOME_RANGE)
 
 
 def carrier_network(outside: IPv4Address) -> IPv4Network:
     """Return the network, a /27, behind the carrier's NAT that has this address outside."""
-    return _behind(outside, CARRIERS)
+    return _behind(outside, CARRIER_RANGE)
 
 
 def _behind(outside: IPv4Address, span: IPv4Network) -> IPv4Network:

@@ -27,7 +27,7 @@ from e3.errors import LabError
 from e3.experiment import Reachability
 from e3.interfaces import Host
 from e3.lab import wire
-from e3.lab.links import MOST_DELAY_MS, Link, Pair
+from e3.lab.links import MOST_DELAY_MS, Pair, RegionLink
 from e3.lab.userspace import open_tun, require_tools
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ ANSWER_SECONDS = 300.0
 GRACE_SECONDS = 1.0
 STOP_SECONDS = 60.0
 DISK_MB = 1024
-LEFT_BY_A_LAB = ("lab.sock", "lab.pid", "hosts", "resolv.conf")
+LAB_FILES = ("lab.sock", "lab.pid", "hosts", "resolv.conf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class Lab:
         """Have these round trips between pairs of regions (or inside of one), half each way."""
         self._ask({"verb": "set_rtt", "rtt_ms": _rows(rtt_ms)})
 
-    def set_link(self, source: str, target: str, link: Link) -> None:
+    def set_link(self, source: str, target: str, link: RegionLink) -> None:
         """Have exactly ``link`` from ``source`` to ``target``; the way back stays as it is."""
         values = link.to_properties()
         self._ask({"verb": "set_link", "source": source, "target": target, "link": values})
@@ -211,7 +211,7 @@ def start(
     require_tools()
     os.close(open_tun())
     folder = private.folder(folder.absolute())
-    with _alone(folder):
+    with _locked(folder):
         _stop(folder)
         private.folder(folder / "ssh")
         request = {
@@ -248,7 +248,7 @@ def stop(folder: Path) -> None:
     """
     folder = folder.absolute()
     if folder.is_dir():
-        with _alone(folder):
+        with _locked(folder):
             _stop(folder)
 
 
@@ -260,8 +260,8 @@ def _stop(folder: Path) -> None:
             wire.send(connection, {"verb": "stop"})
             wire.receive(connection)
         for process in family:
-            _end(process)
-    for name in LEFT_BY_A_LAB:
+            _kill(process)
+    for name in LAB_FILES:
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "ssh", ignore_errors=True)
 
@@ -286,7 +286,7 @@ def _children(pid: int) -> list[ProcessIdentity]:
     return []
 
 
-def _end(process: ProcessIdentity) -> None:
+def _kill(process: ProcessIdentity) -> None:
     """Have that process gone: it has a moment to go by itself, then it is killed."""
     try:
         descriptor = os.pidfd_open(process.pid)
@@ -313,7 +313,7 @@ def _connected(folder: Path, seconds: float = ANSWER_SECONDS) -> Iterator[socket
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Be the only one who starts or stops a lab in this folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

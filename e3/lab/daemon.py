@@ -18,9 +18,9 @@ from typing import Any
 from e3 import private
 from e3.errors import LabError
 from e3.lab import linux, measurement, wire
-from e3.lab.host import Surroundings
-from e3.lab.links import Link
-from e3.lab.state import LabState, Wanted, is_running
+from e3.lab.host import SharedSettings
+from e3.lab.links import RegionLink
+from e3.lab.state import HostRequest, LabState, is_running
 from e3.lab.userspace import enter_namespaces
 
 LOG = "lab.log"
@@ -28,7 +28,7 @@ RECORD = "lab.pid"
 REQUEST_SECONDS = 10.0
 
 
-class Server:
+class LabServer:
     """Answers requests one after another, and watches the hosts between them."""
 
     def __init__(self, folder: Path, state: LabState) -> None:
@@ -93,7 +93,7 @@ class Server:
 
     def _perform(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self._verbs.get(verb, _refuse)(request)
+            return self._verbs.get(verb, _unknown_verb)(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client shall hear of it
             log(f"{verb}: {error!r}")
             return wire.from_error(error)
@@ -107,8 +107,8 @@ class Server:
         return {}
 
     def _add_hosts(self, request: dict[str, Any]) -> dict[str, Any]:
-        made = self._state.add_hosts([Wanted(*host) for host in request["hosts"]])
-        return {"hosts": [self._state.describe_host(resident) for resident in made]}
+        made = self._state.add_hosts([HostRequest(*host) for host in request["hosts"]])
+        return {"hosts": [self._state.describe_host(host) for host in made]}
 
     def _remove_hosts(self, request: dict[str, Any]) -> dict[str, Any]:
         self._state.remove_hosts(request["names"])
@@ -131,7 +131,7 @@ class Server:
         return {}
 
     def _set_link(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._state.set_link(request["source"], request["target"], Link(**request["link"]))
+        self._state.set_link(request["source"], request["target"], RegionLink(**request["link"]))
         return {}
 
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Server:
         return self._state.describe()
 
 
-def _refuse(request: dict[str, Any]) -> dict[str, Any]:
+def _unknown_verb(request: dict[str, Any]) -> dict[str, Any]:
     raise LabError(f"the lab does not know {request.get('verb')!r}; stop it and start it anew")
 
 
@@ -156,10 +156,10 @@ def main() -> int:
         return 1
     os.environ["PATH"] = request["environment"]["PATH"]  # a user's own may lack ip(8)
     try:
-        lock = _claim(folder)
+        lock = _lock_folder(folder)
         in_user_namespace = enter_namespaces()
         state = LabState(
-            Surroundings(
+            SharedSettings(
                 folder=str(folder),
                 visible=tuple(request["visible"]),
                 hidden=tuple(request["hidden"]),
@@ -170,7 +170,7 @@ def main() -> int:
             {(a, b): rtt_ms for a, b, rtt_ms in request["rtt_ms"]},
             os.pidfd_open(os.getpid()),
         )
-        server = Server(folder, state)
+        server = LabServer(folder, state)
     except Exception as error:  # noqa: BLE001 - the client reports it
         log(f"start: {error!r}")
         wire.send(parent, wire.from_error(error))
@@ -202,7 +202,7 @@ def _redirect(folder: Path) -> None:
     linux.set_process_name("e3-lab")
 
 
-def _claim(folder: Path) -> int:
+def _lock_folder(folder: Path) -> int:
     """Be the one lab of this folder: hold its record locked, with our process id in it."""
     record = private.descriptor(folder / RECORD, os.O_RDWR)
     try:

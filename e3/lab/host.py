@@ -27,7 +27,7 @@ SCAN_FOLDER_MB = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class SharedSettings:
     """What every host of a lab has in common.
 
     ``visible`` are folders that stay as they are, also where they lie below a folder that a
@@ -43,7 +43,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class Uplink:
     """An address of who hangs on a cable, and who answers there at the cable's other end.
 
     Both are of IPv4 or both of IPv6.
@@ -68,11 +68,11 @@ class Cable:
     """The one cable by which a host, or a NAT, hangs on a router.
 
     ``router`` is the descriptor of the network namespace at which the cable ends, as an
-    interface named ``port``: the region's router, or a NAT (`e3.lab.nat`). ``ways`` has one of
+    interface named ``port``: the region's router, or a NAT (`e3.lab.nat`). ``uplinks`` has one of
     IPv4, one of IPv6, or both, IPv4 first.
     """
 
-    ways: tuple[Way, ...]
+    uplinks: tuple[Uplink, ...]
     mac: str
     gateway_mac: str
     port: str
@@ -81,9 +81,9 @@ class Cable:
     @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses of who hangs on it."""
-        return tuple(way.address for way in self.ways)
+        return tuple(uplink.address for uplink in self.uplinks)
 
-    def lay(self, device: str, *, addressed: bool = True) -> None:
+    def connect(self, device: str, *, addressed: bool = True) -> None:
         """Connect the present network namespace, by an interface named ``device``.
 
         It gets the addresses unless it only passes on what is for them.
@@ -93,13 +93,13 @@ class Cable:
             f"link set lo up\n"
             f"link add {device} address {self.mac} type veth"
             f" peer name {self.port} netns /proc/self/fd/{self.router}\n"
-            + "".join(f"addr add {alone(address)} dev {device}\n" for address in addresses)
+            + "".join(f"addr add {host_network(address)} dev {device}\n" for address in addresses)
             + f"link set {device} up\n"
             + "".join(
-                f"route add {way.gateway} dev {device} scope link\n"
-                f"neigh add {way.gateway} lladdr {self.gateway_mac} dev {device} nud permanent\n"
-                f"route add {way.everywhere} via {way.gateway} dev {device}\n"
-                for way in self.ways
+                f"route add {uplink.gateway} dev {device} scope link\n"
+                f"neigh add {uplink.gateway} lladdr {self.gateway_mac} dev {device} nud permanent\n"
+                f"route add {uplink.everywhere} via {uplink.gateway} dev {device}\n"
+                for uplink in self.uplinks
             ),
             self.router,
         )
@@ -108,13 +108,17 @@ class Cable:
         """Have the present network namespace, laid before, use the new addresses alone."""
         # in this order: with its last address an interface loses its routes
         run_ip(
-            "".join(f"addr add {alone(address)} dev {device}\n" for address in self.addresses)
-            + "".join(f"addr del {alone(address)} dev {device}\n" for address in before.addresses)
+            "".join(
+                f"addr add {host_network(address)} dev {device}\n" for address in self.addresses
+            )
+            + "".join(
+                f"addr del {host_network(address)} dev {device}\n" for address in before.addresses
+            )
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class HostSpec:
     """What makes one host itself: its name, and where it hangs."""
 
     name: str
@@ -122,10 +126,10 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Newborn:
+class StartingHost:
     """A host on its way: its first process, and the pipe that tells how it goes."""
 
-    plan: Plan
+    spec: HostSpec
     pid: int
     status: int
 
@@ -136,56 +140,56 @@ class Newborn:
             said = os.read(pipe.fileno(), 65_536) if ready else b"it takes too long"
         if said != b"\n":
             reason = said.decode(errors="replace") or "its first process died"
-            raise LabError(f"host {self.plan.name} could not be made: {reason}")
+            raise LabError(f"host {self.spec.name} could not be made: {reason}")
 
 
-def fork(plan: Plan, surroundings: Surroundings, daemon: int) -> Newborn:
+def fork(spec: HostSpec, settings: SharedSettings, daemon: int) -> StartingHost:
     """Start to make a host; ``daemon`` is a pidfd of the process with which it shall die."""
     reading, writing = os.pipe()
     pid = linux.fork_into_pid_namespace()
     if pid == 0:
-        _live(plan, surroundings, daemon, writing)
+        _become_host(spec, settings, daemon, writing)
     os.close(writing)
-    return Newborn(plan, pid, reading)
+    return StartingHost(spec, pid, reading)
 
 
-def _live(plan: Plan, surroundings: Surroundings, daemon: int, status: int) -> None:
+def _become_host(spec: HostSpec, settings: SharedSettings, daemon: int, status: int) -> None:
     """Become the host; never returns."""
     try:
         linux.die_with_parent(daemon)
         os.setsid()
         system.unshare(NAMESPACES)
-        linux.set_hostname(plan.name)
-        _mount_all(surroundings)
-        _join_network(plan, surroundings)
+        linux.set_hostname(spec.name)
+        _mount_all(settings)
+        _join_network(spec, settings)
         null = os.open("/dev/null", os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
         os.set_inheritable(status, True)  # noqa: FBT003 - takes no keyword
         # -d: it writes a newline there once it serves
         command = ["s6-svscan", "-d", str(status), SCAN_FOLDER]
-        os.execvpe(command[0], command, dict(surroundings.environment))  # noqa: S606
+        os.execvpe(command[0], command, dict(settings.environment))  # noqa: S606
     except BaseException as error:  # noqa: BLE001 - nothing may escape into the daemon's code
         os.write(status, (str(error) or type(error).__name__).encode())
     finally:
         os._exit(1)
 
 
-def _mount_all(surroundings: Surroundings) -> None:
-    shared = Path(surroundings.folder)
-    sources = [*surroundings.visible, str(shared / "hosts"), str(shared / "resolv.conf")]
+def _mount_all(settings: SharedSettings) -> None:
+    shared = Path(settings.folder)
+    sources = [*settings.visible, str(shared / "hosts"), str(shared / "resolv.conf")]
     system.mount("", "/", flags=system.MS_REC | system.MS_PRIVATE)
     linux.make_read_only("/")
     # held open, as the mounts below may cover them
     held = {path: os.open(path, os.O_PATH) for path in [*sources, str(shared / "ssh")]}
     resolv_conf = os.path.realpath("/etc/resolv.conf")
-    _mount_disk(surroundings.disk_mb)
+    _mount_disk(settings.disk_mb)
     _mount_etc()
-    for path in surroundings.visible:
+    for path in settings.visible:
         if not _is_same(path, held[path]):
             Path(path).mkdir(parents=True, exist_ok=True)
             linux.bind(f"/proc/self/fd/{held[path]}", path)
-    for path in surroundings.hidden:
+    for path in settings.hidden:
         if Path(path).is_dir():
             linux.bind(f"{DISK}/.disk/empty", path, read_only=True)
     Path(SSH_FOLDER).mkdir(parents=True)
@@ -194,7 +198,7 @@ def _mount_all(surroundings: Surroundings) -> None:
     _mount_resolv_conf(resolv_conf, held[str(shared / "resolv.conf")])
     flags = system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC
     system.mount("proc", "/proc", "proc", flags)
-    if not surroundings.in_user_namespace:  # the kernel may refuse it there, and little needs it
+    if not settings.in_user_namespace:  # the kernel may refuse it there, and little needs it
         system.mount("sysfs", "/sys", "sysfs", flags | system.MS_RDONLY)
         _mount_cgroups(flags)
     os.chdir("/")
@@ -244,9 +248,9 @@ def _mount_resolv_conf(path: str, source: int) -> None:
     linux.bind(f"/proc/self/fd/{source}", path)
 
 
-def _join_network(plan: Plan, surroundings: Surroundings) -> None:
-    own_group = surroundings.in_user_namespace  # only group 0 exists there
-    ipv6 = any(way.is_ipv6 for way in plan.cable.ways)
+def _join_network(spec: HostSpec, settings: SharedSettings) -> None:
+    own_group = settings.in_user_namespace  # only group 0 exists there
+    ipv6 = any(uplink.is_ipv6 for uplink in spec.cable.uplinks)
     sysctls.write(
         {
             **sysctls.HOST,
@@ -254,12 +258,12 @@ def _join_network(plan: Plan, surroundings: Surroundings) -> None:
             "net/ipv4/ping_group_range": "0 0" if own_group else "0 2147483647",
         }
     )
-    plan.cable.lay(INTERFACE)
+    spec.cable.connect(INTERFACE)
     # an overlay's own interface may want IPv6, with what belongs to it
     sysctls.write(sysctls.USUAL6)
 
 
-def alone(address: str) -> str:
+def host_network(address: str) -> str:
     """Return the network that has this address only."""
     return f"{address}/{128 if ':' in address else 32}"
 

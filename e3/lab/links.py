@@ -29,7 +29,7 @@ MOST_RATE_MBIT = 100_000.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Link:
+class RegionLink:
     """One direction between two regions, or inside of one.
 
     ``delay_ms`` is the time one way, to which up to ``jitter_ms`` is added at random; packets
@@ -53,7 +53,7 @@ class Link:
     @property
     def is_plain(self) -> bool:
         """Whether the link does nothing to packets, so that they need not pass the delay line."""
-        return self == Link(delay_ms=0.0)
+        return self == RegionLink(delay_ms=0.0)
 
     @property
     def counts_packets(self) -> bool:
@@ -61,19 +61,19 @@ class Link:
         return self.loss > 0 or self.rate_mbit is not None
 
     def to_properties(self) -> dict[str, float | None]:
-        """Return the link as JSON values; ``Link(**values)`` is the way back."""
+        """Return the link as JSON values; ``RegionLink(**values)`` is the way back."""
         return asdict(self)
 
 
 @dataclass
-class Links:
+class RegionLinks:
     """The link of every ordered pair of regions of one lab."""
 
     rtt_ms: Mapping[Pair, float]
 
     def __post_init__(self) -> None:
         """Take over the asked round trips, in either order of the pair."""
-        self._links: dict[Pair, Link] = {}
+        self._links: dict[Pair, RegionLink] = {}
         for (one, other), rtt_ms in self.rtt_ms.items():
             self.set_rtt(one, other, rtt_ms)
 
@@ -82,14 +82,14 @@ class Links:
         for pair in ((one, other), (other, one)):
             self._links[pair] = replace(self.link(*pair), delay_ms=rtt_ms / 2)
 
-    def set(self, source: str, target: str, link: Link) -> None:
+    def set(self, source: str, target: str, link: RegionLink) -> None:
         """Have exactly ``link`` from ``source`` to ``target``."""
         self._links[source, target] = link
 
-    def link(self, source: str, target: str) -> Link:
+    def link(self, source: str, target: str) -> RegionLink:
         """Return the link from ``source`` to ``target``, by default half of the default RTT."""
         asked = self._links.get((source, target))
-        return asked or Link(delay_ms=default_rtt_ms(source, target) / 2)
+        return asked or RegionLink(delay_ms=default_rtt_ms(source, target) / 2)
 
     def asked_rtt_ms(self, one: str, other: str) -> float:
         """Return the round trip that a packet should take at least."""

@@ -22,7 +22,7 @@ Probe = tuple[str, str]  # network namespace, address
 
 
 @dataclass(frozen=True)
-class _Flight:
+class _EchoPath:
     """A pair of regions and how its echoes travel."""
 
     pair: Pair
@@ -37,7 +37,7 @@ def fork(state: LabState, connection: socket.socket) -> int:
         return pid
     status = 1
     try:
-        state.tie()
+        state.die_with_daemon()
         connection.settimeout(10)
         try:
             answer = {"rtt_ms": [[*pair, rtt_ms] for pair, rtt_ms in _measure(state).items()]}
@@ -64,18 +64,18 @@ def deviations(measured: Mapping[Pair, float | None], asked: Mapping[Pair, float
 def _measure(state: LabState) -> dict[Pair, float]:
     probes = state.probes()
     asked: dict[Pair, float] = {}
-    flights = []
+    paths = []
     for one, other in _pairs(probes):
         asked[one, other] = state.asked_rtt_ms(one, other)
         target = probes[other][-1 if one == other else 0][1]
-        flights.append(_Flight((one, other), _echo_socket(probes[one][0][0]), target))
+        paths.append(_EchoPath((one, other), _echo_socket(probes[one][0][0]), target))
     measured: dict[Pair, float | None] = dict.fromkeys(asked)
     numbers = itertools.count()
     for attempt in range(MOST_PROBES):
         # on a busy machine some echoes are late: a pair that is off so far gets more chances
-        late = [f for f in flights if attempt < PROBES or _may_improve(f.pair, measured, asked)]
+        late = [f for f in paths if attempt < PROBES or _may_improve(f.pair, measured, asked)]
         limit_seconds = max((asked[f.pair] for f in late), default=0) / 1000 + SPARE_SECONDS
-        _fly(late, numbers, limit_seconds, measured)
+        _send_echoes(late, numbers, limit_seconds, measured)
     wrong = deviations(measured, asked)
     if wrong:
         raise LabError(
@@ -98,29 +98,29 @@ def _may_improve(
     return known is not None and known > asked[pair] and bool(deviations({pair: known}, asked))
 
 
-def _fly(
-    flights: Sequence[_Flight],
+def _send_echoes(
+    paths: Sequence[_EchoPath],
     numbers: Iterator[int],
     limit_seconds: float,
     best: dict[Pair, float | None],
 ) -> None:
-    """Send one echo over each flight; note in ``best`` the least round trip so far, in ms."""
-    sent: dict[socket.socket, tuple[_Flight, int, float]] = {}
-    for flight in flights:
+    """Send one echo over each path; note in ``best`` the least round trip so far, in ms."""
+    sent: dict[socket.socket, tuple[_EchoPath, int, float]] = {}
+    for path in paths:
         # a raw socket hears every echo of its namespace: each has a number of its own
         own = next(numbers) & 0xFFFF
-        sent[flight.source] = flight, own, time.monotonic()
-        flight.source.sendto(_echo(own), (flight.target, 0))
+        sent[path.source] = path, own, time.monotonic()
+        path.source.sendto(_echo(own), (path.target, 0))
     end = time.monotonic() + limit_seconds
     while sent and (left := end - time.monotonic()) > 0:
         for source in select.select(list(sent), [], [], left)[0]:
             reply = source.recv(2048)
             now = time.monotonic()
-            flight, own, start = sent[source]
+            path, own, start = sent[source]
             if _is_answer(reply, own):
                 del sent[source]
-                rtt_ms, known = (now - start) * 1000, best[flight.pair]
-                best[flight.pair] = rtt_ms if known is None else min(known, rtt_ms)
+                rtt_ms, known = (now - start) * 1000, best[path.pair]
+                best[path.pair] = rtt_ms if known is None else min(known, rtt_ms)
 
 
 def _echo_socket(network: str) -> socket.socket:

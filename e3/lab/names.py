@@ -19,7 +19,7 @@ RESOLV_CONF = (
 GOOD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-class Names:
+class HostsFile:
     """The names of all hosts of a lab, in the files that hosts mount."""
 
     def __init__(self, folder: Path) -> None:

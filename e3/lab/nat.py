@@ -13,7 +13,7 @@ To the router itself (chain ``input``) nothing comes but answers and pings. With
 one, a peer's early packet would be taken for a flow of the router's, its port would count as in
 use, and the host's own packets would leave from another: no hole could be punched.
 
-A home that has IPv6 alone needs no NAT: its router only filters, as in RFC 6092 (`Filter`).
+A home that has IPv6 alone needs no NAT: its router only filters, as in RFC 6092 (`Ipv6Firewall`).
 """
 
 import os
@@ -24,8 +24,8 @@ from typing import ClassVar
 
 from e3.experiment import Reachability
 from e3.lab import conntrack, linux, sysctls
-from e3.lab.addresses import carrier_network, elder, home_network, sibling
-from e3.lab.host import Cable, Way, alone, run_ip, run_nft
+from e3.lab.addresses import carrier_network, home_network, ipv4_of, ipv6_of
+from e3.lab.host import Cable, Uplink, host_network, run_ip, run_nft
 from e3.lab.router import mac
 
 MAPPING_LIFE = "5m"  # RFC 4787, REQ-5, recommends it
@@ -33,7 +33,7 @@ OUTSIDE = "wan"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Box:
+class NatBehaviour:
     """How a NAT behaves: its addresses inside, and what differs from the usual home router.
 
     ``passes`` is the nft expression that a new flow from inside must match, ``ports`` says from
@@ -48,10 +48,10 @@ class Box:
     ports: str = ""
     full_cone: bool = False
 
-    def lead(self, outside: Way) -> Way:
+    def inside_uplink(self, outside: Uplink) -> Uplink:
         """Return the way of who hangs on a NAT that has this one: private addresses."""
         lan = self.inside(IPv4Address(outside.address)).network_address
-        return Way(address=str(lan + 2), gateway=str(lan + 1))
+        return Uplink(address=str(lan + 2), gateway=str(lan + 1))
 
     def rules(self, client: str) -> str:
         """Return the nft ruleset of a NAT before the host, or NAT, with that address."""
@@ -86,7 +86,7 @@ table ip nat {{
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter:
+class Ipv6Firewall:
     """A home router for IPv6: it translates nothing, and lets new flows pass from inside alone.
 
     So RFC 6092, 3.2 and 3.3, though Linux filters UDP by address and port, more strictly than is
@@ -98,10 +98,10 @@ class Filter:
     translates: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, str]] = sysctls.ROUTER
 
-    def lead(self, outside: Way) -> Way:
+    def inside_uplink(self, outside: Uplink) -> Uplink:
         """Return the way of the host behind it, which has the very address that leads here."""
-        lan = home_network(elder(IPv6Address(outside.address))).network_address
-        return Way(address=outside.address, gateway=str(sibling(lan + 1)))
+        lan = home_network(ipv4_of(IPv6Address(outside.address))).network_address
+        return Uplink(address=outside.address, gateway=str(ipv6_of(lan + 1)))
 
     def rules(self, client: str) -> str:
         """Return the nft ruleset of the filter, which is the same before every host."""
@@ -123,15 +123,15 @@ table ip6 filter {
 """
 
 
-BOXES: Mapping[Reachability, Sequence[Box | Filter]] = {
+NATS_BY_CLASS: Mapping[Reachability, Sequence[NatBehaviour | Ipv6Firewall]] = {
     "public": (),
-    "full-cone": (Box(full_cone=True),),
-    "port-restricted": (Box(),),
-    "symmetric": (Box(ports="to :1024-65535 fully-random"),),
-    "cgnat": (Box(inside=carrier_network), Box()),
-    "udp-blocked": (Box(passes="meta l4proto != udp"),),
-    "tcp-443-only": (Box(passes="tcp dport 443"),),
-    "ipv6-only": (Filter(),),
+    "full-cone": (NatBehaviour(full_cone=True),),
+    "port-restricted": (NatBehaviour(),),
+    "symmetric": (NatBehaviour(ports="to :1024-65535 fully-random"),),
+    "cgnat": (NatBehaviour(inside=carrier_network), NatBehaviour()),
+    "udp-blocked": (NatBehaviour(passes="meta l4proto != udp"),),
+    "tcp-443-only": (NatBehaviour(passes="tcp dport 443"),),
+    "ipv6-only": (Ipv6Firewall(),),
 }
 """What stands between the region's router and a host of each class, the outermost first."""
 
@@ -143,51 +143,52 @@ class Nat:
     What is behind it hangs on it by ``client``; ``rules`` is its nft ruleset.
     """
 
-    box: Box | Filter
+    behaviour: NatBehaviour | Ipv6Firewall
     network: int
     client: Cable
     rules: str
 
     @classmethod
-    def make(cls, box: Box | Filter, outside: Cable) -> "Nat":
-        """Make a NAT or filter that hangs on another router by ``outside``, which has one way."""
-        way = box.lead(outside.ways[0])
-        rules = box.rules(way.address)
+    def make(cls, behaviour: NatBehaviour | Ipv6Firewall, outside: Cable) -> "Nat":
+        """Make a NAT or filter that hangs on the router at ``outside``, which has one uplink."""
+        uplink = behaviour.inside_uplink(outside.uplinks[0])
+        rules = behaviour.rules(uplink.address)
         network = linux.new_network()
         with linux.inside_network(network):
-            sysctls.write(box.settings)
+            sysctls.write(behaviour.settings)
             run_nft(rules)
             sysctls.write(sysctls.FLOWS)
-            outside.lay(OUTSIDE, addressed=box.translates)
+            outside.connect(OUTSIDE, addressed=behaviour.translates)
         client = Cable(
-            ways=(way,),
-            mac=mac(way.address),
-            gateway_mac=mac(way.gateway),
+            uplinks=(uplink,),
+            mac=mac(uplink.address),
+            gateway_mac=mac(uplink.gateway),
             port="lan",
             router=network,
         )
-        return cls(box=box, network=network, client=client, rules=rules)
+        return cls(behaviour=behaviour, network=network, client=client, rules=rules)
 
-    def plug_in(self) -> None:
+    def attach(self) -> None:
         """Serve what hangs on it by now."""
         client = self.client
         with linux.inside_network(self.network):
+            gateway = host_network(client.uplinks[0].gateway)
             run_ip(
                 f"link set lan address {client.gateway_mac} up\n"
-                f"addr add {alone(client.ways[0].gateway)} dev lan\n{_inmate(client)}"
+                f"addr add {gateway} dev lan\n{_client_routes(client)}"
             )
 
     def readdress(self, outside: Cable, before: Cable) -> "Nat":
         """Return this one, at another address outside; behind a filter the client has it, too."""
-        if self.box.translates:
+        if self.behaviour.translates:
             with linux.inside_network(self.network):
                 outside.readdress(OUTSIDE, before)
             return self
-        old = self.client.ways[0]
-        client = replace(self.client, ways=(replace(old, address=outside.ways[0].address),))
+        old = self.client.uplinks[0]
+        client = replace(self.client, uplinks=(replace(old, address=outside.uplinks[0].address),))
         with linux.inside_network(self.network):
             gone = f"route del {old.address} dev lan\nneigh del {old.address} dev lan\n"
-            run_ip(_inmate(client) + gone)
+            run_ip(_client_routes(client) + gone)
         return replace(self, client=client)
 
     def reboot(self) -> None:
@@ -204,35 +205,37 @@ class Nat:
         os.close(self.network)
 
 
-def ways(reachability: Reachability, address: IPv4Address, gateway: IPv4Address) -> tuple[Way, ...]:
+def uplinks(
+    reachability: Reachability, address: IPv4Address, gateway: IPv4Address
+) -> tuple[Uplink, ...]:
     """Return by what the region's router leads to a host of that class: public ones have both.
 
     The IPv6 addresses follow from ``address`` and ``gateway``.
     """
-    first = Way(address=str(address), gateway=str(gateway))
-    second = Way(address=str(sibling(address)), gateway=str(sibling(gateway)))
+    first = Uplink(address=str(address), gateway=str(gateway))
+    second = Uplink(address=str(ipv6_of(address)), gateway=str(ipv6_of(gateway)))
     if reachability == "ipv6-only":
         return (second,)
     return (first, second) if reachability == "public" and linux.has_ipv6() else (first,)
 
 
-def stand_between(reachability: Reachability, cable: Cable) -> list[Nat]:
+def make_nats(reachability: Reachability, cable: Cable) -> list[Nat]:
     """Make the NATs of a host of that class on the region's ``cable``, the outermost first."""
     nats: list[Nat] = []
     try:
-        for box in BOXES[reachability]:
-            nats.append(Nat.make(box, nats[-1].client if nats else cable))
+        for behaviour in NATS_BY_CLASS[reachability]:
+            nats.append(Nat.make(behaviour, nats[-1].client if nats else cable))
             if len(nats) > 1:
-                nats[-2].plug_in()
+                nats[-2].attach()
     except BaseException:
         close(nats)
         raise
     return nats
 
 
-def _inmate(client: Cable) -> str:
+def _client_routes(client: Cable) -> str:
     """Return what leads to who is behind."""
-    address = client.ways[0].address
+    address = client.uplinks[0].address
     return (
         f"route add {address} dev lan scope link\n"
         f"neigh add {address} lladdr {client.mac} dev lan nud permanent\n"

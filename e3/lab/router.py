@@ -3,7 +3,7 @@
 Hosts have /32 addresses, so all their packets pass the router, also those to neighbours: from
 there they take the delay line (``wan0``) or, where a link does nothing, the kernel's own
 forwarding. Ports are isolated and neighbours known beforehand: no broadcast reaches every host.
-Where the kernel has IPv6, everything is there a second time (`e3.lab.addresses.sibling`).
+Where the kernel has IPv6, everything is there a second time (`e3.lab.addresses.ipv6_of`).
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from e3.errors import PlatformError
 from e3.lab import linux, sysctls
-from e3.lab.addresses import LAB_NETWORK, RegionAddresses, sibling, sibling_network
+from e3.lab.addresses import LAB_NETWORK, RegionAddresses, ipv6_network_of, ipv6_of
 from e3.lab.host import Cable, run_bridge, run_ip, run_ip6
 from e3.lab.userspace import open_tun, tun_remedy
 
@@ -34,7 +34,7 @@ class Router:
     addresses: RegionAddresses
     network: int
     tun: int
-    straight: set[str] = field(default_factory=set)
+    bypassed: set[str] = field(default_factory=set)
     """Regions to which packets go without the delay line."""
 
     @classmethod
@@ -53,23 +53,23 @@ class Router:
                 + _routes(gateway, region_network, LAB_NETWORK)
             )
             if linux.has_ipv6():
-                whole = sibling_network(LAB_NETWORK)
-                run_ip6(_routes(sibling(gateway), sibling_network(region_network), whole))
+                whole = ipv6_network_of(LAB_NETWORK)
+                run_ip6(_routes(ipv6_of(gateway), ipv6_network_of(region_network), whole))
         return cls(region, addresses, network, tun)
 
     @property
     def networks(self) -> Sequence[IPv4Network | IPv6Network]:
         """The region's networks: of IPv6, too, where the kernel has it."""
         network = self.addresses.network
-        return (network, sibling_network(network)) if linux.has_ipv6() else (network,)
+        return (network, ipv6_network_of(network)) if linux.has_ipv6() else (network,)
 
     @property
     def gateways(self) -> Sequence[IPv4Address | IPv6Address]:
         """The router's addresses, one of each of its `networks`."""
         gateway = self.addresses.gateway
-        return (gateway, sibling(gateway)) if linux.has_ipv6() else (gateway,)
+        return (gateway, ipv6_of(gateway)) if linux.has_ipv6() else (gateway,)
 
-    def plug_in(self, cables: Iterable[Cable]) -> None:
+    def attach(self, cables: Iterable[Cable]) -> None:
         """Connect the cables of new hosts and NATs to the bridge."""
         commands = [
             f"link set {cable.port} master br0 up\n"
@@ -91,7 +91,7 @@ class Router:
         with linux.inside_network(self.network):
             run_bridge(f"link set dev {port} state {state}\n")
 
-    def unplug(self, ports: Iterable[str]) -> None:
+    def detach(self, ports: Iterable[str]) -> None:
         """Remove cables of hosts that are gone, if the kernel has not done so yet."""
         with linux.inside_network(self.network):
             run_ip("".join(f"link del {port}\n" for port in ports), force=True)
@@ -100,11 +100,11 @@ class Router:
         """Let the router go, with all that it holds."""
         os.close(self.network)
 
-    def set_straight_inside(self, *, straight: bool) -> None:
+    def set_bypass_inside(self, *, bypass: bool) -> None:
         """Have packets between the region's own hosts forwarded at once, or delayed."""
-        if straight == (self.region in self.straight):
+        if bypass == (self.region in self.bypassed):
             return
-        verb = "del" if straight else "add"
+        verb = "del" if bypass else "add"
         with linux.inside_network(self.network):
             run_ip(
                 "".join(
@@ -112,18 +112,18 @@ class Router:
                     for network in self.networks
                 )
             )
-        (self.straight.add if straight else self.straight.discard)(self.region)
+        (self.bypassed.add if bypass else self.bypassed.discard)(self.region)
 
 
-def set_straight(one: Router, other: Router, *, straight: bool) -> None:
+def set_bypass(one: Router, other: Router, *, bypass: bool) -> None:
     """Have packets between two regions take a cable of their own, or the delay line."""
     if one is other:
-        one.set_straight_inside(straight=straight)
+        one.set_bypass_inside(bypass=bypass)
         return
-    if straight == (other.region in one.straight):
+    if bypass == (other.region in one.bypassed):
         return
     ends = [(one, _cable(other), other), (other, _cable(one), one)]
-    if straight:
+    if bypass:
         with linux.inside_network(one.network):
             peer = (
                 f"peer name {_cable(one)} address {mac(other.addresses.gateway)}"
@@ -143,12 +143,12 @@ def set_straight(one: Router, other: Router, *, straight: bool) -> None:
                         for gateway, network in zip(there.gateways, there.networks, strict=True)
                     )
                 )
-            here.straight.add(there.region)
+            here.bypassed.add(there.region)
     else:
         with linux.inside_network(one.network):
             run_ip(f"link del {_cable(other)}\n")
         for here, _, there in ends:
-            here.straight.discard(there.region)
+            here.bypassed.discard(there.region)
 
 
 def mac(address: IPv4Address | str) -> str:

@@ -3,20 +3,20 @@
 import random
 from dataclasses import dataclass, field
 
-from e3.lab.links import Link
+from e3.lab.links import RegionLink
 
 QUEUE_SECONDS = 0.1
 """How long a packet may wait for its turn on a link with a rate; more is dropped."""
 
 
 @dataclass
-class Line:
+class DelayLine:
     """One direction between two regions. Packets keep their order, as on a real path.
 
     All times are seconds of one clock.
     """
 
-    link: Link
+    link: RegionLink
     chance: random.Random = field(default_factory=random.Random)
 
     def __post_init__(self) -> None:

@@ -14,18 +14,18 @@ from e3.errors import LabError, PlatformError
 from e3.experiment import Reachability
 from e3.lab import linux, nat
 from e3.lab.addresses import MOST_REGIONS, RegionAddresses
-from e3.lab.host import INTERFACE, Cable, Newborn, Plan, Surroundings, fork
-from e3.lab.links import Link, Links, Pair
-from e3.lab.names import Names, check_name
-from e3.lab.router import Router, mac, set_straight
+from e3.lab.host import INTERFACE, Cable, HostSpec, SharedSettings, StartingHost, fork
+from e3.lab.links import Pair, RegionLink, RegionLinks
+from e3.lab.names import HostsFile, check_name
+from e3.lab.router import Router, mac, set_bypass
 from e3.lab.wan import Wan
 
 BATCH = 16  # hosts on their way at once; more only queue for the kernel's locks
-BIRTH_SECONDS = 30.0
+START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Wanted:
+class HostRequest:
     """A host to be made."""
 
     name: str
@@ -34,64 +34,62 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Site:
+class Attachment:
     """Where a host is to stand: its cable to the region's router, and the NATs between."""
 
-    wanted: Wanted
+    request: HostRequest
     cable: Cable
     nats: Sequence[nat.Nat]
 
     @property
-    def plan(self) -> Plan:
+    def spec(self) -> HostSpec:
         """The host, on the innermost of the NATs."""
         cable = self.nats[-1].client if self.nats else self.cable
-        return Plan(name=self.wanted.name, cable=cable)
+        return HostSpec(name=self.request.name, cable=cable)
 
 
 @dataclass(frozen=True)
-class Resident:
-    """A host of the lab: its site, and its first process."""
+class RunningHost:
+    """A host of the lab: its attachment, and its first process."""
 
-    site: Site
+    attachment: Attachment
     pid: int
 
     @property
     def name(self) -> str:
         """The host's name."""
-        return self.site.wanted.name
+        return self.attachment.request.name
 
     @property
     def region(self) -> str:
         """The host's region."""
-        return self.site.wanted.region
+        return self.attachment.request.region
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The host's own addresses, a private one behind a NAT; IPv4 first."""
-        return self.site.plan.cable.addresses
+        return self.attachment.spec.cable.addresses
 
     @property
-    def outpost(self) -> tuple[str, str]:
+    def wan_end(self) -> tuple[str, str]:
         """Network namespace and first address of what stands on the region's network."""
-        nats = self.site.nats
+        nats = self.attachment.nats
         place = f"/proc/self/fd/{nats[0].network}" if nats else f"/proc/{self.pid}/ns/net"
-        return place, self.site.cable.addresses[0]
+        return place, self.attachment.cable.addresses[0]
 
 
 class LabState:
     """Everything that a lab consists of. Every verb may be called again to no effect."""
 
-    def __init__(
-        self, surroundings: Surroundings, rtt_ms: Mapping[Pair, float], daemon: int
-    ) -> None:
+    def __init__(self, settings: SharedSettings, rtt_ms: Mapping[Pair, float], daemon: int) -> None:
         """Start with no region; ``daemon`` is a pidfd of this process."""
-        self._surroundings = surroundings
+        self._settings = settings
         self._daemon = daemon
-        self._links = Links(rtt_ms)
+        self._links = RegionLinks(rtt_ms)
         self._routers: dict[str, Router] = {}
         self._remembered: dict[str, RegionAddresses] = {}
-        self._hosts: dict[str, Resident] = {}
-        self._names = Names(Path(surroundings.folder))
+        self._hosts: dict[str, RunningHost] = {}
+        self._names = HostsFile(Path(settings.folder))
         self._ports = 0
         self.wan = Wan(daemon)
 
@@ -111,8 +109,8 @@ class LabState:
             return
         self.remove_hosts([host for host, r in self._hosts.items() if r.region == name])
         router = self._routers[name]
-        for other in list(router.straight):
-            set_straight(router, self._routers[other], straight=False)
+        for other in list(router.bypassed):
+            set_bypass(router, self._routers[other], bypass=False)
         self.wan.remove(router.addresses.index)
         del self._routers[name]
         router.close()
@@ -123,59 +121,61 @@ class LabState:
             self._links.set_rtt(one, other, value)
         self._link(rtt_ms)
 
-    def set_link(self, source: str, target: str, link: Link) -> None:
+    def set_link(self, source: str, target: str, link: RegionLink) -> None:
         """Have exactly ``link`` from one region to another."""
         self._links.set(source, target, link)
         self._link([(source, target)])
 
-    def add_hosts(self, wanted: Sequence[Wanted]) -> list[Resident]:
+    def add_hosts(self, wanted: Sequence[HostRequest]) -> list[RunningHost]:
         """Make hosts; one of that name that exists is replaced."""
         for host in wanted:
             self._check(host)
         self.remove_hosts([host.name for host in wanted])
-        made: list[Resident] = []
+        made: list[RunningHost] = []
         for start in range(0, len(wanted), BATCH):
-            made += self._bear(wanted[start : start + BATCH])
+            made += self._make(wanted[start : start + BATCH])
         return made
 
     def remove_hosts(self, names: Iterable[str]) -> None:
         """Have no hosts of these names."""
         leaving = [self._hosts.pop(name) for name in names if name in self._hosts]
-        for resident in leaving:
-            _kill(resident.pid)
-        for resident in leaving:
-            _bury(resident.pid)
-            nat.close(resident.site.nats)
-            self._routers[resident.region].addresses.release(resident.name)
-        self._names.remove(resident.name for resident in leaving)
+        for host in leaving:
+            _kill(host.pid)
+        for host in leaving:
+            _reap(host.pid)
+            nat.close(host.attachment.nats)
+            self._routers[host.region].addresses.release(host.name)
+        self._names.remove(host.name for host in leaving)
 
-    def renumber_host(self, name: str) -> Resident:
+    def renumber_host(self, name: str) -> RunningHost:
         """Give a host another address on its region's network; behind NATs, the outermost of them.
 
         Packets to the old address reach nobody. What the host's programs know of it is theirs.
         """
-        resident = self._resident(name)
-        site, router = resident.site, self._routers[resident.region]
+        host = self._host(name)
+        attachment, router = host.attachment, self._routers[host.region]
         address, gateway = router.addresses.move(name), router.addresses.gateway
-        ways = nat.ways(site.wanted.reachability, address, gateway)
-        cable = replace(site.cable, ways=ways)
-        nats = [each.readdress(cable, site.cable) for each in site.nats[:1]]
-        moved = replace(resident, site=replace(site, cable=cable, nats=[*nats, *site.nats[1:]]))
-        if moved.addresses != resident.addresses:
+        uplinks = nat.uplinks(attachment.request.reachability, address, gateway)
+        cable = replace(attachment.cable, uplinks=uplinks)
+        nats = [each.readdress(cable, attachment.cable) for each in attachment.nats[:1]]
+        moved = replace(
+            host, attachment=replace(attachment, cable=cable, nats=[*nats, *attachment.nats[1:]])
+        )
+        if moved.addresses != host.addresses:
             network = os.open(f"/proc/{moved.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 with linux.inside_network(network):
-                    moved.site.plan.cable.readdress(INTERFACE, site.plan.cable)
+                    moved.attachment.spec.cable.readdress(INTERFACE, attachment.spec.cable)
             finally:
                 os.close(network)
-        router.readdress(cable, site.cable)
+        router.readdress(cable, attachment.cable)
         self._hosts[name] = moved
         self._names.add([(name, moved.addresses)])
         return moved
 
     def reboot_nat(self, name: str) -> None:
         """Have the NATs before a host lose all their mappings."""
-        nats = self._resident(name).site.nats
+        nats = self._host(name).attachment.nats
         if not nats:
             raise LabError(f"host {name} is public: there is no NAT before it")
         for each in nats:
@@ -183,15 +183,15 @@ class LabState:
 
     def set_cable(self, name: str, *, whole: bool) -> None:
         """Cut a host off without a sign to itself, or have it back."""
-        resident = self._resident(name)
-        self._routers[resident.region].set_cable(resident.site.cable.port, whole=whole)
+        host = self._host(name)
+        self._routers[host.region].set_cable(host.attachment.cable.port, whole=whole)
 
     def reap(self) -> None:
         """Take note of hosts that died by themselves; raise `LabError` if the WAN did."""
-        for resident in [r for r in self._hosts.values() if not is_running(r.pid)]:
-            del self._hosts[resident.name]
-            nat.close(resident.site.nats)
-            _log(f"host {resident.name} died")
+        for host in [r for r in self._hosts.values() if not is_running(r.pid)]:
+            del self._hosts[host.name]
+            nat.close(host.attachment.nats)
+            _log(f"host {host.name} died")
         if not is_running(self.wan.pid):
             raise LabError("the lab's WAN died")
 
@@ -201,7 +201,7 @@ class LabState:
         for router in self._routers.values():
             router.close()
 
-    def tie(self) -> None:
+    def die_with_daemon(self) -> None:
         """Have the calling process, a child of the daemon, die with it."""
         linux.die_with_parent(self._daemon)
 
@@ -213,19 +213,19 @@ class LabState:
             "regions": {
                 name: str(router.addresses.network) for name, router in self._routers.items()
             },
-            "hosts": [self.describe_host(resident) for resident in self._hosts.values()],
+            "hosts": [self.describe_host(host) for host in self._hosts.values()],
         }
 
-    def describe_host(self, resident: Resident) -> dict[str, Any]:
+    def describe_host(self, host: RunningHost) -> dict[str, Any]:
         """Return a host as JSON values."""
         return {
-            "name": resident.name,
-            "region": resident.region,
-            "pid": resident.pid,
-            "underlay": resident.addresses[0],
-            "underlay6": "".join(resident.addresses[1:]),
-            "reachability": resident.site.wanted.reachability,
-            "in_user_namespace": self._surroundings.in_user_namespace,
+            "name": host.name,
+            "region": host.region,
+            "pid": host.pid,
+            "underlay": host.addresses[0],
+            "underlay6": "".join(host.addresses[1:]),
+            "reachability": host.attachment.request.reachability,
+            "in_user_namespace": self._settings.in_user_namespace,
         }
 
     def probes(self) -> dict[str, list[tuple[str, str]]]:
@@ -235,8 +235,8 @@ class LabState:
         """
         found: dict[str, list[tuple[str, str]]] = {}
         for name, router in self._routers.items():
-            outposts = [r.outpost for r in self._hosts.values() if r.region == name]
-            found[name] = [each for each in outposts if ":" not in each[1]][:2] or [
+            ends = [r.wan_end for r in self._hosts.values() if r.region == name]
+            found[name] = [each for each in ends if ":" not in each[1]][:2] or [
                 (f"/proc/self/fd/{router.network}", str(router.addresses.gateway))
             ]
         return found
@@ -245,7 +245,7 @@ class LabState:
         """Return the round trip that was asked for."""
         return self._links.asked_rtt_ms(one, other)
 
-    def _resident(self, name: str) -> Resident:
+    def _host(self, name: str) -> RunningHost:
         if name not in self._hosts:
             known = ", ".join(sorted(self._hosts)) or "none"
             raise LabError(f"the lab has no host {name!r}; it has: {known}")
@@ -275,17 +275,17 @@ class LabState:
         for a, b in present:
             if a <= b:
                 plain = self._links.link(a, b).is_plain and self._links.link(b, a).is_plain
-                set_straight(routers[a], routers[b], straight=plain)
+                set_bypass(routers[a], routers[b], bypass=plain)
 
-    def _check(self, host: Wanted) -> None:
+    def _check(self, host: HostRequest) -> None:
         check_name("host", host.name)
         if host.region not in self._routers:
             known = ", ".join(sorted(self._routers)) or "none"
             raise LabError(
                 f"host {host.name}: the lab has no region {host.region!r}; it has: {known}"
             )
-        if host.reachability not in nat.BOXES:
-            known = ", ".join(nat.BOXES)
+        if host.reachability not in nat.NATS_BY_CLASS:
+            known = ", ".join(nat.NATS_BY_CLASS)
             raise LabError(
                 f"host {host.name}: the lab has no NAT {host.reachability!r}; it has: {known}"
             )
@@ -294,50 +294,50 @@ class LabState:
                 f"host {host.name} is to have IPv6 alone, and this machine's kernel has none; "
                 "choose another class in e3:nats, or boot it without ipv6.disable=1"
             )
-        if nat.BOXES[host.reachability] and shutil.which("nft") is None:
+        if nat.NATS_BY_CLASS[host.reachability] and shutil.which("nft") is None:
             raise PlatformError(
                 f"host {host.name}: a NAT needs nft; run `sudo apt-get install nftables`"
             )
 
-    def _bear(self, wanted: Sequence[Wanted]) -> list[Resident]:
-        sites: list[Site] = []
-        newborns: list[Newborn] = []
+    def _make(self, wanted: Sequence[HostRequest]) -> list[RunningHost]:
+        attachments: list[Attachment] = []
+        starting: list[StartingHost] = []
         try:
             for host in wanted:
-                sites.append(self._site(host))
-                newborns.append(fork(sites[-1].plan, self._surroundings, self._daemon))
-            for newborn in newborns:
-                newborn.wait(BIRTH_SECONDS)
+                attachments.append(self._attach(host))
+                starting.append(fork(attachments[-1].spec, self._settings, self._daemon))
+            for each in starting:
+                each.wait(START_SECONDS)
             for region in {host.region for host in wanted}:
-                cables = [site.cable for site in sites if site.wanted.region == region]
-                self._routers[region].plug_in(cables)
-            for site in sites:
-                if site.nats:
-                    site.nats[-1].plug_in()
+                cables = [it.cable for it in attachments if it.request.region == region]
+                self._routers[region].attach(cables)
+            for attachment in attachments:
+                if attachment.nats:
+                    attachment.nats[-1].attach()
         except BaseException:
-            for newborn in newborns:
-                _kill(newborn.pid)
-                _bury(newborn.pid)
-            for site in sites:
-                nat.close(site.nats)
+            for each in starting:
+                _kill(each.pid)
+                _reap(each.pid)
+            for attachment in attachments:
+                nat.close(attachment.nats)
             raise
-        made = [Resident(site, n.pid) for site, n in zip(sites, newborns, strict=True)]
-        self._hosts |= {resident.name: resident for resident in made}
-        self._names.add((resident.name, resident.addresses) for resident in made)
+        made = [RunningHost(it, host.pid) for it, host in zip(attachments, starting, strict=True)]
+        self._hosts |= {host.name: host for host in made}
+        self._names.add((host.name, host.addresses) for host in made)
         return made
 
-    def _site(self, host: Wanted) -> Site:
+    def _attach(self, host: HostRequest) -> Attachment:
         router = self._routers[host.region]
         address = router.addresses.take(host.name)
         self._ports += 1  # never the name of a cable that the kernel is still removing
         cable = Cable(
-            ways=nat.ways(host.reachability, address, router.addresses.gateway),
+            uplinks=nat.uplinks(host.reachability, address, router.addresses.gateway),
             mac=mac(address),
             gateway_mac=mac(router.addresses.gateway),
             port=f"h{self._ports}",
             router=router.network,
         )
-        return Site(host, cable, nat.stand_between(host.reachability, cable))
+        return Attachment(host, cable, nat.make_nats(host.reachability, cable))
 
 
 def _kill(pid: int) -> None:
@@ -345,7 +345,7 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _bury(pid: int) -> None:
+def _reap(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
 

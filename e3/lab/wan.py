@@ -19,8 +19,8 @@ from typing import Any
 
 from e3.errors import LabError
 from e3.lab import linux
-from e3.lab.links import Link
-from e3.lab.schedule import Line
+from e3.lab.links import RegionLink
+from e3.lab.schedule import DelayLine
 
 TUNSETOFFLOAD = 0x400454D0
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_USO4, TUN_F_USO6 = 0x1, 0x2, 0x4, 0x20, 0x40
@@ -53,7 +53,7 @@ class Wan:
                 linux.set_process_name("e3-wan")
                 os.closerange(3, theirs.fileno())  # what is the daemon's ends with the daemon
                 os.closerange(theirs.fileno() + 1, MOST_DESCRIPTORS)
-                _Loop(theirs).run()
+                _WanProcess(theirs).run()
             finally:
                 os._exit(1)
         theirs.close()
@@ -67,7 +67,7 @@ class Wan:
         """Let the device of a region go, and all links from and to it."""
         self._ask({"remove": index})
 
-    def set_links(self, links: Sequence[tuple[int, int, Link]]) -> None:
+    def set_links(self, links: Sequence[tuple[int, int, RegionLink]]) -> None:
         """Have these links, each from region to region by index; what is on its way stays so."""
         self._ask({"links": [[s, t, link.to_properties()] for s, t, link in links]})
 
@@ -81,14 +81,14 @@ class Wan:
             raise LabError(f"the lab's WAN refuses {message}: {answer.decode() or 'it died'}")
 
 
-class _Loop:
+class _WanProcess:
     """What runs in the process of the WAN."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._tuns: dict[int, int] = {}
         # by device, then by index of the target region
-        self._lines: dict[int, dict[int, Line]] = {}
+        self._lines: dict[int, dict[int, DelayLine]] = {}
         self._waiting: list[tuple[float, int, int, bytes]] = []  # due, number, target, packet
         self._waiting_bytes = 0
         self._number = 0
@@ -106,7 +106,7 @@ class _Loop:
             readable = select.select([control, *self._lines], [], [], timeout)[0]
             for device in readable:
                 if device == control:
-                    if not self._obey():
+                    if not self._handle_message():
                         return
                     break  # what is readable may be closed now
                 self._collect(device)
@@ -122,7 +122,7 @@ class _Loop:
             except OSError:  # nothing more to read
                 return
             # 198.18.0.0/15 in networks of /22: the region is the middle seven bits, and those of
-            # IPv6 follow from it (e3.lab.addresses.sibling)
+            # IPv6 follow from it (e3.lab.addresses.ipv6_of)
             at = DESTINATION if packet[HEADER_BYTES] >> 4 == IPV4 else DESTINATION6
             index = (packet[at + 1] & 1) << 6 | packet[at + 2] >> 2
             line, target = lines.get(index), self._tuns.get(index)
@@ -146,7 +146,7 @@ class _Loop:
             with contextlib.suppress(OSError):  # the device is down or gone: a WAN drops, too
                 write(target, packet)
 
-    def _obey(self) -> bool:
+    def _handle_message(self) -> bool:
         """Do what the daemon asks; return False when it is gone."""
         data, descriptors, _, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
         if not data:
@@ -179,7 +179,7 @@ class _Loop:
         changed = set()
         for source, target, values in links:
             device = self._tuns[source]
-            self._lines[device][target] = Line(Link(**values))
+            self._lines[device][target] = DelayLine(RegionLink(**values))
             changed.add(device)
         for device in changed:
             lines = self._lines[device].values()

@@ -18,7 +18,7 @@ from e3.errors import HostError, LabError
 from e3.interfaces import Completed
 from e3.lab import client, ssh
 from e3.lab.client import HostHandle, Lab
-from e3.lab.links import Link
+from e3.lab.links import RegionLink
 from tests.labs import Traces, running
 
 pytestmark = pytest.mark.lab
@@ -166,13 +166,13 @@ def test_every_pair_of_hosts_can_talk(hosts: dict[str, HostHandle]) -> None:
 def test_a_link_can_be_slow_or_lossy_one_way(lab: Lab, hosts: dict[str, HostHandle]) -> None:
     a, b = hosts["a-0"], hosts["b-0"]
     try:
-        lab.set_link("a", "b", Link(delay_ms=1.0, rate_mbit=8.0))
+        lab.set_link("a", "b", RegionLink(delay_ms=1.0, rate_mbit=8.0))
         assert asyncio.run(transfer(a, b, 1_000_000))[2] > 0.8  # a MB at 8 Mbit/s
-        lab.set_link("a", "b", Link(delay_ms=1.0, loss=1.0))
+        lab.set_link("a", "b", RegionLink(delay_ms=1.0, loss=1.0))
         with pytest.raises(LabError, match="a-b does not answer"):
             lab.measure()
     finally:
-        lab.set_link("a", "b", Link(delay_ms=15.0))
+        lab.set_link("a", "b", RegionLink(delay_ms=15.0))
 
 
 def test_a_host_that_dies_is_noticed_and_made_anew_at_its_address(

@@ -18,14 +18,14 @@ from e3.errors import LabError
 from e3.experiment import Reachability
 from e3.interfaces import Process
 from e3.lab.client import HostHandle, Lab
-from e3.lab.nat import BOXES
+from e3.lab.nat import NATS_BY_CLASS
 from tests.labs import running
 
 STUN = Path(__file__).parents[1] / "stun.py"
 HERE, ELSEWHERE = 3478, 3479
 OWN = 4242
 PORTS = (443, 8443)
-BEHIND = [kind for kind in BOXES if kind != "public"]
+BEHIND = [kind for kind in NATS_BY_CLASS if kind != "public"]
 CLASSES: dict[Reachability, tuple[str | None, str | None]] = {
     "public": ("endpoint-independent", "endpoint-independent"),
     "full-cone": ("endpoint-independent", "endpoint-independent"),
@@ -44,7 +44,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two servers on the open network, and in another region a host of each class."""
     with running(tmp_path_factory.mktemp("nats"), {("a", "b"): 2.0}, ["a", "b"]) as lab:
         lab.add_hosts([("a-0", "a"), ("a-1", "a")])
-        lab.add_hosts([(kind, "b") for kind in BOXES], {kind: kind for kind in BOXES})
+        lab.add_hosts(
+            [(kind, "b") for kind in NATS_BY_CLASS], {kind: kind for kind in NATS_BY_CLASS}
+        )
         yield lab
 
 
@@ -125,7 +127,7 @@ def networks(lab: Lab) -> int:
     return listed.stdout.decode().count("net:[")
 
 
-@pytest.mark.parametrize("kind", BOXES)
+@pytest.mark.parametrize("kind", NATS_BY_CLASS)
 def test_mapping_and_filtering(hosts: dict[str, HostHandle], kind: Reachability) -> None:
     assert asyncio.run(behaviour(hosts, kind)) == CLASSES[kind]
 

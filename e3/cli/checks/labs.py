@@ -136,7 +136,7 @@ def _files(name: str, facts: Facts) -> Iterator[Finding]:
     if place in taken or facts.known.unreadable:
         return
     subject = f"stack {name}"
-    left = [path for path in client.LEFT_BY_A_LAB if (ROOT / place / path).exists()]
+    left = [path for path in client.LAB_FILES if (ROOT / place / path).exists()]
     if left:
         yield Finding(
             level="WARN",

@@ -6,19 +6,19 @@ from hypothesis import strategies as st
 
 from e3.errors import LabError
 from e3.lab.addresses import (
-    CARRIERS,
-    HOMES,
+    CARRIER_RANGE,
+    HOME_RANGE,
     LAB_NETWORK,
     LAB_NETWORK6,
     MOST_HOSTS,
     MOST_REGIONS,
     RegionAddresses,
     carrier_network,
-    elder,
     home_network,
+    ipv4_of,
+    ipv6_network_of,
+    ipv6_of,
     region_network,
-    sibling,
-    sibling_network,
 )
 
 pytestmark = pytest.mark.unit
@@ -31,11 +31,11 @@ def test_regions_share_the_lab_network_without_overlap() -> None:
 
 def test_an_ipv6_address_follows_from_each_ipv4_address_and_leads_back() -> None:
     region = region_network(1)
-    assert str(sibling(region[2])) == "2001:2::c612:402"
-    assert str(sibling_network(region)) == "2001:2::c612:400/118"
-    for address in (LAB_NETWORK[0], region[2], HOMES[-1]):
-        assert sibling(address) in LAB_NETWORK6
-        assert elder(sibling(address)) == address
+    assert str(ipv6_of(region[2])) == "2001:2::c612:402"
+    assert str(ipv6_network_of(region)) == "2001:2::c612:400/118"
+    for address in (LAB_NETWORK[0], region[2], HOME_RANGE[-1]):
+        assert ipv6_of(address) in LAB_NETWORK6
+        assert ipv4_of(ipv6_of(address)) == address
 
 
 def test_the_gateway_comes_first_and_hosts_follow() -> None:
@@ -105,8 +105,8 @@ def test_no_two_networks_behind_nats_overlap() -> None:
     carriers = [carrier_network(address) for address in outside]
     found = [*homes, *carriers, LAB_NETWORK]
     assert not any(a.overlaps(b) for i, a in enumerate(found) for b in found[:i])
-    assert all(network.subnet_of(HOMES) for network in homes)
-    assert all(network.subnet_of(CARRIERS) for network in carriers)
+    assert all(network.subnet_of(HOME_RANGE) for network in homes)
+    assert all(network.subnet_of(CARRIER_RANGE) for network in carriers)
 
 
 def test_a_home_behind_a_carrier_has_the_network_of_the_carriers_own_address() -> None:

@@ -2,7 +2,7 @@ import pytest
 
 from e3.errors import LabError
 from e3.lab.client import start
-from e3.lab.links import Link, Links, default_rtt_ms
+from e3.lab.links import RegionLink, RegionLinks, default_rtt_ms
 
 pytestmark = pytest.mark.unit
 
@@ -23,24 +23,24 @@ def test_default_round_trips(one: str, other: str, rtt_ms: float) -> None:
 
 
 def test_an_asked_round_trip_holds_both_ways_and_for_its_pair_only() -> None:
-    links = Links({("b", "a"): 30.0})
-    assert links.link("a", "b") == links.link("b", "a") == Link(delay_ms=15.0)
+    links = RegionLinks({("b", "a"): 30.0})
+    assert links.link("a", "b") == links.link("b", "a") == RegionLink(delay_ms=15.0)
     assert links.asked_rtt_ms("a", "b") == 30.0
     assert links.asked_rtt_ms("a", "c") == 100.0
 
 
 def test_a_round_trip_leaves_the_rest_of_a_link_alone() -> None:
-    links = Links({})
-    links.set("a", "b", Link(delay_ms=1.0, loss=0.5))
+    links = RegionLinks({})
+    links.set("a", "b", RegionLink(delay_ms=1.0, loss=0.5))
     links.set_rtt("a", "b", 8.0)
-    assert links.link("a", "b") == Link(delay_ms=4.0, loss=0.5)
-    assert links.link("b", "a") == Link(delay_ms=4.0)
+    assert links.link("a", "b") == RegionLink(delay_ms=4.0, loss=0.5)
+    assert links.link("b", "a") == RegionLink(delay_ms=4.0)
 
 
 def test_only_a_link_that_does_nothing_is_plain() -> None:
-    assert Link(delay_ms=0.0).is_plain
-    assert not Link(delay_ms=0.0, rate_mbit=10.0).is_plain
-    assert not Link(delay_ms=0.25).is_plain
+    assert RegionLink(delay_ms=0.0).is_plain
+    assert not RegionLink(delay_ms=0.0, rate_mbit=10.0).is_plain
+    assert not RegionLink(delay_ms=0.25).is_plain
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_only_a_link_that_does_nothing_is_plain() -> None:
 )
 def test_a_link_that_cannot_be_is_refused(values: dict[str, float], said: str) -> None:
     with pytest.raises(LabError, match=said):
-        Link(**values)
+        RegionLink(**values)
 
 
 def test_links_survive_being_sent_as_json() -> None:
-    link = Link(delay_ms=1.5, jitter_ms=0.5, loss=0.01, rate_mbit=20.0)
+    link = RegionLink(delay_ms=1.5, jitter_ms=0.5, loss=0.01, rate_mbit=20.0)
     properties = link.to_properties()
-    assert Link(**properties) == link  # type: ignore[arg-type]
+    assert RegionLink(**properties) == link  # type: ignore[arg-type]
 
 
 def test_the_lab_refuses_a_negative_round_trip_and_names_the_pair(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from e3.errors import LabError
-from e3.lab.names import Names, check_name
+from e3.lab.names import HostsFile, check_name
 
 pytestmark = pytest.mark.unit
 
@@ -18,7 +18,7 @@ def hosts(folder: Path) -> dict[str, list[str]]:
 
 
 def test_names_come_go_and_come_back_in_the_same_file(tmp_path: Path) -> None:
-    names = Names(tmp_path)
+    names = HostsFile(tmp_path)
     inode = (tmp_path / "hosts").stat().st_ino
     names.add([("a-0", ("198.18.0.2", "2001:2::2")), ("a-1", ("198.18.0.3",))])
     names.remove(["a-0", "unknown"])
@@ -32,7 +32,7 @@ def test_names_come_go_and_come_back_in_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_name_with_another_address_stands_for_that_one_only(tmp_path: Path) -> None:
-    names = Names(tmp_path)
+    names = HostsFile(tmp_path)
     names.add([("a-0", ("198.18.0.2", "2001:2::2"))])
     names.remove(["a-0"])
     names.add([("a-0", ("2001:2::402",))])

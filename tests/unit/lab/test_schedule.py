@@ -4,44 +4,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e3.lab.links import Link
-from e3.lab.schedule import QUEUE_SECONDS, Line
+from e3.lab.links import RegionLink
+from e3.lab.schedule import QUEUE_SECONDS, DelayLine
 
 pytestmark = pytest.mark.unit
 
 
-def line(link: Link) -> Line:
-    return Line(link, random.Random(1))  # noqa: S311 - a test wants the same each time
+def line(link: RegionLink) -> DelayLine:
+    return DelayLine(link, random.Random(1))  # noqa: S311 - a test wants the same each time
 
 
 def test_a_packet_arrives_after_the_delay() -> None:
-    assert line(Link(delay_ms=40.0)).arrival(1.0, 1500) == pytest.approx(1.04)
+    assert line(RegionLink(delay_ms=40.0)).arrival(1.0, 1500) == pytest.approx(1.04)
 
 
 def test_a_rate_spaces_packets_by_their_size() -> None:
-    slow = line(Link(delay_ms=10.0, rate_mbit=12.0))  # 1500 bytes in 1 ms
+    slow = line(RegionLink(delay_ms=10.0, rate_mbit=12.0))  # 1500 bytes in 1 ms
     arrivals = [slow.arrival(0.0, 1500) for _ in range(3)]
     assert arrivals == pytest.approx([0.011, 0.012, 0.013])
 
 
 def test_an_idle_link_with_a_rate_saves_nothing_up() -> None:
-    slow = line(Link(delay_ms=0.0, rate_mbit=12.0))
+    slow = line(RegionLink(delay_ms=0.0, rate_mbit=12.0))
     slow.arrival(0.0, 1500)
     assert slow.arrival(5.0, 1500) == pytest.approx(5.001)
 
 
 def test_a_queue_has_an_end() -> None:
-    slow = line(Link(delay_ms=0.0, rate_mbit=12.0))
+    slow = line(RegionLink(delay_ms=0.0, rate_mbit=12.0))
     kept = sum(slow.arrival(0.0, 1500) is not None for _ in range(500))
     assert kept == pytest.approx(QUEUE_SECONDS * 1000, abs=2)
     assert slow.arrival(1.0, 1500) is not None
 
 
 def test_loss_takes_its_share() -> None:
-    lossy = line(Link(delay_ms=1.0, loss=0.25))
+    lossy = line(RegionLink(delay_ms=1.0, loss=0.25))
     lost = sum(lossy.arrival(0.0, 1500) is None for _ in range(4000))
     assert lost == pytest.approx(1000, rel=0.1)
-    assert line(Link(delay_ms=1.0, loss=1.0)).arrival(0.0, 1) is None
+    assert line(RegionLink(delay_ms=1.0, loss=1.0)).arrival(0.0, 1) is None
 
 
 @given(
@@ -52,7 +52,7 @@ def test_loss_takes_its_share() -> None:
 def test_packets_keep_their_order_and_are_never_early(
     gaps: list[float], jitter_ms: float, rate_mbit: float | None
 ) -> None:
-    link = line(Link(delay_ms=20.0, jitter_ms=jitter_ms, rate_mbit=rate_mbit))
+    link = line(RegionLink(delay_ms=20.0, jitter_ms=jitter_ms, rate_mbit=rate_mbit))
     now, last = 100.0, 0.0
     for gap in gaps:
         now += gap
