@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from e3.authority import x509
 from e3.interfaces import Authority, SigningRequest
-from e3.party.doorman import certified
+from e3.party.admission import certified
 
 VALID_SECONDS = 86_400
 

@@ -26,7 +26,7 @@ ATTACKS = (
 WAITING = frozenset({"half", "silence", "drip", "agrees-with-one"})
 """Those after which the others wait until their time is up."""
 
-MEET = """
+AGREE = """
 import os as _os, socket as _socket, struct as _struct, threading as _threading, time as _time
 import json as _json
 from e3.party import frames as _frames
@@ -127,7 +127,7 @@ def _send(spec, facts, began):
     _time.sleep(wait)
 
 
-def meet(spec, folder, channel, listener):
+def agree(spec, folder, channel, listener):
     facts = make(spec, folder)
     channel.say("agreeing")
 
@@ -162,11 +162,11 @@ def meet(spec, folder, channel, listener):
     return False
 
 
-def meet_honestly(spec: Spec"""
+def agree_honestly(spec: Spec"""
 
-HONEST = "def meet(spec: Spec"
+HONEST = "def agree(spec: Spec"
 
 
-def hostile_meet(attack: str) -> str:
-    """Return what stands in place of `HONEST` in ``e3/party/meeting.py``."""
-    return MEET.format(attack=attack)
+def hostile_agree(attack: str) -> str:
+    """Return what stands in place of `HONEST` in ``e3/party/agreement_step.py``."""
+    return AGREE.format(attack=attack)

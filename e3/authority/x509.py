@@ -1,7 +1,7 @@
 """X.509 certificates for MPyC's own TLS: short-lived, each bound to one party.
 
 MPyC asks of whom it dials for the name ``MPyC party <pid>``; E3 asks the same of whom calls
-(`e3.party.doorman`). What comes in is a signing request, so that the key stays on its host.
+(`e3.party.admission`). What comes in is a signing request, so that the key stays on its host.
 """
 
 import hashlib

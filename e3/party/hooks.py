@@ -4,8 +4,8 @@ Nothing happens in a program that does not import mpyc, and no file of mpyc is
 touched: a finder on `sys.meta_path` lets Python load ``mpyc`` as ever and adds
 
 - the listener at the party's overlay address alone (MPyC binds all addresses);
-- calls to all others at once (`e3.party.dialler`);
-- a look at who calls (`e3.party.doorman`);
+- calls to all others at once (`e3.party.parallel_connect`);
+- a look at who calls (`e3.party.admission`);
 - care for what comes from peers (`e3.party.peers`);
 - reports of each step: loaded, connecting, connected, stopping, stopped, lost, failed;
 - a stream of its own for MPyC's log lines, which it writes between the program's results.
@@ -24,9 +24,9 @@ from socket import socket
 from types import ModuleType
 from typing import Any, TextIO
 
-from e3.party import doorman, meter, peers
+from e3.party import admission, meter, peers
 from e3.party.cost import Report
-from e3.party.dialler import Dialler
+from e3.party.parallel_connect import ParallelConnector
 from e3.remote.text import printable
 
 Attributes = Any
@@ -123,9 +123,9 @@ def load_connections(
     """Load ``mpyc.asyncoro``: report lost connections, and exceptions in MPyC's coroutines."""
     execute()
     exchanger = module.MessageExchanger
-    doorman.guard(exchanger, report, sources)
-    peers.know_senders(exchanger)
-    peers.miss_the_silent(exchanger)
+    admission.guard(exchanger, report, sources)
+    peers.tag_senders(exchanger)
+    peers.set_keepalive(exchanger)
     lose, close = exchanger.connection_lost, exchanger.close_connection
     handle = module.exception_handler
 
@@ -160,7 +160,7 @@ def load_runtime(
 ) -> None:
     """Load ``mpyc.runtime``: report each start and shutdown, and listen where we are asked to."""
     execute()
-    peers.read_with_care(module, report, unpickle)
+    peers.restrict_unpickling(module, report, unpickle)
     runtime = module.Runtime
     report("loaded", version=runtime.version)
     start, shutdown = runtime.start, runtime.shutdown
@@ -169,7 +169,7 @@ def load_runtime(
     async def reported_start(self: Attributes) -> None:
         report("connecting")
         self.e3_stopping = False
-        alone = doorman.no_other_authority() if self.options.ssl else contextlib.nullcontext()
+        alone = admission.no_other_authority() if self.options.ssl else contextlib.nullcontext()
         with place(self), alone:
             await start(self)
         report("connected")
@@ -204,13 +204,13 @@ def at_own_address(sockets: list[socket], sources: str, runtime: Attributes) -> 
     ) -> Attributes:
         if sources != "hidden":
             options["local_addr"] = (own.host, 0)  # peers decide by it who calls
-        doorman.harden(options.get("ssl"))
+        admission.harden(options.get("ssl"))
         return create_connection(factory, host, port, **options)
 
     def create_own_server(
         factory: Attributes, host: object = None, **options: Attributes
     ) -> Attributes:
-        doorman.harden(options.get("ssl"))
+        admission.harden(options.get("ssl"))
         if host is None and options.get("port") == own.port:
             if sockets:  # made before the program began; gone once the first start is over
                 del options["port"]
@@ -219,10 +219,10 @@ def at_own_address(sockets: list[socket], sources: str, runtime: Attributes) -> 
                 host = own.host
         return create_server(factory, host, **options)
 
-    dialler = Dialler(runtime, MessageExchanger, create_own_connection)
-    loop.create_server, loop.create_connection = create_own_server, dialler.connect
+    connector = ParallelConnector(runtime, MessageExchanger, create_own_connection)
+    loop.create_server, loop.create_connection = create_own_server, connector.connect
     try:
         yield
     finally:
-        dialler.close()
+        connector.close()
         loop.create_server, loop.create_connection = create_server, create_connection

@@ -48,7 +48,7 @@ def awaited_letters(peer: int) -> type[Future[bytes]]:
     return type("AwaitedLetter", (Future,), {"set_result": set_result})
 
 
-def know_senders(exchanger: Attributes) -> None:
+def tag_senders(exchanger: Attributes) -> None:
     """Have each message that MPyC's ``exchanger`` class hands over know who sent it."""
     receive = exchanger.receive
 
@@ -64,7 +64,7 @@ def know_senders(exchanger: Attributes) -> None:
     exchanger.receive = receive_from_peer
 
 
-def miss_the_silent(exchanger: Attributes) -> None:
+def set_keepalive(exchanger: Attributes) -> None:
     """Have connections of MPyC's ``exchanger`` class end when the peer's machine is silent.
 
     TCP alone would go on for a quarter of an hour, or for ever where nothing is to be sent.
@@ -92,7 +92,7 @@ def watch(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def read_with_care(module: Attributes, report: Report, allowed: tuple[str, ...]) -> None:
+def restrict_unpickling(module: Attributes, report: Report, allowed: tuple[str, ...]) -> None:
     """Have ``module``, MPyC's runtime, unpickle from peers what MPyC sends, and ``allowed``."""
 
     def refuse(data: object, what: str) -> NoReturn:

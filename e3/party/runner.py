@@ -23,10 +23,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from e3.party import program
+from e3.party.agreement_step import agree
 from e3.party.bounds import LOOK_SECONDS, Bounds
 from e3.party.capture import Capture
 from e3.party.confine import user_of
-from e3.party.meeting import meet
 from e3.party.network import Fence
 from e3.party.protocol import (
     BEAT_SECONDS,
@@ -295,7 +295,7 @@ def main(folder: str) -> Callable[[], object]:
         channel.say("ready", python=platform.python_version())
         lay_folders(folder)
         listener, fence = listen(spec), Fence(spec)
-        if not meet(spec, folder, channel, listener):
+        if not agree(spec, folder, channel, listener):
             return partial(os._exit, 0)
         bounds = Bounds(spec)
         channel.say("bounded", note=bounds.note)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from e3.errors import AuthorityError
 from e3.interfaces import Access, Authority, File, SigningRequest
+from e3.party.admission import certified
 from e3.party.certificates import AUTHORITY, CERTIFICATE, FOLDER, KEY
-from e3.party.doorman import certified
 
 MARGIN_SECONDS = 3600
 """By which a certificate outlives the session's deadline: clocks differ."""

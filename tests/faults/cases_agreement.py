@@ -5,7 +5,7 @@ from e3.session.verdicts import Verdict
 from tests.faults.case import case
 from tests.faults.cases import HELLO
 from tests.faults.stage import LONG_STOP_SECONDS, Stage
-from tests.malice import ATTACKS, HONEST, WAITING, hostile_meet
+from tests.malice import ATTACKS, HONEST, WAITING, hostile_agree
 
 REASONS = {
     "another-pid": "claims to be party 1",
@@ -36,7 +36,7 @@ def register(attack: str) -> None:
     nobody = attack == "accuses"
 
     def act(stage: Stage) -> SessionResult:
-        stage.tamper(0, HONEST, hostile_meet(attack), below="runner")
+        stage.tamper(0, HONEST, hostile_agree(attack), below="runner")
         result = stage.run(HELLO)
         assert 1 not in result.concerned, result.reason
         assert 2 not in result.concerned, result.reason

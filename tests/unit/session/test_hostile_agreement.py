@@ -11,7 +11,7 @@ from e3.session import discord
 from e3.session.verdicts import End, How, Verdict, decide
 from tests.faults.cases_agreement import REASONS
 from tests.local_access import LocalAccess
-from tests.malice import ATTACKS, HONEST, WAITING, hostile_meet
+from tests.malice import ATTACKS, HONEST, WAITING, hostile_agree
 from tests.sessions import Bench
 
 pytestmark = pytest.mark.unit
@@ -30,7 +30,7 @@ class Hostile(LocalAccess):
         if "/runner/" not in file.path:
             return file
         stale = file.path.endswith(".pyc")
-        changed = file.content.replace(HONEST.encode(), hostile_meet(self.attack).encode())
+        changed = file.content.replace(HONEST.encode(), hostile_agree(self.attack).encode())
         return replace(file, content=b"" if stale else changed)
 
 

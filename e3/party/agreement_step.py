@@ -32,7 +32,7 @@ class Channel(Protocol):
         """Return the lines that have come."""
 
 
-def meet(spec: Spec, folder: str, channel: Channel, listener: socket.socket | None) -> bool:
+def agree(spec: Spec, folder: str, channel: Channel, listener: socket.socket | None) -> bool:
     """Agree with the other parties; return whether the program is to start, and report."""
     if len(spec.parties) == 1:
         return True

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from e3.party.dialler import Dialler
+from e3.party.parallel_connect import ParallelConnector
 
 pytestmark = pytest.mark.unit
 
@@ -38,10 +38,10 @@ class Network:
 def test_all_are_called_at_once_each_by_its_name() -> None:
     async def scenario() -> None:
         network = Network()
-        dialler = Dialler(network.runtime, lambda _, pid: pid, network.connect)
+        connector = ParallelConnector(network.runtime, lambda _, pid: pid, network.connect)
         for pid in (1, 2, 3):
             named = {"server_hostname": f"MPyC party {pid}", "ssl": "context"}
-            made = await dialler.connect(lambda: "unused", "h", 100 + pid, **named)
+            made = await connector.connect(lambda: "unused", "h", 100 + pid, **named)
             assert made == (pid, "h", 100 + pid)
             assert network.calls[pid - 1] == (100 + pid, named)
         assert len(network.calls) == CALLED
@@ -52,12 +52,12 @@ def test_all_are_called_at_once_each_by_its_name() -> None:
 def test_who_cannot_be_reached_is_called_again_when_mpyc_asks() -> None:
     async def scenario() -> None:
         network = Network(102)
-        dialler = Dialler(network.runtime, lambda _, pid: pid, network.connect)
-        assert (await dialler.connect(lambda: "unused", "h", 101))[0] == 1
+        connector = ParallelConnector(network.runtime, lambda _, pid: pid, network.connect)
+        assert (await connector.connect(lambda: "unused", "h", 101))[0] == 1
         with pytest.raises(ConnectionRefusedError):
-            await dialler.connect(lambda: "unused", "h", 102)
-        assert (await dialler.connect(lambda: "by MPyC", "h", 102))[0] == "by MPyC"
+            await connector.connect(lambda: "unused", "h", 102)
+        assert (await connector.connect(lambda: "by MPyC", "h", 102))[0] == "by MPyC"
         assert network.calls[-1] == (102, {})
-        dialler.close()
+        connector.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 5))

@@ -18,7 +18,7 @@ Connect = Callable[..., Coroutine[Any, Any, Any]]
 """As `asyncio.loop.create_connection`."""
 
 
-class Dialler:
+class ParallelConnector:
     """Connects a runtime that starts; `connect` is what it is to call."""
 
     def __init__(self, runtime: Attributes, exchanger: Attributes, connect: Connect) -> None:
