@@ -331,9 +331,9 @@ def _advice(lines: Sequence[str]) -> str:
 async def _run(argv: Sequence[str], line: Callable[[bytes], None]) -> tuple[int, bytes]:
     """Run a command, each line of its standard error to ``line``; return exit status and output."""
     # if we are killed, so is it: no handler of ours would run
-    leash = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
+    die_with_us = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
     process = await asyncio.create_subprocess_exec(
-        *leash,
+        *die_with_us,
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

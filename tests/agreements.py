@@ -11,7 +11,7 @@ from typing import Self
 
 from e3.party.agreement import Agreement
 from e3.party.fields import Value
-from e3.party.links import Outcome
+from e3.party.links import AgreementOutcome
 from e3.party.protocol import Spec
 
 FACTS: Mapping[str, Value] = {"e3": 1, "mpyc": "0.11", "threshold": 1, "python": "3.11"}
@@ -53,7 +53,9 @@ class Table:
             agree_seconds=self.agree_seconds,
         )
 
-    def agree(self, pid: int, facts: Mapping[str, Value] = FACTS, **changes: object) -> Outcome:
+    def agree(
+        self, pid: int, facts: Mapping[str, Value] = FACTS, **changes: object
+    ) -> AgreementOutcome:
         """Do one party's part."""
         spec = replace(self.spec(pid), **changes)  # type: ignore[arg-type]  # by the test's care
         reading, writing = os.pipe()
@@ -64,7 +66,7 @@ class Table:
             os.close(reading)
             os.close(writing)
 
-    def all_agree(self, facts: Mapping[int, Mapping[str, Value]]) -> list[Outcome]:
+    def all_agree(self, facts: Mapping[int, Mapping[str, Value]]) -> list[AgreementOutcome]:
         """Have every party agree at once; ``facts`` by pid stand in for what all state."""
         with ThreadPoolExecutor(self.m) as pool:
             tasks = [pool.submit(self.agree, pid, facts.get(pid, FACTS)) for pid in range(self.m)]

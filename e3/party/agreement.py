@@ -39,10 +39,10 @@ from e3.party.links import (
     RETRY_SECONDS,
     SPARE_LINKS,
     STRANGERS,
+    AgreementOutcome,
     BrokenOffError,
     Kind,
-    Link,
-    Outcome,
+    PeerConnection,
 )
 from e3.party.protocol import Spec
 
@@ -62,9 +62,9 @@ class Agreement:
             spec.pid, [address for address, _ in spec.parties], spec.sources
         )
         self._statements: dict[int, Statement] = {spec.pid: statement}
-        self._links: dict[int, Link] = {}
+        self._links: dict[int, PeerConnection] = {}
         """The connection over which each peer has stated, or is being dialled."""
-        self._nameless: list[Link] = []
+        self._nameless: list[PeerConnection] = []
         """Accepted, and nothing stated yet."""
         self._redial: dict[int, float] = dict.fromkeys(self._peers[spec.pid :], 0.0)
         self._troubles: dict[int, tuple[Kind, str]] = {}
@@ -88,7 +88,7 @@ class Agreement:
             listener.settimeout(0)
             self._selector.register(listener, selectors.EVENT_READ, self._accept)
 
-    def run(self, hear: Callable[[], bool]) -> Outcome:
+    def run(self, hear: Callable[[], bool]) -> AgreementOutcome:
         """Return the outcome; ``hear`` takes a word of the deployer, and returns whether to go on.
 
         Every connection is closed then; the listener stays.
@@ -98,7 +98,7 @@ class Agreement:
                 for key, _ in self._selector.select(self._pause()):
                     if key.fd == self._fd:
                         if not hear():
-                            return Outcome("stopped")
+                            return AgreementOutcome("stopped")
                     elif key.fd in self._selector.get_map():  # not closed by an event before
                         key.data()
         except BrokenOffError as broken:
@@ -109,7 +109,7 @@ class Agreement:
         finally:
             self._close()
         noted = differences(self._statements, must=False)
-        return Outcome("agreed", noted=noted, strangers=self._strangers)
+        return AgreementOutcome("agreed", noted=noted, strangers=self._strangers)
 
     def _is_over(self) -> bool:
         """Do what is due now; return whether all parties agree."""
@@ -174,7 +174,7 @@ class Agreement:
         for link in [*self._links.values()]:
             self._send(link, frames.pack(AGREED))
 
-    def _call_off(self, outcome: Outcome) -> None:
+    def _call_off(self, outcome: AgreementOutcome) -> None:
         """Tell everybody at once, and why; who is not there any more need not know.
 
         A party that was told tells on: else others would take its silence for its own doing.
@@ -193,7 +193,7 @@ class Agreement:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         until = time.monotonic() + ATTEMPT_SECONDS
-        link = Link(connection, address, pid, until, connecting=True)
+        link = PeerConnection(connection, address, pid, until, connecting=True)
         self._links[pid] = link
         try:
             if not self._addresses.hidden:
@@ -204,7 +204,7 @@ class Agreement:
             return
         self._selector.register(connection, selectors.EVENT_WRITE, partial(self._connected, link))
 
-    def _connected(self, link: Link) -> None:
+    def _connected(self, link: PeerConnection) -> None:
         code = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._lose(link, f"{NO_ANSWER} ({os.strerror(code)})")
@@ -228,7 +228,7 @@ class Agreement:
                 self._strangers[address] = self._strangers.get(address, 0) + 1
             return
         connection.settimeout(0)
-        link = Link(connection, address, None, time.monotonic() + MESSAGE_SECONDS)
+        link = PeerConnection(connection, address, None, time.monotonic() + MESSAGE_SECONDS)
         self._nameless.append(link)
         self._selector.register(connection, selectors.EVENT_READ, partial(self._act, link))
         self._wordless[address] = self._wordless.get(address, 0) + 1
@@ -238,13 +238,13 @@ class Agreement:
         if len(of_same) > SPARE_LINKS + (len(self._peers) if self._addresses.hidden else 0):
             self._drop(of_same[0])
 
-    def _state(self, link: Link) -> None:
+    def _state(self, link: PeerConnection) -> None:
         """Send this party's statement."""
         link.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         claim = {"pid": self._spec.pid, "to": link.peer, "facts": dict(self._own)}
         self._send(link, frames.pack(STATEMENT, json.dumps(claim).encode()))
 
-    def _send(self, link: Link, data: bytes = b"") -> None:
+    def _send(self, link: PeerConnection, data: bytes = b"") -> None:
         link.outgoing += data
         try:
             while link.outgoing:
@@ -257,7 +257,7 @@ class Agreement:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.outgoing else 0)
         self._selector.modify(link.socket, events, partial(self._act, link))
 
-    def _act(self, link: Link) -> None:
+    def _act(self, link: PeerConnection) -> None:
         """Write what is left to write, and read what has come."""
         if link.outgoing:
             self._send(link)
@@ -283,7 +283,7 @@ class Agreement:
 
     # Messages
 
-    def _take(self, link: Link, kind: int, body: bytes) -> None:
+    def _take(self, link: PeerConnection, kind: int, body: bytes) -> None:
         if kind == STATEMENT:
             self._take_statement(link, frames.decode(body))
         elif link.peer is None or link.peer not in self._statements:
@@ -294,7 +294,7 @@ class Agreement:
             self._called_off = link.peer, *frames.decode_off(body, len(self._spec.parties))
             self._hurry(OFF_SECONDS)
 
-    def _take_statement(self, link: Link, claim: Claim) -> None:
+    def _take_statement(self, link: PeerConnection, claim: Claim) -> None:
         pid = claim.pid
         if pid in self._statements and self._links.get(pid) is link:
             raise ForeignError("stated twice")
@@ -321,14 +321,14 @@ class Agreement:
 
     # Troubles
 
-    def _blame(self, link: Link, what: str) -> None:
+    def _blame(self, link: PeerConnection, what: str) -> None:
         """End it all because of what a party's address sent; a stranger's words are nothing."""
         pid = self._who(link)
         self._drop(link)
         if pid is not None:
             raise BrokenOffError("incompatible", pid, what)
 
-    def _expire(self, link: Link) -> None:
+    def _expire(self, link: PeerConnection) -> None:
         if link.connecting:
             self._lose(link, NO_ANSWER)
         elif link.incoming:
@@ -336,7 +336,7 @@ class Agreement:
         else:
             self._lose(link, "connected and said nothing")
 
-    def _lose(self, link: Link, how: str) -> None:
+    def _lose(self, link: PeerConnection, how: str) -> None:
         """Note that a connection ended; the dialler tries again, within the limit."""
         pid, called = self._who(link), link.peer is not None and not link.connecting
         self._drop(link)
@@ -364,14 +364,14 @@ class Agreement:
         if pid > self._spec.pid:
             self._redial[pid] = time.monotonic() + RETRY_SECONDS
 
-    def _who(self, link: Link) -> int | None:
+    def _who(self, link: PeerConnection) -> int | None:
         """Return the party that has a link's address, None where that is not known."""
         if link.peer is not None:
             return link.peer
         pids = self._addresses.parties_at(link.address)
         return pids[0] if len(pids) == 1 else None
 
-    def _drop(self, link: Link) -> None:
+    def _drop(self, link: PeerConnection) -> None:
         if link.socket.fileno() >= 0:
             if link.socket in self._selector.get_map():
                 self._selector.unregister(link.socket)

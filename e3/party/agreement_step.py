@@ -18,7 +18,7 @@ REPORTED_LENGTH = 200
 """Of a report's differences: it must stay one line of moderate length, whatever peers state."""
 
 
-class Channel(Protocol):
+class DeployerStream(Protocol):
     """What is needed of the runner's line to the deployer."""
 
     fd_in: int
@@ -32,7 +32,7 @@ class Channel(Protocol):
         """Return the lines that have come."""
 
 
-def agree(spec: Spec, folder: str, channel: Channel, listener: socket.socket | None) -> bool:
+def agree(spec: Spec, folder: str, channel: DeployerStream, listener: socket.socket | None) -> bool:
     """Agree with the other parties; return whether the program is to start, and report."""
     if len(spec.parties) == 1:
         return True
@@ -68,7 +68,7 @@ def agree(spec: Spec, folder: str, channel: Channel, listener: socket.socket | N
     return False
 
 
-def obey(channel: Channel, lines: list[bytes]) -> bool:
+def obey(channel: DeployerStream, lines: list[bytes]) -> bool:
     """Do what the deployer says; return whether to go on."""
     for line in lines:
         message = decode(line)

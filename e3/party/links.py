@@ -45,7 +45,7 @@ Kind = Literal["agreed", "incompatible", "unreachable", "stopped"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AgreementOutcome:
     """How the agreement ended.
 
     ``peer`` and ``detail`` say who broke it off and how, in words that go on from its name.
@@ -69,12 +69,12 @@ class BrokenOffError(Exception):
     def __init__(
         self, kind: Kind, peer: int | None = None, detail: str = "", by: int | None = None
     ) -> None:
-        """See `Outcome`."""
-        self.outcome = Outcome(kind, peer, detail, by=by)
+        """See `AgreementOutcome`."""
+        self.outcome = AgreementOutcome(kind, peer, detail, by=by)
 
 
 @dataclass(eq=False)
-class Link:
+class PeerConnection:
     """One connection; ``peer`` is known for those that this party dialled."""
 
     socket: socket.socket

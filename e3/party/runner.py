@@ -56,7 +56,7 @@ class RefusedError(Exception):
     """The program cannot be started; the message says why."""
 
 
-class Channel:
+class DeployerStream:
     """The line to the deployer; never blocks, so that a stalled deployer stalls nothing here."""
 
     def __init__(self) -> None:
@@ -106,13 +106,13 @@ class Channel:
                 selector.select(left)
 
 
-class Leash:
+class ProgramMonitor:
     """The loop that holds a running program."""
 
     def __init__(
         self,
         spec: Spec,
-        channel: Channel,
+        channel: DeployerStream,
         family: Family,
         inputs: dict[str, int],
         bounds: Bounds,
@@ -141,7 +141,7 @@ class Leash:
         for capture in self._captures:
             self._watch(capture.fd, partial(self._pass_on, capture))
 
-    def hold(self) -> None:
+    def run(self) -> None:
         """Return when the program has ended, or must end; `why` says in which way."""
         self._obey(self.channel.unread)
         while not self.why:
@@ -289,7 +289,7 @@ def main(folder: str) -> Callable[[], object]:
     for number in LEAVE:
         signal.signal(number, lambda *_: sys.exit(1))
     adopt_orphans()
-    channel = Channel()
+    channel = DeployerStream()
     try:
         spec = read_spec(channel)
         channel.say("ready", python=platform.python_version())
@@ -306,7 +306,9 @@ def main(folder: str) -> Callable[[], object]:
             fence.leave()
             ends = inherit(channel, pipes)
             return partial(program.run, spec, folder, listener, ends, fence.note)
-        hold(Leash(spec, channel, Family(pid, user_of(spec)), keep(listener, pipes), bounds))
+        monitor(
+            ProgramMonitor(spec, channel, Family(pid, user_of(spec)), keep(listener, pipes), bounds)
+        )
     except RefusedError as refusal:
         channel.say("refused", reason=str(refusal))
     finally:
@@ -317,7 +319,7 @@ def main(folder: str) -> Callable[[], object]:
     return partial(os._exit, 0)
 
 
-def read_spec(channel: Channel) -> Spec:
+def read_spec(channel: DeployerStream) -> Spec:
     """Return what the deployer wants to be run, its first line."""
     while not channel.over:
         line, *channel.unread = channel.hear() or [b""]
@@ -359,7 +361,7 @@ def listen(spec: Spec) -> socket.socket | None:
     return listener
 
 
-def inherit(channel: Channel, pipes: dict[str, tuple[int, int]]) -> dict[str, int]:
+def inherit(channel: DeployerStream, pipes: dict[str, tuple[int, int]]) -> dict[str, int]:
     """Give a freshly forked child its own streams; return the ends that it writes to."""
     os.close(channel.fd_in)
     os.close(channel.fd_out)
@@ -382,12 +384,12 @@ def keep(listener: socket.socket | None, pipes: dict[str, tuple[int, int]]) -> d
     return {name: reading for name, (reading, _) in pipes.items()}
 
 
-def hold(leash: Leash) -> None:
+def monitor(program_monitor: ProgramMonitor) -> None:
     """See the program through to its end, which comes however this process ends."""
     try:
-        leash.channel.say("started")
-        leash.hold()
+        program_monitor.channel.say("started")
+        program_monitor.run()
     finally:
         for number in LEAVE:
             signal.signal(number, signal.SIG_IGN)  # it is leaving
-        leash.end()
+        program_monitor.end()

@@ -55,7 +55,7 @@ def main(request: dict[str, Any]) -> NoReturn:
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     family = Family(pid)
-    Leash(family, writing, woken, request["patience"]).hold()
+    CommandMonitor(family, writing, woken, request["patience"]).run()
     if request["cage"] or family.status is None:
         family.kill()
     status = family.status
@@ -65,7 +65,7 @@ def main(request: dict[str, Any]) -> NoReturn:
     _end_as(status)
 
 
-class Leash:
+class CommandMonitor:
     """The loop that passes input on until the command has ended or the caller has gone."""
 
     def __init__(self, family: Family, stdin: int, woken: int, patience_seconds: float) -> None:
@@ -81,7 +81,7 @@ class Leash:
         self._patience_seconds = patience_seconds
         os.set_blocking(stdin, False)
 
-    def hold(self) -> None:
+    def run(self) -> None:
         """Return when the command has ended, or must."""
         self.family.reap()  # it may have ended before its end was listened for
         poll = select.poll()

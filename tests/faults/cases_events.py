@@ -196,8 +196,8 @@ def foul_output(stage: Stage) -> SessionResult:
 def speak(stage: Stage, pid: int, *lines: str) -> None:
     """Have a party's runner say these lines to the deployer in place of `started`."""
     said = "".join(f"{line}\n" for line in lines).encode()
-    changed = f"leash.channel._outgoing += {said!r}; leash.channel.flush()"
-    stage.tamper(pid, 'leash.channel.say("started")', changed, below="runner")
+    changed = f"program_monitor.channel._outgoing += {said!r}; program_monitor.channel.flush()"
+    stage.tamper(pid, 'program_monitor.channel.say("started")', changed, below="runner")
 
 
 LIES = {
