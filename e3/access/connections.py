@@ -32,7 +32,7 @@ Channel = asyncssh.SSHClientProcess[bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class SshTarget:
     """How a host is reached; what the fields of `e3.access.ssh.SshAccess` of these names mean."""
 
     host: str
@@ -57,7 +57,7 @@ class _Line:
 class _Pool:
     """The connections to one host."""
 
-    way: Way
+    target: SshTarget
     lines: list[_Line] = field(default_factory=list)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -71,7 +71,7 @@ class _Pool:
             return line
 
     async def _open(self) -> _Line:
-        connection = await connect(self.way)
+        connection = await connect(self.target)
         # as long as the event loop, which cancels it in the end
         keeper = asyncio.create_task(_keep(connection))  # noqa: TID251
         line = _Line(connection, keeper)
@@ -79,21 +79,21 @@ class _Pool:
         return line
 
 
-_pools: dict[asyncio.AbstractEventLoop, dict[Way, _Pool]] = {}
+_pools: dict[asyncio.AbstractEventLoop, dict[SshTarget, _Pool]] = {}
 
 
 @asynccontextmanager
-async def channel(way: Way, command: str) -> AsyncIterator[Channel]:
+async def channel(target: SshTarget, command: str) -> AsyncIterator[Channel]:
     """Run ``command`` in a session of a connection to the host; leaving it closes the session.
 
     Raises `HostError` when the host cannot be reached, or is lost meanwhile.
     """
     for closed in [loop for loop in list(_pools) if loop.is_closed()]:
         _pools.pop(closed, None)  # another thread may have done so
-    pool = _pools.setdefault(asyncio.get_running_loop(), {}).setdefault(way, _Pool(way))
+    pool = _pools.setdefault(asyncio.get_running_loop(), {}).setdefault(target, _Pool(target))
     line = await pool.line()
     try:
-        with translated(way.host):
+        with translated(target.host):
             process = await _start(line.connection, command)
             try:
                 yield process
@@ -103,22 +103,22 @@ async def channel(way: Way, command: str) -> AsyncIterator[Channel]:
         line.sessions -= 1
 
 
-async def connect(way: Way) -> asyncssh.SSHClientConnection:
+async def connect(target: SshTarget) -> asyncssh.SSHClientConnection:
     """Return a new connection; raises `HostError` that says what is wrong and what helps."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            return await _connect(way)
+            return await _connect(target)
     except TimeoutError:
         raise HostError(
-            f"host {way.host} does not answer at {_where(way)} within {CONNECT_SECONDS:g} s; "
+            f"host {target.host} does not answer at {_where(target)} within {CONNECT_SECONDS:g} s; "
             "is it on, and may this machine reach it?"
         ) from None
 
 
-async def user_of(way: Way) -> str:
+async def user_of(target: SshTarget) -> str:
     """Return the user that OpenSSH's configuration gives for a host, or ours."""
-    with _named(way):
-        return (await in_thread(_entries, way))[-1].user
+    with _named(target):
+        return (await in_thread(_entries, target))[-1].user
 
 
 @contextlib.contextmanager
@@ -132,31 +132,31 @@ def translated(host: str) -> Iterator[None]:
         raise HostError(f"the connection to host {host} was cut: {_reason(error)}") from None
 
 
-async def _connect(way: Way) -> asyncssh.SSHClientConnection:
-    with _named(way):
-        *before, last = await in_thread(_entries, way)
+async def _connect(target: SshTarget) -> asyncssh.SSHClientConnection:
+    with _named(target):
+        *before, last = await in_thread(_entries, target)
     jump: asyncssh.SSHClientConnection | None = None
     try:
         # asyncssh would open these by itself, and trust anyone where the file says so
         for each in before:
-            jump = await _dial(way, each, jump)
-        return await _dial(way, last, jump, key=way.key, host_key=way.host_key)
+            jump = await _dial(target, each, jump)
+        return await _dial(target, last, jump, key=target.key, host_key=target.host_key)
     except BaseException:
         if jump is not None:
             jump.abort()
         raise
 
 
-def _entries(way: Way) -> list[Entry]:
+def _entries(target: SshTarget) -> list[Entry]:
     """Return what OpenSSH's configuration says of the hosts on the way, and of the host."""
-    if not way.ssh_config:
-        return [openssh.entry(openssh.NO_FILE, way.address, way.user, way.port)]
-    config = str(Path(way.ssh_config).expanduser().absolute())
-    return openssh.way(config, way.address, way.user, way.port)
+    if not target.ssh_config:
+        return [openssh.entry(openssh.NO_FILE, target.address, target.user, target.port)]
+    config = str(Path(target.ssh_config).expanduser().absolute())
+    return openssh.way(config, target.address, target.user, target.port)
 
 
 async def _dial(
-    way: Way,
+    target: SshTarget,
     entry: Entry,
     jump: asyncssh.SSHClientConnection | None,
     *,
@@ -164,12 +164,12 @@ async def _dial(
     host_key: str = "",
 ) -> asyncssh.SSHClientConnection:
     """Connect to a host, through another one if there is one; with that key, and that host key."""
-    with _named(way):
+    with _named(target):
         values = login.arguments(entry)
         known = None if host_key else await in_thread(login.host_keys, entry)
         if known:
             login.preferring(entry, values, known)
-    with _explained(way, entry, key, host_key) as keys:
+    with _explained(target, entry, key, host_key) as keys:
         keys.append(await login.identities(entry, key))
         try:
             connection = await asyncssh.connect(
@@ -184,7 +184,7 @@ async def _dial(
         finally:
             keys[0].close()
     try:
-        with _named(way):
+        with _named(target):
             login.check_size(entry, connection.get_server_host_key())
     except HostError:
         connection.abort()
@@ -195,42 +195,48 @@ async def _dial(
 
 
 @contextlib.contextmanager
-def _named(way: Way) -> Iterator[None]:
+def _named(target: SshTarget) -> Iterator[None]:
     """Say of which host a configuration is at fault."""
     try:
         yield
     except HostError as error:
-        raise HostError(f"host {way.host}: {error}") from error
+        raise HostError(f"host {target.host}: {error}") from error
 
 
 @contextlib.contextmanager
-def _explained(way: Way, entry: Entry, key: str, host_key: str) -> Iterator[list[login.Identities]]:
+def _explained(
+    target: SshTarget, entry: Entry, key: str, host_key: str
+) -> Iterator[list[login.Identities]]:
     """Say why a connection could not be made, and what helps; the keys are put into the list."""
     keys: list[login.Identities] = []
-    where = _where(way) if entry.alias == way.address else f"{entry.alias}, on the way to it,"
+    where = f"{entry.alias}, on the way to it,"
+    if entry.alias == target.address:
+        where = _where(target)
     try:
         yield keys
     except asyncssh.HostKeyNotVerifiable as error:
-        raise HostError(_distrust(way, where, host_key, printable(error))) from error
+        raise HostError(_distrust(target, where, host_key, printable(error))) from error
     except asyncssh.PermissionDenied as error:
         unusable = "; ".join(keys[0].unusable) if keys else ""
         raise HostError(
-            f"host {way.host} at {where} refuses to let user {entry.user} in with "
+            f"host {target.host} at {where} refuses to let user {entry.user} in with "
             f"{f'the key {key}' if key else 'the keys of OpenSSH'}; put its public half "
             f"into ~{entry.user}/.ssh/authorized_keys there"
             f"{f' (not usable: {unusable})' if unusable else ''}"
         ) from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         raise HostError(
-            f"host {way.host}: the key {key or 'of the host'} cannot be used: {error}; "
+            f"host {target.host}: the key {key or 'of the host'} cannot be used: {error}; "
             "give one without a passphrase, or have an agent hold it and give none"
         ) from error
     except (asyncssh.Error, OSError, ValueError) as error:
         if getattr(error, "filename", None):  # a key of this machine's
             reason = f"{error.filename}: {error.strerror}"  # type: ignore[union-attr]
-            raise HostError(f"host {way.host}: cannot read {reason}; correct its path") from error
+            raise HostError(
+                f"host {target.host}: cannot read {reason}; correct its path"
+            ) from error
         raise HostError(
-            f"host {way.host} cannot be reached at {where}: {printable(_reason(error))}"
+            f"host {target.host} cannot be reached at {where}: {printable(_reason(error))}"
         ) from error
 
 
@@ -270,21 +276,21 @@ async def _keep(connection: asyncssh.SSHClientConnection) -> None:
         connection.abort()
 
 
-def _where(way: Way) -> str:
-    if way.ssh_config:
-        return f"{way.address} of {way.ssh_config}"
-    return f"{way.address} port {way.port}"
+def _where(target: SshTarget) -> str:
+    if target.ssh_config:
+        return f"{target.address} of {target.ssh_config}"
+    return f"{target.address} port {target.port}"
 
 
-def _distrust(way: Way, where: str, host_key: str, reason: str) -> str:
+def _distrust(target: SshTarget, where: str, host_key: str, reason: str) -> str:
     if not host_key:
         return (
-            f"host {way.host} at {where} shows a key that no known_hosts file vouches for "
+            f"host {target.host} at {where} shows a key that no known_hosts file vouches for "
             f"({reason}); log in once with ssh to check and keep it, or pin it as host-key"
         )
     known = asyncssh.import_public_key(host_key).get_fingerprint()
     return (
-        f"host {way.host} at {where} does not have the host key that is pinned ({known}); "
+        f"host {target.host} at {where} does not have the host key that is pinned ({known}); "
         "if it was installed anew pin its new one, else somebody stands in between"
     )
 

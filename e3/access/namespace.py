@@ -14,7 +14,7 @@ from typing import TypeVar
 from e3.access import rooted
 from e3.access.environment import ENVIRONMENT, UMASK
 from e3.access.identity import ProcessIdentity
-from e3.access.services import Supervisor
+from e3.access.services import S6Services
 from e3.errors import HostError
 from e3.interfaces import Completed, File, Process, Service
 from e3.remote.tasks import in_thread, whole
@@ -101,7 +101,7 @@ class NamespaceAccess:
         with self._root() as root:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await Supervisor(self.host, root, self._check, self._signal).start(service)
+                    await S6Services(self.host, root, self._check, self._signal).start(service)
             except TimeoutError:
                 raise TimeoutError(
                     f"service {service.name} on host {self.host} is not ready after"
@@ -113,7 +113,7 @@ class NamespaceAccess:
         with self._root() as root:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await Supervisor(self.host, root, self._check, self._signal).stop(name)
+                    await S6Services(self.host, root, self._check, self._signal).stop(name)
             except TimeoutError:
                 raise TimeoutError(
                     f"service {name} on host {self.host} did not stop within {timeout_seconds:g} s"
@@ -127,10 +127,10 @@ class NamespaceAccess:
         is tini: with that, also what has left the process group or become a daemon dies.
         """
         self._require()
-        cage = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "tini", "--"]
-        # merged in there: the cage's own complaint about being killed is not the command's
+        pid_namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "tini", "--"]
+        # merged in there: what unshare and tini say about being killed is not the command's
         merged = ["sh", "-c", 'exec "$@" 2>&1', "sh", *argv]
-        command = [*self.nsenter(), "--", *cage, *merged]
+        command = [*self.nsenter(), "--", *pid_namespace, *merged]
         process = await self._spawn(command, asyncio.subprocess.DEVNULL)
         try:
             yield _Attached(process)
@@ -138,7 +138,7 @@ class NamespaceAccess:
             try:
                 await _end(process)
             finally:
-                _strike(process)  # also when we are cancelled once more while it ends
+                _kill_group(process)  # also when we are cancelled once more while it ends
 
     async def _spawn(self, argv: Sequence[str], stderr: int) -> asyncio.subprocess.Process:
         # asyncio itself would kill nsenter alone when we are cancelled, and wait for ever for the
@@ -272,7 +272,7 @@ def _first_in_cage(nsenter: int) -> int | None:
     return pid
 
 
-def _strike(process: asyncio.subprocess.Process) -> None:
+def _kill_group(process: asyncio.subprocess.Process) -> None:
     """Kill the command's group; its id is that of its leader, nsenter."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
@@ -282,7 +282,7 @@ def _strike(process: asyncio.subprocess.Process) -> None:
 async def _kill(process: asyncio.subprocess.Process) -> None:
     """Have the command's group gone."""
     if process.returncode is None:
-        _strike(process)
+        _kill_group(process)
         await process.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):

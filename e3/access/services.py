@@ -31,7 +31,7 @@ RELOADS = {"HUP": "-h", "USR1": "-1", "USR2": "-2"}
 
 
 @dataclass(frozen=True)
-class Supervisor:
+class S6Services:
     """The services of the host whose root folder is open as ``root``.
 
     ``check`` runs a command on the host and tells whether it exited 0; ``kill_group`` kills a
@@ -120,7 +120,7 @@ class Supervisor:
                 if up and self._deaths(service.name) == deaths:
                     return
             if self._deaths(service.name) != deaths:
-                raise ServiceError(await self._obituary(service))
+                raise ServiceError(await self._exit_report(service))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
 
@@ -130,7 +130,7 @@ class Supervisor:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
 
-    async def _obituary(self, service: Service) -> str:
+    async def _exit_report(self, service: Service) -> str:
         tally = (await self._s6("s6-svdt", _folder(service.name))).stdout.decode().splitlines()
         end = " ".join(tally[-1].split()[1:]) if tally else "unknown"
         log = await self._settled_log(service.name)

@@ -23,7 +23,7 @@ from e3.remote.tasks import beside, gather_or_cancel
 from e3.remote.text import printable
 
 if TYPE_CHECKING:
-    from e3.access.connections import Channel, Way
+    from e3.access.connections import Channel, SshTarget
 
 ATTACH_SECONDS = 60.0
 GRACE_SECONDS = 2.0
@@ -80,7 +80,7 @@ class SshAccess:
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float
     ) -> Completed:
         """Run a command to its end; past the limit it is killed with all that it started."""
-        request = self._command(argv, merge=False, cage=False)
+        request = self._command(argv, merge=False, pid_namespace=False)
         late = f"{argv[0]} on host {self.host} took longer than {timeout_seconds:g} s"
         async with (
             self._within(timeout_seconds, late),
@@ -102,7 +102,7 @@ class SshAccess:
         late = f"host {self.host} does not answer within {timeout_seconds:g} s"
         async with (
             self._within(timeout_seconds, late),
-            connections.channel(self.way, command) as it,
+            connections.channel(self.target, command) as it,
         ):
             stdout, stderr = await gather_or_cancel([it.stdout.read(), it.stderr.read()])
             return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
@@ -189,12 +189,12 @@ class SshAccess:
         They end as well when this side goes away or is cut off: at once where the host sees
         that, and after a minute of silence where it does not.
         """
-        request = self._command(argv, merge=True, cage=True)
+        request = self._command(argv, merge=True, pid_namespace=True)
         async with contextlib.AsyncExitStack() as stack:
             late = f"host {self.host} did not start {argv[0]} within {ATTACH_SECONDS:g} s"
             async with self._within(ATTACH_SECONDS, late):
                 it = await stack.enter_async_context(self._call("command", "main", request))
-            held = _Held(self, it)
+            held = _AttachedCommand(self, it)
             async with _beating(it):
                 try:
                     yield held
@@ -208,7 +208,7 @@ class SshAccess:
         from e3.access import connections  # noqa: PLC0415 -- asyncssh is slow to load; labs need none
 
         call = shipping.call(part, verb, request, python=self.python, sudo=self.sudo)
-        async with connections.channel(self.way, call.command) as it:
+        async with connections.channel(self.target, call.command) as it:
             with contextlib.suppress(BrokenPipeError):  # it has ended: what it wrote says why
                 it.stdin.write(call.stdin)
             try:
@@ -226,11 +226,11 @@ class SshAccess:
             return await self._answer(it)
 
     @property
-    def way(self) -> "Way":
+    def target(self) -> "SshTarget":
         """What a connection depends on."""
-        from e3.access.connections import Way  # noqa: PLC0415 -- as in _call
+        from e3.access.connections import SshTarget  # noqa: PLC0415 -- as in _call
 
-        return Way(**{field.name: getattr(self, field.name) for field in fields(Way)})
+        return SshTarget(**{field.name: getattr(self, field.name) for field in fields(SshTarget)})
 
     def _content(self, file: File) -> bytes:
         """Return a file's content; E3's own files name its folders as they are on this host."""
@@ -242,12 +242,12 @@ class SshAccess:
         pattern = rb"(?:%s)(?![\w.-])" % b"|".join(map(re.escape, shared))
         return re.sub(pattern, lambda found: shared[found[0]], file.content)
 
-    def _command(self, argv: Sequence[str], *, merge: bool, cage: bool) -> dict[str, Any]:
+    def _command(self, argv: Sequence[str], *, merge: bool, pid_namespace: bool) -> dict[str, Any]:
         return {
             "argv": [self.place(word) for word in argv],
             "environment": self._environment,
             "merge": merge,
-            "cage": cage,
+            "pid_namespace": pid_namespace,
             "patience": framing.SILENCE_SECONDS,
         }
 
@@ -332,7 +332,7 @@ async def _beating(it: "Channel") -> AsyncIterator[None]:
         yield
 
 
-class _Held:
+class _AttachedCommand:
     """A held command as `e3.interfaces.Process`; it is its own writer and reader."""
 
     def __init__(self, access: SshAccess, it: "Channel") -> None:
@@ -341,11 +341,11 @@ class _Held:
         self._closed = False
 
     @property
-    def stdin(self) -> "_Held":
+    def stdin(self) -> "_AttachedCommand":
         return self
 
     @property
-    def stdout(self) -> "_Held":
+    def stdout(self) -> "_AttachedCommand":
         return self
 
     def write(self, data: bytes) -> None:

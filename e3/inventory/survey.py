@@ -141,7 +141,7 @@ async def login(name: str, machine: Machine) -> SshAccess:
         host_key=machine.host_key,
         ssh_config=machine.ssh_config,
     )
-    user = machine.user or await connections.user_of(access.way)
+    user = machine.user or await connections.user_of(access.target)
     return _changed(access, user=user)
 
 

@@ -1,9 +1,9 @@
 """A command whose life is tied to the caller's: `main` is the other end of `SshAccess.run`.
 
 The command's input comes in frames; when these end, or nothing comes for too long, the command
-and all its descendants are killed. With ``cage``, they are killed with its end as well; where
-the kernel permits it (root, no container that forbids it), all of it then lives in a process
-namespace of its own, so that not even a kill of this process lets anything survive.
+and all its descendants are killed. With ``pid_namespace``, descendants that outlive the command
+are killed as well. Where the kernel permits it (root, no container that forbids it), the command
+then runs in a PID namespace of its own: nothing survives, even if this process is killed.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from e3.remote.processes import Family, adopt_orphans
 
 NO_SUCH_COMMAND, NOT_RUNNABLE = 127, 126
 HELD_BYTES = 4 << 20
-"""Of the command's input: with more, nothing is read from the caller until it takes some."""
+"""Of the command's input; beyond that, nothing is read from the caller until it takes some."""
 
 LOOKS = 6
-"""At the clock, while nothing is heard and patience lasts."""
+"""How often the clock is looked at before ``patience`` runs out."""
 
 
 def main(request: dict[str, Any]) -> NoReturn:
     """Run ``argv`` with ``environment`` to its end, and end as it did; never returns.
 
-    ``merge`` has its standard error follow its output, ``cage`` ends what it leaves behind;
-    the caller is given up after ``patience`` seconds of silence.
+    ``merge`` sends its standard error where its output goes, ``pid_namespace`` kills what it
+    leaves behind. After ``patience`` seconds of silence the caller counts as gone.
     """
     framing.begin()
     parent = os.getpid()
     adopt_orphans()
-    caged = request["cage"] and _enter_namespaces()
+    in_pid_namespace = request["pid_namespace"] and _enter_namespaces()
     reading, writing = os.pipe()
     telling, told = os.pipe()
     woken, wake = os.pipe()
@@ -45,8 +45,9 @@ def main(request: dict[str, Any]) -> NoReturn:
     if pid == 0:
         for descriptor in (writing, telling, woken, wake):
             os.close(descriptor)
-        die_with_parent(0 if caged else parent)  # across the namespace a parent has no number
-        if caged:
+        # a parent outside of the namespace has the number 0 in it
+        die_with_parent(0 if in_pid_namespace else parent)
+        if in_pid_namespace:
             _be_first(request, reading, told)
         _become(request, reading)
     for descriptor in (reading, told):
@@ -56,10 +57,10 @@ def main(request: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     family = Family(pid)
     CommandMonitor(family, writing, woken, request["patience"]).run()
-    if request["cage"] or family.status is None:
+    if request["pid_namespace"] or family.status is None:
         family.kill()
     status = family.status
-    if caged:
+    if in_pid_namespace:
         said = os.read(telling, 64)
         status = int(said) if said else status
     _end_as(status)
@@ -83,7 +84,7 @@ class CommandMonitor:
 
     def run(self) -> None:
         """Return when the command has ended, or must."""
-        self.family.reap()  # it may have ended before its end was listened for
+        self.family.reap()  # it may have ended before the handler was installed
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         while not self.over and self.family.status is None:
@@ -139,7 +140,7 @@ class CommandMonitor:
 
 
 def _enter_namespaces() -> bool:
-    """Have the next child be the first of a process namespace; return whether that is so."""
+    """Give the next child a PID namespace of its own; return whether the kernel permits it."""
     try:
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID)
         linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
@@ -149,7 +150,7 @@ def _enter_namespaces() -> bool:
 
 
 def _be_first(request: dict[str, Any], reading: int, told: int) -> NoReturn:
-    """Be the first process of a namespace: start the command, bury the dead, tell its status."""
+    """Be a namespace's first process: start the command, reap all that end, report its status."""
     with contextlib.suppress(OSError):
         flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
         linux.mount("proc", "/proc", "proc", flags)
@@ -190,7 +191,7 @@ def _become(request: dict[str, Any], reading: int) -> NoReturn:
 
 
 def _end_as(status: int | None) -> NoReturn:
-    """End as the command did, by the same signal if need be; killed if nothing is known."""
+    """End as the command did, by the same signal if need be; by SIGKILL if nothing is known."""
     if status is not None and status >= 0:
         os._exit(status)
     number = signal.SIGKILL if status is None else -status

@@ -94,7 +94,7 @@ class _Check:
         while True:
             passed = manager.up() and self._passes() and manager.up()
             if manager.deaths() > deaths:
-                end, log = manager.obituary()
+                end, log = manager.exit_report()
                 lines = log.decode(errors="replace").splitlines()[-LAST_LINES:]
                 framing.answer({"died": end, "lines": lines})
                 return

@@ -82,7 +82,7 @@ class Supervisor:
         """Return how often it ended by itself."""
         return int(self._status()["deaths"])
 
-    def obituary(self) -> tuple[str, bytes]:
+    def exit_report(self) -> tuple[str, bytes]:
         """Return how it last ended, and the end of what it wrote."""
         with contextlib.suppress(FileNotFoundError):
             return str(self._status()["end"]), (self._folder / "log").read_bytes()
@@ -162,7 +162,7 @@ class _Supervision:
             while True:
                 self._look(None if self._family else self._again - time.monotonic())
                 if self._family is not None:
-                    self._bury()
+                    self._reap()
                 elif time.monotonic() >= self._again:
                     self._start()
         finally:
@@ -207,7 +207,7 @@ class _Supervision:
         self._family = Family(pid)
         self._note(child=pid, starts=int(self._known["starts"]) + 1)
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         """Note the service's end, if it has ended by itself."""
         family = self._family
         if family is None or (family.reap() and family.status is None):

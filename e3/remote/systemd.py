@@ -81,7 +81,7 @@ class Systemd:
         """Return how often systemd has started it again; one that cannot start counts."""
         return int(self._show("NRestarts") or 0) + (self._show("ActiveState") == "failed")
 
-    def obituary(self) -> tuple[str, bytes]:
+    def exit_report(self) -> tuple[str, bytes]:
         """Return how it last ended, and the end of what it wrote."""
         end = f"{self._show('Result')}, exitcode {self._show('ExecMainStatus')}"
         lines = ["--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}", f"--unit={self._unit}"]

@@ -309,7 +309,7 @@ class Session:
         return replace(outcome, reason=f"{outcome.reason}; they did not all print the same")
 
     async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """End what still runs: by word to the runners, which then report; else by their lifelines."""
+        """End what still runs: ask the runners, which then report; else close their lifelines."""
         for party in self._parties:
             party.stop()
         living = [task for task in tasks if not task.done()]

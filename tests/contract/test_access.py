@@ -71,7 +71,7 @@ async def cancelled(work: "asyncio.Task[None]", after_ms: float, steps: int) -> 
 
 
 async def until_gone(access: Access, command: str) -> None:
-    """Return once the host runs no such command; zombies are about to be buried."""
+    """Return once the host runs no such command; zombies are about to be reaped."""
     async with asyncio.timeout(SOON_SECONDS):
         listing = ["ps", "-C", command, "-o", "stat=,pid="]
         while listed := (await access.run(listing, timeout_seconds=10)).stdout.decode():

@@ -49,7 +49,7 @@ def test_a_process_is_itself_and_nobody_else() -> None:
     assert not ProcessIdentity(pid=own.pid, started=own.started, boot="another").alive()
 
 
-def test_a_dead_process_is_not_alive_also_before_it_is_buried() -> None:
+def test_a_dead_process_is_not_alive_also_before_it_is_reaped() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         identity = identify(process.pid)
         assert identity is not None

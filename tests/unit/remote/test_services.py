@@ -138,7 +138,12 @@ def test_openssh_gets_an_entry_for_each_host(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("beats", [True, False])
 def test_a_command_lives_as_long_as_its_caller_is_heard(*, beats: bool) -> None:
-    request = {"environment": {"PATH": os.defpath}, "merge": True, "cage": True, "patience": 0.6}
+    request = {
+        "environment": {"PATH": os.defpath},
+        "merge": True,
+        "pid_namespace": True,
+        "patience": 0.6,
+    }
     command = {"argv": ["sh", "-c", "setsid sleep 2 & wait; echo over"], **request}
     call = shipping.call("command", "main", command)
     process = subprocess.Popen(
@@ -159,7 +164,12 @@ def test_a_command_lives_as_long_as_its_caller_is_heard(*, beats: bool) -> None:
 
 
 def test_the_end_of_a_quick_command_is_never_missed() -> None:
-    request = {"environment": {"PATH": os.defpath}, "merge": True, "cage": False, "patience": 60}
+    request = {
+        "environment": {"PATH": os.defpath},
+        "merge": True,
+        "pid_namespace": False,
+        "patience": 60,
+    }
     call = shipping.call("command", "main", {"argv": ["true"], **request})
     for _ in range(40):
         argv = ["sh", "-c", call.command]
