@@ -1,7 +1,7 @@
-"""Runs on a host: a connection carried on to where it leads, with all the patience that takes.
+"""Runs on a host: forward a connection to another one, which is retried until it exists.
 
-Nothing is closed because the way is not there yet: MPyC does not recover from a connection that
-ends early. Standard library only; part of e3/remote/onion_proxy.py.
+A connection is not closed because its upstream is missing: MPyC does not recover from a connection
+that ends early. Standard library only; used by e3/remote/onion_proxy.py.
 """
 
 import asyncio
@@ -20,21 +20,21 @@ ATTEMPT_SECONDS = 30.0
 STUCK_SECONDS = 10.0
 FIRST_WORDS_SECONDS = 0.02
 CHUNK_BYTES = 65_536
-HELD_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 20
 CONNECTED = b"\0"
 SOCKS_ADDRESS_BYTES = {1: 4, 4: 16}
 
 
-class Held:
-    """What a connection has said so far and nobody has taken; ``arrived`` once it said anything."""
+class Buffer:
+    """What a connection has sent before it is forwarded; ``arrived`` is set by the first bytes."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Start empty."""
         self.data = bytearray()
         self.arrived = asyncio.Event()
 
     async def fill(self, reader: StreamReader) -> None:
-        """Keep what arrives; return at its end, or when there is too much."""
+        """Keep what arrives; return at its end, or when the buffer is full."""
         with contextlib.suppress(ConnectionError):
             while not self.full and (data := await reader.read(CHUNK_BYTES)):
                 self.data += data
@@ -42,43 +42,45 @@ class Held:
 
     @property
     def full(self) -> bool:
-        """Return whether no more is read."""
-        return len(self.data) >= HELD_BYTES
+        """Whether no more is read."""
+        return len(self.data) >= BUFFER_BYTES
 
 
-Link = tuple[StreamReader, StreamWriter, int]
-"""A connection, and how many of the held bytes it has taken already."""
+Upstream = tuple[StreamReader, StreamWriter, int]
+"""A connection, and how many bytes of the buffer were sent on it already."""
 
 
 Forget = Callable[[], Coroutine[Any, Any, None]]
-"""Has Tor forget what it knows of services and of the ways to them; see `dial`."""
+"""Makes Tor forget services and circuits; see `dial`."""
 
 
 async def dial(  # noqa: PLR0913 - where to, and with what patience
     socks: str,
     onion: str,
     port: int,
-    held: Held,
+    buffer: Buffer,
     *,
     forget: Forget,
     patience_seconds: float = STUCK_SECONDS,
-) -> Link:
-    """Return a connection to the party behind an onion service, trying until there is one.
+) -> Upstream:
+    """Return a connection to the party behind an onion service; retry until there is one.
 
-    Tor does not try again for minutes where it has failed, and waits as long for a circuit that
-    leads nowhere (hs_cache.h, hs_common.h, SocksTimeout): so no attempt is endless, and Tor is
-    told to ``forget`` when attempts have failed for ``patience_seconds``, then twice that, ...
+    After a failure Tor does not try again for minutes, and it waits as long for a dead circuit
+    (hs_cache.h, hs_common.h, SocksTimeout). So each attempt has a limit, and Tor is told to
+    ``forget`` when attempts have failed for ``patience_seconds``, then twice that, ...
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FIRST_WORDS_SECONDS):
-            await held.arrived.wait()
+            await buffer.arrived.wait()
     began = time.monotonic()
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             async with asyncio.timeout(ATTEMPT_SECONDS):
-                link = await _dial_once(socks, f"{onion}.onion".encode(), port, bytes(held.data))
-            if link is not None:
-                return link
+                upstream = await _dial_once(
+                    socks, f"{onion}.onion".encode(), port, bytes(buffer.data)
+                )
+            if upstream is not None:
+                return upstream
         if time.monotonic() - began > patience_seconds:
             patience_seconds *= 2
             with contextlib.suppress(OSError):
@@ -86,28 +88,28 @@ async def dial(  # noqa: PLR0913 - where to, and with what patience
         await asyncio.sleep(DIAL_AGAIN_SECONDS)
 
 
-async def _dial_once(socks: str, name: bytes, port: int, words: bytes) -> Link | None:
+async def _dial_once(socks: str, name: bytes, port: int, words: bytes) -> Upstream | None:
     reader, writer = await asyncio.open_unix_connection(socks)
-    link = None
+    upstream = None
     try:
         # SOCKS 5 (RFC 1928): no authentication; connect to a name
         writer.write(b"\5\1\0\5\1\0\3" + bytes([len(name)]) + name + VIRTUAL_PORT.to_bytes(2))
-        # Said at once, Tor takes it along; each round trip through six relays is a second.
+        # Sent at once, Tor takes it along; each round trip through six relays is a second.
         writer.write(port.to_bytes(2) + words)
         await reader.readexactly(2)
         _, status, _, kind = await reader.readexactly(4)
         if status == 0:
             await reader.readexactly(SOCKS_ADDRESS_BYTES[kind] + 2)
             if await reader.readexactly(1) == CONNECTED:
-                link = reader, writer, len(words)
-        return link
+                upstream = reader, writer, len(words)
+        return upstream
     finally:
-        if link is None:
+        if upstream is None:
             writer.close()
 
 
-async def connect(address: str, port: int, source: str) -> Link:
-    """Return a connection to this host's party from ``source``, as soon as it listens."""
+async def connect(address: str, port: int, source: str) -> Upstream:
+    """Return a connection to this host's party from ``source``, once it listens."""
     while True:
         try:
             return *await asyncio.open_connection(address, port, local_addr=(source, 0)), 0
@@ -115,28 +117,31 @@ async def connect(address: str, port: int, source: str) -> Link:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def carry(
+async def forward(
     reader: StreamReader,
     writer: StreamWriter,
-    lead: Callable[[Held], Coroutine[Any, Any, Link]],
+    connect_upstream: Callable[[Buffer], Coroutine[Any, Any, Upstream]],
     *,
     greeting: bytes = b"",
 ) -> None:
-    """Carry a connection on to where ``lead`` leads, unless its own end goes first."""
-    held = Held()
-    async with beside(held.fill(reader)) as holding, beside(lead(held)) as leading:
-        await asyncio.wait({holding, leading}, return_when=asyncio.FIRST_COMPLETED)
-        if not leading.done() and not held.full:
+    """Forward a connection to the one of ``connect_upstream``, unless it is closed before."""
+    buffer = Buffer()
+    async with (
+        beside(buffer.fill(reader)) as filling,
+        beside(connect_upstream(buffer)) as connecting,
+    ):
+        await asyncio.wait({filling, connecting}, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done() and not buffer.full:
             return
-        far_reader, far_writer, said = await leading
+        far_reader, far_writer, said = await connecting
     async with closing(far_writer):
         writer.write(greeting)
-        far_writer.write(held.data[said:])
+        far_writer.write(buffer.data[said:])
         await each_to_its_end([_pump(reader, far_writer), _pump(far_reader, writer)])
 
 
 async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
-    """Carry one direction to its end, and the end itself."""
+    """Forward one direction to its end, then the end itself."""
     with contextlib.suppress(OSError):
         while data := await reader.read(CHUNK_BYTES):
             writer.write(data)
@@ -146,7 +151,7 @@ async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def closing(writer: StreamWriter) -> AsyncIterator[None]:
-    """Close a connection in the end; that its other side closed it is no error."""
+    """Close a connection at the end of the block; that the other side closed it is no error."""
     try:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             yield

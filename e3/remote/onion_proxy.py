@@ -1,16 +1,20 @@
-"""Runs on a host: carry connections between addresses of this host and onion services of Tor.
+"""Runs on a host: forward connections between addresses of this host and onion services of Tor.
 
-    onion.py CONFIGURATION SECRETS keys PEER...   make missing keys, print their public halves
-    onion.py CONFIGURATION SECRETS serve          carry connections; SIGHUP reads the file again
-    onion.py CONFIGURATION SECRETS knock          reach this program on every peer: paths are made
+`main` takes the folders CONFIGURATION and SECRETS, and one of these commands:
 
-In the folder CONFIGURATION it reads gate.json and notes in `published` what it serves; in SECRETS
-are keys, Tor's sockets, and those at which Tor hands over what comes for each peer's service.
+    keys PEER...   make missing keys, print their public halves
+    serve          forward connections; SIGHUP reads the configuration again
+    probe          reach this program on every peer, so that Tor builds circuits
 
-Each host has an address on the loopback of every host. At its own the party listens; at a
-peer's this program does, and brings each connection to the onion service that the peer keeps for
-this host alone. There the same program hands it to the party, *from the address of the host that
-it comes from*: Tor has proved that, as the service admits the holder of one key.
+In CONFIGURATION it reads onion_proxy.json, and writes to `published` which revision it serves. In
+SECRETS are the keys, Tor's sockets, and a socket for each peer: there Tor delivers the connections
+to that peer's service.
+
+Each host has an address on the loopback of every host. At a host's own address its party listens.
+At a peer's address this program listens, and forwards each connection to the onion service that
+the peer keeps for this host alone. On the peer the same program connects to the party *from the
+address of the host that the connection comes from*. Tor has authenticated that host, as the
+service admits the holder of one key.
 
 A connection may wait long: for Tor, or for a party that does not listen yet; see
 e3/remote/forward.py. Standard library only.
@@ -37,16 +41,16 @@ from e3.remote.forward import (
     CONNECTED,
     RETRY_SECONDS,
     VIRTUAL_PORT,
-    Held,
-    Link,
-    carry,
+    Buffer,
+    Upstream,
     closing,
     connect,
     dial,
+    forward,
 )
 from e3.remote.tasks import running
 
-KNOCK_PORT = 0
+PATH_PROBE_PORT = 0
 UPLOAD_SECONDS = 5.0
 CONTROL_SECONDS = 20.0
 
@@ -55,7 +59,7 @@ Peer = dict[str, str]
 
 
 def private_bytes(place: Path, algorithm: str) -> bytes:
-    """Return the 32 secret bytes of the key in this file, which is made if it is not there."""
+    """Return the 32 secret bytes of the key in this file; make the key if the file is missing."""
     if not place.exists():
         new = place.with_suffix(".new")
         make = ["openssl", "genpkey", "-algorithm", algorithm, "-outform", "DER", "-out", str(new)]
@@ -71,7 +75,7 @@ def public_bytes(place: Path) -> bytes:
 
 
 def onion_address(public: bytes) -> str:
-    """Return the name of the service with that key, without ``.onion`` (rend-spec-v3, 6)."""
+    """Return the address of the service with that key, without ``.onion`` (rend-spec-v3, 6)."""
     version = b"\x03"
     checksum = hashlib.sha3_256(b".onion checksum" + public + version).digest()[:2]
     return base64.b32encode(public + checksum + version).decode().lower()
@@ -86,7 +90,7 @@ def expanded(seed: bytes) -> str:
 
 
 def make_keys(folder: Path, peers: Sequence[str]) -> dict[str, Any]:
-    """Have one key to dial with and one service for each peer, and no service for others."""
+    """Make missing keys: one to dial with, and one for each peer's service; remove all others."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for place in folder.glob("service-*.der"):
         if place.stem.removeprefix("service-") not in peers:
@@ -103,24 +107,24 @@ def make_keys(folder: Path, peers: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Places:
-    """Where everything is on this host."""
+    """The folders on this host, and the files in them."""
 
     configuration: Path
     secrets: Path
 
     def read(self) -> dict[str, Any]:
-        """Return what is asked for; see `render_gate` in e3/overlays/tor.py."""
-        asked: dict[str, Any] = json.loads((self.configuration / "gate.json").read_text())
+        """Return the configuration; see `_proxy_configuration` in e3/overlays/tor/overlay.py."""
+        asked: dict[str, Any] = json.loads((self.configuration / "onion_proxy.json").read_text())
         return asked
 
     def publish(self, revision: str) -> None:
-        """Note which configuration is served."""
+        """Write which revision of the configuration is served."""
         (self.configuration / "published").write_text(f"{revision}\n")
 
     async def forget(self) -> None:
-        """Have Tor forget services, the ways to them and keys to dial with, but for what is open.
+        """Make Tor forget services, circuits and keys to dial with; open connections stay.
 
-        It does so every 10 s at most, and tells who serves, who reminds it of the keys.
+        Tor does so every 10 s at most. It then tells `serve`, which gives it the keys again.
         """
         reader, writer = await asyncio.open_unix_connection(self.control)
         async with closing(writer):
@@ -134,17 +138,17 @@ class Places:
 
     @property
     def socks(self) -> str:
-        """Where Tor takes connections."""
+        """The socket at which Tor takes connections (SOCKS)."""
         return str(self.secrets / "socks")
 
     @property
     def control(self) -> str:
-        """Where Tor takes commands."""
+        """The socket at which Tor takes commands."""
         return str(self.secrets / "control")
 
 
 def free_entry(folder: Path, name: str) -> Path:
-    """Return where the socket for a peer's connections is to be; there is none yet."""
+    """Return the path of the socket for a peer's connections; remove an old one."""
     entry = folder / name
     entry.parent.mkdir(mode=0o700, exist_ok=True)
     entry.unlink(missing_ok=True)
@@ -152,10 +156,10 @@ def free_entry(folder: Path, name: str) -> Path:
 
 
 class Control:
-    """Tor's control port: commands, how far our services are published, and that Tor forgot."""
+    """Tor's control port: sends commands, follows the publication of services and `forget`."""
 
     def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """Speak over a connection to the control socket."""
+        """Use a connection to the control socket."""
         self._reader, self._writer = reader, writer
         self._turn = asyncio.Lock()
         self._replies: asyncio.Queue[str] = asyncio.Queue()
@@ -166,7 +170,7 @@ class Control:
         self.forgotten = asyncio.Event()
 
     async def listen(self) -> None:
-        """Read until Tor ends; this program then ends too, and is started again with it."""
+        """Read until Tor ends; this program then ends too, and both are started again."""
         while line := (await self._reader.readline()).decode().strip():
             if line.startswith("650"):
                 self._note(line.split())
@@ -175,7 +179,7 @@ class Control:
         raise ConnectionError("Tor has ended")
 
     async def ask(self, command: str) -> None:
-        """Have Tor do something; raise `RuntimeError` with what it said if it does not."""
+        """Send a command; raise `RuntimeError` with Tor's reply if it refuses."""
         async with self._turn:
             self._writer.write(f"{command}\r\n".encode())
             reply = await self._replies.get()
@@ -183,7 +187,7 @@ class Control:
             raise RuntimeError(f"Tor refuses {command.split(maxsplit=1)[0]}: {reply}")
 
     def published(self, service: str) -> bool:
-        """Return whether each directory that was to get the service's descriptor has answered."""
+        """Return whether all directories that a service's descriptor was sent to have answered."""
         done = self.ended.get(service, 0) >= self.begun.get(service, 0)
         return service in self.uploaded and done
 
@@ -201,11 +205,11 @@ class Control:
             self.changed.set()
 
 
-class Gate:
-    """Carries connections for the peers of one configuration after another."""
+class OnionProxy:
+    """Forwards connections for the peers in the configuration, also after it changes."""
 
     def __init__(self, places: Places, control: Control) -> None:
-        """Serve nobody yet."""
+        """Serve no peer yet."""
         self._places, self._control = places, control
         self._peers: dict[str, Peer] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
@@ -214,7 +218,7 @@ class Gate:
         self._asked: dict[str, Any] = {}
 
     async def apply(self) -> None:
-        """Have exactly the peers of the file, touching only those that changed."""
+        """Serve exactly the peers of the configuration; touch only those that changed."""
         self._asked = self._places.read()
         peers: dict[str, Peer] = self._asked["peers"]
         for name, peer in list(self._peers.items()):
@@ -227,14 +231,14 @@ class Gate:
                 await self._listen(name, peer, port)
 
     async def publish(self) -> None:
-        """Note in a file, once all services can be found, which configuration is served."""
+        """Write the revision that is served, once all services are published."""
         while not all(map(self._control.published, self._services.values())):
             self._control.changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(UPLOAD_SECONDS):
                     await self._control.changed.wait()
                     continue
-            # A directory that is gone says nothing; one that has the descriptor is enough.
+            # A directory that is gone never answers; one with the descriptor is enough.
             if self._control.uploaded.issuperset(self._services.values()):
                 break
         self._places.publish(self._asked["revision"])
@@ -257,12 +261,12 @@ class Gate:
         self._peers[name] = peer
 
     async def _allow(self, peer: Peer) -> None:
-        """Have Tor know the key with which this host may dial a peer's service."""
+        """Give Tor the key with which this host may dial a peer's service."""
         key = base64.b64encode(private_bytes(self._places.keys / "client.der", "X25519")).decode()
         await self._control.ask(f"ONION_CLIENT_AUTH_ADD {peer['onion']} x25519:{key}")
 
     async def remind(self) -> None:
-        """Tell Tor the keys again whenever it has forgotten them; see `forget`."""
+        """Give Tor the keys again whenever it has forgotten them; see `forget`."""
         while await self._control.forgotten.wait():
             self._control.forgotten.clear()
             for peer in list(self._peers.values()):
@@ -282,14 +286,14 @@ class Gate:
             self._servers.pop(key).close()
         await self._control.ask(f"DEL_ONION {self._services.pop(name)}")
         await self._control.ask(f"ONION_CLIENT_AUTH_REMOVE {peer['onion']}")
-        # Tor lets go of a service, not of the circuits that lead to it already.
+        # DEL_ONION ends the service, not the circuits that it has already.
         for connection in self._connections.pop(name, set()):
             connection.cancel()
         del self._peers[name]
 
     @contextlib.contextmanager
     def _counted(self, name: str) -> Iterator[None]:
-        """Note that the present task carries a connection of that peer."""
+        """Register the present task as one that forwards a connection of that peer."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - it is running
         connections = self._connections.setdefault(name, set())
@@ -302,29 +306,29 @@ class Gate:
     async def _depart(
         self, peer: Peer, port: int, reader: StreamReader, writer: StreamWriter
     ) -> None:
-        """Bring a connection of this host's party to a peer's."""
-        lead = functools.partial(
+        """Forward a connection of this host's party to a peer's party."""
+        connect_upstream = functools.partial(
             dial, self._places.socks, peer["onion"], port, forget=self._places.forget
         )
         async with closing(writer):
-            await carry(reader, writer, lead)
+            await forward(reader, writer, connect_upstream)
 
     async def _arrive(self, peer: Peer, reader: StreamReader, writer: StreamWriter) -> None:
-        """Bring a connection that Tor hands over to this host's party."""
+        """Forward a connection that Tor delivers to this host's party."""
         async with closing(writer):
             port = int.from_bytes(await reader.readexactly(2))
-            if port == KNOCK_PORT:
+            if port == PATH_PROBE_PORT:
                 writer.write(CONNECTED)
             elif port in self._asked["ports"]:
 
-                def lead(_: Held) -> Coroutine[Any, Any, Link]:
+                def connect_upstream(_: Buffer) -> Coroutine[Any, Any, Upstream]:
                     return connect(self._asked["address"], port, peer["address"])
 
-                await carry(reader, writer, lead, greeting=CONNECTED)
+                await forward(reader, writer, connect_upstream, greeting=CONNECTED)
 
 
 async def _control(path: str) -> Control:
-    """Return Tor's control port, which may appear a little later than this program."""
+    """Return Tor's control port; wait for it, as Tor may start later than this program."""
     async with asyncio.timeout(CONTROL_SECONDS):
         while True:
             with contextlib.suppress(OSError):
@@ -332,48 +336,48 @@ async def _control(path: str) -> Control:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def knock(places: Places) -> None:
-    """Return once every peer has answered; Tor keeps the circuits for what comes next."""
+async def probe(places: Places) -> None:
+    """Return once every peer has answered; Tor keeps the circuits for later connections."""
     asked = places.read()
 
     async def one(peer: Peer) -> None:
         socks, forget = places.socks, places.forget
-        _, writer, _ = await dial(socks, peer["onion"], KNOCK_PORT, Held(), forget=forget)
+        _, writer, _ = await dial(socks, peer["onion"], PATH_PROBE_PORT, Buffer(), forget=forget)
         writer.close()
 
     silent: list[str] = []
-    async with running(map(one, asked["peers"].values())) as knocks:
-        if knocks:
-            wait, limit = asyncio.FIRST_EXCEPTION, asked["knock_seconds"]
-            await asyncio.wait(knocks, timeout=limit, return_when=wait)
-        silent = [n for n, knock in zip(asked["peers"], knocks, strict=True) if not knock.done()]
+    async with running(map(one, asked["peers"].values())) as probes:
+        if probes:
+            wait, limit = asyncio.FIRST_EXCEPTION, asked["probe_seconds"]
+            await asyncio.wait(probes, timeout=limit, return_when=wait)
+        silent = [n for n, each in zip(asked["peers"], probes, strict=True) if not each.done()]
     if silent:
-        sys.exit(f"no answer from {', '.join(silent)} within {asked['knock_seconds']:g} s")
+        sys.exit(f"no answer from {', '.join(silent)} within {asked['probe_seconds']:g} s")
 
 
 async def serve(places: Places) -> None:
-    """Carry connections until killed."""
+    """Forward connections until killed."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    places.publish("")  # it may tell what a program before this one served
+    places.publish("")  # the file may be that of an earlier process
     again = asyncio.Event()
     again.set()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again.set)
     control = await _control(places.control)
-    gate = Gate(places, control)
+    proxy = OnionProxy(places, control)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(control.listen())
         await control.ask("AUTHENTICATE")
         await control.ask("SETEVENTS HS_DESC SIGNAL")
-        tasks.create_task(gate.remind())
+        tasks.create_task(proxy.remind())
         publishing: asyncio.Task[None] | None = None
         while await again.wait():
             again.clear()
             if publishing is not None:
                 publishing.cancel()
-            await gate.apply()
-            publishing = tasks.create_task(gate.publish())
+            await proxy.apply()
+            publishing = tasks.create_task(proxy.publish())
 
 
 def main(configuration: str, secrets: str, command: str, *peers: str) -> None:
@@ -383,4 +387,4 @@ def main(configuration: str, secrets: str, command: str, *peers: str) -> None:
     if command == "keys":
         sys.stdout.write(json.dumps(make_keys(places.keys, peers)) + "\n")
     else:
-        asyncio.run({"serve": serve, "knock": knock}[command](places))
+        asyncio.run({"serve": serve, "probe": probe}[command](places))

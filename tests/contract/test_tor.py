@@ -1,4 +1,4 @@
-"""What only Tor promises: the holder of one key gets in, and a daemon that dies comes back."""
+"""What only Tor promises: only the holder of one key can connect; a daemon that dies restarts."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ from tests.stack import until
 NAMES = ("ams3-0", "ams3-1")
 SECONDS = 60.0
 
-KNOCK = """
+PROBE = """
 import base64, socket, sys
 onion, key = sys.argv[1:]
 place = "/var/lib/e3/tor/"
@@ -47,7 +47,7 @@ while len(answer) < 4:
     answer += socks.recv(4 - len(answer)) or sys.exit("Tor has hung up")
 print(f"{answer[3]:x}")
 """
-"""Prints what Tor says to who calls a service at port 1, with a key or without one."""
+"""Prints Tor's answer to a connection to a service's port 1, with a key or without one."""
 
 FORGET = """
 import socket
@@ -56,18 +56,18 @@ with socket.socket(socket.AF_UNIX) as control:
     control.sendall(b"AUTHENTICATE\\r\\nSIGNAL NEWNYM\\r\\nQUIT\\r\\n")
     assert control.makefile().read().startswith("250 OK")
 """
-"""Has Tor forget keys, services and how to reach them."""
+"""Makes Tor forget keys, services and circuits."""
 
 CONNECTED, NO_KEY, WRONG_KEY = "0", "f4", "f5"
-"""Status in SOCKS, of which the errors are those of Tor's proposal 304."""
+"""SOCKS status; the errors are those of Tor's proposal 304."""
 
 FORGED = base64.b64encode(bytes(range(32))).decode()
-"""A key, of nobody."""
+"""A key that no host has."""
 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """Two hosts that are joined, and one that is not."""
+    """Yield two hosts that are joined, and one that is not."""
     with running(tmp_path_factory.mktemp("tor") / "lab", regions=("ams3",)) as lab:
         mesh = Mesh(lab, Tor())
         mesh.add(*NAMES, "ams3-2")
@@ -75,8 +75,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         yield mesh
 
 
-def dwell(host: Host, torrc: str) -> None:
-    """Have a Tor of its own on a host, in the same network as the others."""
+def start_tor(host: Host, torrc: str) -> None:
+    """Start a Tor on a host that is no member, in the same network as the others."""
     ask(host, "mkdir", "-p", "-m", "700", SECRETS)
     start = script(SCRIPT).replace("unix:$3", "unix:$3 ExtendedErrors")
     places = (f"{CONFIGURATION}/torrc", data_of(SERVICE), SOCKS, CONTROL)
@@ -93,17 +93,17 @@ def dwell(host: Host, torrc: str) -> None:
 def test_only_the_holder_of_the_key_can_connect(mesh: Mesh) -> None:
     member, outsider = mesh.host("ams3-1"), mesh.host("ams3-2")
     torrc = ask(member, "cat", f"{CONFIGURATION}/torrc")
-    dwell(outsider, torrc)
-    gate = json.loads(ask(member, "cat", f"{CONFIGURATION}/gate.json"))
-    onion = gate["peers"]["ams3-0"]["onion"]
+    start_tor(outsider, torrc)
+    configuration = json.loads(ask(member, "cat", f"{CONFIGURATION}/onion_proxy.json"))
+    onion = configuration["peers"]["ams3-0"]["onion"]
 
-    def knock(key: str) -> str:
-        return ask(outsider, outsider.python, "-I", "-c", KNOCK, onion, key).strip()
+    def probe(key: str) -> str:
+        return ask(outsider, outsider.python, "-I", "-c", PROBE, onion, key).strip()
 
-    until(lambda: knock("") == NO_KEY, "who has no key cannot even read where it is", SECONDS)
-    until(lambda: knock(FORGED) == WRONG_KEY, "another key does not help", SECONDS)
+    until(lambda: probe("") == NO_KEY, "without a key nobody can even read where it is", SECONDS)
+    until(lambda: probe(FORGED) == WRONG_KEY, "another key opens nothing", SECONDS)
     stolen = ask(member, "sh", "-c", f"tail -c 32 {SECRETS}/keys/client.der | base64").strip()
-    until(lambda: knock(stolen) == CONNECTED, "with the key one could", SECONDS)
+    until(lambda: probe(stolen) == CONNECTED, "the right key connects", SECONDS)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")

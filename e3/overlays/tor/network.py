@@ -20,7 +20,7 @@ TIMEOUT_SECONDS = 60.0
 NETWORK_SECONDS = 120.0
 
 COMMON = "Schedulers Vanilla\nLog notice stdout\nAvoidDiskWrites 1\nKeepalivePeriod 10\n"
-"""A router that has forgotten a connection says so only to who speaks: each 10 s, not each 300."""
+"""Sends something each 10 s, not each 300: a router tells of a lost connection only then."""
 
 SERVING = "SocksPort 0\nExitPolicy reject *:*\nContactInfo e3\n"
 
@@ -38,27 +38,27 @@ V3AuthVotingInterval 20
 V3AuthVoteDelay 2
 V3AuthDistDelay 2
 """
-"""A consensus within 10 s of the start, then each 20 s, lest a relay that was late has to wait;
-every relay may serve as anything."""
+"""Makes a consensus within 10 s of the start, then each 20 s, so that a late relay waits no longer.
+Every relay may have any role."""
 
 PARAMETERS = "ConsensusParams hsdir_n_replicas=1 hsdir_spread_store=2 hsdir_spread_fetch=2 \
 hs_intro_num_extra=0\n"
-"""Each service is announced in two places instead of eight: there are only four."""
+"""Announces each service at two relays instead of eight: there are only four."""
 
 SMALL = """\
 UseEntryGuards 0
 VanguardsLiteEnabled 0
 PathsNeededToBuildCircuits 0.67
 """
-"""With four relays there is no choice of guards that would leave one for the rest of a path."""
+"""With four relays, guards would leave no relay for the rest of a path."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roles:
-    """Who carries a private network: names of hosts, of which each stands for several servers.
+    """The servers of a private network.
 
-    ``line`` is that by which every Tor knows the authority; ``listed`` are the digests of all
-    relays, the authority's own first.
+    ``carriers`` are the names of the hosts that run them, each several. ``line`` is the line of
+    torrc that names the authority; ``listed`` are the digests of all relays, the authority's first.
     """
 
     carriers: list[str] = field(default_factory=list)
@@ -70,14 +70,14 @@ class Roles:
 class Relays:
     """A network's servers on ``hosts`` public hosts, at TCP ports from ``port`` on.
 
-    What a Tor network is good for needs relays of many owners; this one shows what it costs.
+    Tor protects only with relays of many owners; this network shows what Tor costs.
     """
 
     hosts: int
     port: int
 
     def choose(self, hosts: Sequence[Host], known: Sequence[str]) -> list[str]:
-        """Return the names of those who carry the network."""
+        """Return the names of the hosts that run the network."""
         return topology.choose_servers(
             hosts,
             known,
@@ -87,7 +87,7 @@ class Relays:
         )
 
     async def identify(self, hosts: Sequence[Host], known: Sequence[str]) -> Roles:
-        """Have the keys of all servers made where they are missing; return who they are."""
+        """Make missing keys of all servers; return the servers' digests."""
         carriers = self.choose(hosts, known)
         placed = _placed(hosts, carriers)
         chief = placed[0]
@@ -104,7 +104,7 @@ class Relays:
         return Roles(carriers=carriers, line=line, listed=listed)
 
     async def serve(self, hosts: Sequence[Host], roles: Roles) -> None:
-        """Run all servers; return once the authority has listed them."""
+        """Start all servers; return once the authority has listed them."""
         await gather_or_cancel(apply(host, [unit]) for host, unit in self._units(hosts, roles))
 
     def plan(self, host: Host, hosts: Sequence[Host], roles: Roles) -> Sequence[Unit]:
@@ -121,9 +121,7 @@ class Relays:
             texts = {name: self._configuration(index, host, roles), SCRIPT: script(SCRIPT)}
             unit = Unit(
                 name=name,
-                files=text_files(
-                    CONFIGURATION, texts if index else {**texts, SCRIPT: script(SCRIPT)}
-                ),
+                files=text_files(CONFIGURATION, texts),
                 argv=("tor", "-f", f"{CONFIGURATION}/{name}", "--DataDirectory", data_of(name)),
                 ready=("true",) if index else (*lists, *map(_short, roles.listed)),
                 ready_seconds=NETWORK_SECONDS,
@@ -143,7 +141,7 @@ class Relays:
         )
 
     def _port(self, index: int) -> int:
-        """Return where a server listens; the authority's directory has the port after its own."""
+        """Return a server's port; the one after the authority's is that of its directory."""
         return self.port + index + (index > 0)
 
     @property
@@ -164,13 +162,15 @@ def _placed(hosts: Sequence[Host], carriers: Sequence[str]) -> list[Host]:
 
 
 def _short(digest: str) -> str:
-    """Return a relay's digest as a consensus has it."""
+    """Return a relay's digest in the form of a consensus."""
     return base64.b64encode(bytes.fromhex(digest)).decode().rstrip("=")
 
 
 async def _make(host: Host, *command: str) -> str:
-    """Return the one digest that a command of the script prints, which makes missing keys."""
+    """Run a command of the script that makes missing keys; return the digest that it prints."""
     found = (await run_script(host, SCRIPT, *command, timeout_seconds=TIMEOUT_SECONDS)).strip()
     if not found:
-        raise OverlayError(f"host {host.name} has made no keys for a relay of Tor; see its disk")
+        raise OverlayError(
+            f"host {host.name} has made no keys for a relay of Tor; check that its disk has space"
+        )
     return found

@@ -47,27 +47,27 @@ from e3.overlays.unit import (
 from e3.remote.tasks import gather_or_cancel
 
 PROJECT = Path(__file__).parents[3]
-GATE_FILES = tuple(
+PROXY_FILES = tuple(
     f"e3/remote/{name}.py" for name in ("__init__", "forward", "onion_proxy", "tasks")
 )
 SERVICE = "tor"
-GATE = "tor-gate"
+PROXY = "tor-gate"  # the onion proxy; hosts of older stacks have a service of this name
 SOCKS = f"{SECRETS}/socks"  # Tor wants its sockets in a folder that only its user may enter
 CONTROL = f"{SECRETS}/control"
 READY = f"{CONFIGURATION}/published"
-GATE_START = (
+PROXY_START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from e3.remote.onion_proxy import main; "
     "main(*sys.argv[1:])"
 )
 SCRIPT_ON_HOST = f"{CONFIGURATION}/{SCRIPT}"
 PUBLISH_SECONDS = 120.0
-KNOCK_SECONDS = 60.0
+PROBE_SECONDS = 60.0
 LOOPBACK = IPv4Network("127.0.0.0/8")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The public halves of a host's keys: to dial with, and of its service for each peer."""
+    """The public halves of a host's keys: one to dial with, one of a service for each peer."""
 
     key: str
     services: dict[str, str]
@@ -77,9 +77,9 @@ class Keys:
 class Tor:
     """Onion services (v3), one for each ordered pair of hosts, open to the holder of one key.
 
-    Six relays lie between two hosts, of which none knows both; nobody learns who talks to whom,
-    except in a private network, whose relays are hosts of the stack. Settings as documented in
-    tor(1); `Schedulers Vanilla` takes an echo from 96 to 2 ms.
+    Six relays lie between two hosts; no relay knows both. Nobody learns who talks to whom, except
+    in a private network, whose relays are hosts of the stack. Settings are those of tor(1);
+    `Schedulers Vanilla` reduces the time of an echo from 96 to 2 ms.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -110,7 +110,7 @@ class Tor:
         return addresses.assign(names, self.range, previous)
 
     def ingress(self) -> Sequence[Ingress]:
-        """Return the ports of the private network's servers; who is reached by Tor only dials."""
+        """Return the ports of the private network's servers; all other hosts only dial."""
         if self.network == "public":
             return ()
         return (Ingress(protocol="tcp", first=self.port, last=self._relays.last_port),)
@@ -127,41 +127,41 @@ class Tor:
         keys = dict(zip((host.name for host in hosts), made, strict=True))
         members = Members(hosts=hosts, addresses=given, public=keys, memory=roles)
         await gather_or_cancel(self._serve(host, members) for host in hosts)
-        # Only now: Tor does not soon ask again for a service that it has not found once.
+        # Only now: Tor does not soon look again for a service that it has not found.
         try:
-            await gather_or_cancel(map(_knock, hosts))
+            await gather_or_cancel(map(_probe, hosts))
         except OverlayError:
-            # Relays that were restarted have forgotten where services are, which tell them again
-            # after hours, and who remembers an old place does not soon ask for the new one.
+            # Relays that were restarted have forgotten the services, which announce themselves
+            # again only after hours; a Tor with an old descriptor does not soon ask for a new one.
             await gather_or_cancel(_restart(host) for host in hosts)
             await gather_or_cancel(self._serve(host, members) for host in hosts)
-            await gather_or_cancel(map(_knock, hosts))
+            await gather_or_cancel(map(_probe, hosts))
         return Network(addresses=given, memory=asdict(roles))
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
-        """Return `relayed` for each pair: there is no other way through Tor."""
+        """Return `relayed` for each pair: Tor has no other paths."""
         del network
         return {(a.name, b.name): "relayed" for a in hosts for b in hosts if a.name != b.name}
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop everything and remove its files and keys."""
         del network
-        await remove(hosts, (GATE, SERVICE, *SERVERS), CONFIGURATION, SECRETS)
+        await remove(hosts, (PROXY, SERVICE, *SERVERS), CONFIGURATION, SECRETS)
 
     @property
     def _relays(self) -> Relays:
         return Relays(hosts=self.relay_hosts, port=self.port)
 
     async def _network(self, hosts: Sequence[Host], before: Roles) -> Roles:
-        """Have relays, where they are ours; if they are not those of before, all begin anew.
+        """Start the relays of a private network; if they changed, start everything anew.
 
-        Hardly a circuit of so few relays survives when one of them goes, and Tor would go on
+        With so few relays hardly a circuit survives when one of them goes, and Tor would go on
         for hours trying those that it knows.
         """
         roles = await self._identify(hosts, before)
         if before not in (Roles(), roles):
             data = [data_of(name) for name in (*SERVERS, SERVICE)]
-            await remove(hosts, (GATE, SERVICE, *SERVERS), *data)
+            await remove(hosts, (PROXY, SERVICE, *SERVERS), *data)
             roles = await self._identify(hosts, before)
         if self.network == "private":
             await self._relays.serve(hosts, roles)
@@ -176,7 +176,7 @@ class Tor:
         await apply(host, self._clients(host, members))
 
     def plan(self, host: Host, members: Members[Keys, Roles]) -> Sequence[Unit]:
-        """Return the relays that ``host`` carries, its Tor and its gate; pure."""
+        """Return the units of ``host``: the relays that it runs, its Tor, its onion proxy; pure."""
         servers: Sequence[Unit] = ()
         if members.memory.carriers:
             servers = self._relays.plan(host, members.hosts, members.memory)
@@ -184,9 +184,9 @@ class Tor:
 
     def _clients(self, host: Host, members: Members[Keys, Roles]) -> Sequence[Unit]:
         torrc = self._configuration(members.memory)
-        gate = _gate(host.name, members.addresses, members.public)
-        revision = digest([torrc, gate])
-        told = json.dumps({**gate, "revision": revision}, indent=1)
+        configuration = _proxy_configuration(host.name, members.addresses, members.public)
+        revision = digest([torrc, configuration])
+        told = json.dumps({**configuration, "revision": revision}, indent=1)
         places = (f"{CONFIGURATION}/torrc", data_of(SERVICE), SOCKS, CONTROL)
         return [
             Unit(
@@ -196,19 +196,19 @@ class Tor:
                 ready=("test", "-S", CONTROL),
             ),
             Unit(
-                name=GATE,
-                files=text_files(CONFIGURATION, {"gate.json": told}),
-                argv=("sh", SCRIPT_ON_HOST, "deaf", *_onion(host, "serve")),
+                name=PROXY,
+                files=text_files(CONFIGURATION, {"onion_proxy.json": told}),
+                argv=("sh", SCRIPT_ON_HOST, "deaf", *_proxy_command(host, "serve")),
                 ready=("grep", "-qx", revision, READY),
                 ready_seconds=PUBLISH_SECONDS,
                 reload_signal="HUP",
-                # with another Tor, services begin anew
+                # a new Tor knows no services, so the onion proxy adds them again
                 restart_on=[torrc, *map(str, _program().values())],
             ),
         ]
 
     def _configuration(self, roles: Roles) -> str:
-        """Return the configuration of the Tor that a host dials and is dialled with."""
+        """Return the configuration of the Tor by which a host dials and is dialled."""
         bridge = f"UseBridges 1\nBridge {self.bridge}\n" if self.bridge else ""
         private = (
             f"TestingTorNetwork 1\nFetchDirInfoEarly 1\n{roles.line}\n{SMALL}" if roles.line else ""
@@ -216,12 +216,14 @@ class Tor:
         return f"CookieAuthentication 0\n{COMMON}{bridge}{private}"
 
 
-def _gate(name: str, given: Mapping[str, str], keys: Mapping[str, Keys]) -> dict[str, object]:
-    """Return what e3/remote/onion_proxy.py is to do on the host ``name``."""
+def _proxy_configuration(
+    name: str, given: Mapping[str, str], keys: Mapping[str, Keys]
+) -> dict[str, object]:
+    """Return the configuration of e3/remote/onion_proxy.py on the host ``name``."""
     return {
         "address": given[name],
         "ports": [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(given))],
-        "knock_seconds": KNOCK_SECONDS,
+        "probe_seconds": PROBE_SECONDS,
         "peers": {
             peer: {
                 "address": given[peer],
@@ -234,31 +236,33 @@ def _gate(name: str, given: Mapping[str, str], keys: Mapping[str, Keys]) -> dict
     }
 
 
-def _onion(host: Host, *command: str) -> tuple[str, ...]:
-    return host.python, "-I", "-S", "-B", "-c", GATE_START, CONFIGURATION, SECRETS, *command
+def _proxy_command(host: Host, *command: str) -> tuple[str, ...]:
+    return host.python, "-I", "-S", "-B", "-c", PROXY_START, CONFIGURATION, SECRETS, *command
 
 
 def _program() -> dict[str, bytes]:
-    """Return the files of the gate, by their place in `CONFIGURATION`."""
-    own = {name: (PROJECT / name).read_bytes() for name in GATE_FILES}
+    """Return the files of the onion proxy, by path in `CONFIGURATION`."""
+    own = {name: (PROJECT / name).read_bytes() for name in PROXY_FILES}
     return {"e3/__init__.py": b"", **own}
 
 
 async def _restart(host: Host) -> None:
-    for name in (GATE, SERVICE):
+    for name in (PROXY, SERVICE):
         await host.access.stop(name, timeout_seconds=TIMEOUT_SECONDS)
     await host.access.run(["rm", "-f", READY], timeout_seconds=TIMEOUT_SECONDS)
 
 
-async def _knock(host: Host) -> None:
-    limit = KNOCK_SECONDS + TIMEOUT_SECONDS
-    await run_program(host, _onion(host, "knock"), "the way through Tor", timeout_seconds=limit)
+async def _probe(host: Host) -> None:
+    limit = PROBE_SECONDS + TIMEOUT_SECONDS
+    await run_program(
+        host, _proxy_command(host, "probe"), "the way through Tor", timeout_seconds=limit
+    )
 
 
 async def _keys(host: Host, hosts: Sequence[Host]) -> Keys:
     program = [File(path=f"{CONFIGURATION}/{n}", content=text) for n, text in _program().items()]
     await host.access.put(program, timeout_seconds=TIMEOUT_SECONDS)
     peers = [peer.name for peer in hosts if peer.name != host.name]
-    command = _onion(host, "keys", *peers)
+    command = _proxy_command(host, "keys", *peers)
     made = await run_program(host, command, "making keys of Tor", timeout_seconds=TIMEOUT_SECONDS)
     return msgspec.json.decode(made, type=Keys)

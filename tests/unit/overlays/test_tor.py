@@ -50,12 +50,12 @@ def test_each_pair_has_a_service_of_its_own() -> None:
         file
         for unit in Tor().plan(HOSTS[0], members)
         for file in unit.files
-        if file.path.endswith("/gate.json")
+        if file.path.endswith("/onion_proxy.json")
     )
-    gate = json.loads(told.content)
-    assert gate["address"] == "127.77.0.1"
-    assert gate["ports"] == [11_299, 11_365, 11_366]
-    assert gate["peers"] == {
+    configuration = json.loads(told.content)
+    assert configuration["address"] == "127.77.0.1"
+    assert configuration["ports"] == [11_299, 11_365, 11_366]
+    assert configuration["peers"] == {
         "ams3-1": {"address": "127.77.0.2", "onion": "one-for-zero", "key": "K1"}
     }
 

@@ -1,4 +1,4 @@
-"""The gate between parties and Tor: keys, patience, and who a connection comes from."""
+"""The onion proxy: its keys, its patience, and the address that a connection comes from."""
 
 import asyncio
 import base64
@@ -7,7 +7,7 @@ import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from e3.remote.forward import Held, carry, connect, dial
+from e3.remote.forward import Buffer, connect, dial, forward
 from e3.remote.onion_proxy import expanded, make_keys, onion_address
 
 PUBLISHED = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid"
@@ -69,16 +69,16 @@ class Tor:
 
 
 @contextlib.asynccontextmanager
-async def gate(tmp_path: Path, tor: Tor) -> AsyncIterator[int]:
-    """Give the port of a gate that leads to the far end behind ``tor``."""
+async def proxy(tmp_path: Path, tor: Tor) -> AsyncIterator[int]:
+    """Yield the port of an onion proxy that leads to the far end behind ``tor``."""
     socks = tmp_path / "socks"
 
     async def depart(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):
-            lead = functools.partial(
+            connect_upstream = functools.partial(
                 dial, str(socks), "x", 11_365, forget=tor.forget, patience_seconds=0.2
             )
-            await carry(reader, writer, lead)
+            await forward(reader, writer, connect_upstream)
 
     async with (
         await asyncio.start_unix_server(tor, socks),
@@ -90,7 +90,7 @@ async def gate(tmp_path: Path, tor: Tor) -> AsyncIterator[int]:
 def test_a_connection_waits_for_tor_and_loses_nothing(tmp_path: Path) -> None:
     async def scenario() -> None:
         tor = Tor(refusals=2)
-        async with gate(tmp_path, tor) as port:
+        async with proxy(tmp_path, tor) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"hello")
             assert await reader.readexactly(5) == b"world"
@@ -101,10 +101,10 @@ def test_a_connection_waits_for_tor_and_loses_nothing(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
-def test_who_gives_up_is_not_dialled_for_any_longer(tmp_path: Path) -> None:
+def test_no_attempt_follows_once_the_caller_is_gone(tmp_path: Path) -> None:
     async def scenario() -> None:
         tor = Tor(refusals=1000)
-        async with gate(tmp_path, tor) as port:
+        async with proxy(tmp_path, tor) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write_eof()
             assert await reader.read() == b""
@@ -139,13 +139,13 @@ def test_a_party_that_listens_later_is_reached_from_the_peers_address() -> None:
     asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
-def test_what_is_held_is_bounded() -> None:
+def test_a_buffer_is_bounded() -> None:
     async def scenario() -> None:
         reader = asyncio.StreamReader(limit=1 << 22)
         reader.feed_data(bytes(1 << 21))
-        held = Held()
-        await held.fill(reader)
-        assert held.full
-        assert len(held.data) <= (1 << 20) + 65_536
+        buffer = Buffer()
+        await buffer.fill(reader)
+        assert buffer.full
+        assert len(buffer.data) <= (1 << 20) + 65_536
 
     asyncio.run(scenario())
