@@ -28,7 +28,7 @@ CLOSE_SECONDS = 2.0
 SESSIONS = 8
 """Of one connection at once; the server's limit is 10, and one that just ended may still count."""
 
-Channel = asyncssh.SSHClientProcess[bytes]
+SshProcess = asyncssh.SSHClientProcess[bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class SshTarget:
 
 
 @dataclass
-class _Line:
-    """A connection with the number of sessions that use it; closed when its keeper ends."""
+class _Connection:
+    """A connection with the number of sessions that use it; closed when its monitor ends."""
 
-    connection: asyncssh.SSHClientConnection
-    keeper: "asyncio.Task[None]"
+    ssh: asyncssh.SSHClientConnection
+    monitor: "asyncio.Task[None]"
     sessions: int = 0
 
 
@@ -58,32 +58,32 @@ class _Pool:
     """The connections to one host."""
 
     target: SshTarget
-    lines: list[_Line] = field(default_factory=list)
+    connections: list[_Connection] = field(default_factory=list)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def line(self) -> _Line:
+    async def acquire(self) -> _Connection:
         """Return a connection with a free place, which the caller has taken with that."""
         async with self.lock:
-            self.lines = [line for line in self.lines if not line.keeper.done()]
-            free = [line for line in self.lines if line.sessions < SESSIONS]
-            line = free[0] if free else await self._open()
-            line.sessions += 1
-            return line
+            self.connections = [it for it in self.connections if not it.monitor.done()]
+            free = [it for it in self.connections if it.sessions < SESSIONS]
+            connection = free[0] if free else await self._open()
+            connection.sessions += 1
+            return connection
 
-    async def _open(self) -> _Line:
-        connection = await connect(self.target)
+    async def _open(self) -> _Connection:
+        ssh = await connect(self.target)
         # as long as the event loop, which cancels it in the end
-        keeper = asyncio.create_task(_keep(connection))  # noqa: TID251
-        line = _Line(connection, keeper)
-        self.lines.append(line)
-        return line
+        monitor = asyncio.create_task(_monitor(ssh))  # noqa: TID251
+        connection = _Connection(ssh, monitor)
+        self.connections.append(connection)
+        return connection
 
 
 _pools: dict[asyncio.AbstractEventLoop, dict[SshTarget, _Pool]] = {}
 
 
 @asynccontextmanager
-async def channel(target: SshTarget, command: str) -> AsyncIterator[Channel]:
+async def open_process(target: SshTarget, command: str) -> AsyncIterator[SshProcess]:
     """Run ``command`` in a session of a connection to the host; leaving it closes the session.
 
     Raises `HostError` when the host cannot be reached, or is lost meanwhile.
@@ -91,16 +91,16 @@ async def channel(target: SshTarget, command: str) -> AsyncIterator[Channel]:
     for closed in [loop for loop in list(_pools) if loop.is_closed()]:
         _pools.pop(closed, None)  # another thread may have done so
     pool = _pools.setdefault(asyncio.get_running_loop(), {}).setdefault(target, _Pool(target))
-    line = await pool.line()
+    connection = await pool.acquire()
     try:
-        with translated(target.host):
-            process = await _start(line.connection, command)
+        with as_host_errors(target.host):
+            process = await _start(connection.ssh, command)
             try:
                 yield process
             finally:
                 await _close(process)
     finally:
-        line.sessions -= 1
+        connection.sessions -= 1
 
 
 async def connect(target: SshTarget) -> asyncssh.SSHClientConnection:
@@ -117,12 +117,12 @@ async def connect(target: SshTarget) -> asyncssh.SSHClientConnection:
 
 async def user_of(target: SshTarget) -> str:
     """Return the user that OpenSSH's configuration gives for a host, or ours."""
-    with _named(target):
+    with _naming_host(target):
         return (await in_thread(_entries, target))[-1].user
 
 
 @contextlib.contextmanager
-def translated(host: str) -> Iterator[None]:
+def as_host_errors(host: str) -> Iterator[None]:
     """Say of a lost connection which host it led to."""
     try:
         yield
@@ -133,14 +133,14 @@ def translated(host: str) -> Iterator[None]:
 
 
 async def _connect(target: SshTarget) -> asyncssh.SSHClientConnection:
-    with _named(target):
+    with _naming_host(target):
         *before, last = await in_thread(_entries, target)
     jump: asyncssh.SSHClientConnection | None = None
     try:
         # asyncssh would open these by itself, and trust anyone where the file says so
         for each in before:
-            jump = await _dial(target, each, jump)
-        return await _dial(target, last, jump, key=target.key, host_key=target.host_key)
+            jump = await _connect_hop(target, each, jump)
+        return await _connect_hop(target, last, jump, key=target.key, host_key=target.host_key)
     except BaseException:
         if jump is not None:
             jump.abort()
@@ -152,10 +152,10 @@ def _entries(target: SshTarget) -> list[Entry]:
     if not target.ssh_config:
         return [openssh.entry(openssh.NO_FILE, target.address, target.user, target.port)]
     config = str(Path(target.ssh_config).expanduser().absolute())
-    return openssh.way(config, target.address, target.user, target.port)
+    return openssh.route(config, target.address, target.user, target.port)
 
 
-async def _dial(
+async def _connect_hop(
     target: SshTarget,
     entry: Entry,
     jump: asyncssh.SSHClientConnection | None,
@@ -164,12 +164,12 @@ async def _dial(
     host_key: str = "",
 ) -> asyncssh.SSHClientConnection:
     """Connect to a host, through another one if there is one; with that key, and that host key."""
-    with _named(target):
+    with _naming_host(target):
         values = login.arguments(entry)
         known = None if host_key else await in_thread(login.host_keys, entry)
         if known:
             login.preferring(entry, values, known)
-    with _explained(target, entry, key, host_key) as keys:
+    with _explaining_failure(target, entry, key, host_key) as keys:
         keys.append(await login.identities(entry, key))
         try:
             connection = await asyncssh.connect(
@@ -184,7 +184,7 @@ async def _dial(
         finally:
             keys[0].close()
     try:
-        with _named(target):
+        with _naming_host(target):
             login.check_size(entry, connection.get_server_host_key())
     except HostError:
         connection.abort()
@@ -195,7 +195,7 @@ async def _dial(
 
 
 @contextlib.contextmanager
-def _named(target: SshTarget) -> Iterator[None]:
+def _naming_host(target: SshTarget) -> Iterator[None]:
     """Say of which host a configuration is at fault."""
     try:
         yield
@@ -204,7 +204,7 @@ def _named(target: SshTarget) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(
+def _explaining_failure(
     target: SshTarget, entry: Entry, key: str, host_key: str
 ) -> Iterator[list[login.Identities]]:
     """Say why a connection could not be made, and what helps; the keys are put into the list."""
@@ -215,7 +215,7 @@ def _explained(
     try:
         yield keys
     except asyncssh.HostKeyNotVerifiable as error:
-        raise HostError(_distrust(target, where, host_key, printable(error))) from error
+        raise HostError(_host_key_error(target, where, host_key, printable(error))) from error
     except asyncssh.PermissionDenied as error:
         unusable = "; ".join(keys[0].unusable) if keys else ""
         raise HostError(
@@ -240,20 +240,20 @@ def _explained(
         ) from error
 
 
-async def _start(connection: asyncssh.SSHClientConnection, command: str) -> Channel:
+async def _start(connection: asyncssh.SSHClientConnection, command: str) -> SshProcess:
     """Return the session, also when we are cancelled meanwhile: then it is closed."""
 
-    async def create() -> Channel:
+    async def create() -> SshProcess:
         return await connection.create_process(command, encoding=None)
 
     return await whole(create(), undo=_abort, seconds=CLOSE_SECONDS)
 
 
-async def _abort(process: Channel) -> None:
+async def _abort(process: SshProcess) -> None:
     process.channel.abort()
 
 
-async def _close(process: Channel) -> None:
+async def _close(process: SshProcess) -> None:
     """End the session: what runs there sees the end of its input, and has a moment to go."""
     try:
         with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
@@ -264,7 +264,7 @@ async def _close(process: Channel) -> None:
         process.channel.abort()
 
 
-async def _keep(connection: asyncssh.SSHClientConnection) -> None:
+async def _monitor(connection: asyncssh.SSHClientConnection) -> None:
     """Return when the connection is lost; close it when the event loop ends, which cancels us."""
     try:
         await connection.wait_closed()
@@ -282,7 +282,7 @@ def _where(target: SshTarget) -> str:
     return f"{target.address} port {target.port}"
 
 
-def _distrust(target: SshTarget, where: str, host_key: str, reason: str) -> str:
+def _host_key_error(target: SshTarget, where: str, host_key: str, reason: str) -> str:
     if not host_key:
         return (
             f"host {target.host} at {where} shows a key that no known_hosts file vouches for "

@@ -101,7 +101,9 @@ class NamespaceAccess:
         with self._root() as root:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await S6Services(self.host, root, self._check, self._signal).start(service)
+                    await S6Services(self.host, root, self._check, self._kill_remote_group).start(
+                        service
+                    )
             except TimeoutError:
                 raise TimeoutError(
                     f"service {service.name} on host {self.host} is not ready after"
@@ -113,7 +115,9 @@ class NamespaceAccess:
         with self._root() as root:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await S6Services(self.host, root, self._check, self._signal).stop(name)
+                    await S6Services(self.host, root, self._check, self._kill_remote_group).stop(
+                        name
+                    )
             except TimeoutError:
                 raise TimeoutError(
                     f"service {name} on host {self.host} did not stop within {timeout_seconds:g} s"
@@ -158,10 +162,13 @@ class NamespaceAccess:
             undo=_kill,
         )
 
+    def _services(self, root: int) -> S6Services:
+        return S6Services(self.host, root, self._check, self._kill_remote_group)
+
     async def _check(self, argv: Sequence[str]) -> bool:
         return (await self.run(argv, timeout_seconds=60)).exit == 0
 
-    async def _signal(self, group: int) -> None:
+    async def _kill_remote_group(self, group: int) -> None:
         await self.run(["kill", "-KILL", "--", f"-{group}"], timeout_seconds=10)
 
     async def _with_root(self, work: Callable[[int], T], timeout_seconds: float) -> T:
@@ -241,7 +248,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(GRACE_SECONDS):
             await _drain(process)  # a full pipe would keep the command from ending
             await process.wait()
-    if process.returncode is None and (first := _first_in_cage(process.pid)) is not None:
+    if process.returncode is None and (first := _first_in_namespace(process.pid)) is not None:
         # the first process of a PID namespace is gone only after all others there are; nsenter
         # and unshare, which wait for it, end then
         with contextlib.suppress(ProcessLookupError, TimeoutError):
@@ -258,7 +265,7 @@ async def _drain(process: asyncio.subprocess.Process) -> None:
             pass
 
 
-def _first_in_cage(nsenter: int) -> int | None:
+def _first_in_namespace(nsenter: int) -> int | None:
     """Return the process that nsenter's child, unshare, has forked; None if there is none yet."""
     pid = nsenter
     for _ in range(2):

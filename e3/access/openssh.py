@@ -157,16 +157,16 @@ def entry(config: str, alias: str, user: str = "", port: int = 0) -> Entry:
     return Entry(alias, options, jumps)
 
 
-def way(config: str, alias: str, user: str = "", port: int = 0) -> list[Entry]:
+def route(config: str, alias: str, user: str = "", port: int = 0) -> list[Entry]:
     """Return the hosts that a connection passes, the last of which is the one that is meant.
 
     Each host on the way has its own entry; where ProxyJump names several, what their entries say
     of a way does not count, except for the first (ssh_config(5)). Raises `HostError`.
     """
-    return _way(config, (alias, user, port), None, ())
+    return _route(config, (alias, user, port), None, ())
 
 
-def _way(
+def _route(
     config: str,
     target: tuple[str, str, int],
     given: Sequence[str] | None,
@@ -182,7 +182,7 @@ def _way(
     if not jumps:
         return [found]
     *before, last = jumps
-    return [*_way(config, jump(last), before or None, (*above, alias)), found]
+    return [*_route(config, jump(last), before or None, (*above, alias)), found]
 
 
 def jump(text: str) -> tuple[str, str, int]:

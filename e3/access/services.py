@@ -53,12 +53,12 @@ class S6Services:
         elif applied.definition != wanted.definition:
             self._write(service)
             await self._restart(service)
-            deaths = self._deaths(service.name)
+            deaths = self._death_tally(service.name)
         elif applied.revision != wanted.revision and service.reload_signal is None:
             await self._restart(service)
-            deaths = self._deaths(service.name)
+            deaths = self._death_tally(service.name)
         else:
-            deaths = self._deaths(service.name)
+            deaths = self._death_tally(service.name)
             if applied.revision != wanted.revision and service.reload_signal is not None:
                 await self._s6("s6-svc", RELOADS[service.reload_signal], _folder(service.name))
         if applied != wanted:
@@ -117,9 +117,9 @@ class S6Services:
         while True:
             if await self.check(service.ready):
                 up = await self._field(service.name, "up") == "true"
-                if up and self._deaths(service.name) == deaths:
+                if up and self._death_tally(service.name) == deaths:
                     return
-            if self._deaths(service.name) != deaths:
+            if self._death_tally(service.name) != deaths:
                 raise ServiceError(await self._exit_report(service))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
@@ -150,7 +150,7 @@ class S6Services:
                 break
         return log
 
-    def _deaths(self, name: str) -> bytes:
+    def _death_tally(self, name: str) -> bytes:
         """Return s6-supervise's tally as it keeps it: another one after each death."""
         try:
             return rooted.read(self.root, f"{_folder(name)}/supervise/death_tally")

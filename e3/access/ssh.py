@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from e3.access import shipping
+from e3.access import remote_call
 from e3.access.environment import ENVIRONMENT
 from e3.errors import HostError, ServiceError
 from e3.interfaces import Completed, File, Process, Service
@@ -23,7 +23,7 @@ from e3.remote.tasks import beside, gather_or_cancel
 from e3.remote.text import printable
 
 if TYPE_CHECKING:
-    from e3.access.connections import Channel, SshTarget
+    from e3.access.connections import SshProcess, SshTarget
 
 ATTACH_SECONDS = 60.0
 GRACE_SECONDS = 2.0
@@ -90,7 +90,7 @@ class SshAccess:
                 if stdin:
                     it.stdin.write(framing.frame(stdin))
                 it.stdin.write(framing.sign(framing.END))
-            async with _beating(it):
+            async with _sending_keepalives(it):
                 stdout, stderr = await gather_or_cancel([it.stdout.read(), it.stderr.read()])
                 return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
 
@@ -98,11 +98,11 @@ class SshAccess:
         """Run a POSIX shell script by the login alone: also where there is no Python, nor sudo."""
         from e3.access import connections  # noqa: PLC0415 -- as in _call
 
-        command = shipping.command_line(["sh", "-c", script], sudo=False)
+        command = remote_call.command_line(["sh", "-c", script], sudo=False)
         late = f"host {self.host} does not answer within {timeout_seconds:g} s"
         async with (
             self._within(timeout_seconds, late),
-            connections.channel(self.target, command) as it,
+            connections.open_process(self.target, command) as it,
         ):
             stdout, stderr = await gather_or_cancel([it.stdout.read(), it.stderr.read()])
             return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
@@ -194,21 +194,21 @@ class SshAccess:
             late = f"host {self.host} did not start {argv[0]} within {ATTACH_SECONDS:g} s"
             async with self._within(ATTACH_SECONDS, late):
                 it = await stack.enter_async_context(self._call("command", "main", request))
-            held = _AttachedCommand(self, it)
-            async with _beating(it):
+            attached = _AttachedCommand(self, it)
+            async with _sending_keepalives(it):
                 try:
-                    yield held
+                    yield attached
                 finally:
-                    await held.end()
+                    await attached.end()
 
     @asynccontextmanager
     async def _call(
         self, part: str, verb: str, request: Mapping[str, Any]
-    ) -> "AsyncIterator[Channel]":
+    ) -> "AsyncIterator[SshProcess]":
         from e3.access import connections  # noqa: PLC0415 -- asyncssh is slow to load; labs need none
 
-        call = shipping.call(part, verb, request, python=self.python, sudo=self.sudo)
-        async with connections.channel(self.target, call.command) as it:
+        call = remote_call.call(part, verb, request, python=self.python, sudo=self.sudo)
+        async with connections.open_process(self.target, call.command) as it:
             with contextlib.suppress(BrokenPipeError):  # it has ended: what it wrote says why
                 it.stdin.write(call.stdin)
             try:
@@ -255,7 +255,7 @@ class SshAccess:
     def _environment(self) -> dict[str, str | None]:
         """What a command gets; None is the login's own value."""
         home = {} if self.rights else {"HOME": None}
-        return {**ENVIRONMENT, "PATH": shipping.PATH, **home}
+        return {**ENVIRONMENT, "PATH": remote_call.PATH, **home}
 
     def _managed(self, name: str) -> dict[str, str]:
         return {"folder": self.place(f"{SERVICES}/{name}"), "manager": self.services}
@@ -273,13 +273,13 @@ class SshAccess:
         except TimeoutError:
             raise TimeoutError(late) from None
 
-    async def _status(self, it: "Channel") -> int:
+    async def _status(self, it: "SshProcess") -> int:
         await it.wait_closed()
         if it.returncode is None:
             raise HostError(f"the connection to host {self.host} was cut")
         return it.returncode
 
-    async def _answer(self, it: "Channel") -> dict[str, Any]:
+    async def _answer(self, it: "SshProcess") -> dict[str, Any]:
         line = await it.stdout.readline()
         if not line.endswith(b"\n"):
             said = (await it.stderr.read()).decode(errors="replace").strip()
@@ -300,7 +300,7 @@ class SshAccess:
             raise HostError(f"host {self.host} refuses a file: {path}: {reason}") from cause
         return answer
 
-    async def _explain(self, it: "Channel") -> str:
+    async def _explain(self, it: "SshProcess") -> str:
         """Return why a call did not even begin."""
         said = (await it.stderr.read()).decode(errors="replace").strip()
         status = await self._status(it)
@@ -319,23 +319,23 @@ class SshAccess:
 
 
 @asynccontextmanager
-async def _beating(it: "Channel") -> AsyncIterator[None]:
+async def _sending_keepalives(it: "SshProcess") -> AsyncIterator[None]:
     """Let the host know that we are here, as long as the context or the connection lasts."""
 
-    async def beat() -> None:
+    async def send() -> None:
         with contextlib.suppress(OSError):
             while True:
                 await asyncio.sleep(framing.BEAT_SECONDS)
                 it.stdin.write(framing.sign(framing.BEAT))
 
-    async with beside(beat()):
+    async with beside(send()):
         yield
 
 
 class _AttachedCommand:
-    """A held command as `e3.interfaces.Process`; it is its own writer and reader."""
+    """A attached command as `e3.interfaces.Process`; it is its own writer and reader."""
 
-    def __init__(self, access: SshAccess, it: "Channel") -> None:
+    def __init__(self, access: SshAccess, it: "SshProcess") -> None:
         self._access = access
         self._it = it
         self._closed = False
@@ -389,7 +389,7 @@ class _AttachedCommand:
 
     @contextlib.contextmanager
     def _lost(self) -> Iterator[None]:
-        from e3.access.connections import translated  # noqa: PLC0415 -- as in SshAccess._call
+        from e3.access.connections import as_host_errors  # noqa: PLC0415 -- as in SshAccess._call
 
-        with translated(self._access.host):
+        with as_host_errors(self._access.host):
             yield

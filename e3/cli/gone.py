@@ -6,7 +6,7 @@ from pathlib import Path
 from e3 import leftovers
 from e3.cli import terminal
 from e3.cli.project import FILES, Verbs
-from e3.digitalocean import api, broom, record
+from e3.digitalocean import api, cleanup, record
 
 
 def declare(verbs: Verbs) -> None:
@@ -44,4 +44,4 @@ def _away(folder: Path) -> list[str]:
     if not entries:
         return []
     account = api.account()
-    return [what for it in entries for what in broom.left(account, it.label, it.spaces_region)]
+    return [what for it in entries for what in cleanup.left(account, it.label, it.spaces_region)]

@@ -5,7 +5,7 @@ import time
 
 from e3.cli import terminal
 from e3.cli.project import Verbs
-from e3.digitalocean import api, broom
+from e3.digitalocean import api, cleanup
 from e3.errors import CloudError
 
 
@@ -21,13 +21,13 @@ def sweep(arguments: argparse.Namespace) -> int:
     """Remove what expired, all stacks of the account; exit with 1 if something could not go."""
     account = api.account()
     now, failed = time.time(), False
-    leases = broom.leases(account)
+    leases = cleanup.leases(account)
     for lease in leases:
         if lease.until > now and not arguments.all:
             terminal.say(f"{lease.label} stays for another {(lease.until - now) / 3600:.1f} hours")
             continue
         try:
-            remove = broom.left if arguments.dry_run else broom.sweep
+            remove = cleanup.left if arguments.dry_run else cleanup.sweep
             found = remove(account, lease.label)
         except CloudError as error:
             terminal.say(f"{lease.label}: {error}")

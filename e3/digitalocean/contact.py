@@ -14,11 +14,11 @@ from e3.remote.tasks import gather_or_cancel
 
 PAUSE_SECONDS = 0.5
 ONE_TRY_SECONDS = 30.0
-DISTRUST = "host key"
+WRONG_KEY = "host key"
 CONTRACT = "/etc/e3/image.json"
 """What an image of E3 says of itself: docs/images.md."""
 
-LOOK = f"cat {CONTRACT} 2>/dev/null || echo null"
+READ_CONTRACT = f"cat {CONTRACT} 2>/dev/null || echo null"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Droplet:
         )
 
 
-async def meet(
+async def wait_for_answers(
     droplets: Sequence[Droplet],
     *,
     seconds: float,
@@ -62,7 +62,9 @@ async def meet(
         reason = f"host {droplet.host} was not asked"
         while (left := begin + seconds - time.monotonic()) > 0:
             try:
-                done = await droplet.access.shell(LOOK, timeout_seconds=min(left, ONE_TRY_SECONDS))
+                done = await droplet.access.shell(
+                    READ_CONTRACT, timeout_seconds=min(left, ONE_TRY_SECONDS)
+                )
                 if done.exit == 0:
                     said(f"{droplet.host} answers after {time.monotonic() - begin:.1f} s")
                     image: dict[str, Any] | None = json.loads(done.stdout)
@@ -70,7 +72,7 @@ async def meet(
                 reason = f"host {droplet.host} runs no commands: {done.complaint}"
             except (HostError, TimeoutError) as error:
                 reason = str(error)
-                if DISTRUST in reason:
+                if WRONG_KEY in reason:
                     return reason
             await asyncio.sleep(PAUSE_SECONDS)
         return f"{reason} (after {seconds:g} s)"

@@ -10,7 +10,7 @@ SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class Request:
     """Number of droplets by region, their size, and the image: a slug, or "" for one of ours."""
 
     regions: Mapping[str, int]
@@ -20,33 +20,33 @@ class Wish:
     limit_hourly_usd: float
 
 
-def check(api: Api, wish: Wish, held: Collection[str] = ()) -> float:
+def check(api: Api, request: Request, held: Collection[str] = ()) -> float:
     """Return the hourly price in US dollars; raise an `E3Error` for what cannot be had.
 
     ``held`` are labels of the stack, whose droplets do not count: they are there already.
     """
-    _check_regions(api, wish)
-    hourly = _price(api, wish)
-    if wish.slug:
-        _check_slug(api, wish)
-    if wish.domain and api.get(f"domains/{wish.domain}") is None:
+    _check_regions(api, request)
+    hourly = _price(api, request)
+    if request.slug:
+        _check_slug(api, request)
+    if request.domain and api.get(f"domains/{request.domain}") is None:
         raise ConfigurationError(
-            f"e3:domain: {wish.domain!r} is not a domain of this account; add it at "
+            f"e3:domain: {request.domain!r} is not a domain of this account; add it at "
             "https://cloud.digitalocean.com/networking/domains, or leave the key out"
         )
-    _check_quota(api, wish, held)
-    if hourly > wish.limit_hourly_usd:
+    _check_quota(api, request, held)
+    if hourly > request.limit_hourly_usd:
         raise ConfigurationError(
-            f"e3:max-hourly-usd: {sum(wish.regions.values())} droplets of size {wish.size} cost "
-            f"{hourly:.3f} USD an hour, more than {wish.limit_hourly_usd:g}; ask for fewer or "
+            f"e3:max-hourly-usd: {sum(request.regions.values())} droplets of size {request.size} "
+            f"cost {hourly:.3f} USD an hour, more than {request.limit_hourly_usd:g}; ask for fewer or "
             "smaller ones, or raise the limit"
         )
     return hourly
 
 
-def _check_regions(api: Api, wish: Wish) -> None:
+def _check_regions(api: Api, request: Request) -> None:
     offered = {row["slug"] for row in api.all("regions", "regions") if row["available"]}
-    for region in wish.regions:
+    for region in request.regions:
         if region not in offered:
             raise ConfigurationError(
                 f"e3:regions: DigitalOcean offers this account no droplets in {region!r}; "
@@ -54,43 +54,43 @@ def _check_regions(api: Api, wish: Wish) -> None:
             )
 
 
-def _price(api: Api, wish: Wish) -> float:
+def _price(api: Api, request: Request) -> float:
     sizes = {row["slug"]: row for row in api.all("sizes", "sizes") if row["available"]}
-    if wish.size not in sizes:
+    if request.size not in sizes:
         raise ConfigurationError(
-            f"e3:fleet-options: size is {wish.size!r}, which DigitalOcean does not offer; "
+            f"e3:fleet-options: size is {request.size!r}, which DigitalOcean does not offer; "
             f"choose one of {_some(sizes)}"
         )
-    size = sizes[wish.size]
-    for region in wish.regions:
+    size = sizes[request.size]
+    for region in request.regions:
         if region not in size["regions"]:
             raise ConfigurationError(
-                f"e3:fleet-options: size {wish.size} is not offered in region {region}, but in "
+                f"e3:fleet-options: size {request.size} is not offered in region {region}, but in "
                 f"{', '.join(sorted(size['regions']))}; choose another size or region"
             )
-    return float(size["price_hourly"]) * sum(wish.regions.values())
+    return float(size["price_hourly"]) * sum(request.regions.values())
 
 
-def _check_slug(api: Api, wish: Wish) -> None:
-    found = api.get(f"images/{wish.slug}")
+def _check_slug(api: Api, request: Request) -> None:
+    found = api.get(f"images/{request.slug}")
     if found is None:
         raise ConfigurationError(
-            f"e3:fleet-options: image is {wish.slug!r}, neither a file here nor an image of "
+            f"e3:fleet-options: image is {request.slug!r}, neither a file here nor an image of "
             "DigitalOcean's; such a one is debian-12-x64"
         )
-    for region in wish.regions:
+    for region in request.regions:
         if region not in found["image"]["regions"]:
             raise ConfigurationError(
-                f"e3:fleet-options: image {wish.slug} is not offered in region {region}, but in "
+                f"e3:fleet-options: image {request.slug} is not offered in region {region}, but in "
                 f"{', '.join(sorted(found['image']['regions']))}; choose another image or region"
             )
 
 
-def _check_quota(api: Api, wish: Wish, held: Collection[str]) -> None:
+def _check_quota(api: Api, request: Request, held: Collection[str]) -> None:
     limit = int(((api.get("account") or {}).get("account") or {}).get("droplet_limit", 0))
     droplets = api.all("droplets", "droplets")
     others = [row for row in droplets if not set(held) & set(row["tags"])]
-    wanted = sum(wish.regions.values())
+    wanted = sum(request.regions.values())
     if limit and len(others) + wanted > limit:
         raise CloudError(
             f"this account may have {limit} droplets and has {len(others)} others, so that "

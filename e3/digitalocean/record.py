@@ -17,7 +17,7 @@ class Entry:
     spaces_region: str = ""
 
 
-def note(folder: Path, entry: Entry) -> None:
+def add(folder: Path, entry: Entry) -> None:
     """Add an entry to the record of the stack whose files are in ``folder``."""
     entries = {known.label: known for known in entries_of(folder)} | {entry.label: entry}
     private.folder(folder)

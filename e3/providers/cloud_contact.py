@@ -9,7 +9,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from e3.access import host_to_properties
-from e3.digitalocean.contact import Droplet, host, meet
+from e3.digitalocean.contact import Droplet, host, wait_for_answers
 from e3.errors import HostError
 from e3.interfaces import Host, Overlay
 from e3.inventory import provision, tools
@@ -46,7 +46,7 @@ class ContactProvider(ResourceProvider):
 
 
 async def _hosts(droplets: Sequence[Droplet], overlay: str, seconds: float) -> list[Host]:
-    images = await meet(droplets, seconds=seconds, said=tell)
+    images = await wait_for_answers(droplets, seconds=seconds, said=tell)
     plain = [it for it, image in zip(droplets, images, strict=True) if image is None]
     made = await _provision(plain, overlay) if plain else []
     made += await gather_or_cancel(

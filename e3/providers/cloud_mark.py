@@ -19,7 +19,7 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from e3.digitalocean import api, broom, names, record, spaces
+from e3.digitalocean import api, cleanup, names, record, spaces
 from e3.digitalocean.names import Lease
 from e3.providers import tell
 
@@ -44,9 +44,9 @@ class MarkProvider(ResourceProvider):
         _note(id, news)
         account, lease = api.account(), _lease(id, news)
         resources = [
-            (thing.path.partition("s/")[0], thing.path.partition("/")[2])
-            for thing in broom.find(account, id)
-            if thing.path.startswith(("droplets/", "images/"))
+            (resource.path.partition("s/")[0], resource.path.partition("/")[2])
+            for resource in cleanup.find(account, id)
+            if resource.path.startswith(("droplets/", "images/"))
         ]
         for tag in (id, lease.tag):
             account.tag(tag, resources)
@@ -72,7 +72,7 @@ class MarkProvider(ResourceProvider):
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name
         """Remove the tags, and before them what still carries the label."""
-        for what in broom.sweep(api.account(), id, props["spaces"]):
+        for what in cleanup.sweep(api.account(), id, props["spaces"]):
             if not what.startswith("tag "):
                 tell(f"removed {what}, of which the state did not know")
 
@@ -91,7 +91,7 @@ def _lease(label: str, props: dict[str, Any]) -> Lease:
 
 def _note(label: str, props: dict[str, Any]) -> None:
     entry = record.Entry(label=label, spaces_region=props["spaces"])
-    record.note(Path(props["folder"]), entry)
+    record.add(Path(props["folder"]), entry)
 
 
 def _spaces_tag(label: str, props: dict[str, Any]) -> list[str]:

@@ -48,7 +48,7 @@ class DigitalOcean(Options):
         if self.own_image:
             spaces.check(self.bucket_region(experiment))
         account = api.account()
-        wish = offer.Wish(
+        request = offer.Request(
             regions=self.wanted(experiment),
             size=self.size,
             slug="" if self.own_image else self.image,
@@ -56,11 +56,11 @@ class DigitalOcean(Options):
             limit_hourly_usd=self.max_hourly_usd,
         )
         held = {entry.label for entry in record.entries_of(experiment.folder)}
-        hourly = offer.check(account, wish, held)
+        hourly = offer.check(account, request, held)
         if self.key:
             keys.check(account, Path(self.key).expanduser())
         pulumi.log.info(
-            f"DigitalOcean: {sum(wish.regions.values())} droplets of size {self.size} cost "
+            f"DigitalOcean: {sum(request.regions.values())} droplets of size {self.size} cost "
             f"{hourly:.3f} USD an hour, {hourly * self.expires_hours:.2f} USD until they expire "
             f"after {self.expires_hours:g} hours"
         )

@@ -51,8 +51,9 @@ def test_a_way_has_the_own_entry_of_each_host(config: Path) -> None:
         "Host a\n  HostName 192.0.2.1\n  User one\nHost b\n  HostName 192.0.2.2\n  ProxyJump a\n"
         "Host c\n  ProxyJump b\nHost d\n  ProxyJump two@x,b\nHost x\n ProxyCommand nc %h %p\n"
     )
-    assert [each.name for each in openssh.way(str(config), "c")] == ["192.0.2.1", "192.0.2.2", "c"]
-    through = openssh.way(str(config), "d", port=77)
+    hops = openssh.route(str(config), "c")
+    assert [hop.name for hop in hops] == ["192.0.2.1", "192.0.2.2", "c"]
+    through = openssh.route(str(config), "d", port=77)
     # what b says of its way does not count where another host stands before it, as with ssh -J
     assert [(each.name, each.user) for each in through[:1]] == [("x", "two")]
     assert [each.alias for each in through] == ["x", "b", "d"]
@@ -73,7 +74,7 @@ def test_a_way_has_the_own_entry_of_each_host(config: Path) -> None:
 def test_what_cannot_be_read_is_said(config: Path, text: str, said: str) -> None:
     config.write_text(text)
     with pytest.raises(HostError) as caught:
-        openssh.way(str(config), "a")[-1].paths("identityfile")
+        openssh.route(str(config), "a")[-1].paths("identityfile")
     assert said in str(caught.value)
 
 

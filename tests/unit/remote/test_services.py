@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from e3.access import SshAccess, client_config, host_from_properties, host_to_properties, shipping
+from e3.access import (
+    SshAccess,
+    client_config,
+    host_from_properties,
+    host_to_properties,
+    remote_call,
+)
 from e3.remote import framing, services, systemd
 from tests.hosts import host
 
@@ -33,14 +39,14 @@ def test_a_host_survives_being_kept_in_state() -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_words_reach_a_command_through_any_shell(shell: str) -> None:
-    line = "exec printf %s/ " + " ".join(map(shipping.quote, WORDS))
+    line = "exec printf %s/ " + " ".join(map(remote_call.quote, WORDS))
     argv = [shell, *(["sh"] if shell == "busybox" else []), "-c", line]
     said = subprocess.run(argv, capture_output=True, check=True, timeout=10)
     assert said.stdout.decode() == "/".join([*WORDS, ""])
 
 
 def test_a_request_is_not_on_the_command_line() -> None:
-    call = shipping.call("files", "put", {"secret": CANARY}, sudo=True)
+    call = remote_call.call("files", "put", {"secret": CANARY}, sudo=True)
     assert CANARY not in call.command
     assert CANARY.encode() in call.stdin
     assert " sudo -n -- python3 -I -S -X utf8 -c " in call.command
@@ -145,7 +151,7 @@ def test_a_command_lives_as_long_as_its_caller_is_heard(*, beats: bool) -> None:
         "patience": 0.6,
     }
     command = {"argv": ["sh", "-c", "setsid sleep 2 & wait; echo over"], **request}
-    call = shipping.call("command", "main", command)
+    call = remote_call.call("command", "main", command)
     process = subprocess.Popen(
         ["sh", "-c", call.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -170,7 +176,7 @@ def test_the_end_of_a_quick_command_is_never_missed() -> None:
         "pid_namespace": False,
         "patience": 60,
     }
-    call = shipping.call("command", "main", {"argv": ["true"], **request})
+    call = remote_call.call("command", "main", {"argv": ["true"], **request})
     for _ in range(40):
         argv = ["sh", "-c", call.command]
         with subprocess.Popen(

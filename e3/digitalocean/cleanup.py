@@ -8,14 +8,14 @@ from e3.digitalocean.api import Api
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thing:
+class AccountResource:
     """Something at the account: what it is, as a person would say, and where the API has it."""
 
     what: str
     path: str
 
 
-def find(api: Api, label: str) -> list[Thing]:
+def find(api: Api, label: str) -> list[AccountResource]:
     """Return all that carries a stack's label, but for the bucket, which is Spaces' own.
 
     In the order in which it can be removed; tags are last, as they tell of the rest.
@@ -24,7 +24,7 @@ def find(api: Api, label: str) -> list[Thing]:
         *_tagged(api, label),
         *_named(api, label),
         *_records(api, names.subdomain(label)),
-        *(Thing(what=f"tag {tag}", path=f"tags/{tag}") for tag in _tags(api, label)),
+        *(AccountResource(what=f"tag {tag}", path=f"tags/{tag}") for tag in _tags(api, label)),
     ]
 
 
@@ -33,17 +33,19 @@ def sweep(api: Api, label: str, region: str = "") -> list[str]:
 
     ``region`` is that of the bucket, if it is known otherwise than from the tags.
     """
-    things = find(api, label)
-    removed = [thing.what for thing in _rest(things) if api.delete(thing.path)]
+    resources = find(api, label)
+    removed = [resource.what for resource in _all_but_tags(resources) if api.delete(resource.path)]
     bucket_region = region or names.spaces_region(label, _tags(api, label))
     if bucket_region and spaces.remove_bucket(bucket_region, label):
         removed.append(f"bucket {label}")
-    return removed + [thing.what for thing in _tag_things(things) if api.delete(thing.path)]
+    return removed + [
+        resource.what for resource in _only_tags(resources) if api.delete(resource.path)
+    ]
 
 
 def left(api: Api, label: str, region: str = "") -> list[str]:
     """Return all that carries a label, and its bucket; nothing is removed."""
-    found = [thing.what for thing in find(api, label)]
+    found = [resource.what for resource in find(api, label)]
     bucket_region = region or names.spaces_region(label, _tags(api, label))
     if bucket_region and not spaces.is_free(bucket_region, label):
         found.append(f"bucket {label}")
@@ -60,12 +62,12 @@ def leases(api: Api) -> list[names.Lease]:
     return sorted(latest.values(), key=lambda lease: lease.until)
 
 
-def _rest(things: list[Thing]) -> list[Thing]:
-    return [thing for thing in things if not thing.path.startswith("tags/")]
+def _all_but_tags(resources: list[AccountResource]) -> list[AccountResource]:
+    return [resource for resource in resources if not resource.path.startswith("tags/")]
 
 
-def _tag_things(things: list[Thing]) -> list[Thing]:
-    return [thing for thing in things if thing.path.startswith("tags/")]
+def _only_tags(resources: list[AccountResource]) -> list[AccountResource]:
+    return [resource for resource in resources if resource.path.startswith("tags/")]
 
 
 def _all_tags(api: Api) -> list[str]:
@@ -76,25 +78,25 @@ def _tags(api: Api, label: str) -> list[str]:
     return [tag for tag in _all_tags(api) if tag == label or tag.startswith(f"{label}:")]
 
 
-def _records(api: Api, subdomain: str) -> Iterator[Thing]:
+def _records(api: Api, subdomain: str) -> Iterator[AccountResource]:
     for domain in [str(row["name"]) for row in api.all("domains", "domains")]:
         for row in api.all(f"domains/{domain}/records", "domain_records"):
             if row["name"].endswith(f".{subdomain}"):
                 path = f"domains/{domain}/records/{row['id']}"
-                yield Thing(what=f"record {row['name']}.{domain}", path=path)
+                yield AccountResource(what=f"record {row['name']}.{domain}", path=path)
 
 
-def _tagged(api: Api, label: str) -> Iterator[Thing]:
+def _tagged(api: Api, label: str) -> Iterator[AccountResource]:
     for row in api.all(f"droplets?tag_name={label}", "droplets"):
-        yield Thing(what=f"droplet {row['name']}", path=f"droplets/{row['id']}")
+        yield AccountResource(what=f"droplet {row['name']}", path=f"droplets/{row['id']}")
     for row in api.all(f"images?private=true&tag_name={label}", "images"):
-        yield Thing(what=f"image {row['name']}", path=f"images/{row['id']}")
+        yield AccountResource(what=f"image {row['name']}", path=f"images/{row['id']}")
 
 
-def _named(api: Api, label: str) -> Iterator[Thing]:
+def _named(api: Api, label: str) -> Iterator[AccountResource]:
     for row in api.all("firewalls", "firewalls"):
         if row["name"] == label:
-            yield Thing(what=f"firewall {label}", path=f"firewalls/{row['id']}")
+            yield AccountResource(what=f"firewall {label}", path=f"firewalls/{row['id']}")
     for row in api.all("account/keys", "ssh_keys"):
         if row["name"] == label:
-            yield Thing(what=f"SSH key {label}", path=f"account/keys/{row['id']}")
+            yield AccountResource(what=f"SSH key {label}", path=f"account/keys/{row['id']}")
