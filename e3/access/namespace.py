@@ -101,9 +101,7 @@ class NamespaceAccess:
         with self._root() as root:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await S6Services(self.host, root, self._check, self._kill_remote_group).start(
-                        service
-                    )
+                    await self._services(root).start(service)
             except TimeoutError:
                 raise TimeoutError(
                     f"service {service.name} on host {self.host} is not ready after"
@@ -115,9 +113,7 @@ class NamespaceAccess:
         with self._root() as root:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await S6Services(self.host, root, self._check, self._kill_remote_group).stop(
-                        name
-                    )
+                    await self._services(root).stop(name)
             except TimeoutError:
                 raise TimeoutError(
                     f"service {name} on host {self.host} did not stop within {timeout_seconds:g} s"

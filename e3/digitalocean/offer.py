@@ -38,8 +38,8 @@ def check(api: Api, request: Request, held: Collection[str] = ()) -> float:
     if hourly > request.limit_hourly_usd:
         raise ConfigurationError(
             f"e3:max-hourly-usd: {sum(request.regions.values())} droplets of size {request.size} "
-            f"cost {hourly:.3f} USD an hour, more than {request.limit_hourly_usd:g}; ask for fewer or "
-            "smaller ones, or raise the limit"
+            f"cost {hourly:.3f} USD an hour, more than {request.limit_hourly_usd:g}; ask for fewer "
+            "or smaller ones, or raise the limit"
         )
     return hourly
 
