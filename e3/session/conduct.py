@@ -260,7 +260,7 @@ class Session:
             if self._failed_for_good():
                 return None
             outcome = overdue(
-                [record.sight for record in self._records],
+                [record.milestones for record in self._records],
                 self._ends(),
                 now=self._clock(),
                 deadline_seconds=self.deadline_seconds,

@@ -20,7 +20,7 @@ from e3.session.plan import Seat
 from e3.session.progress import PHASES, WAITING, Progress, State
 from e3.session.results import PartyResult
 from e3.session.verdicts import End, How
-from e3.session.watchdog import Sight
+from e3.session.watchdog import PartyMilestones
 
 MB = 1_000_000
 
@@ -112,9 +112,9 @@ class Record:
         )
 
     @property
-    def sight(self) -> Sight:
+    def milestones(self) -> PartyMilestones:
         """How far this party is."""
-        return Sight(
+        return PartyMilestones(
             ready_seconds=self._ready_seconds,
             agreeing=ORDER[self._step] == "agreeing",
             connecting_seconds=self._connecting_seconds,

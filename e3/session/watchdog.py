@@ -42,7 +42,7 @@ TICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class PartyMilestones:
     """How far one party is: when it reached what, in seconds since the session began.
 
     ``lost_seconds`` is when it first lost a peer while it still needed it; ``agreeing`` is whether
@@ -58,7 +58,7 @@ class Sight:
 
 
 def overdue(
-    sights: Sequence[Sight],
+    milestones: Sequence[PartyMilestones],
     ends: Sequence[End],
     *,
     now: float,
@@ -67,10 +67,10 @@ def overdue(
 ) -> Outcome | None:
     """Return how the session ends ``now`` because something took too long; None if nothing did.
 
-    ``ends`` say as what each party would end now, in the order of ``sights``.
+    ``ends`` say as what each party would end now, in the order of ``milestones``.
     """
-    known = list(zip(sights, ends, strict=True))
-    late = [end for sight, end in known if sight.ready_seconds is None and not sight.ended]
+    known = list(zip(milestones, ends, strict=True))
+    late = [end for party, end in known if party.ready_seconds is None and not party.ended]
     if late and now > limits.ship_seconds:
         reason = f"not all hosts have started within {limits.ship_seconds:g} s; {doing(late)}"
         advice = "run `e3 doctor`; on slow hosts raise ship-seconds of e3:limits"
@@ -79,9 +79,9 @@ def overdue(
         return outcome
     lost = [
         end
-        for sight, end in known
-        if end.lost and sight.lost_seconds is not None and not sight.ended
-        if now > sight.lost_seconds + LOST_SECONDS
+        for party, end in known
+        if end.lost and party.lost_seconds is not None and not party.ended
+        if now > party.lost_seconds + LOST_SECONDS
     ]
     if lost:
         return broken(ends) if any(bereft(end, ends) for end in lost) else alone(lost[0], ends)
@@ -91,20 +91,20 @@ def overdue(
 
 
 def _unconnected(
-    known: Sequence[tuple[Sight, End]], now: float, limit_seconds: float
+    known: Sequence[tuple[PartyMilestones, End]], now: float, limit_seconds: float
 ) -> Outcome | None:
-    begun = [sight.connecting_seconds for sight, _ in known if sight.connecting_seconds is not None]
+    begun = [party.connecting_seconds for party, _ in known if party.connecting_seconds is not None]
     # one that ended is left to the others' own ends: MPyC may have no part in what it does
     waited_for = [
-        (sight, end) for sight, end in known if sight.connected_seconds is None and not sight.ended
+        (party, end) for party, end in known if party.connected_seconds is None and not party.ended
     ]
     if not (begun and waited_for) or now <= min(begun) + limit_seconds:
         return None
     if any(
-        sight.agreeing and now < (sight.ready_seconds or 0) + LAST_SECONDS for sight, _ in known
+        party.agreeing and now < (party.ready_seconds or 0) + LAST_SECONDS for party, _ in known
     ):
         return None  # it will say by itself who is missing there
-    absent = [end for sight, end in waited_for if sight.connecting_seconds is None]
+    absent = [end for party, end in waited_for if party.connecting_seconds is None]
     reason = f"not connected {limit_seconds:g} s after the first party's mpc.start; "
     if absent:
         advice = (

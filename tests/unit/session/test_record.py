@@ -179,8 +179,8 @@ def test_a_program_says_nothing_before_it_runs(message: dict[str, Any]) -> None:
 def test_times_stay_between_the_begin_and_now() -> None:
     one = heard([BEGINNING[0] | {"at": 10**8}, *BEGINNING[1:], RUNNING[2] | {"at": 10**8}])
     assert one.end is None
-    assert one.sight.ready_seconds == 0
-    assert one.sight.connecting_seconds == 100
+    assert one.milestones.ready_seconds == 0
+    assert one.milestones.connecting_seconds == 100
 
 
 def test_who_is_turned_away_by_a_party_that_does_not_connect_is_not_blamed() -> None:

@@ -8,37 +8,39 @@ from e3.experiment import Limits
 from e3.session.comparison import compare, diff
 from e3.session.results import PartyResult
 from e3.session.verdicts import End, Outcome, Verdict
-from e3.session.watchdog import Sight, overdue
+from e3.session.watchdog import PartyMilestones, overdue
 
 pytestmark = pytest.mark.unit
 
 LIMITS = Limits(ship_seconds=10, connect_seconds=5)
-DONE = Sight(ready_seconds=1, connecting_seconds=1, connected_seconds=1)
+DONE = PartyMilestones(ready_seconds=1, connecting_seconds=1, connected_seconds=1)
 
 
-def look(*sights: Sight, now: float, lost: Sequence[tuple[int, ...]] = ()) -> Outcome | None:
+def look(
+    *milestones: PartyMilestones, now: float, lost: Sequence[tuple[int, ...]] = ()
+) -> Outcome | None:
     ends = [
         End(pid=i, host=f"h{i}", how="stopped", phase="waiting", lost=(*lost, (), (), ())[i])
-        for i in range(len(sights))
+        for i in range(len(milestones))
     ]
-    return overdue(sights, ends, now=now, deadline_seconds=100, limits=LIMITS)
+    return overdue(milestones, ends, now=now, deadline_seconds=100, limits=LIMITS)
 
 
 def test_nothing_is_overdue_before_its_time() -> None:
-    assert look(Sight(), Sight(), now=9) is None
+    assert look(PartyMilestones(), PartyMilestones(), now=9) is None
     assert look(DONE, DONE, now=99) is None
-    assert look(DONE, Sight(ready_seconds=1), now=6) is None
+    assert look(DONE, PartyMilestones(ready_seconds=1), now=6) is None
 
 
 def test_a_host_that_does_not_start() -> None:
-    outcome = look(DONE, Sight(), now=11)
+    outcome = look(DONE, PartyMilestones(), now=11)
     assert outcome is not None
     assert (outcome.verdict, outcome.parties) == (Verdict.UNREACHABLE, (1,))
     assert outcome.reason.startswith("not all hosts have started within 10 s; party 1 (h1)")
 
 
 def test_a_party_that_still_agrees_says_itself_who_is_missing() -> None:
-    agreeing = Sight(ready_seconds=1, agreeing=True)
+    agreeing = PartyMilestones(ready_seconds=1, agreeing=True)
     assert look(DONE, agreeing, now=20) is None
     outcome = look(DONE, agreeing, now=29)
     assert outcome is not None
@@ -46,21 +48,23 @@ def test_a_party_that_still_agrees_says_itself_who_is_missing() -> None:
 
 
 def test_a_party_that_does_not_come_to_connect() -> None:
-    waits = Sight(ready_seconds=1, connecting_seconds=2)
-    outcome = look(waits, Sight(ready_seconds=1), now=8)
+    waits = PartyMilestones(ready_seconds=1, connecting_seconds=2)
+    outcome = look(waits, PartyMilestones(ready_seconds=1), now=8)
     assert outcome is not None
     assert (outcome.verdict, outcome.parties) == (Verdict.TIMED_OUT, (1,))
 
 
 def test_parties_that_do_not_reach_each_other() -> None:
-    waits = Sight(ready_seconds=1, connecting_seconds=2)
+    waits = PartyMilestones(ready_seconds=1, connecting_seconds=2)
     outcome = look(waits, waits, DONE, now=8)
     assert outcome is not None
     assert (outcome.verdict, outcome.parties) == (Verdict.UNREACHABLE, (0, 1))
 
 
 def test_parties_that_lost_each_other_and_go_on() -> None:
-    loser = Sight(ready_seconds=1, connecting_seconds=1, connected_seconds=1, lost_seconds=20)
+    loser = PartyMilestones(
+        ready_seconds=1, connecting_seconds=1, connected_seconds=1, lost_seconds=20
+    )
     assert look(loser, loser, now=22, lost=((1,), (0,))) is None
     outcome = look(loser, loser, now=24, lost=((1,), (0,)))
     assert outcome is not None
@@ -69,7 +73,9 @@ def test_parties_that_lost_each_other_and_go_on() -> None:
 
 
 def test_a_party_that_alone_says_that_it_lost_another_condemns_nobody() -> None:
-    loser = Sight(ready_seconds=1, connecting_seconds=1, connected_seconds=1, lost_seconds=20)
+    loser = PartyMilestones(
+        ready_seconds=1, connecting_seconds=1, connected_seconds=1, lost_seconds=20
+    )
     outcome = look(loser, DONE, now=24, lost=((1,),))
     assert outcome is not None
     assert (outcome.verdict, outcome.parties) == (Verdict.UNREACHABLE, ())
