@@ -19,7 +19,7 @@ from e3.session import programs
 from e3.session.conduct import conduct
 from e3.session.paths import Look
 from e3.session.plan import Plan, plan
-from e3.session.progress import Nobody
+from e3.session.progress import NullObserver
 from e3.session.verdicts import Verdict
 
 
@@ -43,7 +43,7 @@ class RunProvider(ResourceProvider):
         return DiffResult(changes=changed)
 
 
-class Herald(Nobody):
+class StderrObserver(NullObserver):
     """Says why nothing happens, which Pulumi shows at once."""
 
     def waiting(self, session: str) -> None:
@@ -65,7 +65,7 @@ def _conduct(props: dict[str, Any]) -> dict[str, Any]:
             rules=msgspec.convert(props["rules"], Rules, strict=False),
             sources=props["sources"],
             authority=_authority(props.get("tls")),  # Pulumi drops what is None
-            observer=Herald(),
+            observer=StderrObserver(),
         )
     )
     if result.verdict is not Verdict.COMPLETED:

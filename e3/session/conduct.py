@@ -19,12 +19,12 @@ from e3.session.evidence import Evidence
 from e3.session.party import LEAVE_SECONDS, Party
 from e3.session.paths import Look, changes, look_again
 from e3.session.plan import Plan, Seat
-from e3.session.progress import Nobody, Observer, Progress
+from e3.session.progress import NullObserver, Observer, Progress
+from e3.session.queue import front_of_queue
 from e3.session.record import Record
 from e3.session.results import IDENTITY, SessionResult
 from e3.session.runs import KEEP, prune
 from e3.session.shipment import runner_files
-from e3.session.turns import turn
 from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide, undecided
 from e3.session.watchdog import TICK_SECONDS, WITNESS_SECONDS, overdue
 
@@ -57,8 +57,8 @@ async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
     shipped if the program changed since it was planned. When the task is cancelled, the session
     ends within seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
     """
-    observer = observer or Nobody()
-    async with turn(sessions, observer.waiting) as note:
+    observer = observer or NullObserver()
+    async with front_of_queue(sessions, observer.waiting) as note:
         prune(sessions, KEEP - 1)
         name = new_id()
         note(name, deadline_seconds)  # before there is a folder: one that nobody conducts is over

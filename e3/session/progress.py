@@ -53,7 +53,7 @@ class Observer(Protocol):
         """Hear that the session of that name goes on; ``look`` gives its parties by pid."""
 
 
-class Nobody:
+class NullObserver:
     """The observer of a session that nobody follows."""
 
     def waiting(self, session: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from e3.remote.text import printable
 from e3.session.evidence import LATEST
-from e3.session.turns import holder
+from e3.session.queue import holder
 
 KEEP = 50
 """How many runs of a stack keep their evidence: the newest."""

@@ -14,7 +14,7 @@ from e3 import private
 from e3.digitalocean import record
 from e3.inventory.provision import LEFT_BEHIND
 from e3.session.evidence import Evidence
-from e3.session.turns import LOCK, turn
+from e3.session.queue import LOCK, front_of_queue
 
 
 def mode(path: Path) -> int:
@@ -44,7 +44,7 @@ class TestUmask:
         sessions = tmp_path / ".e3/dev/sessions"
 
         async def trial() -> None:
-            async with turn(sessions, print):
+            async with front_of_queue(sessions, print):
                 evidence = Evidence(sessions, "20260101-000000-abcd")
                 with evidence.log("ams3-0") as log:
                     log.write("x\n")

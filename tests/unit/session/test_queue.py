@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from e3.errors import SessionError
-from e3.session import turns
+from e3.session import queue
 from e3.session.conduct import conduct
 from e3.session.progress import Progress
+from e3.session.queue import front_of_queue, holder
 from e3.session.results import SessionResult
 from e3.session.runs import prune, resolve, runs
-from e3.session.turns import holder, turn
 from e3.session.verdicts import Verdict
 from tests.sessions import Bench, joined
 
@@ -139,9 +139,9 @@ def test_a_killed_holder_gives_its_turn_away(bench: Bench) -> None:
     hold = f"""
         import asyncio, pathlib, sys
         sys.path.insert(0, {str(ROOT)!r})
-        from e3.session.turns import turn
+        from e3.session.queue import front_of_queue
         async def main():
-            async with turn(pathlib.Path({str(bench.sessions)!r}), print) as note:
+            async with front_of_queue(pathlib.Path({str(bench.sessions)!r}), print) as note:
                 note("20200101-000000-dead", 600)
                 print("held", flush=True)
                 await asyncio.sleep(60)
@@ -166,9 +166,9 @@ def test_a_killed_holder_gives_its_turn_away(bench: Bench) -> None:
 
 def test_a_holder_far_beyond_its_deadline_is_named(tmp_path: Path) -> None:
     async def main() -> None:
-        async with turn(tmp_path, lambda _: None) as note:
+        async with front_of_queue(tmp_path, lambda _: None) as note:
             note("20200101-000000-slow", 0.1)
-            async with turn(tmp_path, lambda _: None, grace_seconds=0.2):
+            async with front_of_queue(tmp_path, lambda _: None, grace_seconds=0.2):
                 pytest.fail("two have the turn")
 
     with pytest.raises(SessionError, match=rf"20200101-000000-slow \(process {os.getpid()}\)"):
@@ -180,18 +180,18 @@ def test_a_wait_can_be_cancelled(tmp_path: Path) -> None:
     waits = asyncio.Event()
 
     async def wait() -> None:
-        async with turn(tmp_path, lambda _: waits.set()):
+        async with front_of_queue(tmp_path, lambda _: waits.set()):
             pytest.fail("two have the turn")
 
     async def main() -> None:
-        async with turn(tmp_path, lambda _: None) as note:
+        async with front_of_queue(tmp_path, lambda _: None) as note:
             note("20200101-000000-busy", 60)
             task = asyncio.create_task(wait())
             await waits.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            with (tmp_path / turns.LOCK).open() as lock, pytest.raises(BlockingIOError):
+            with (tmp_path / queue.LOCK).open() as lock, pytest.raises(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     asyncio.run(main())

@@ -37,7 +37,7 @@ class Holder:
 
 
 @asynccontextmanager
-async def turn(
+async def front_of_queue(
     sessions: Path, waiting: Callable[[str], None], *, grace_seconds: float = GRACE_SECONDS
 ) -> AsyncIterator[Callable[[str, float], None]]:
     """Have the turn among the sessions of a folder; others wait meanwhile.
