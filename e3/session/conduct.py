@@ -23,8 +23,8 @@ from e3.session.progress import NullObserver, Observer, Progress
 from e3.session.queue import front_of_queue
 from e3.session.record import Record
 from e3.session.results import IDENTITY, SessionResult
+from e3.session.runner_files import runner_files
 from e3.session.runs import KEEP, prune
-from e3.session.shipment import runner_files
 from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide, undecided
 from e3.session.watchdog import TICK_SECONDS, WITNESS_SECONDS, overdue
 

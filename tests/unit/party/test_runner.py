@@ -20,7 +20,7 @@ from typing import IO, Any
 import pytest
 
 from e3.party.protocol import START, Spec, decode, encode, encode_spec
-from e3.session.shipment import runner_files
+from e3.session.runner_files import runner_files
 
 pytestmark = pytest.mark.unit
 
