@@ -1,4 +1,4 @@
-"""``e3 inventory import``: the lists of machines that people have, as E3's."""
+"""``e3 inventory import``: convert a list of machines of another tool into one of E3."""
 
 import argparse
 import sys
@@ -16,21 +16,21 @@ def declare(verbs: Verbs) -> None:
     """Declare the verb's command line."""
     verb = verbs.add_parser(
         "inventory",
-        help="make a list of machines of one for Ansible, OpenSSH, Colmena or parallel-ssh",
-        description="Lists of machines, for the fleet `inventory`.",
+        help="convert a list of machines from Ansible, OpenSSH, Colmena or parallel-ssh",
+        description="Convert lists of machines for the fleet `inventory`.",
     )
-    deeds = verb.add_subparsers(dest="deed", required=True, metavar="DEED")
-    deed = deeds.add_parser("import", help="print a list as E3 reads it", description=__doc__)
-    deed.add_argument("file", type=Path, metavar="FILE")
-    deed.add_argument("--format", choices=sorted(imports.KINDS), help="default: found out")
-    deed.add_argument("--output", type=Path, metavar="FILE", help="default: print it")
+    commands = verb.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    command = commands.add_parser("import", help="convert a list and print it", description=__doc__)
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument("--format", choices=sorted(imports.KINDS), help="default: detected")
+    command.add_argument("--output", type=Path, metavar="FILE", help="default: print it")
     verb.set_defaults(do=import_list)
 
 
 def import_list(arguments: argparse.Namespace) -> int:
     """Print the machines of a list, or write them to a file that does not exist yet.
 
-    What was not understood is said on standard error, each with its line.
+    What E3 does not understand is reported on standard error with its line number.
     """
     here = Path(arguments.cwd)
     report = imports.read(here / arguments.file.expanduser(), arguments.format)
