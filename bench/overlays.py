@@ -32,9 +32,9 @@ from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay, Service
 from e3.lab import client
 from e3.overlays import OVERLAYS
 from e3.remote.tasks import gather_or_cancel
-from e3.session.conduct import conduct
 from e3.session.plan import plan
 from e3.session.programs import load
+from e3.session.run_session import SessionSpec, run_session
 
 SETUP_SECONDS = {"nebula": 2, "wireguard": 2, "headscale": 5, "tinc": 3, "tor": 20, "tls": 0.5}
 """At most, from the last service's start to the last pair's first data, in four regions."""
@@ -139,19 +139,21 @@ async def tls(hosts: Sequence[Host], sessions: Path) -> float:
     certificate, key = x509.make_authority("bench", YEAR_SECONDS)
     seconds = []
     for rules in (Rules(), Rules(tls=True)):
-        result = await conduct(
-            plan(
+        result = await run_session(
+            SessionSpec(
+                plan=plan(
+                    hosts=hosts,
+                    addresses={host.name: host.underlay for host in hosts},
+                    program=load(HELLO),
+                    parties=len(hosts),
+                ),
                 hosts=hosts,
-                addresses={host.name: host.underlay for host in hosts},
-                program=load(HELLO),
-                parties=len(hosts),
-            ),
-            hosts,
-            overlay="plain",
-            sessions=sessions,
-            deadline_seconds=CONTACT_SECONDS,
-            rules=rules,
-            authority=x509.X509Authority(certificate=certificate, key=key),
+                overlay="plain",
+                sessions=sessions,
+                deadline_seconds=CONTACT_SECONDS,
+                rules=rules,
+                authority=x509.X509Authority(certificate=certificate, key=key),
+            )
         )
         if result.setup_seconds is None:
             raise SystemExit(f"tls: {result.verdict}: {result.reason}")

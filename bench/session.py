@@ -25,9 +25,9 @@ from pathlib import Path
 
 from e3.interfaces import Host
 from e3.lab.client import start, stop
-from e3.session.conduct import conduct
 from e3.session.plan import plan
 from e3.session.programs import load
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 
 DEMOS = Path(__file__).resolve().parents[1] / "demos"
@@ -105,12 +105,14 @@ def as_session(case: Case, hosts: Sequence[Host], sessions: Path) -> float:
         parties=case.parties,
     )
     result = asyncio.run(
-        conduct(
-            seats,
-            hosts,
-            overlay="plain",
-            sessions=sessions,
-            deadline_seconds=DEADLINE_SECONDS,
+        run_session(
+            SessionSpec(
+                plan=seats,
+                hosts=hosts,
+                overlay="plain",
+                sessions=sessions,
+                deadline_seconds=DEADLINE_SECONDS,
+            )
         )
     )
     if result.verdict is not Verdict.COMPLETED:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e3.interfaces import Host
-from e3.session.conduct import conduct
 from e3.session.plan import Plan, plan
 from e3.session.programs import load
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from tests.local_access import local_hosts
 
 JOINED = """
@@ -84,12 +84,14 @@ class Bench:
         """Run a program, given by path or text, to its verdict."""
         path = self.write(program) if isinstance(program, str) else program
         return asyncio.run(
-            conduct(
-                self.plan(path, *args, parties=parties),
-                self.hosts,
-                overlay="plain",
-                sessions=self.sessions,
-                deadline_seconds=deadline_seconds,
+            run_session(
+                SessionSpec(
+                    plan=self.plan(path, *args, parties=parties),
+                    hosts=self.hosts,
+                    overlay="plain",
+                    sessions=self.sessions,
+                    deadline_seconds=deadline_seconds,
+                )
             )
         )
 

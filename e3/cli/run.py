@@ -16,8 +16,8 @@ from e3.errors import ConfigurationError, HostError
 from e3.interfaces import Authority, Host, Paths
 from e3.remote.tasks import beside, gather_or_cancel
 from e3.session import programs
-from e3.session.conduct import conduct
 from e3.session.plan import Plan, plan
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import EXIT_STATUS, Verdict
 
 ANSWER_SECONDS = 5.0
@@ -96,21 +96,23 @@ async def _run(
     async def look() -> Paths:
         return await stack.overlay.paths(stack.hosts, stack.network)
 
-    conducted = conduct(
-        seats,
-        stack.hosts,
-        overlay=stack.choice.name,
-        sessions=stack.sessions,
-        deadline_seconds=deadline_seconds,
-        paths=stack.paths,
-        look=look,
-        sources=stack.sources,
-        rules=stack.rules,
-        authority=certifier,
-        observer=shown,
+    work = run_session(
+        SessionSpec(
+            plan=seats,
+            hosts=stack.hosts,
+            overlay=stack.choice.name,
+            sessions=stack.sessions,
+            deadline_seconds=deadline_seconds,
+            paths=stack.paths,
+            look=look,
+            sources=stack.sources,
+            rules=stack.rules,
+            authority=certifier,
+            observer=shown,
+        )
     )
     try:
-        async with beside(conducted) as session, beside(shown.follow()):
+        async with beside(work) as session, beside(shown.follow()):
 
             def end() -> None:
                 # once: a second one would end the end

@@ -16,10 +16,10 @@ from e3.overlays import OVERLAYS
 from e3.providers import run, tell
 from e3.registry import build
 from e3.session import programs
-from e3.session.conduct import conduct
 from e3.session.paths import Look
 from e3.session.plan import Plan, plan
 from e3.session.progress import NullObserver
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 
 
@@ -28,13 +28,13 @@ class RunProvider(ResourceProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Run the session."""
-        outs = _conduct(props)
+        outs = _run_session(props)
         return CreateResult(outs["result"]["id"], outs)
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
         """Run the session again; while it has not completed, the state keeps the last result."""
         del id, olds
-        return UpdateResult(_conduct(news))
+        return UpdateResult(_run_session(news))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
         """Compare what decides whether a session must run again, and nothing else."""
@@ -51,21 +51,23 @@ class StderrObserver(NullObserver):
         tell(f"waiting for run {session} to end, which has the hosts; see `e3 runs`")
 
 
-def _conduct(props: dict[str, Any]) -> dict[str, Any]:
+def _run_session(props: dict[str, Any]) -> dict[str, Any]:
     hosts = [host_from_properties(host) for host in props["hosts"]]
     result = run(
-        conduct(
-            _plan(props),
-            hosts,
-            overlay=props["overlay"],
-            sessions=Path(props["folder"]) / "sessions",
-            deadline_seconds=props["deadline"],
-            paths=msgspec.convert(props["paths"], list[PairPath]),
-            look=_look(props, hosts),
-            rules=msgspec.convert(props["rules"], Rules, strict=False),
-            sources=props["sources"],
-            authority=_authority(props.get("tls")),  # Pulumi drops what is None
-            observer=StderrObserver(),
+        run_session(
+            SessionSpec(
+                plan=_plan(props),
+                hosts=hosts,
+                overlay=props["overlay"],
+                sessions=Path(props["folder"]) / "sessions",
+                deadline_seconds=props["deadline"],
+                paths=msgspec.convert(props["paths"], list[PairPath]),
+                look=_look(props, hosts),
+                rules=msgspec.convert(props["rules"], Rules, strict=False),
+                sources=props["sources"],
+                authority=_authority(props.get("tls")),  # Pulumi drops what is None
+                observer=StderrObserver(),
+            )
         )
     )
     if result.verdict is not Verdict.COMPLETED:

@@ -31,6 +31,11 @@ class Evidence:
         link.replace(sessions / LATEST)
 
     @property
+    def id(self) -> str:
+        """The name of the session, which is its folder's."""
+        return self.folder.name
+
+    @property
     def name(self) -> str:
         """The folder as results name it: relative to the working directory where it lies below."""
         path = Path(os.path.relpath(self.folder))
@@ -39,7 +44,7 @@ class Evidence:
     def begin(self, plan: Plan, *, overlay: str, deadline_seconds: float) -> None:
         """Write the manifest: what is run, by whom, since when."""
         self._manifest = {
-            "id": self.folder.name,
+            "id": self.id,
             "program": str(plan.program.path),
             "entry": plan.program.entry,
             "digest": plan.program.digest,

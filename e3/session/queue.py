@@ -26,7 +26,7 @@ LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Whose turn it is: the session, the process that conducts it, and when it is to be over.
+    """Whose turn it is: the session, the process that runs it, and when it is to be over.
 
     ``ends_by`` is a time of the machine's monotonic clock, in seconds.
     """

@@ -18,7 +18,7 @@ KEEP = 50
 """How many runs of a stack keep their evidence: the newest."""
 
 NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
-"""What `e3.session.conduct.new_id` gives; to a second, names are in the order of time."""
+"""What `e3.session.run_session.new_id` gives; to a second, names are in the order of time."""
 
 LENGTH = 4000
 """Characters of a text in a run's files that are shown."""
@@ -32,7 +32,7 @@ class Run:
     """One run as its folder tells it.
 
     ``verdict`` is that of its result; without one it is ``running``, or ``interrupted`` if
-    whoever conducted it was killed. ``hosts`` are those of the parties by pid.
+    the process that ran it was killed. ``hosts`` are those of the parties by pid.
     """
 
     id: str

@@ -11,11 +11,11 @@ from pathlib import Path
 from e3.experiment import Rules
 from e3.interfaces import Access, Authority, Completed, File, Host, Process, Service
 from e3.lab.client import Lab
-from e3.session.conduct import conduct
 from e3.session.plan import Plan, plan
 from e3.session.programs import load
 from e3.session.progress import Progress
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from tests.overlays import ask, processes
 from tests.sessions import lean
 
@@ -146,7 +146,7 @@ class Stage:
 
         async def interrupted() -> None:
             watcher = Watcher()
-            session = asyncio.create_task(self._conduct(self.plan(program, *args), watcher))
+            session = asyncio.create_task(self._run_session(self.plan(program, *args), watcher))
             await self._await_moment(session, watcher, all_print(word))
             self.shown_seconds = time.monotonic()
             session.cancel()
@@ -158,7 +158,7 @@ class Stage:
         self, made: Plan, when: Moment | None, then: Callable[[], None] | None
     ) -> SessionResult:
         watcher = Watcher()
-        session = asyncio.create_task(self._conduct(made, watcher))
+        session = asyncio.create_task(self._run_session(made, watcher))
         self.shown_seconds = time.monotonic()
         if when is not None:
             await self._await_moment(session, watcher, when)
@@ -169,16 +169,18 @@ class Stage:
         self.stop_seconds = result.wall_seconds - watcher.first_failure_seconds()
         return result
 
-    async def _conduct(self, made: Plan, watcher: "Watcher") -> SessionResult:
-        return await conduct(
-            made,
-            self.hosts,
-            overlay=self.overlay,
-            sessions=self.folder / "sessions",
-            deadline_seconds=self.deadline_seconds,
-            rules=replace(self.rules, tls=self.authority is not None),
-            authority=self.authority,
-            observer=watcher,
+    async def _run_session(self, made: Plan, watcher: "Watcher") -> SessionResult:
+        return await run_session(
+            SessionSpec(
+                plan=made,
+                hosts=self.hosts,
+                overlay=self.overlay,
+                sessions=self.folder / "sessions",
+                deadline_seconds=self.deadline_seconds,
+                rules=replace(self.rules, tls=self.authority is not None),
+                authority=self.authority,
+                observer=watcher,
+            )
         )
 
     async def _await_moment(

@@ -14,9 +14,9 @@ from e3.authority import x509
 from e3.experiment import Rules
 from e3.interfaces import Access, Process
 from e3.lab.client import Lab, start, stop
-from e3.session.conduct import conduct
 from e3.session.plan import Plan
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 from tests.sessions import Bench
 
@@ -46,13 +46,15 @@ def bench(lab: Lab, tmp_path: Path) -> Bench:
 
 def run(bench: Bench, plan: Plan, **options: object) -> SessionResult:
     return asyncio.run(
-        conduct(
-            plan,
-            bench.hosts,
-            overlay="plain",
-            sessions=bench.sessions,
-            deadline_seconds=60,
-            **options,  # type: ignore[arg-type]  # by the test's care
+        run_session(
+            SessionSpec(
+                plan=plan,
+                hosts=bench.hosts,
+                overlay="plain",
+                sessions=bench.sessions,
+                deadline_seconds=60,
+                **options,  # type: ignore[arg-type]  # by the test's care
+            )
         )
     )
 

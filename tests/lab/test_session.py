@@ -17,7 +17,7 @@ import pytest
 from e3.errors import HostError
 from e3.interfaces import Host
 from e3.lab.client import Lab, start, stop
-from e3.session.conduct import conduct
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 from tests.sessions import Bench, joined
 
@@ -86,12 +86,14 @@ def test_a_port_in_use_on_one_host(bench: Bench) -> None:
         argv = [host.python, "-c", listener]
         async with host.access.attach(argv) as process:
             await process.stdout.readline()
-            result = await conduct(
-                bench.plan(DEMOS / "helloworld.py"),
-                bench.hosts,
-                overlay="plain",
-                sessions=bench.sessions,
-                deadline_seconds=30,
+            result = await run_session(
+                SessionSpec(
+                    plan=bench.plan(DEMOS / "helloworld.py"),
+                    hosts=bench.hosts,
+                    overlay="plain",
+                    sessions=bench.sessions,
+                    deadline_seconds=30,
+                )
             )
             return result.reason
 
@@ -106,12 +108,14 @@ def test_a_host_that_dies_in_the_middle(lab: Lab, bench: Bench) -> None:
 
     async def die() -> tuple[Verdict, str]:
         session = asyncio.create_task(
-            conduct(
-                bench.plan(program),
-                bench.hosts,
-                overlay="plain",
-                sessions=bench.sessions,
-                deadline_seconds=60,
+            run_session(
+                SessionSpec(
+                    plan=bench.plan(program),
+                    hosts=bench.hosts,
+                    overlay="plain",
+                    sessions=bench.sessions,
+                    deadline_seconds=60,
+                )
             )
         )
         log = bench.sessions / "latest" / "nyc3-0.log"
@@ -157,12 +161,14 @@ def test_cancelled_in_the_middle(bench: Bench) -> None:
 
     async def cancel() -> None:
         session = asyncio.create_task(
-            conduct(
-                bench.plan(program),
-                bench.hosts,
-                overlay="plain",
-                sessions=bench.sessions,
-                deadline_seconds=60,
+            run_session(
+                SessionSpec(
+                    plan=bench.plan(program),
+                    hosts=bench.hosts,
+                    overlay="plain",
+                    sessions=bench.sessions,
+                    deadline_seconds=60,
+                )
             )
         )
         logs = [bench.sessions / "latest" / f"{host.name}.log" for host in bench.hosts]

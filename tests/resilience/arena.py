@@ -23,10 +23,10 @@ from e3.interfaces import Host, Overlay
 from e3.lab.client import Lab
 from e3.overlays.tinc import PLACES, SCRIPT, Tinc
 from e3.overlays.unit import script
-from e3.session.conduct import conduct
 from e3.session.plan import plan
 from e3.session.programs import load
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 from tests.faults.stage import Watcher
 from tests.labs import running
@@ -230,14 +230,16 @@ class Arena:
             base_port=PORTS[kind],
         )
         result = asyncio.run(
-            conduct(
-                made,
-                hosts,
-                overlay=self.name,
-                sessions=self.folder / kind,
-                deadline_seconds=DEADLINE_SECONDS,
-                sources=self.mesh.overlay.needs.sources,
-                observer=watcher,
+            run_session(
+                SessionSpec(
+                    plan=made,
+                    hosts=hosts,
+                    overlay=self.name,
+                    sessions=self.folder / kind,
+                    deadline_seconds=DEADLINE_SECONDS,
+                    sources=self.mesh.overlay.needs.sources,
+                    observer=watcher,
+                )
             )
         )
         said = "\n".join(party.output for party in result.parties)

@@ -10,8 +10,8 @@ from rich.live import Live
 
 from e3.cli.display import Display, Lines, Moving
 from e3.remote.text import printable_lines
-from e3.session.conduct import conduct
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from tests.sessions import Bench, joined
 
 
@@ -26,13 +26,15 @@ def seen(bench: Bench, text: str, shown: Display) -> SessionResult:
     async def main() -> SessionResult:
         follower = asyncio.create_task(shown.follow())
         try:
-            return await conduct(
-                bench.plan(bench.write(text)),
-                bench.hosts,
-                overlay="plain",
-                sessions=bench.sessions,
-                deadline_seconds=60,
-                observer=shown,
+            return await run_session(
+                SessionSpec(
+                    plan=bench.plan(bench.write(text)),
+                    hosts=bench.hosts,
+                    overlay="plain",
+                    sessions=bench.sessions,
+                    deadline_seconds=60,
+                    observer=shown,
+                )
             )
         finally:
             follower.cancel()

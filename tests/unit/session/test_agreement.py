@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from e3.interfaces import File
-from e3.session.conduct import conduct
 from e3.session.plan import Plan
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 from tests.local_access import LocalAccess
 from tests.sessions import Bench
@@ -33,7 +33,15 @@ def bench(tmp_path: Path) -> Bench:
 
 def run(bench: Bench, plan: Plan) -> SessionResult:
     result = asyncio.run(
-        conduct(plan, bench.hosts, overlay="plain", sessions=bench.sessions, deadline_seconds=60)
+        run_session(
+            SessionSpec(
+                plan=plan,
+                hosts=bench.hosts,
+                overlay="plain",
+                sessions=bench.sessions,
+                deadline_seconds=60,
+            )
+        )
     )
     assert bench.leftovers() == []
     return result

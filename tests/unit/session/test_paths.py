@@ -10,9 +10,9 @@ import pytest
 
 from e3.errors import HostError
 from e3.interfaces import PairPath, Paths, Relayed
-from e3.session.conduct import conduct
 from e3.session.paths import Look
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 from tests.sessions import Bench, joined
 
@@ -25,21 +25,23 @@ JOINED = [
 ]
 
 
-async def conducted(tmp_path: Path, look: Look) -> SessionResult:
+async def run_once(tmp_path: Path, look: Look) -> SessionResult:
     bench = Bench(tmp_path)
-    return await conduct(
-        bench.plan(bench.write(joined("print(1)")), parties=2),
-        bench.hosts,
-        overlay="plain",
-        sessions=bench.sessions,
-        deadline_seconds=60,
-        paths=JOINED,
-        look=look,
+    return await run_session(
+        SessionSpec(
+            plan=bench.plan(bench.write(joined("print(1)")), parties=2),
+            hosts=bench.hosts,
+            overlay="plain",
+            sessions=bench.sessions,
+            deadline_seconds=60,
+            paths=JOINED,
+            look=look,
+        )
     )
 
 
 def run(tmp_path: Path, look: Look) -> SessionResult:
-    return asyncio.run(conducted(tmp_path, look))
+    return asyncio.run(run_once(tmp_path, look))
 
 
 def answers(*each: Paths) -> Look:
@@ -110,7 +112,7 @@ def test_a_session_that_is_cancelled_after_its_end_keeps_its_verdict(tmp_path: P
         return cast(Paths, known)
 
     async def main() -> None:
-        session = asyncio.create_task(conducted(tmp_path, look))
+        session = asyncio.create_task(run_once(tmp_path, look))
         await asked.wait()
         session.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -15,10 +15,10 @@ import pytest
 
 from e3.errors import SessionError
 from e3.session import queue
-from e3.session.conduct import conduct
 from e3.session.progress import Progress
 from e3.session.queue import front_of_queue, holder
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.runs import prune, resolve, runs
 from e3.session.verdicts import Verdict
 from tests.sessions import Bench, joined
@@ -62,13 +62,15 @@ class Alone(Diary):
 
 
 async def session(bench: Bench, path: Path, diary: Diary) -> SessionResult:
-    return await conduct(
-        bench.plan(path),
-        bench.hosts,
-        overlay="plain",
-        sessions=bench.sessions,
-        deadline_seconds=60,
-        observer=diary,
+    return await run_session(
+        SessionSpec(
+            plan=bench.plan(path),
+            hosts=bench.hosts,
+            overlay="plain",
+            sessions=bench.sessions,
+            deadline_seconds=60,
+            observer=diary,
+        )
     )
 
 

@@ -13,9 +13,9 @@ from e3.authority import x509
 from e3.errors import AuthorityError, ProgramError
 from e3.experiment import Rules
 from e3.interfaces import Authority, SigningRequest
-from e3.session.conduct import conduct
 from e3.session.plan import Plan
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 from tests import authorities
 from tests.authorities import Forging, Swapping
@@ -38,14 +38,16 @@ def bench(tmp_path: Path) -> Bench:
 
 def run(bench: Bench, plan: Plan, authority: Authority | None) -> SessionResult:
     result = asyncio.run(
-        conduct(
-            plan,
-            bench.hosts,
-            overlay="plain",
-            sessions=bench.sessions,
-            deadline_seconds=60,
-            rules=Rules(tls=True),
-            authority=authority,
+        run_session(
+            SessionSpec(
+                plan=plan,
+                hosts=bench.hosts,
+                overlay="plain",
+                sessions=bench.sessions,
+                deadline_seconds=60,
+                rules=Rules(tls=True),
+                authority=authority,
+            )
         )
     )
     assert bench.leftovers() == []

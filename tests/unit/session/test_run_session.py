@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from e3.session.conduct import conduct
 from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 from tests.sessions import Bench, joined
 
@@ -71,12 +71,14 @@ def test_the_log_grows_while_the_program_runs(bench: Bench) -> None:
 
     async def follow() -> str:
         session = asyncio.create_task(
-            conduct(
-                bench.plan(program),
-                bench.hosts,
-                overlay="plain",
-                sessions=bench.sessions,
-                deadline_seconds=60,
+            run_session(
+                SessionSpec(
+                    plan=bench.plan(program),
+                    hosts=bench.hosts,
+                    overlay="plain",
+                    sessions=bench.sessions,
+                    deadline_seconds=60,
+                )
             )
         )
         log = bench.sessions / "latest" / "local-2.log"
@@ -248,12 +250,14 @@ def test_an_address_that_the_host_does_not_have(bench: Bench) -> None:
     endpoint = type(plan.seats[1].endpoint)(address="198.51.100.7", port=11366)
     seats = (plan.seats[0], type(plan.seats[1])(pid=1, host="local-1", endpoint=endpoint))
     result = asyncio.run(
-        conduct(
-            type(plan)(program=plan.program, seats=seats),
-            bench.hosts,
-            overlay="plain",
-            sessions=bench.sessions,
-            deadline_seconds=30,
+        run_session(
+            SessionSpec(
+                plan=type(plan)(program=plan.program, seats=seats),
+                hosts=bench.hosts,
+                overlay="plain",
+                sessions=bench.sessions,
+                deadline_seconds=30,
+            )
         )
     )
     assert result.verdict is Verdict.PARTY_FAILED

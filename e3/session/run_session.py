@@ -1,16 +1,16 @@
-"""Conducting a session: all parties from shipping to verdict, within the deadline."""
+"""Running a session: all its parties from shipping to verdict, within the deadline."""
 
 import asyncio
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from e3.errors import OverlayError, SessionError
 from e3.experiment import Rules
-from e3.interfaces import Authority, Host, PairPath, Sources
+from e3.interfaces import Authority, File, Host, PairPath, Sources
 from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.remote.tasks import beside, running
 from e3.session import comparison, programs
@@ -31,51 +31,48 @@ from e3.session.watchdog import TICK_SECONDS, WITNESS_SECONDS, overdue
 MB = 1_000_000
 WITNESS_TICK_SECONDS = 0.05
 
+ShippedFiles = tuple[Sequence[File], Sequence[File]]
+"""The runner, and the program."""
 
-async def conduct(  # noqa: PLR0913 -- what a session is made of, by keyword
-    plan: Plan,
-    hosts: Sequence[Host],
-    *,
-    overlay: str,
-    sessions: Path,
-    deadline_seconds: float,
-    sources: Sources = "claimed",
-    paths: Sequence[PairPath] = (),
-    look: Look | None = None,
-    rules: Rules | None = None,
-    authority: Authority | None = None,
-    observer: Observer | None = None,
-) -> SessionResult:
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSpec:
+    """What a session is made of.
+
+    ``hosts`` are at least those of the plan. ``overlay`` is the name of what joins them,
+    ``sources`` what its addresses prove, and ``paths`` how it joins them. ``look`` asks the
+    overlay for their class, once as the session begins and once after it. ``rules`` hold in the
+    session, and ``authority`` certifies the parties' keys if the rules ask for TLS. Evidence
+    goes to a new folder below ``sessions``. ``observer`` is told what happens.
+    """
+
+    plan: Plan
+    hosts: Sequence[Host]
+    overlay: str
+    sessions: Path
+    deadline_seconds: float
+    sources: Sources = "claimed"
+    paths: Sequence[PairPath] = ()
+    look: Look | None = None
+    rules: Rules = field(default_factory=Rules)
+    authority: Authority | None = None
+    observer: Observer = field(default_factory=NullObserver)
+
+
+async def run_session(spec: SessionSpec) -> SessionResult:
     """Run a session and return how it went; leaves no process and no file on the hosts.
 
-    ``hosts`` are at least those of the plan; ``overlay`` is the name of what joins them,
-    ``sources`` what its addresses prove, and ``paths`` how; ``look`` asks the overlay for their
-    class, as the session begins and after it. ``rules`` hold in the session, and ``authority``
-    certifies the parties' keys where they ask for TLS. Evidence goes to a new folder below
-    ``sessions``, each party's output as it comes; sessions of the same folder take turns, and the
-    deadline counts from this one's. ``observer`` follows. Raises `ProgramError` before anything is
-    shipped if the program changed since it was planned. When the task is cancelled, the session
+    Sessions of the same folder run one after another, and the deadline counts from the start of
+    this one. Evidence has each party's output as it comes. Raises `ProgramError` before anything
+    is shipped if the program changed since it was planned. If the task is cancelled, the session
     ends within seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
     """
-    observer = observer or NullObserver()
-    async with front_of_queue(sessions, observer.waiting) as note:
-        prune(sessions, KEEP - 1)
+    async with front_of_queue(spec.sessions, spec.observer.waiting) as note:
+        prune(spec.sessions, KEEP - 1)
         name = new_id()
-        note(name, deadline_seconds)  # before there is a folder: one that nobody conducts is over
-        session = Session(
-            id=name,
-            plan=plan,
-            hosts=hosts,
-            overlay=overlay,
-            sessions=sessions,
-            deadline_seconds=deadline_seconds,
-            sources=sources,
-            paths=paths,
-            look=look,
-            rules=rules or Rules(),
-            authority=authority,
-        )
-        return await session.run(observer)
+        # before there is a folder: a folder whose session is not noted counts as interrupted
+        note(name, spec.deadline_seconds)
+        return await SessionRun.open(spec, name).run()
 
 
 def new_id() -> str:
@@ -83,40 +80,39 @@ def new_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-@dataclass(kw_only=True)
-class Session:
-    """One run; `conduct` is its only user."""
+class SessionRun:
+    """One run of a session; `run_session` is its only user."""
 
-    id: str
-    plan: Plan
-    hosts: Sequence[Host]
-    overlay: str
-    sessions: Path
-    deadline_seconds: float
-    sources: Sources
-    paths: Sequence[PairPath]
-    look: Look | None
-    rules: Rules
-    authority: Authority | None
-
-    def __post_init__(self) -> None:
-        """Read what is to be shipped, and open the evidence; nothing runs yet."""
-        self._began = time.monotonic()
-        self._files = (runner_files(), programs.files(self.plan.program, "program"))
-        self._evidence = Evidence(self.sessions, self.id)
-        self._evidence.begin(
-            self.plan, overlay=self.overlay, deadline_seconds=self.deadline_seconds
-        )
-        by_name = {host.name: host for host in self.hosts}
-        self._parties = [self._party(seat, by_name[seat.host]) for seat in self.plan.seats]
+    def __init__(
+        self, spec: SessionSpec, files: ShippedFiles, evidence: Evidence, began: float
+    ) -> None:
+        """``began`` is when the session began, on the monotonic clock."""
+        self._spec = spec
+        self._files = files
+        self._evidence = evidence
+        self._began = began
+        self._by_name = {host.name: host for host in spec.hosts}
+        self._parties: list[Party] = []
         self._wall_seconds: float | None = None
+        self._paths = tuple(spec.paths)
         self._paths_after: tuple[PairPath, ...] = ()
         self._notes: list[str] = []
 
-    async def run(self, observer: Observer) -> SessionResult:
+    @classmethod
+    def open(cls, spec: SessionSpec, name: str) -> "SessionRun":
+        """Read what is shipped, and open the evidence ``name``; nothing runs yet."""
+        began = time.monotonic()
+        files = (runner_files(), programs.files(spec.plan.program, "program"))
+        evidence = Evidence(spec.sessions, name)
+        evidence.begin(spec.plan, overlay=spec.overlay, deadline_seconds=spec.deadline_seconds)
+        session = cls(spec, files, evidence, began)
+        session._parties += [session._party(seat) for seat in spec.plan.seats]
+        return session
+
+    async def run(self) -> SessionResult:
         """Run the session to its verdict."""
-        observer.began(self.id, self._evidence.folder, self._show)
-        ship_seconds = self.rules.limits.ship_seconds
+        self._spec.observer.began(self._evidence.id, self._evidence.folder, self._show)
+        ship_seconds = self._spec.rules.limits.ship_seconds
         attending = (
             party.attend(*self._files, ship_seconds=ship_seconds) for party in self._parties
         )
@@ -149,10 +145,10 @@ class Session:
 
     async def _look(self) -> tuple[PairPath, ...]:
         """Return the paths as the overlay reports them now; none where it cannot be asked."""
-        if self.look is None:
+        if self._spec.look is None:
             return ()
         try:
-            return await look_again(self.look, self.paths)
+            return await look_again(self._spec.look, self._paths)
         except OverlayError as error:
             self._notes.append(str(error))
             return ()
@@ -160,64 +156,67 @@ class Session:
     async def _look_back(self, before: tuple[PairPath, ...]) -> None:
         """Note how the paths are by now, and which of them are not as ``before``."""
         if before:
-            self.paths = before
+            self._paths = before
             self._paths_after = await self._look()
             self._notes += changes(before, self._paths_after)
 
     def _clock(self) -> float:
         return time.monotonic() - self._began
 
-    def _party(self, seat: Seat, host: Host) -> Party:
-        limits = self.rules.limits
+    def _party(self, seat: Seat) -> Party:
+        host = self._by_name[seat.host]
+        limits = self._spec.rules.limits
         spec = Spec(
-            session=self.id,
+            session=self._evidence.id,
             pid=seat.pid,
-            parties=tuple((s.endpoint.address, s.endpoint.port) for s in self.plan.seats),
-            entry=self.plan.program.entry,
-            args=self.plan.program.args,
+            parties=tuple((s.endpoint.address, s.endpoint.port) for s in self._spec.plan.seats),
+            entry=self._spec.plan.program.entry,
+            args=self._spec.plan.program.args,
             private=seat.private,
-            tls=self.rules.tls,
+            tls=self._spec.rules.tls,
             mixed=self._mixed,
-            overlay=self.overlay,
+            overlay=self._spec.overlay,
             sources=self._sources,
             flood_bytes=int(limits.output_mb * MB),
             memory_bytes=int(limits.memory_mb * MB),
             file_bytes=int(limits.files_mb * MB),
             processes=limits.processes,
-            unpickle=self.rules.unpickle,
-            network=self.rules.network,
+            unpickle=self._spec.rules.unpickle,
+            network=self._spec.rules.network,
         )
-        names = {seat.pid: seat.host for seat in self.plan.seats}
+        names = {seat.pid: seat.host for seat in self._spec.plan.seats}
         record = Record(seat, spec, names)
         party = Party(record, host, spec, self._evidence.log(seat.host), self._clock)
-        if self.rules.tls:
+        if self._spec.rules.tls:
             party.certificates = self._certificates
         return party
 
     @property
     def _certificates(self) -> Certificates:
-        if self.authority is None:
+        if self._spec.authority is None:
             raise SessionError(
                 "e3:tls: there is no authority to certify keys; run `pulumi up` first"
             )
-        return Certificates(authority=self.authority, deadline_seconds=self.deadline_seconds)
+        return Certificates(
+            authority=self._spec.authority, deadline_seconds=self._spec.deadline_seconds
+        )
 
     @property
     def _mixed(self) -> bool:
-        by_name = {host.name: host for host in self.hosts}
-        return len({by_name[seat.host].bits for seat in self.plan.seats}) > 1
+        return len({self._by_name[seat.host].bits for seat in self._spec.plan.seats}) > 1
 
     @property
     def _sources(self) -> Sources:
         """What addresses prove: nothing where a party calls from behind a NAT, with its address."""
-        by_name = {host.name: host for host in self.hosts}
-        called_from = [(by_name[seat.host], seat.endpoint.address) for seat in self.plan.seats]
+        called_from = [
+            (self._by_name[seat.host], seat.endpoint.address) for seat in self._spec.plan.seats
+        ]
         translated = [
             host
             for host, own in called_from
             if host.reachability != "public" and host.underlay == own
         ]
-        return "hidden" if translated else self.sources
+        return "hidden" if translated else self._spec.sources
 
     @property
     def _records(self) -> list[Record]:
@@ -263,8 +262,8 @@ class Session:
                 [record.milestones for record in self._records],
                 self._ends(),
                 now=self._clock(),
-                deadline_seconds=self.deadline_seconds,
-                limits=self.rules.limits,
+                deadline_seconds=self._spec.deadline_seconds,
+                limits=self._spec.rules.limits,
             )
             if outcome is not None and pending:
                 return outcome
@@ -284,7 +283,7 @@ class Session:
         """Return for how long nothing is to be looked at."""
         if self._failed_seconds is not None:
             return WITNESS_TICK_SECONDS
-        return min(max(self.deadline_seconds - self._clock(), 0.0), TICK_SECONDS)
+        return min(max(self._spec.deadline_seconds - self._clock(), 0.0), TICK_SECONDS)
 
     def _failed_for_good(self) -> bool:
         """Return whether a party has failed, and others have had time to bear out what it says."""
@@ -304,7 +303,7 @@ class Session:
         ):
             return outcome
         self._evidence.write("outputs.diff", comparison.diff(parties))
-        if self.rules.compare == "same":
+        if self._spec.rules.compare == "same":
             return comparison.compare(parties) or outcome
         return replace(outcome, reason=f"{outcome.reason}; they did not all print the same")
 
@@ -324,10 +323,10 @@ class Session:
         """Return the result, after it is written to the evidence."""
         setup, online = self._times()
         result = SessionResult(
-            id=self.id,
-            program=self.plan.program.name,
-            digest=self.plan.program.digest,
-            overlay=self.overlay,
+            id=self._evidence.id,
+            program=self._spec.plan.program.name,
+            digest=self._spec.plan.program.digest,
+            overlay=self._spec.overlay,
             verdict=outcome.verdict,
             reason=outcome.reason,
             concerned=outcome.parties,
@@ -336,8 +335,8 @@ class Session:
             setup_seconds=setup,
             online_seconds=online,
             wall_seconds=self._wall_seconds or self._clock(),
-            identity="certificates" if self.rules.tls else IDENTITY[self._sources],
-            paths=tuple(self.paths),
+            identity="certificates" if self._spec.rules.tls else IDENTITY[self._sources],
+            paths=self._paths,
             paths_after=self._paths_after,
             notes=tuple(self._notes),
             evidence=self._evidence.name,
