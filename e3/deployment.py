@@ -55,7 +55,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         experiment=experiment,
         hosts=made.hosts,
         overlay=joined,
-        sources=overlay.needs.sources,
+        address_trust=overlay.needs.address_trust,
         tls=_tls(experiment),
     )
     members = Output.all(hosts=Output.all(*made.hosts), addresses=joined.addresses).apply(

@@ -17,9 +17,23 @@ from e3.remote.text import LINE_LENGTH, printable
 PathClass = Literal["direct", "relayed", "none"]
 """How two hosts reach each other."""
 
-Sources = Literal["proven", "claimed", "hidden"]
-"""What the address that a connection comes from proves about who speaks: that it is this
-member of the overlay; nothing, though peers are seen under it; nothing, for nobody is."""
+AddressTrust = Literal["authenticated", "unverified", "translated"]
+"""What the source address of a connection proves about its sender.
+
+``authenticated``: the overlay guarantees that this member sent it. ``unverified``: members send
+from their own addresses, but anybody else could use them, too. ``translated``: connections arrive
+from another address than the sender's, so it says nothing.
+"""
+
+_STORED_ADDRESS_TRUST: Mapping[str, AddressTrust] = {
+    "authenticated": "authenticated",
+    "unverified": "unverified",
+    "translated": "translated",
+    # the words that older states have
+    "proven": "authenticated",
+    "claimed": "unverified",
+    "hidden": "translated",
+}
 
 ReloadSignal = Literal["HUP", "USR1", "USR2"]
 
@@ -30,6 +44,11 @@ PARTY_PORT = 11_365
 """MPyC's own: party i listens at PARTY_PORT + i, at its host's overlay address."""
 
 LAST_PARTY_PORT = PARTY_PORT + 9_999
+
+
+def decode_address_trust(stored: str) -> AddressTrust:
+    """Return what a state says of addresses; ``unverified`` where it has an unknown word."""
+    return _STORED_ADDRESS_TRUST.get(stored, "unverified")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +277,7 @@ class Needs:
     """What an overlay asks of its surroundings, and what it cannot do, as data.
 
     ``open_to_all`` says that it keeps nobody out: who reaches the underlay reaches the
-    parties. ``sources`` says what an address of it proves about who speaks.
+    parties. ``address_trust`` says what an address of it proves about who speaks.
     ``tools`` are programs built by scripts/setup, ``packages`` come from the
     distribution, ``authority`` is the certificate encoding to be signed, ``credential`` what the
     stack makes at a service so that its hosts are let in, if any. ``account`` says what only the
@@ -287,7 +306,7 @@ class Needs:
     ipv6: bool = False
     tun: bool = False
     open_to_all: bool = False
-    sources: Sources = "claimed"
+    address_trust: AddressTrust = "unverified"
     account: str | None = None
     control_server: bool = False
 

@@ -25,7 +25,7 @@ class Table:
     m: int
     first: int = 2
     agree_seconds: float = 20.0
-    sources: str = "claimed"
+    address_trust: str = "unverified"
     exits: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class Table:
             parties=tuple(zip(self.addresses, self.ports, strict=True)),
             entry="p.py",
             args=(),
-            sources=self.sources,
+            address_trust=self.address_trust,
             agree_seconds=self.agree_seconds,
         )
 

@@ -15,7 +15,15 @@ from e3 import config
 from e3.access import host_from_properties
 from e3.errors import E3Error, PlatformError
 from e3.experiment import Choice, Rules
-from e3.interfaces import Authority, Host, Network, Overlay, PairPath, Sources
+from e3.interfaces import (
+    AddressTrust,
+    Authority,
+    Host,
+    Network,
+    Overlay,
+    PairPath,
+    decode_address_trust,
+)
 from e3.overlays import OVERLAYS
 from e3.registry import build
 
@@ -37,7 +45,7 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa
 class Stack:
     """A stack whose hosts are joined, as its state has it.
 
-    ``sources`` are of its own session, where that has completed; so are ``parties``,
+    ``address_trust`` are of its own session, where that has completed; so are ``parties``,
     ``deadline_seconds`` and ``rules``, unless `configured` has read them. TLS is asked for where
     there is an authority for it.
     """
@@ -50,7 +58,7 @@ class Stack:
     parties: int
     deadline_seconds: float
     rules: Rules
-    sources: Sources
+    address_trust: AddressTrust
 
     @property
     def overlay(self) -> Overlay:
@@ -158,7 +166,7 @@ def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
         deadline_seconds=float(session.get("deadline", DEADLINE_SECONDS)),
         # a stack whose own session has not completed has no rules in its state yet
         rules=replace(rules, tls=outputs(resources, "TlsAuthority") is not None),
-        sources=session.get("sources", "claimed"),
+        address_trust=decode_address_trust(session.get("sources", "unverified")),
     )
 
 

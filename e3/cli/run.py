@@ -105,7 +105,7 @@ async def _run(
             deadline_seconds=deadline_seconds,
             paths=stack.paths,
             look=look,
-            sources=stack.sources,
+            address_trust=stack.address_trust,
             rules=stack.rules,
             authority=certifier,
             observer=shown,

@@ -6,7 +6,7 @@ from typing import Any
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
 from e3.experiment import Experiment
-from e3.interfaces import Sources
+from e3.interfaces import AddressTrust
 from e3.providers.overlay import JoinedOverlay
 from e3.providers.session import Run
 
@@ -23,13 +23,14 @@ class Session(ComponentResource):
         experiment: Experiment,
         hosts: Sequence[Output[Mapping[str, Any]]],
         overlay: JoinedOverlay,
-        sources: Sources,
+        address_trust: AddressTrust,
         tls: Mapping[str, Input[str]] | None,
         opts: ResourceOptions | None = None,
     ) -> None:
         """Run ``experiment``'s program on ``hosts`` once ``overlay`` has joined them.
 
-        ``sources`` is what its addresses prove; ``tls`` has certificate and key of an authority.
+        ``address_trust`` is what its addresses prove; ``tls`` has certificate and key of an
+        authority.
         """
         super().__init__("e3:session:Session", name, None, opts)
         run = Run(
@@ -39,7 +40,7 @@ class Session(ComponentResource):
             addresses=overlay.addresses,
             memory=overlay.memory,
             paths=overlay.paths,
-            sources=sources,
+            address_trust=address_trust,
             tls=tls,
             opts=ResourceOptions(parent=self),
         )

@@ -64,7 +64,7 @@ class Nebula:
     """
 
     needs: ClassVar[Needs] = Needs(
-        sources="proven",
+        address_trust="authenticated",
         tools=("nebula",),
         authority="nebula",
         udp=True,

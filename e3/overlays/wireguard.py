@@ -56,7 +56,7 @@ class WireGuard:
         public_host=True,
         ipv6=True,
         tun=True,
-        sources="proven",
+        address_trust="authenticated",
     )
 
     range: IPv4Network = IPv4Network("10.78.0.0/16")

@@ -33,8 +33,8 @@ PID_BYTES = 2
 """What a caller sends first."""
 
 
-def guard(exchanger: Attributes, report: Report, sources: str) -> None:
-    """Have MPyC's connections checked; ``sources`` is what an address proves."""
+def guard(exchanger: Attributes, report: Report, address_trust: str) -> None:
+    """Have MPyC's connections checked; ``address_trust`` is what an address proves."""
     made, received, lost = (
         exchanger.connection_made,
         exchanger.data_received,
@@ -43,7 +43,7 @@ def guard(exchanger: Attributes, report: Report, sources: str) -> None:
 
     @functools.cache
     def addresses(runtime: Attributes) -> Addresses:
-        return Addresses(runtime.pid, [party.host for party in runtime.parties], sources)
+        return Addresses(runtime.pid, [party.host for party in runtime.parties], address_trust)
 
     name_the_uncertified(exchanger, report, addresses)
 

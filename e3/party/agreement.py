@@ -59,7 +59,7 @@ class Agreement:
         self._listener = listener
         self._peers = [pid for pid in range(len(spec.parties)) if pid != spec.pid]
         self._addresses = Addresses(
-            spec.pid, [address for address, _ in spec.parties], spec.sources
+            spec.pid, [address for address, _ in spec.parties], spec.address_trust
         )
         self._statements: dict[int, Statement] = {spec.pid: statement}
         self._links: dict[int, PeerConnection] = {}
@@ -196,7 +196,7 @@ class Agreement:
         link = PeerConnection(connection, address, pid, until, connecting=True)
         self._links[pid] = link
         try:
-            if not self._addresses.hidden:
+            if not self._addresses.translated:
                 connection.bind((own, 0))  # peers decide by it who calls
             connection.connect_ex((address, port))
         except OSError as error:
@@ -232,10 +232,10 @@ class Agreement:
         self._nameless.append(link)
         self._selector.register(connection, selectors.EVENT_READ, partial(self._act, link))
         self._wordless[address] = self._wordless.get(address, 0) + 1
-        if self._wordless[address] > FLOOD_LINKS and not self._addresses.hidden:
+        if self._wordless[address] > FLOOD_LINKS and not self._addresses.translated:
             self._blame(link, f"opened more than {FLOOD_LINKS} connections and stated nothing")
         of_same = [each for each in self._nameless if each.address == address]
-        if len(of_same) > SPARE_LINKS + (len(self._peers) if self._addresses.hidden else 0):
+        if len(of_same) > SPARE_LINKS + (len(self._peers) if self._addresses.translated else 0):
             self._drop(of_same[0])
 
     def _state(self, link: PeerConnection) -> None:
@@ -353,7 +353,7 @@ class Agreement:
         if pid in self._agreed:
             return
         self._closed[pid] = self._closed.get(pid, 0) + 1 if called and how != HALF else 0
-        if self._closed[pid] == CLOSINGS and not self._addresses.hidden:
+        if self._closed[pid] == CLOSINGS and not self._addresses.translated:
             raise BrokenOffError("incompatible", pid, "hangs up on E3's agreement, as MPyC does")
         if how == HALF:
             self._troubles[pid] = ("incompatible", how)

@@ -37,22 +37,22 @@ def install(
     report: Report,
     log: TextIO,
     listener: socket | None,
-    sources: str,
+    address_trust: str,
     unpickle: tuple[str, ...],
 ) -> None:
     """Change MPyC as soon as it is imported.
 
     It reports, logs to ``log``, listens at ``listener``, and takes what it sends itself from
-    peers, and the types that ``unpickle`` names as ``module.name``. ``sources`` is what an
+    peers, and the types that ``unpickle`` names as ``module.name``. ``address_trust`` is what an
     address proves about who calls, see `e3.party.identity`.
     """
-    place = functools.partial(at_own_address, [listener] if listener else [], sources)
+    place = functools.partial(at_own_address, [listener] if listener else [], address_trust)
     sys.meta_path.insert(
         0,
         Finder(
             {
                 "mpyc": functools.partial(load_package, log),
-                "mpyc.asyncoro": functools.partial(load_connections, report, sources),
+                "mpyc.asyncoro": functools.partial(load_connections, report, address_trust),
                 "mpyc.runtime": functools.partial(load_runtime, report, place, unpickle),
             }
         ),
@@ -118,12 +118,12 @@ def load_package(log: TextIO, execute: Callable[[], None], _package: Attributes)
 
 
 def load_connections(
-    report: Report, sources: str, execute: Callable[[], None], module: Attributes
+    report: Report, address_trust: str, execute: Callable[[], None], module: Attributes
 ) -> None:
     """Load ``mpyc.asyncoro``: report lost connections, and exceptions in MPyC's coroutines."""
     execute()
     exchanger = module.MessageExchanger
-    admission.guard(exchanger, report, sources)
+    admission.guard(exchanger, report, address_trust)
     peers.tag_senders(exchanger)
     peers.set_keepalive(exchanger)
     lose, close = exchanger.connection_lost, exchanger.close_connection
@@ -191,7 +191,9 @@ def load_runtime(
 
 
 @contextlib.contextmanager
-def at_own_address(sockets: list[socket], sources: str, runtime: Attributes) -> Iterator[None]:
+def at_own_address(
+    sockets: list[socket], address_trust: str, runtime: Attributes
+) -> Iterator[None]:
     """Have MPyC listen at, and call from, this party's own address; it names a port alone."""
     from mpyc.asyncoro import MessageExchanger  # noqa: PLC0415 -- loaded by now
 
@@ -202,7 +204,7 @@ def at_own_address(sockets: list[socket], sources: str, runtime: Attributes) -> 
     def create_own_connection(
         factory: Attributes, host: object = None, port: object = None, **options: Attributes
     ) -> Attributes:
-        if sources != "hidden":
+        if address_trust != "translated":
             options["local_addr"] = (own.host, 0)  # peers decide by it who calls
         admission.harden(options.get("ssl"))
         return create_connection(factory, host, port, **options)

@@ -1,9 +1,9 @@
 """Who may speak for which party: decided by the address that a connection comes from.
 
-What an address proves is the overlay's to say (`e3.interfaces.Needs.addresses`): ``proven``
-where it authenticates members, ``claimed`` where anybody may use any address (there the
-same is checked, and keeps out mistakes, no forger), ``hidden`` where connections
-arrive from somewhere else, so that nothing can be checked.
+The overlay declares what an address proves (`e3.interfaces.Needs.address_trust`):
+``authenticated`` where the overlay authenticates its members; ``unverified`` where anybody may
+use any address (the same is checked there, which finds mistakes but stops no forger);
+``translated`` where connections arrive from another address, so that nothing can be checked.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from collections.abc import Sequence
 class Addresses:
     """The parties' addresses, by pid."""
 
-    def __init__(self, pid: int, addresses: Sequence[str], sources: str) -> None:
-        """Decide for party ``pid``; ``sources`` is proven, claimed or hidden."""
+    def __init__(self, pid: int, addresses: Sequence[str], address_trust: str) -> None:
+        """Decide for party ``pid``; ``address_trust`` is one of the three words above."""
         self.pid = pid
-        self.hidden = sources == "hidden"
+        self.translated = address_trust == "translated"
         self._packed = [packed(address) for address in addresses]
 
     def parties_at(self, address: str) -> list[int]:
         """Return the other parties that have an address; none where it says nothing."""
-        if self.hidden:
+        if self.translated:
             return []
         wanted = packed(address)
         return [pid for pid, own in enumerate(self._packed) if own == wanted and pid != self.pid]
 
     def admits(self, address: str) -> bool:
         """Return whether a connection from there may come from a party at all."""
-        return self.hidden or bool(self.parties_at(address))
+        return self.translated or bool(self.parties_at(address))
 
     def fault(self, address: str, claimed: int, called: int | None = None) -> str:
         """Return what is wrong with a claim to be a party, as words that follow a name; or nothing.
@@ -41,7 +41,7 @@ class Addresses:
             return f"claims to be party {claimed}, and has the address of party {called}"
         if called is None and not 0 <= claimed < self.pid:
             return f"claims to be party {claimed}, which does not call party {self.pid}"
-        if not self.hidden and packed(address) != self._packed[claimed]:
+        if not self.translated and packed(address) != self._packed[claimed]:
             owners = " and ".join(f"party {pid}" for pid in self.parties_at(address)) or "no party"
             return f"claims to be party {claimed} from {address}, the address of {owners}"
         return ""

@@ -75,7 +75,7 @@ def run(
     report("confined", notes=confine(spec, folder, unfenced))
     die_with_parent(runner)  # once more: another user inherits no such wish
     log = os.fdopen(ends["log"], "w", buffering=1)
-    hooks.install(report, log, listener, spec.sources, spec.unpickle)
+    hooks.install(report, log, listener, spec.address_trust, spec.unpickle)
     path = Path(folder, "program", spec.entry)
     main = become_main(path, spec.argv)
     try:

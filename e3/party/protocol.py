@@ -80,7 +80,7 @@ class Spec:
     ``parties`` are (address, port) by pid. ``keep_bytes`` of each stream are passed
     on as they come, and the last few of the rest; a party that writes more
     than ``flood_bytes`` is stopped. ``private`` are arguments that no other party learns.
-    ``sources`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit
+    ``address_trust`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit
     the agreement. ``tls`` says that MPyC's own TLS is used, ``mixed`` that
     some parties have words of 32 bits and some of 64. The program has ``memory_bytes`` in
     all, each of its files ``file_bytes``, all of it ``processes``. ``unpickle``
@@ -95,7 +95,7 @@ class Spec:
     args: tuple[str, ...]
     private: tuple[str, ...] = ()
     overlay: str = ""
-    sources: str = "claimed"
+    address_trust: str = "unverified"
     agree_seconds: float = AGREE_SECONDS
     tls: bool = False
     mixed: bool = False

@@ -11,7 +11,15 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 from e3.access import host_from_properties
 from e3.errors import SessionError
 from e3.experiment import Choice, Experiment, Rules
-from e3.interfaces import Authority, Host, Network, PairPath, Paths, Sources
+from e3.interfaces import (
+    AddressTrust,
+    Authority,
+    Host,
+    Network,
+    PairPath,
+    Paths,
+    decode_address_trust,
+)
 from e3.overlays import OVERLAYS
 from e3.providers import run, tell
 from e3.registry import build
@@ -64,7 +72,7 @@ def _run_session(props: dict[str, Any]) -> dict[str, Any]:
                 paths=msgspec.convert(props["paths"], list[PairPath]),
                 look=_look(props, hosts),
                 rules=msgspec.convert(props["rules"], Rules, strict=False),
-                sources=props["sources"],
+                address_trust=decode_address_trust(props["sources"]),
                 authority=_authority(props.get("tls")),  # Pulumi drops what is None
                 observer=StderrObserver(),
             )
@@ -125,13 +133,13 @@ class Run(Resource, module="e3", name="Session"):
         addresses: Input[Mapping[str, str]],
         memory: Input[Mapping[str, Any]],
         paths: Input[Sequence[Mapping[str, Any]]],
-        sources: Sources,
+        address_trust: AddressTrust,
         tls: Mapping[str, Input[str]] | None,
         opts: ResourceOptions | None = None,
     ) -> None:
         """Declare the run of ``experiment``'s program on ``hosts`` at ``addresses``.
 
-        ``sources`` is what these prove, ``memory`` what the overlay keeps;
+        ``address_trust`` is what these prove, ``memory`` what the overlay keeps;
         ``tls`` has certificate and key of an authority.
         """
         program = experiment.program
@@ -159,7 +167,7 @@ class Run(Resource, module="e3", name="Session"):
                 "options": experiment.overlay.options,
                 "deadline": experiment.deadline_seconds,
                 "rules": rules,
-                "sources": sources,
+                "sources": address_trust,  # the name of the property in older states
                 "tls": tls,
                 "private": Output.secret(private) if private else None,
                 "folder": str(experiment.folder),

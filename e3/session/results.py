@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from e3.interfaces import PairPath, PathClass, Sources
+from e3.interfaces import AddressTrust, PairPath, PathClass
 from e3.remote.text import printable, printable_lines
 from e3.session.verdicts import Verdict
 
@@ -13,10 +13,10 @@ SENTENCE_LENGTH = 4000
 
 Identity = Literal["certificates", "addresses", "nothing"]
 
-IDENTITY: Mapping[Sources, Identity] = {
-    "proven": "addresses",
-    "claimed": "nothing",
-    "hidden": "nothing",
+IDENTITY: Mapping[AddressTrust, Identity] = {
+    "authenticated": "addresses",
+    "unverified": "nothing",
+    "translated": "nothing",
 }
 """What proves who is which party, without TLS, by what an overlay's addresses do."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from e3.errors import OverlayError, SessionError
 from e3.experiment import Rules
-from e3.interfaces import Authority, File, Host, PairPath, Sources
+from e3.interfaces import AddressTrust, Authority, File, Host, PairPath
 from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.remote.tasks import beside, running
 from e3.session import comparison, programs
@@ -40,7 +40,7 @@ class SessionSpec:
     """What a session is made of.
 
     ``hosts`` are at least those of the plan. ``overlay`` is the name of what joins them,
-    ``sources`` what its addresses prove, and ``paths`` how it joins them. ``look`` asks the
+    ``address_trust`` what its addresses prove, and ``paths`` how it joins them. ``look`` asks the
     overlay for their class, once as the session begins and once after it. ``rules`` hold in the
     session, and ``authority`` certifies the parties' keys if the rules ask for TLS. Evidence
     goes to a new folder below ``sessions``. ``observer`` is told what happens.
@@ -51,7 +51,7 @@ class SessionSpec:
     overlay: str
     sessions: Path
     deadline_seconds: float
-    sources: Sources = "claimed"
+    address_trust: AddressTrust = "unverified"
     paths: Sequence[PairPath] = ()
     look: Look | None = None
     rules: Rules = field(default_factory=Rules)
@@ -176,7 +176,7 @@ class SessionRun:
             tls=self._spec.rules.tls,
             mixed=self._mixed,
             overlay=self._spec.overlay,
-            sources=self._sources,
+            address_trust=self._address_trust,
             flood_bytes=int(limits.output_mb * MB),
             memory_bytes=int(limits.memory_mb * MB),
             file_bytes=int(limits.files_mb * MB),
@@ -206,7 +206,7 @@ class SessionRun:
         return len({self._by_name[seat.host].bits for seat in self._spec.plan.seats}) > 1
 
     @property
-    def _sources(self) -> Sources:
+    def _address_trust(self) -> AddressTrust:
         """What addresses prove: nothing where a party calls from behind a NAT, with its address."""
         called_from = [
             (self._by_name[seat.host], seat.endpoint.address) for seat in self._spec.plan.seats
@@ -216,7 +216,7 @@ class SessionRun:
             for host, own in called_from
             if host.reachability != "public" and host.underlay == own
         ]
-        return "hidden" if translated else self._spec.sources
+        return "translated" if translated else self._spec.address_trust
 
     @property
     def _records(self) -> list[Record]:
@@ -335,7 +335,7 @@ class SessionRun:
             setup_seconds=setup,
             online_seconds=online,
             wall_seconds=self._wall_seconds or self._clock(),
-            identity="certificates" if self._spec.rules.tls else IDENTITY[self._sources],
+            identity="certificates" if self._spec.rules.tls else IDENTITY[self._address_trust],
             paths=self._paths,
             paths_after=self._paths_after,
             notes=tuple(self._notes),

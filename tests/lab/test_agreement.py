@@ -111,7 +111,7 @@ def test_tls(bench: Bench) -> None:
 
 
 def test_addresses_of_an_overlay_that_proves_them(bench: Bench) -> None:
-    result = run(bench, bench.plan(DEMOS / "helloworld.py"), sources="proven")
+    result = run(bench, bench.plan(DEMOS / "helloworld.py"), address_trust="authenticated")
     assert result.verdict is Verdict.COMPLETED, result.reason
     assert result.identity == "addresses"
 

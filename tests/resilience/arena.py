@@ -237,7 +237,7 @@ class Arena:
                     overlay=self.name,
                     sessions=self.folder / kind,
                     deadline_seconds=DEADLINE_SECONDS,
-                    sources=self.mesh.overlay.needs.sources,
+                    address_trust=self.mesh.overlay.needs.address_trust,
                     observer=watcher,
                 )
             )

@@ -59,7 +59,7 @@ class Headscale:
         public_host=True,
         punches=True,
         tun=True,
-        sources="proven",
+        address_trust="authenticated",
         control_server=True,
         port_443_suffices=True,
         ipv6=True,

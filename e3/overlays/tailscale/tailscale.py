@@ -34,7 +34,7 @@ class Tailscale:
         tools=("tailscale",),
         punches=True,
         tun=True,
-        sources="proven",
+        address_trust="authenticated",
         account="a tailnet, and an auth key of it or credentials of its API",
         control_server=True,
         credential="tailnet",

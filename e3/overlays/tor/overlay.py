@@ -83,7 +83,10 @@ class Tor:
     """
 
     needs: ClassVar[Needs] = Needs(
-        packages=("openssl", "tor"), public_host=True, sources="proven", control_server=True
+        packages=("openssl", "tor"),
+        public_host=True,
+        address_trust="authenticated",
+        control_server=True,
     )
 
     range: IPv4Network = IPv4Network("127.77.0.0/16")

@@ -155,7 +155,7 @@ def test_a_party_that_takes_anothers_pid_is_named() -> None:
 
 
 def test_addresses_are_not_looked_at_where_nobody_sees_them() -> None:
-    with Table(3, sources="hidden") as table:
+    with Table(3, address_trust="translated") as table:
         assert {outcome.kind for outcome in table.all_agree({})} == {"agreed"}
 
 
