@@ -9,10 +9,10 @@ import os
 import sys
 
 from e3 import mishaps
-from e3.cli import doctor, gone, inventory, logs, paths, project, run, runs, sweep
+from e3.cli import doctor, inventory, logs, paths, project, run, runs, sweep, verify_gone
 from e3.cli.terminal import complain, write_anything
 
-VERBS = (run, runs, logs, paths, doctor, gone, inventory, sweep)
+VERBS = (run, runs, logs, paths, doctor, verify_gone, inventory, sweep)
 
 
 def main(argv: list[str] | None = None) -> int:
