@@ -111,11 +111,11 @@ def _tls(experiment: Experiment) -> Mapping[str, Output[str]] | None:
 
 def _members(
     experiment: Experiment, hosts: list[Mapping[str, Any]], addresses: Mapping[str, str]
-) -> list[outputs.Member]:
+) -> list[outputs.HostOutput]:
     known = [host_from_properties(host) for host in hosts]
     pids = {host.name: pid for pid, host in enumerate(seat(known, experiment.parties))}
     return [
-        outputs.Member(host=host, overlay=addresses[host.name], pid=pids.get(host.name))
+        outputs.HostOutput(host=host, overlay=addresses[host.name], pid=pids.get(host.name))
         for host in known
     ]
 

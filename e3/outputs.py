@@ -25,7 +25,7 @@ PATH = re.compile(r"(?:(?!\{[{%#]).)*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class HostOutput:
     """A host, its overlay address, and the index of its party if it runs one."""
 
     host: Host
@@ -48,7 +48,7 @@ class Member:
                 )
 
 
-def describe(members: Sequence[Member]) -> list[dict[str, Any]]:
+def describe(members: Sequence[HostOutput]) -> list[dict[str, Any]]:
     """Return the output ``hosts``; ``pid`` is None for a host that runs no party."""
     return [
         {
@@ -62,14 +62,14 @@ def describe(members: Sequence[Member]) -> list[dict[str, Any]]:
     ]
 
 
-def dns(members: Sequence[Member]) -> str:
+def dns(members: Sequence[HostOutput]) -> str:
     """Return records of a zone file (RFC 1035, 5): each host, and ``HOST.overlay``."""
     names = [(member.host.name, member.host.underlay) for member in members]
     names += [(f"{member.host.name}.overlay", member.overlay) for member in members]
     return "\n".join(f"{name} {TTL_SECONDS} IN {_record(target)}" for name, target in names)
 
 
-def mpyc(members: Sequence[Member]) -> str:
+def mpyc(members: Sequence[HostOutput]) -> str:
     """Return a line for each party by pid: its host, its endpoint, and the Python that has MPyC."""
     lines = {
         member.pid: f"{member.host.name} "
@@ -80,13 +80,13 @@ def mpyc(members: Sequence[Member]) -> str:
     return "\n".join(lines[pid] for pid in sorted(lines))
 
 
-def pssh(members: Sequence[Member], ssh_config: str) -> str:
+def pssh(members: Sequence[HostOutput], ssh_config: str) -> str:
     """Return a host file of parallel-ssh(1): a host a line; give it ``-x '-F SSH_CONFIG'``."""
     del ssh_config
     return "\n".join(member.host.name for member in members)
 
 
-def colmena(members: Sequence[Member], ssh_config: str) -> dict[str, Any]:
+def colmena(members: Sequence[HostOutput], ssh_config: str) -> dict[str, Any]:
     """Return a NixOS module for each node of a Colmena hive; give it ``SSH_CONFIG_FILE``.
 
     Options as in Colmena's manual, reference/deployment.md; without a user, SSH's own is taken.
@@ -106,7 +106,7 @@ def colmena(members: Sequence[Member], ssh_config: str) -> dict[str, Any]:
     }
 
 
-def ansible(members: Sequence[Member], ssh_config: str) -> str:
+def ansible(members: Sequence[HostOutput], ssh_config: str) -> str:
     """Return an inventory of Ansible in YAML, with a group for each region.
 
     Format of the inventory plugin ansible.builtin.yaml; connection variables of
@@ -125,12 +125,12 @@ def ansible(members: Sequence[Member], ssh_config: str) -> str:
     return yaml.safe_dump(inventory, sort_keys=False).rstrip()
 
 
-ANYWHERE: Mapping[str, Callable[[Sequence[Member]], object]] = {
+ANYWHERE: Mapping[str, Callable[[Sequence[HostOutput]], object]] = {
     "hosts": describe,
     "hosts-dns": dns,
     "hosts-mpyc": mpyc,
 }
-BY_SSH: Mapping[str, Callable[[Sequence[Member], str], object]] = {
+BY_SSH: Mapping[str, Callable[[Sequence[HostOutput], str], object]] = {
     "hosts-ansible": ansible,
     "hosts-colmena": colmena,
     "hosts-pssh": pssh,

@@ -18,7 +18,7 @@ from e3.cli import terminal
 from e3.cli.terminal import plain
 from e3.remote.text import printable, printable_lines
 from e3.session.plan import Plan
-from e3.session.progress import Progress
+from e3.session.progress import PartyProgress
 from e3.session.verdicts import Verdict
 
 REFRESH_SECONDS = 0.1
@@ -33,14 +33,16 @@ class Display:
     def __init__(self, console: Console) -> None:
         """Write to ``console``."""
         self.console = console
-        self._look: Callable[[], Sequence[Progress]] = tuple
+        self._look: Callable[[], Sequence[PartyProgress]] = tuple
         self._evidence: Path | None = None
 
     def waiting(self, session: str) -> None:
         """See `Observer`."""
         self.console.print(plain(f"waiting for run {session} to end", "yellow"))
 
-    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+    def began(
+        self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
+    ) -> None:
         """See `Observer`."""
         self._look, self._evidence = look, evidence
         self.console.print(plain(f"run {session}", "bold"))
@@ -137,13 +139,15 @@ def display(stack: str, seats: Plan, overlay: str, *, quietly: bool) -> Iterator
 class Silent(Display):
     """Says nothing but that it waits: nobody reads along."""
 
-    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+    def began(
+        self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
+    ) -> None:
         """See `Observer`."""
         del session, look
         self._evidence = evidence
 
 
-def _table(parties: Sequence[Progress]) -> Table:
+def _table(parties: Sequence[PartyProgress]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
     table.add_column("pid", justify="right")
     for name in ("host", "phase"):

@@ -10,7 +10,7 @@ from e3.cli.project import Verbs
 from e3.cli.runs import find
 from e3.errors import E3Error
 from e3.remote.text import printable_lines
-from e3.session.runs import Run, resolve
+from e3.session.runs import RecordedRun, resolve
 
 LOOK_SECONDS = 0.2
 
@@ -44,7 +44,7 @@ def show_logs(arguments: argparse.Namespace) -> int:
         time.sleep(LOOK_SECONDS)  # nothing else tells that a file has grown
 
 
-def _hosts(run: Run, asked: str | None) -> tuple[str, ...]:
+def _hosts(run: RecordedRun, asked: str | None) -> tuple[str, ...]:
     # a run that was killed at its very begin has no manifest, and one of another version more
     hosts = run.hosts or tuple(sorted(path.stem for path in run.folder.glob("*.log")))
     if asked is not None and asked not in hosts:

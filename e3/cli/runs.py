@@ -9,17 +9,17 @@ from e3.cli import terminal
 from e3.cli.project import FILES, Verbs
 from e3.errors import E3Error
 from e3.session.evidence import LATEST
-from e3.session.runs import KEEP, Run, resolve
+from e3.session.runs import KEEP, RecordedRun, resolve
 from e3.session.runs import runs as runs_of
 from e3.session.verdicts import Verdict
 
 
 @dataclass(frozen=True)
-class Found:
+class StackRun:
     """A run and the stack on which it was."""
 
     stack: str
-    run: Run
+    run: RecordedRun
 
 
 def declare(verbs: Verbs) -> None:
@@ -38,7 +38,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
     """Print all runs."""
     listed = sorted(
         (
-            Found(stack, run)
+            StackRun(stack, run)
             for stack, folder in folders(arguments.stack)
             for run in runs_of(folder)
         ),
@@ -77,7 +77,7 @@ def folders(stack: str | None) -> list[tuple[str, Path]]:
     return [(stack, known[stack])]
 
 
-def find(name: str, stack: str | None) -> Run:
+def find(name: str, stack: str | None) -> RecordedRun:
     """Return the run that ``name`` means; raises `E3Error` if that is none, or several."""
     matching = [run for _, folder in folders(stack) for run in resolve(folder, name)]
     matching.sort(key=lambda run: run.started)
@@ -91,7 +91,7 @@ def find(name: str, stack: str | None) -> Run:
     return matching[0]
 
 
-def describe(found: Found) -> dict[str, object]:
+def describe(found: StackRun) -> dict[str, object]:
     """Return a run as values of JSON."""
     run = found.run
     return {

@@ -59,7 +59,7 @@ def apply_hive(
 def render(hosts: Sequence[Mapping[str, Any]], ssh_config: str) -> str:
     """Return the nodes as JSON."""
     known = [host_from_properties(host) for host in hosts]
-    members = [outputs.Member(host=host, overlay="", pid=None) for host in known]
+    members = [outputs.HostOutput(host=host, overlay="", pid=None) for host in known]
     return json.dumps(outputs.colmena(members, ssh_config), sort_keys=True)
 
 

@@ -34,7 +34,7 @@ SURVEY_SECONDS = 20.0
 HOPELESS_SECONDS = 4.0
 """How long a pair is tried over an overlay that declares that not every pair can talk."""
 
-Outcome = PathClass | Literal["unsupported"]
+CellOutcome = PathClass | Literal["unsupported"]
 Kinds = tuple[Reachability, Reachability]
 
 
@@ -43,7 +43,7 @@ class Rule:
     """What is expected of the pairs that fit, and why."""
 
     pair: tuple[str, str]
-    path: Outcome
+    path: CellOutcome
     because: str
 
 
@@ -79,8 +79,8 @@ class Cell:
     """
 
     kinds: Kinds
-    found: tuple[Outcome, ...]
-    expected: Outcome
+    found: tuple[CellOutcome, ...]
+    expected: CellOutcome
     because: str
     by: tuple[str, ...] = ()
     rtt_ms: float | None = None
@@ -162,7 +162,7 @@ def _region(kind: Reachability) -> str:
 
 
 @dataclass(frozen=True)
-class _Sight:
+class _Observation:
     """The last that was seen of each ordered pair, and when it was first direct."""
 
     connect_seconds: float
@@ -170,7 +170,7 @@ class _Sight:
     direct_within_seconds: Mapping[contact.Pair, float]
 
 
-async def _observe(overlay: Overlay, hosts: Sequence[Host], settle_seconds: float) -> _Sight:
+async def _observe(overlay: Overlay, hosts: Sequence[Host], settle_seconds: float) -> _Observation:
     """Join the hosts, and have every pair talk until ``settle_seconds`` have passed."""
     authority = await _authority(overlay)
     began = time.monotonic()
@@ -187,7 +187,7 @@ async def _observe(overlay: Overlay, hosts: Sequence[Host], settle_seconds: floa
             if path.path_class == "direct":
                 direct_within_seconds.setdefault(pair, time.monotonic() - began)
         if settled:
-            return _Sight(connect_seconds, last, direct_within_seconds)
+            return _Observation(connect_seconds, last, direct_within_seconds)
 
 
 async def _authority(overlay: Overlay) -> Authority | None:
@@ -197,11 +197,11 @@ async def _authority(overlay: Overlay) -> Authority | None:
     return NebulaCa(certificate=certificate, key=key)
 
 
-def _cell(kinds: Kinds, rule: Rule, hosts: Mapping[str, Reachability], seen: _Sight) -> Cell:
+def _cell(kinds: Kinds, rule: Rule, hosts: Mapping[str, Reachability], seen: _Observation) -> Cell:
     pairs = [(a, b) for a in hosts for b in hosts if a != b and (hosts[a], hosts[b]) == kinds]
     both = pairs + [(b, a) for a, b in pairs]
     paths = [seen.last[pair] for pair in both if pair in seen.last]
-    found: set[Outcome] = {path.path_class for path in paths}
+    found: set[CellOutcome] = {path.path_class for path in paths}
     if len(paths) < len(both):
         found.add("none")
     direct = [

@@ -25,7 +25,7 @@ WAITING = "connected, waiting for other parties"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class PartyProgress:
     """One party at this moment.
 
     ``phase`` says in words what it is doing, or how it ended; ``seconds`` are those since the
@@ -49,7 +49,9 @@ class Observer(Protocol):
     def waiting(self, session: str) -> None:
         """Hear that ``session`` has the hosts, and that this one waits for its end."""
 
-    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+    def began(
+        self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
+    ) -> None:
         """Hear that the session of that name goes on; ``look`` gives its parties by pid."""
 
 
@@ -59,5 +61,7 @@ class NullObserver:
     def waiting(self, session: str) -> None:
         """See `Observer`."""
 
-    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+    def began(
+        self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
+    ) -> None:
         """See `Observer`."""

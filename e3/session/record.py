@@ -17,7 +17,7 @@ from e3.session import agreement, events
 from e3.session.events import Event, EventError, Said
 from e3.session.excerpt import Excerpt
 from e3.session.plan import Seat
-from e3.session.progress import PHASES, WAITING, Progress, State
+from e3.session.progress import PHASES, WAITING, PartyProgress, State
 from e3.session.results import PartyResult
 from e3.session.verdicts import End, How
 from e3.session.watchdog import PartyMilestones
@@ -123,10 +123,10 @@ class Record:
             ended=self.end is not None,
         )
 
-    def progress(self, now: float) -> Progress:
+    def progress(self, now: float) -> PartyProgress:
         """Return what can be seen of this party, ``now`` seconds since the session began."""
         state, phase = self._describe_state()
-        return Progress(
+        return PartyProgress(
             pid=self.seat.pid,
             host=self.seat.host,
             state=state,

@@ -19,7 +19,7 @@ from e3.session.evidence import Evidence
 from e3.session.party import LEAVE_SECONDS, Party
 from e3.session.paths import Look, changes, look_again
 from e3.session.plan import Plan, Seat
-from e3.session.progress import NullObserver, Observer, Progress
+from e3.session.progress import NullObserver, Observer, PartyProgress
 from e3.session.queue import front_of_queue
 from e3.session.record import Record
 from e3.session.results import IDENTITY, SessionResult
@@ -222,7 +222,7 @@ class SessionRun:
     def _records(self) -> list[Record]:
         return [party.record for party in self._parties]
 
-    def _show(self) -> list[Progress]:
+    def _show(self) -> list[PartyProgress]:
         return [record.progress(self._clock()) for record in self._records]
 
     def _ends(self) -> list[End]:

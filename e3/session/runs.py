@@ -28,7 +28,7 @@ INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RecordedRun:
     """One run as its folder tells it.
 
     ``verdict`` is that of its result; without one it is ``running``, or ``interrupted`` if
@@ -52,7 +52,7 @@ class Run:
         return self.verdict == RUNNING
 
 
-def runs(sessions: Path) -> list[Run]:
+def runs(sessions: Path) -> list[RecordedRun]:
     """Return the runs below ``sessions``, the newest last."""
     folders = _folders(sessions)
     now = holder(sessions)  # after them: whoever makes a folder has the turn before
@@ -62,7 +62,7 @@ def runs(sessions: Path) -> list[Run]:
     return sorted(found, key=lambda run: run.started)
 
 
-def resolve(sessions: Path, name: str) -> list[Run]:
+def resolve(sessions: Path, name: str) -> list[RecordedRun]:
     """Return the runs that ``name`` may mean: the latest, or those that begin or end with it."""
     known = runs(sessions)
     if name == LATEST:
@@ -82,13 +82,13 @@ def _folders(sessions: Path) -> Sequence[Path]:
     return sorted(path for path in found if NAME.fullmatch(path.name) and not path.is_symlink())
 
 
-def _read(folder: Path, *, running: bool) -> Run:
+def _read(folder: Path, *, running: bool) -> RecordedRun:
     """Return what a folder tells, as far as that is of the form which this version writes."""
     manifest, result = _load(folder / "manifest.json"), _load(folder / "result.json")
     parties = [party for party in _items(manifest, "parties") if isinstance(party, dict)]
     hosts = [_text(party, "host") for party in parties]
     seconds = result.get("wall_seconds")
-    return Run(
+    return RecordedRun(
         id=folder.name,
         folder=folder,
         program=_text(manifest, "program"),

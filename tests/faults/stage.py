@@ -13,7 +13,7 @@ from e3.interfaces import Access, Authority, Completed, File, Host, Process, Ser
 from e3.lab.client import Lab
 from e3.session.plan import Plan, plan
 from e3.session.programs import load
-from e3.session.progress import Progress
+from e3.session.progress import PartyProgress
 from e3.session.results import SessionResult
 from e3.session.run_session import SessionSpec, run_session
 from tests.overlays import ask, processes
@@ -29,7 +29,7 @@ STOP_SECONDS = 2.0
 LONG_STOP_SECONDS = 5.0
 """The same where no program runs yet, or a runner hangs and its party is ended from outside."""
 
-Moment = Callable[[Sequence[Progress], str], bool]
+Moment = Callable[[Sequence[PartyProgress], str], bool]
 """Whether it is time, from the parties' progress and what their logs say."""
 
 
@@ -214,13 +214,15 @@ class Watcher:
     """An observer that keeps what it hears."""
 
     def __init__(self) -> None:
-        self.look: Callable[[], Sequence[Progress]] = tuple
+        self.look: Callable[[], Sequence[PartyProgress]] = tuple
         self._evidence: Path | None = None
 
     def waiting(self, session: str) -> None:
         raise AssertionError(f"session {session} has these hosts")
 
-    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+    def began(
+        self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
+    ) -> None:
         del session
         self.look, self._evidence = look, evidence
 

@@ -17,8 +17,8 @@ from tests.hosts import host
 CONFIG = ".e3/a stack/ssh_config"
 
 
-def member(name: str, underlay: str, overlay: str, pid: int | None) -> outputs.Member:
-    return outputs.Member(host=host(name, underlay), overlay=overlay, pid=pid)
+def member(name: str, underlay: str, overlay: str, pid: int | None) -> outputs.HostOutput:
+    return outputs.HostOutput(host=host(name, underlay), overlay=overlay, pid=pid)
 
 
 MEMBERS = [
@@ -143,4 +143,4 @@ def test_what_a_list_would_read_as_its_syntax_is_refused(evil: str) -> None:
     python = replace(host("ams3-0", "198.18.0.2"), python=f"/opt/{evil}")
     if evil != "a b":  # a folder may have spaces
         with pytest.raises(HostError, match="cannot be written into the lists of hosts"):
-            outputs.Member(host=python, overlay="10.77.0.1", pid=0)
+            outputs.HostOutput(host=python, overlay="10.77.0.1", pid=0)

@@ -25,10 +25,10 @@ DEATH_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class LabFacts:
     """What all states have, and which labs of this project run."""
 
-    known: state.Known
+    known: state.StateLabs
     running: Sequence[Daemon]
 
     def holder(self, folder: Path) -> Daemon | None:
@@ -50,7 +50,7 @@ class Facts:
 
 def check() -> Iterator[Finding]:
     """Yield what is left of labs and updates, or one line that says that nothing is."""
-    facts = Facts(known=state.known(), running=daemons(ROOT / FILES))
+    facts = LabFacts(known=state.known(), running=daemons(ROOT / FILES))
     folders = {daemon.folder.parent.name for daemon in facts.running}
     names = sorted({*state.names(), *folders})
     found = [finding for name in names for finding in _stack(name, facts)]
@@ -62,7 +62,7 @@ def lost() -> set[str]:
     return {lab.stack for lab in state.known().labs if not is_running(lab.id)}
 
 
-def _stack(name: str, facts: Facts) -> Iterator[Finding]:
+def _stack(name: str, facts: LabFacts) -> Iterator[Finding]:
     locks = state.locks(name)
     yield from (_stale(name, lock) for lock in locks if lock.stale)
     if at_work := [lock for lock in locks if not lock.stale]:
@@ -106,7 +106,7 @@ def _at_work(name: str, lock: state.Lock) -> Finding:
     return Finding(level="OK", subject=f"stack {name}", detail=f"an update is at work ({who})")
 
 
-def _stray(name: str, daemon: Daemon, facts: Facts) -> Finding:
+def _stray(name: str, daemon: Daemon, facts: LabFacts) -> Finding:
     detail = f"a lab runs (process {daemon.process.pid}) that no state knows"
     if not daemon.current:
         detail += f"; its folder {FILES / name / 'lab'} was removed"
@@ -127,7 +127,7 @@ def _stray(name: str, daemon: Daemon, facts: Facts) -> Finding:
     )
 
 
-def _files(name: str, facts: Facts) -> Iterator[Finding]:
+def _files(name: str, facts: LabFacts) -> Iterator[Finding]:
     """Yield what lies in a lab's folder that no lab holds and no state has."""
     place = FILES / name / "lab"
     taken = {lab.folder for lab in facts.known.labs} | {

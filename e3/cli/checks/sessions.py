@@ -51,7 +51,7 @@ print(json.dumps({{
 REMOVE = 'chmod -R u+rwX "$@"; rm -rf "$@"'
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class HostState(msgspec.Struct, frozen=True, kw_only=True):
     """What a host says: folders of sessions that nobody runs, and the room where they lie."""
 
     left: list[str]
@@ -99,15 +99,15 @@ def _findings(stack: Stack) -> Iterator[Finding]:
             )
 
 
-async def _look(hosts: Sequence[Host]) -> Sequence[Seen | None]:
+async def _look(hosts: Sequence[Host]) -> Sequence[HostState | None]:
     return await gather_or_cancel(map(_seen, hosts))
 
 
-async def _seen(host: Host) -> Seen | None:
+async def _seen(host: Host) -> HostState | None:
     argv = [host.python, "-I", "-c", LOOK, FOLDER]
     try:
         done = await host.access.run(argv, timeout_seconds=ANSWER_SECONDS)
-        return None if done.exit else msgspec.json.decode(done.stdout, type=Seen)
+        return None if done.exit else msgspec.json.decode(done.stdout, type=HostState)
     except (HostError, TimeoutError, msgspec.DecodeError):
         return None
 

@@ -66,7 +66,7 @@ class Lock:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lab:
+class StateLab:
     """A lab as the state of a stack has it: its name, and its folder."""
 
     stack: str
@@ -75,13 +75,13 @@ class Lab:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class StateLabs:
     """The labs that any stack of this backend has, and the states that cannot tell theirs."""
 
-    labs: Sequence[Lab]
+    labs: Sequence[StateLab]
     unreadable: Sequence[Path]
 
-    def of(self, stack: str) -> Lab | None:
+    def of(self, stack: str) -> StateLab | None:
         """Return the lab of a stack."""
         return next((lab for lab in self.labs if lab.stack == stack), None)
 
@@ -127,7 +127,7 @@ def read(path: Path) -> list[Mapping[str, Any]]:
     return list(found)
 
 
-def known() -> Known:
+def known() -> StateLabs:
     """Return the labs of all states: also of stacks that were renamed, and of other projects."""
     labs, unreadable = [], []
     for path in _files():
@@ -140,8 +140,8 @@ def known() -> Known:
             if resource["type"].endswith("/e3:Lab") and resource.get("id"):
                 values = resource.get("outputs") or resource.get("inputs") or {}
                 folder = Path(str(values.get("folder", "")))
-                labs.append(Lab(stack=_name(path), id=str(resource["id"]), folder=folder))
-    return Known(labs=labs, unreadable=unreadable)
+                labs.append(StateLab(stack=_name(path), id=str(resource["id"]), folder=folder))
+    return StateLabs(labs=labs, unreadable=unreadable)
 
 
 def locks(stack: str) -> list[Lock]:

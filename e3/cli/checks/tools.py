@@ -25,7 +25,7 @@ ESSENTIAL = frozenset({"pulumi", "pulumi-language-python"})
 
 
 @dataclass(frozen=True)
-class Program:
+class SystemTool:
     """A program of the distribution; ``ask`` prints its version, where it can say one."""
 
     name: str
@@ -34,17 +34,17 @@ class Program:
 
 
 PROGRAMS = (
-    Program("awk", "mawk"),
-    Program("ip", "iproute2", ["-V"]),
-    Program("nft", "nftables", ["--version"]),
-    Program("ping", "iputils-ping", ["-V"]),
-    Program("nsenter", "util-linux", ["--version"]),
-    Program("unshare", "util-linux", ["--version"]),
-    Program("s6-svscan", "s6"),
-    Program("tini", "tini", ["--version"]),
-    Program("pkill", "procps", ["--version"]),
-    Program("ssh", "openssh-client", ["-V"]),
-    Program("sshd", "openssh-server", ["-V"]),
+    SystemTool("awk", "mawk"),
+    SystemTool("ip", "iproute2", ["-V"]),
+    SystemTool("nft", "nftables", ["--version"]),
+    SystemTool("ping", "iputils-ping", ["-V"]),
+    SystemTool("nsenter", "util-linux", ["--version"]),
+    SystemTool("unshare", "util-linux", ["--version"]),
+    SystemTool("s6-svscan", "s6"),
+    SystemTool("tini", "tini", ["--version"]),
+    SystemTool("pkill", "procps", ["--version"]),
+    SystemTool("ssh", "openssh-client", ["-V"]),
+    SystemTool("sshd", "openssh-server", ["-V"]),
 )
 
 
@@ -99,7 +99,7 @@ def _built_path() -> str:
     return os.pathsep.join(path for path in folders if Path(path) != ROOT / "scripts" / "bin")
 
 
-def _packaged(program: Program) -> Finding:
+def _packaged(program: SystemTool) -> Finding:
     found = shutil.which(program.name, path=PATH)
     if found is None:
         return Finding(

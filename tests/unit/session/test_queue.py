@@ -15,7 +15,7 @@ import pytest
 
 from e3.errors import SessionError
 from e3.session import queue
-from e3.session.progress import Progress
+from e3.session.progress import PartyProgress
 from e3.session.queue import front_of_queue, holder
 from e3.session.results import SessionResult
 from e3.session.run_session import SessionSpec, run_session
@@ -37,12 +37,14 @@ class Diary:
 
     waited: list[str] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list)
-    look: Callable[[], Sequence[Progress]] = tuple
+    look: Callable[[], Sequence[PartyProgress]] = tuple
 
     def waiting(self, session: str) -> None:
         self.waited.append(session)
 
-    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+    def began(
+        self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
+    ) -> None:
         assert evidence.name == session
         self.sessions.append(session)
         self.look = look
@@ -55,7 +57,9 @@ class Alone(Diary):
         super().__init__()
         self.others = others
 
-    def began(self, session: str, evidence: Path, look: Callable[[], Sequence[Progress]]) -> None:
+    def began(
+        self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
+    ) -> None:
         before = [other for other in self.others if other.sessions]
         assert {party.state for other in before for party in other.look()} <= {"done"}
         super().began(session, evidence, look)
