@@ -24,7 +24,7 @@ ACCESSES: Mapping[str, type[Access]] = {
 
 
 def host_to_properties(host: Host) -> dict[str, Any]:
-    """Return ``host`` as plain JSON values; `host_from_properties` is the way back."""
+    """Return ``host`` as plain JSON values; `host_from_properties` is the inverse."""
     for kind, access in ACCESSES.items():
         if isinstance(host.access, access):
             properties = {f.name: getattr(host, f.name) for f in dataclasses.fields(host)}
@@ -33,9 +33,9 @@ def host_to_properties(host: Host) -> dict[str, Any]:
 
 
 def host_from_properties(properties: Mapping[str, Any]) -> Host:
-    """Return the host that ``properties`` describe, also after Pulumi's state made 3 to 3.0.
+    """Return the host that ``properties`` describe, also if Pulumi's state made 3.0 of 3.
 
-    Raises `HostError` when they are not what `host_to_properties` made.
+    Raises `HostError` unless `host_to_properties` made them.
     """
     access = dict(properties["access"])
     kind = access.pop("kind", None)
@@ -48,7 +48,7 @@ def host_from_properties(properties: Mapping[str, Any]) -> Host:
         types = {
             f.name: f.type
             for f in dataclasses.fields(Host)
-            # what has a default may be newer than the state
+            # fields with a default may be newer than the state
             if f.name != "access" and (f.name in properties or f.default is dataclasses.MISSING)
         }
         values = {name: msgspec.convert(properties[name], type_) for name, type_ in types.items()}

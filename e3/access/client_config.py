@@ -1,7 +1,7 @@
-"""How OpenSSH's own client reaches what `SshAccess` reaches: an entry of a configuration.
+"""Entries of an OpenSSH client configuration for the hosts that `SshAccess` reaches.
 
-`option`, `command`, `jump` and `whole` are the only ways by which a word comes into such a file,
-in whatever part of E3: OpenSSH reads each word as itself, or the word is refused (ADR 30).
+All of E3 writes words into such a file by `option`, `command`, `jump` and `whole` alone. Either
+OpenSSH reads a word literally, or the word is refused (ADR 30).
 """
 
 import re
@@ -20,8 +20,8 @@ SINGLE = (
     *("Compression", "IdentitiesOnly", "IdentityAgent", "KexAlgorithms"),
     *("MACs", "PKCS11Provider", "PubkeyAcceptedAlgorithms", "RequiredRSASize", "RevokedHostKeys"),
 )
-"""Options that are taken over from the user's own configuration: all that decides who is reached,
-who is trusted, and by which keys and algorithms."""
+"""Options that are copied from the user's own configuration: all that decides which host is
+reached, which is trusted, and by which keys and algorithms."""
 
 EXPANDED = frozenset(
     {
@@ -37,7 +37,7 @@ EXPANDED = frozenset(
 """Options in which OpenSSH expands percent signs (ssh_config(5), TOKENS), so that they double."""
 
 PLAIN = re.compile(r"[A-Za-z0-9_./~:@+][A-Za-z0-9_./~:@+-]*")
-"""What needs no quotes: without syntax of ssh_config(5), of a shell or of glob(7)."""
+"""Words that need no quotes: without syntax of ssh_config(5), of a shell or of glob(7)."""
 
 GOOD_JUMP = re.compile(r"[\w.:%+][\w.:%@+-]*")
 
@@ -45,41 +45,41 @@ GOOD_JUMP = re.compile(r"[\w.:%+][\w.:%@+-]*")
 def block(access: SshAccess) -> str:
     """Return the entry of a host, by its name in the experiment.
 
-    What the user's own configuration says of an alias is taken over. Raises `ConfigurationError`
-    if a value would be read as anything else than itself.
+    What the user's own configuration says about an alias is copied. Raises `ConfigurationError`
+    if OpenSSH would not read a value literally.
     """
     lines = _by_alias(access) if access.ssh_config else _by_address(access)
     return entry(access.host, lines)
 
 
 def entry(host: str, lines: Iterable[str]) -> str:
-    """Return the entry of one name, of lines that `option` and `command` made."""
+    """Return the entry of one name, made of lines that `option` and `command` made."""
     return "".join([f"{option('Host', host)}\n", *(f"  {line}\n" for line in lines)])
 
 
 def on_the_way(accesses: Iterable[SshAccess]) -> str:
-    """Return what stands after all entries: where those find the hosts on the way to theirs."""
+    """Return what follows all entries: the configurations that have the jump hosts."""
     paths = dict.fromkeys(_config(access) for access in accesses if access.ssh_config)
     lines = [f"  {option('Include', path)}\n" for path in paths]
-    # first: whatever the user's own says, a host on the way is checked as well
+    # first: jump hosts are checked as well, whatever the user's own configuration says
     return "".join(["Host *\n  StrictHostKeyChecking yes\n", *lines]) if lines else ""
 
 
 def option(keyword: str, *words: str) -> str:
     """Return the line with which OpenSSH reads exactly these words for an option.
 
-    Raises `ConfigurationError` for a word with which that cannot be.
+    Raises `ConfigurationError` for a word that OpenSSH would not read literally.
     """
     return " ".join([keyword, *(_word(keyword, word) for word in words)])
 
 
 def command(keyword: str, argv: Sequence[str]) -> str:
-    """Return the line that has OpenSSH run these words as a command."""
+    """Return the line that makes OpenSSH run these words as a command."""
     return whole(keyword, shlex.join(argv).replace("%", "%%"))
 
 
 def jump(hosts: Sequence[str]) -> str:
-    """Return the line that has OpenSSH pass these hosts, each ``[user@]host[:port]`` or a URI.
+    """Return the line for these jump hosts, each ``[user@]host[:port]`` or a URI.
 
     It takes no quotes. Without hosts it says that there is no jump.
     """
@@ -175,7 +175,7 @@ def _by_alias(access: SshAccess) -> list[str]:
 
 
 def _vouching(found: openssh.Entry) -> list[str]:
-    """Return what says who vouches for a host of the user's configuration."""
+    """Return the options that say where the host keys of an alias are found."""
     # without an alias OpenSSH looks for the name, and these are the same
     lines = [option(k, v) for k in ("HostKeyAlias",) if (v := found.get(k.lower()))]
     for keyword in ("UserKnownHostsFile", "GlobalKnownHostsFile"):

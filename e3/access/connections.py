@@ -1,9 +1,9 @@
-"""SSH connections: one a host and event loop, reused, and closed with the loop.
+"""SSH connections: one for each host and event loop, reused, and closed with the loop.
 
-asyncssh speaks the protocol; what OpenSSH's configuration says is read by OpenSSH's client
-(`e3.access.openssh`), also of each host on the way. Host keys are always checked: against the
-pinned one, or else against the known_hosts files of that configuration; a key that nobody vouches
-for is refused, whatever it says. A server grants ten sessions a connection
+asyncssh speaks the protocol. OpenSSH's client reads OpenSSH's configuration
+(`e3.access.openssh`), also for each jump host. Host keys are always checked: against the
+pinned one, or else against the known_hosts files of that configuration. An unknown key is
+refused, whatever the configuration says. A server grants ten sessions a connection
 (sshd_config(5), MaxSessions), so more at once open another connection.
 """
 
@@ -33,7 +33,7 @@ SshProcess = asyncssh.SSHClientProcess[bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class SshTarget:
-    """How a host is reached; what the fields of `e3.access.ssh.SshAccess` of these names mean."""
+    """How a host is reached; the fields are those of `e3.access.ssh.SshAccess`."""
 
     host: str
     address: str
@@ -62,7 +62,7 @@ class _Pool:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def acquire(self) -> _Connection:
-        """Return a connection with a free place, which the caller has taken with that."""
+        """Return a connection with a free session, and count that session as the caller's."""
         async with self.lock:
             self.connections = [it for it in self.connections if not it.monitor.done()]
             free = [it for it in self.connections if it.sessions < SESSIONS]
@@ -72,7 +72,7 @@ class _Pool:
 
     async def _open(self) -> _Connection:
         ssh = await connect(self.target)
-        # as long as the event loop, which cancels it in the end
+        # runs as long as the event loop, which cancels it at its end
         monitor = asyncio.create_task(_monitor(ssh))  # noqa: TID251
         connection = _Connection(ssh, monitor)
         self.connections.append(connection)
@@ -86,10 +86,10 @@ _pools: dict[asyncio.AbstractEventLoop, dict[SshTarget, _Pool]] = {}
 async def open_process(target: SshTarget, command: str) -> AsyncIterator[SshProcess]:
     """Run ``command`` in a session of a connection to the host; leaving it closes the session.
 
-    Raises `HostError` when the host cannot be reached, or is lost meanwhile.
+    Raises `HostError` when the host cannot be reached, or when the connection is lost.
     """
     for closed in [loop for loop in list(_pools) if loop.is_closed()]:
-        _pools.pop(closed, None)  # another thread may have done so
+        _pools.pop(closed, None)  # another thread may have removed it
     pool = _pools.setdefault(asyncio.get_running_loop(), {}).setdefault(target, _Pool(target))
     connection = await pool.acquire()
     try:
@@ -104,26 +104,26 @@ async def open_process(target: SshTarget, command: str) -> AsyncIterator[SshProc
 
 
 async def connect(target: SshTarget) -> asyncssh.SSHClientConnection:
-    """Return a new connection; raises `HostError` that says what is wrong and what helps."""
+    """Return a new connection; raise `HostError` with the cause and a remedy."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             return await _connect(target)
     except TimeoutError:
         raise HostError(
             f"host {target.host} does not answer at {_where(target)} within {CONNECT_SECONDS:g} s; "
-            "is it on, and may this machine reach it?"
+            "is it running, and can this machine reach it?"
         ) from None
 
 
 async def user_of(target: SshTarget) -> str:
-    """Return the user that OpenSSH's configuration gives for a host, or ours."""
+    """Return the user that OpenSSH's configuration names for a host, by default ours."""
     with _naming_host(target):
         return (await in_thread(_entries, target))[-1].user
 
 
 @contextlib.contextmanager
 def as_host_errors(host: str) -> Iterator[None]:
-    """Say of a lost connection which host it led to."""
+    """Turn errors of a connection into a `HostError` that names the host."""
     try:
         yield
     except asyncssh.ChannelOpenError as error:
@@ -137,7 +137,7 @@ async def _connect(target: SshTarget) -> asyncssh.SSHClientConnection:
         *before, last = await in_thread(_entries, target)
     jump: asyncssh.SSHClientConnection | None = None
     try:
-        # asyncssh would open these by itself, and trust anyone where the file says so
+        # asyncssh could open these by itself, but would trust any key where the file says so
         for each in before:
             jump = await _connect_hop(target, each, jump)
         return await _connect_hop(target, last, jump, key=target.key, host_key=target.host_key)
@@ -148,7 +148,7 @@ async def _connect(target: SshTarget) -> asyncssh.SSHClientConnection:
 
 
 def _entries(target: SshTarget) -> list[Entry]:
-    """Return what OpenSSH's configuration says of the hosts on the way, and of the host."""
+    """Return what OpenSSH's configuration says about the jump hosts, and about the host."""
     if not target.ssh_config:
         return [openssh.entry(openssh.NO_FILE, target.address, target.user, target.port)]
     config = str(Path(target.ssh_config).expanduser().absolute())
@@ -163,7 +163,7 @@ async def _connect_hop(
     key: str = "",
     host_key: str = "",
 ) -> asyncssh.SSHClientConnection:
-    """Connect to a host, through another one if there is one; with that key, and that host key."""
+    """Connect to a host, through the connection ``jump`` if given, with that key and host key."""
     with _naming_host(target):
         values = login.arguments(entry)
         known = None if host_key else await in_thread(login.host_keys, entry)
@@ -196,7 +196,7 @@ async def _connect_hop(
 
 @contextlib.contextmanager
 def _naming_host(target: SshTarget) -> Iterator[None]:
-    """Say of which host a configuration is at fault."""
+    """Put the host's name before the message of a `HostError`."""
     try:
         yield
     except HostError as error:
@@ -207,7 +207,7 @@ def _naming_host(target: SshTarget) -> Iterator[None]:
 def _explaining_failure(
     target: SshTarget, entry: Entry, key: str, host_key: str
 ) -> Iterator[list[login.Identities]]:
-    """Say why a connection could not be made, and what helps; the keys are put into the list."""
+    """Turn a failure to connect into a `HostError` with a remedy; the caller fills the list."""
     keys: list[login.Identities] = []
     where = f"{entry.alias}, on the way to it,"
     if entry.alias == target.address:
@@ -241,7 +241,7 @@ def _explaining_failure(
 
 
 async def _start(connection: asyncssh.SSHClientConnection, command: str) -> SshProcess:
-    """Return the session, also when we are cancelled meanwhile: then it is closed."""
+    """Return the process; close it if we are cancelled meanwhile."""
 
     async def create() -> SshProcess:
         return await connection.create_process(command, encoding=None)
@@ -254,7 +254,7 @@ async def _abort(process: SshProcess) -> None:
 
 
 async def _close(process: SshProcess) -> None:
-    """End the session: what runs there sees the end of its input, and has a moment to go."""
+    """End the session: close the input of its command, and give that a moment to end."""
     try:
         with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):

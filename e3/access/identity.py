@@ -21,7 +21,7 @@ class ProcessIdentity:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """Return who has the number ``pid`` now, or None if nobody or only a zombie does."""
+    """Return the process with the number ``pid``; None if there is none, or only a zombie."""
     try:
         # the name stands in parentheses and may hold any character, also parentheses
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

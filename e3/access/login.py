@@ -1,7 +1,7 @@
-"""How asyncssh connects to a host as OpenSSH's client would: keys, who vouches, algorithms, proxy.
+"""How asyncssh connects to a host as OpenSSH's client would: keys, trust, algorithms, proxy.
 
-What decides whom E3 trusts is taken as OpenSSH means it, or refused with the option's name. What
-belongs to a terminal or to other logins (forwarding, ControlMaster, RemoteCommand) is left out.
+Options that decide which hosts E3 trusts are applied as OpenSSH does, or refused by name. Those
+of a terminal or of other logins (forwarding, ControlMaster, RemoteCommand) are ignored.
 """
 
 import os
@@ -28,7 +28,7 @@ REFUSED = {
     "bindinterface": "BindInterface; name the interface's address as BindAddress",
     "proxyusefdpass": "ProxyUseFdpass; have the ProxyCommand pass the data on, as ssh -W does",
 }
-"""Options by which another connection would be made than E3 makes, unless they are off."""
+"""Options that E3 refuses unless they are off: it cannot connect in that way."""
 
 FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 ALGORITHMS: dict[str, tuple[str, Callable[[], list[bytes]]]] = {
@@ -50,10 +50,10 @@ Trusted = tuple[Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey], Sequence[a
 
 
 class Keys(asyncssh.SSHClient):
-    """Offers the server one key after the other, and nothing else of this machine."""
+    """Offers the server these keys one after the other, and no others."""
 
     def __init__(self, keys: Iterable[asyncssh.SSHKeyPair]) -> None:
-        """Offer these."""
+        """Offer these keys."""
         self._keys = iter(keys)
 
     def public_key_auth_requested(self) -> asyncssh.SSHKeyPair | None:
@@ -63,14 +63,14 @@ class Keys(asyncssh.SSHClient):
 
 @dataclass
 class Identities:
-    """The keys for one login; ``agent`` holds some of them, and ``unusable`` says what is not."""
+    """The keys for one login; ``agent`` holds some of them, and ``unusable`` names others."""
 
     pairs: list[asyncssh.SSHKeyPair] = field(default_factory=list)
     agent: asyncssh.SSHAgentClient | None = None
     unusable: list[str] = field(default_factory=list)
 
     def close(self) -> None:
-        """Leave the agent alone; the login is over."""
+        """Close the connection to the agent; the login is over."""
         if self.agent is not None:
             self.agent.close()
 
@@ -78,7 +78,7 @@ class Identities:
 def arguments(entry: Entry) -> dict[str, Any]:
     """Return arguments of `asyncssh.connect` for a host, without keys and host keys.
 
-    Raises `HostError` for what asyncssh cannot do and must not leave out.
+    Raises `HostError` for an option that asyncssh lacks and that must not be ignored.
     """
     for option, said in REFUSED.items():
         if entry.get(option).lower() not in OFF:
@@ -86,7 +86,7 @@ def arguments(entry: Entry) -> dict[str, Any]:
     if entry.get("pubkeyauthentication", "yes").lower() in OFF:
         raise HostError(
             f"the configuration of {entry.alias} has PubkeyAuthentication no, and E3 logs in by "
-            "keys alone; permit it there"
+            "keys only; permit it there"
         )
     values: dict[str, Any] = {
         "host": entry.name,
@@ -113,7 +113,7 @@ def arguments(entry: Entry) -> dict[str, Any]:
 async def identities(entry: Entry, key: str) -> Identities:
     """Return the keys with which to log in: ``key`` alone if it is given, a path.
 
-    What cannot be used of OpenSSH's is left out, as OpenSSH does. Raises
+    Unusable ones of OpenSSH's configuration are skipped, as by OpenSSH. Raises
     `asyncssh.KeyImportError` or `OSError` if ``key`` cannot be used.
     """
     if key:
@@ -125,7 +125,7 @@ async def identities(entry: Entry, key: str) -> Identities:
         try:
             found.pairs += asyncssh.load_keypairs(str(path), certlist=certificates)
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, OSError, ValueError) as error:
-            public += _public(path)  # an agent may have the other half
+            public += _public(path)  # an agent may have the private half
             found.unusable.append(f"{path}: {printable(error)}")
     await _ask_agent(entry, found, public)
     return found
@@ -219,7 +219,7 @@ def _public(path: Path) -> list[asyncssh.SSHKey]:
 
 
 async def _ask_agent(entry: Entry, found: Identities, public: list[asyncssh.SSHKey]) -> None:
-    """Add the keys that an agent holds; with IdentitiesOnly, those that are named alone."""
+    """Add the keys that an agent holds; with IdentitiesOnly, only the named ones."""
     named = entry.options.get("identityagent", ("SSH_AUTH_SOCK",))[0]
     place = named
     if named == "SSH_AUTH_SOCK" or named.startswith("$"):
@@ -237,7 +237,7 @@ async def _ask_agent(entry: Entry, found: Identities, public: list[asyncssh.SSHK
 
 
 def _load(known: SSHKnownHosts, text: str) -> None:
-    """Add lines of a known_hosts file; lines that mean nothing are left out, as by OpenSSH."""
+    """Add lines of a known_hosts file; invalid lines are skipped, as by OpenSSH."""
     for line in text.splitlines():
         try:
             known.load(line)

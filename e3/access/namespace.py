@@ -31,8 +31,8 @@ T = TypeVar("T")
 class NamespaceAccess:
     """Access to the host whose first process is ``pid``, started at ``started`` of boot ``boot``.
 
-    ``in_user_namespace`` is said of a lab that an ordinary user runs. There the host knows
-    one user only: files and commands are root's, whatever owner is asked for.
+    ``in_user_namespace`` is true for a lab that an ordinary user runs. There the host has only
+    one user: files and commands are root's, whatever owner is asked for.
     """
 
     host: str
@@ -42,7 +42,7 @@ class NamespaceAccess:
     in_user_namespace: bool = False
 
     def alive(self) -> bool:
-        """Return whether the host still is the one that this access was made for."""
+        """Return whether the host that this access was made for still runs."""
         return ProcessIdentity(pid=self.pid, started=self.started, boot=self.boot).alive()
 
     def nsenter(self) -> list[str]:
@@ -53,7 +53,7 @@ class NamespaceAccess:
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float
     ) -> Completed:
-        """Run a command to its end; past the limit it is killed with its process group."""
+        """Run a command to its end; kill it with its process group after the limit."""
         self._require()
         process = await self._spawn([*self.nsenter(), "--", *argv], asyncio.subprocess.PIPE)
         try:
@@ -67,7 +67,7 @@ class NamespaceAccess:
             await _kill(process)
         assert process.returncode is not None  # noqa: S101 - communicate has waited for it
         if process.returncode:
-            self._require()  # nsenter fails, too, when the host died meanwhile
+            self._require()  # nsenter also fails if the host has died meanwhile
         return Completed(exit=process.returncode, stdout=stdout, stderr=stderr)
 
     async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
@@ -97,7 +97,7 @@ class NamespaceAccess:
         return await self._with_root(read, timeout_seconds)
 
     async def start(self, service: Service, *, timeout_seconds: float) -> None:
-        """Have the service supervised by the host's s6, as described, and ready."""
+        """Ensure that the host's s6 runs the service as described; return once it is ready."""
         with self._root() as root:
             try:
                 async with asyncio.timeout(timeout_seconds):
@@ -109,7 +109,7 @@ class NamespaceAccess:
                 ) from None
 
     async def stop(self, name: str, *, timeout_seconds: float) -> None:
-        """Have no service of that name on the host."""
+        """Stop and remove the service; do nothing if it does not exist."""
         with self._root() as root:
             try:
                 async with asyncio.timeout(timeout_seconds):
@@ -121,10 +121,10 @@ class NamespaceAccess:
 
     @asynccontextmanager
     async def attach(self, argv: Sequence[str]) -> AsyncIterator[Process]:
-        """Start a command and hold it; nothing that it started outlives the context.
+        """Start a command; it and all that it started are killed when the context ends.
 
-        The command gets a process namespace of its own on the host, whose first process
-        is tini: with that, also what has left the process group or become a daemon dies.
+        The command gets its own process namespace on the host, whose first process is tini.
+        So processes that have left its process group or become daemons are killed, too.
         """
         self._require()
         pid_namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "tini", "--"]
@@ -138,7 +138,7 @@ class NamespaceAccess:
             try:
                 await _end(process)
             finally:
-                _kill_group(process)  # also when we are cancelled once more while it ends
+                _kill_group(process)  # also if we are cancelled again while it ends
 
     async def _spawn(self, argv: Sequence[str], stderr: int) -> asyncio.subprocess.Process:
         # asyncio itself would kill nsenter alone when we are cancelled, and wait for ever for the
@@ -191,7 +191,7 @@ class NamespaceAccess:
             self._require()
             raise HostError(f"host {self.host} shows no files: {error.strerror}") from error
         try:
-            self._require()  # what was opened is that host's: it lived before and after
+            self._require()  # it ran before and after, so what was opened is its root
             yield root
         finally:
             os.close(root)
@@ -216,7 +216,7 @@ class NamespaceAccess:
 
 @dataclass(frozen=True)
 class _Attached:
-    """A held command as `e3.interfaces.Process`."""
+    """An attached command as `e3.interfaces.Process`."""
 
     inner: asyncio.subprocess.Process
 
@@ -245,8 +245,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await _drain(process)  # a full pipe would keep the command from ending
             await process.wait()
     if process.returncode is None and (first := _first_in_namespace(process.pid)) is not None:
-        # the first process of a PID namespace is gone only after all others there are; nsenter
-        # and unshare, which wait for it, end then
+        # the first process of a PID namespace ends after all others there; then nsenter and
+        # unshare, which wait for it, end
         with contextlib.suppress(ProcessLookupError, TimeoutError):
             os.kill(first, signal.SIGKILL)
             async with asyncio.timeout(GRACE_SECONDS):
@@ -283,13 +283,13 @@ def _kill_group(process: asyncio.subprocess.Process) -> None:
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    """Have the command's group gone."""
+    """Kill the command's group and wait until it has ended."""
     if process.returncode is None:
         _kill_group(process)
         await process.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
-                await _drain(process)  # until the last of the group lets go of the pipe
+                await _drain(process)  # until the last of the group has closed the pipe
     transport = getattr(process, "_transport", None)
     if transport is not None:
         transport.close()  # else pipes held open by a stray child keep the transport until exit

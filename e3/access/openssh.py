@@ -1,8 +1,8 @@
-"""What OpenSSH's own client reads in a configuration: `ssh -G`, for a host and those on the way.
+"""What OpenSSH's own client reads in a configuration: `ssh -G`, for a host and its jump hosts.
 
-Nobody else reads that language as its client does. ``ssh -G`` also runs what ``Match exec`` says
-and, where CanonicalizeHostname is set, asks the name server: as each login by that file does.
-What it prints is one option a line, without the expansion of all tokens, which is done here.
+No other program reads that language exactly. Like each login by such a file, ``ssh -G`` runs the
+commands of ``Match exec`` and, if CanonicalizeHostname is set, asks the name server. It prints one
+option a line. It leaves some tokens, which are expanded here.
 """
 
 import functools
@@ -27,7 +27,7 @@ SECONDS = 15.0
 MOST_JUMPS = 16
 NO_FILE = "none"
 NAME = re.compile(r"(?!-)[^\s@/\"'`\\$;&<>|(){}]{1,255}")
-"""What may be asked for: as OpenSSH since 9.6, and without what is a user or a URI to it."""
+"""Names that may be asked for: those of OpenSSH since 9.6, without its users and URIs."""
 
 JUMP = re.compile(
     r"(?:(?P<user>.+)@)?(?:\[(?P<ip>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d+))?"
@@ -64,14 +64,14 @@ class Entry:
 
     @property
     def changed(self) -> frozenset[str]:
-        """The options that are other than without any configuration."""
+        """The options that differ from those without any configuration."""
         usual = _usual()
         return frozenset(key for key, values in self.options.items() if usual.get(key) != values)
 
     def difference(self, option: str) -> str:
-        """Return a list of algorithms as what it adds to the usual one, or takes away, if it can.
+        """Return a list of algorithms as its difference (+ or -) to the usual one, if possible.
 
-        OpenSSH prefers keys that it knows only where its own list is changed, not replaced.
+        OpenSSH prefers known keys only if its own list is changed, not replaced.
         """
         usual = _usual().get(option, ("",))[0].split(",")
         listed = self.get(option).split(",")
@@ -82,9 +82,9 @@ class Entry:
         return self.get(option)
 
     def expanded(self, option: str, text: str) -> str:
-        """Return a value of an option with its tokens, variables and home as they are meant.
+        """Return a value of an option with its tokens, variables and home folder expanded.
 
-        Raises `HostError` where one is unknown.
+        Raises `HostError` if one is unknown.
         """
 
         def token(match: re.Match[str]) -> str:
@@ -145,9 +145,9 @@ class Entry:
 
 
 def entry(config: str, alias: str, user: str = "", port: int = 0) -> Entry:
-    """Return what OpenSSH's client says of a host; ``config`` is a path, or `NO_FILE`.
+    """Return what OpenSSH's client says about a host; ``config`` is a path, or `NO_FILE`.
 
-    ``user`` and ``port`` come before those of the configuration. Raises `HostError`.
+    ``user`` and ``port`` override those of the configuration. Raises `HostError`.
     """
     if not NAME.fullmatch(alias) or not alias.isprintable() or user.startswith("-"):
         raise HostError(f"{printable(alias)!r} cannot be a host; correct its address")
@@ -158,10 +158,10 @@ def entry(config: str, alias: str, user: str = "", port: int = 0) -> Entry:
 
 
 def route(config: str, alias: str, user: str = "", port: int = 0) -> list[Entry]:
-    """Return the hosts that a connection passes, the last of which is the one that is meant.
+    """Return the hosts that a connection passes; the last is its target.
 
-    Each host on the way has its own entry; where ProxyJump names several, what their entries say
-    of a way does not count, except for the first (ssh_config(5)). Raises `HostError`.
+    Each jump host has its own entry. If ProxyJump names several, the ProxyJump of their own entries
+    is ignored, except for the first (ssh_config(5)). Raises `HostError`.
     """
     return _route(config, (alias, user, port), None, ())
 
@@ -203,9 +203,9 @@ def jump(text: str) -> tuple[str, str, int]:
 
 
 def complaints(config: Path) -> str:
-    """Return what OpenSSH's client finds wrong with a configuration, or nothing.
+    """Return what OpenSSH's client finds wrong with a configuration, or "".
 
-    No command of the file runs, as long as it has no ``Match exec``; no name is looked up.
+    No command of the file runs if it has no ``Match exec``; no name is looked up.
     """
     try:
         _ask(str(config), "localhost", "", 0, "-o", "CanonicalizeHostname=no")
@@ -233,7 +233,7 @@ def _ask(
 
 
 def _run(config: str, argv: Sequence[str]) -> str:
-    """Return what ssh prints; all that it started ends with it, also when it takes too long."""
+    """Return what ssh prints; kill it with all that it started if it takes too long."""
     try:
         process = subprocess.Popen(
             argv,
@@ -263,7 +263,7 @@ def _run(config: str, argv: Sequence[str]) -> str:
 
 
 def _paths(value: str) -> list[str]:
-    """Return the paths of a line of ssh -G, which has no quotes around those with spaces."""
+    """Return the paths in a line of ssh -G, which does not quote paths with spaces."""
     paths: list[str] = []
     for word in value.split(" "):
         if paths and not word.startswith(("/", "~", "%", "$")):

@@ -1,7 +1,7 @@
 """A verb of `e3.remote` as a command line and what to send to its standard input.
 
-A host needs a Python and nothing of ours: the modules travel with the call. The command line
-has neither the request nor anything of it, since anyone on the host can read it.
+A host needs only a Python: the modules travel with the call. No part of the request is in the
+command line, which any user of the host can read.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any
 from e3.access.environment import ENVIRONMENT
 
 PATH = f"{ENVIRONMENT['PATH']}:/run/wrappers/bin:/run/current-system/sw/bin"
-"""Where programs are, on NixOS as well."""
+"""The folders of programs, including those of NixOS."""
 
 MODULES: Mapping[str, tuple[str, ...]] = {
     "command": (
@@ -32,7 +32,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "e3.remote.services",
     ),
 }
-"""What each part of `e3.remote` needs, in the order of loading."""
+"""What each part of `e3.remote` needs, in the order in which they are loaded."""
 
 BOOTSTRAP = (
     "import os,sys;"
@@ -57,7 +57,7 @@ def load(modules, main, verb, request):
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """What a login shell is given, and what the command then reads before all else."""
+    """The command for a login shell, and what the command first reads from its standard input."""
 
     command: str
     stdin: bytes
@@ -75,20 +75,20 @@ def call(
     modules = [(name, _source(name)) for name in MODULES[part]]
     arguments = (modules, MODULES[part][-1], verb, dict(request))
     stdin = f"{LOADER}\nload{arguments!r}\n".encode()
-    # names are UTF-8, or bytes that are kept as they are, whatever the language there is
+    # names are UTF-8 or kept as bytes, whatever the locale there
     argv = [python, "-I", "-S", "-X", "utf8", "-c", BOOTSTRAP, str(len(stdin)), f"e3-{verb}"]
     return Call(command=command_line(argv, sudo=sudo), stdin=stdin)
 
 
 def command_line(argv: list[str], *, sudo: bool) -> str:
-    """Return what runs ``argv`` in any login shell, as root by sudo where that is asked for."""
+    """Return the line that runs ``argv`` in any login shell, as root if ``sudo`` is asked for."""
     rights = ["sudo", "-n", "--"] if sudo else []
-    # env leads a shell without PATH or with one of its own; the command gets a new environment
+    # env sets PATH whatever the shell's own is; the command then gets a new environment
     return "exec env " + " ".join(map(quote, [f"PATH={PATH}", *rights, *argv]))
 
 
 def quote(word: str) -> str:
-    r"""Return ``word`` for a shell; also for fish, which reads ``\`` in single quotes."""
+    r"""Return ``word`` quoted for a shell, also for fish, which reads ``\`` in single quotes."""
     if word and all(c.isalnum() or c in "_-./:=@%+," for c in word) and word.isascii():
         return word
     special = {"'": r"'\''", "\\": r"'\\'"}

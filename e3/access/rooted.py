@@ -1,4 +1,4 @@
-"""Files below another root folder, without ever leaving it.
+"""Files below another root folder; no path leads out of it.
 
 ``/proc/PID/root`` leads into a host's own view of the files. A path there may hold symbolic
 links, and the kernel would resolve an absolute one against *our* root; openat2(2) with
@@ -15,12 +15,12 @@ from pathlib import PurePosixPath
 from e3.remote.linux import open_below
 
 FOLDER_MODE = 0o755
-"""Of folders that are made: any user of the host enters them, whatever our own umask."""
+"""The mode of new folders: any user of the host may enter them, whatever our umask."""
 
 
 @contextlib.contextmanager
 def opened(root: int, path: str, flags: int = os.O_PATH) -> Iterator[int]:
-    """Hold ``path`` below the folder ``root`` open; raises `OSError` as `os.open` does."""
+    """Open ``path`` below the folder ``root`` for the block; raise `OSError` as `os.open` does."""
     descriptor = open_below(root, path, flags)
     try:
         yield descriptor
@@ -30,7 +30,7 @@ def opened(root: int, path: str, flags: int = os.O_PATH) -> Iterator[int]:
 
 def read(root: int, path: str) -> bytes:
     """Return the content of the file ``path`` below ``root``."""
-    # non-blocking: a pipe must not hold us for ever
+    # non-blocking: opening a pipe must not block for ever
     descriptor = open_below(root, path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
@@ -39,16 +39,16 @@ def read(root: int, path: str) -> bytes:
 def write(
     root: int, path: str, content: bytes, *, mode: int, owner: tuple[int, int] | None
 ) -> bool:
-    """Have ``path`` hold ``content`` with this mode and owner; return whether anything changed.
+    """Ensure that ``path`` holds ``content`` with mode and owner; return whether it changed.
 
-    A reader sees the old file or the new one. Missing folders are made. ``owner`` is user
-    and group id, None leaves the file to whoever writes it.
+    A reader sees the old file or the new one. Missing folders are created. ``owner`` is user
+    and group id, None leaves the file to the user that writes it.
     """
     place = PurePosixPath(path)
     with _folder(root, str(place.parent)) as folder:
         if _holds(folder, place.name, content, mode, owner):
             return False
-        temporary = f".e3-{secrets.token_hex(8)}"  # of no name that is as long as can be
+        temporary = f".e3-{secrets.token_hex(8)}"  # short: the name itself may be the longest
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
@@ -65,7 +65,7 @@ def write(
 
 
 def make_folder(root: int, path: str) -> None:
-    """Have the folder ``path`` below ``root``, made with its parents as needed."""
+    """Create the folder ``path`` below ``root`` with its parents, unless it exists."""
     reached = PurePosixPath("/")
     for part in PurePosixPath(path).parts[1:]:
         with opened(root, str(reached)) as parent, contextlib.suppress(FileExistsError):
@@ -86,7 +86,7 @@ def _open_to_all(parent: int, name: str) -> None:
 
 @contextlib.contextmanager
 def _folder(root: int, path: str) -> Iterator[int]:
-    """Hold the folder ``path`` below ``root`` open; it is made as needed."""
+    """Open the folder ``path`` below ``root`` for the block; create it if needed."""
     flags = os.O_RDONLY | os.O_DIRECTORY
     try:
         descriptor = open_below(root, path, flags)

@@ -1,8 +1,8 @@
 """Services of a host: folders below /run/service that the host's s6-svscan supervises.
 
-Everything is done from outside through the host's root folder: s6's own tools reach a
-supervisor through the pipes in its service folder (s6-supervise(1), "control"), which needs no
-process on the host. A service's output is kept by s6-log in /var/log/NAME, bounded.
+Everything is done from outside through the host's root folder. s6's own tools reach a
+supervisor through the pipes in its service folder (s6-supervise(1), "control"), without a
+process on the host. s6-log keeps a service's output in /var/log/NAME, of bounded size.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ RELOADS = {"HUP": "-h", "USR1": "-1", "USR2": "-2"}
 class S6Services:
     """The services of the host whose root folder is open as ``root``.
 
-    ``check`` runs a command on the host and tells whether it exited 0; ``kill_group`` kills a
+    ``check`` runs a command on the host and returns whether it exited 0; ``kill_group`` kills a
     process group there, by its number there.
     """
 
@@ -44,7 +44,7 @@ class S6Services:
     kill_group: Callable[[int], Awaitable[None]]
 
     async def start(self, service: Service) -> None:
-        """Have ``service`` up as described; return once it is ready."""
+        """Ensure that ``service`` runs as described; return once it is ready."""
         wanted = _Applied.of(service)
         applied = self._applied(service.name)
         deaths = b""
@@ -66,7 +66,7 @@ class S6Services:
         await self._until_ready(service, deaths)
 
     async def stop(self, name: str) -> None:
-        """Have no service ``name``, nor its process group, logger and folder."""
+        """Stop the service and remove its process group, logger and folder, if it exists."""
         if not self._exists(_folder(name)):
             return
         group = await self._field(name, "pid")
@@ -82,7 +82,7 @@ class S6Services:
             shutil.rmtree(PurePosixPath(gone).name, dir_fd=scan, ignore_errors=True)
 
     async def _add(self, service: Service) -> None:
-        """Make the folder aside, then show it to s6-svscan as a whole."""
+        """Create the folder under a hidden name, then rename it: s6-svscan sees it complete."""
         aside = f"{SCAN_FOLDER}/.{service.name}.{secrets.token_hex(4)}"
         self._write(service, aside)
         self._rename(aside, _folder(service.name))
@@ -109,9 +109,10 @@ class S6Services:
             await self._s6("s6-svc", "-u", _folder(service.name))
 
     async def _until_ready(self, service: Service, deaths: bytes) -> None:
-        """Return once its check passes and the service is up; raise as soon as it died.
+        """Return once its check passes and the service is up; raise as soon as it has died.
 
-        In this order: what is up after the check, and has not died since ``deaths``, was up then.
+        The order matters: a service that is up after the check, and has not died since ``deaths``,
+        was up during the check.
         """
         pause = FIRST_PAUSE_SECONDS
         while True:
@@ -139,7 +140,7 @@ class S6Services:
         return f"service {service.name} on host {self.host} died ({end}){said}"
 
     async def _settled_log(self, name: str) -> bytes:
-        """Return the log once its writer, which reads a pipe, has kept still for a moment."""
+        """Return the log once its writer, which reads a pipe, has written nothing for a moment."""
         log, same = b"", 0
         for _ in range(LOG_MOMENTS):
             await asyncio.sleep(LOG_MOMENT_SECONDS)
@@ -151,7 +152,7 @@ class S6Services:
         return log
 
     def _death_tally(self, name: str) -> bytes:
-        """Return s6-supervise's tally as it keeps it: another one after each death."""
+        """Return s6-supervise's tally of deaths, which changes with each death."""
         try:
             return rooted.read(self.root, f"{_folder(name)}/supervise/death_tally")
         except FileNotFoundError:  # s6-svscan has not come to it yet

@@ -1,4 +1,4 @@
-"""Hosts that are reached by SSH: any machine with a Python, of whatever system.
+"""Hosts that are reached by SSH: any machine with a Python, whatever its distribution.
 
 Each verb is a module of `e3.remote` that travels with the call; `e3.access.connections`
 holds the connections.
@@ -29,11 +29,11 @@ ATTACH_SECONDS = 60.0
 GRACE_SECONDS = 2.0
 NO_SUCH_COMMAND = 127
 RUN, STATE = "/run/e3", "/var/lib/e3"
-"""Where E3 keeps what it needs on a host: until the next boot, and longer."""
+"""Where E3 keeps its files on a host: until the next boot, and permanently."""
 
 SERVICES = f"{RUN}/services"
 SESSIONS = f"{RUN}/sessions/"
-"""Where programs are, which are never touched: parties compare their digests."""
+"""Where programs are, which are never rewritten: parties compare their digests."""
 
 ServiceManager = Literal["systemd", "supervisor"]
 
@@ -43,11 +43,11 @@ class SshAccess:
     """Access to the machine at ``address``, an alias where ``ssh_config`` names a file.
 
     ``key`` is the path of a private key, ``host_key`` the server's public one as in a
-    known_hosts file. Either may be empty with an ``ssh_config``, whose own files then serve.
-    ``port`` 0 is what that says. ``sudo`` has all done as root. Without it, and as another user
-    than root, all files are that user's, and the folder ``own`` holds what would lie in /run/e3
-    and /var/lib/e3. ``python`` runs E3's side of each call there (3.9 or newer). ``boot`` names
-    the boot for which this access was made, where that is known: services do not outlive it.
+    known_hosts file. Either may be empty with an ``ssh_config``, whose own files are then used.
+    ``port`` 0 means the port in it. ``sudo`` runs everything as root. Without it, for a
+    user other than root, all files are that user's, and the folder ``own`` holds what would be in
+    /run/e3 and /var/lib/e3. ``python`` runs E3's side of each call there (3.9 or newer). ``boot``
+    names the boot for which this access was made, where that is known: services do not outlive it.
     """
 
     host: str
@@ -69,7 +69,7 @@ class SshAccess:
         return self.sudo or self.user == "root"
 
     def place(self, text: str) -> str:
-        """Return a path or argument as it reads on this host: below `own` without rights."""
+        """Return a path or argument for this host: without root, E3's folders are below `own`."""
         if self.own:
             for shared, folder in ((RUN, "run"), (STATE, "state")):
                 if text == shared or text.startswith(f"{shared}/"):
@@ -79,14 +79,14 @@ class SshAccess:
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float
     ) -> Completed:
-        """Run a command to its end; past the limit it is killed with all that it started."""
+        """Run a command to its end; kill it with all that it started after the limit."""
         request = self._command(argv, merge=False, pid_namespace=False)
         late = f"{argv[0]} on host {self.host} took longer than {timeout_seconds:g} s"
         async with (
             self._within(timeout_seconds, late),
             self._call("command", "main", request) as it,
         ):
-            with contextlib.suppress(BrokenPipeError):  # it has ended and wanted no input
+            with contextlib.suppress(BrokenPipeError):  # it has ended without reading its input
                 if stdin:
                     it.stdin.write(framing.frame(stdin))
                 it.stdin.write(framing.sign(framing.END))
@@ -95,7 +95,7 @@ class SshAccess:
                 return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
 
     async def shell(self, script: str, *, timeout_seconds: float) -> Completed:
-        """Run a POSIX shell script by the login alone: also where there is no Python, nor sudo."""
+        """Run a POSIX shell script without Python and without sudo."""
         from e3.access import connections  # noqa: PLC0415 -- as in _call
 
         command = remote_call.command_line(["sh", "-c", script], sudo=False)
@@ -141,7 +141,7 @@ class SshAccess:
             return {places[p]: await it.stdout.readexactly(n) for p, n in sizes.items()}
 
     async def start(self, service: Service, *, timeout_seconds: float) -> None:
-        """Have the service run as described and ready, by systemd or a supervisor of its own."""
+        """Ensure that systemd or E3's supervisor runs the service as described and ready."""
         known = {
             "name": service.name,
             "argv": [self.place(word) for word in service.argv],
@@ -173,7 +173,7 @@ class SshAccess:
             )
 
     async def stop(self, name: str, *, timeout_seconds: float) -> None:
-        """Have no service of that name on the host."""
+        """Stop and remove the service; do nothing if it does not exist."""
         request = {"name": name, **self._managed(name)}
         late = f"service {name} on host {self.host} did not stop within {timeout_seconds:g} s"
         async with (
@@ -184,10 +184,10 @@ class SshAccess:
 
     @asynccontextmanager
     async def attach(self, argv: Sequence[str]) -> AsyncIterator[Process]:
-        """Start a command and hold it; it and all that it started end with the context.
+        """Start a command; it and all that it started are killed when the context ends.
 
-        They end as well when this side goes away or is cut off: at once where the host sees
-        that, and after a minute of silence where it does not.
+        They are killed as well when this side ends or is disconnected: at once if the host
+        notices, otherwise after a minute of silence.
         """
         request = self._command(argv, merge=True, pid_namespace=True)
         async with contextlib.AsyncExitStack() as stack:
@@ -209,7 +209,7 @@ class SshAccess:
 
         call = remote_call.call(part, verb, request, python=self.python, sudo=self.sudo)
         async with connections.open_process(self.target, call.command) as it:
-            with contextlib.suppress(BrokenPipeError):  # it has ended: what it wrote says why
+            with contextlib.suppress(BrokenPipeError):  # it has ended: its output says why
                 it.stdin.write(call.stdin)
             try:
                 await it.stdout.readuntil(framing.MARK)
@@ -220,7 +220,7 @@ class SshAccess:
     async def ask(
         self, part: str, verb: str, request: Mapping[str, Any], *, timeout_seconds: float
     ) -> dict[str, Any]:
-        """Return the answer of a verb of `e3.remote` that is one line."""
+        """Return the one-line answer of a verb of `e3.remote`."""
         late = f"host {self.host} does not answer within {timeout_seconds:g} s"
         async with self._within(timeout_seconds, late), self._call(part, verb, request) as it:
             return await self._answer(it)
@@ -233,12 +233,12 @@ class SshAccess:
         return SshTarget(**{field.name: getattr(self, field.name) for field in fields(SshTarget)})
 
     def _content(self, file: File) -> bytes:
-        """Return a file's content; E3's own files name its folders as they are on this host."""
+        """Return a file's content; in E3's own files, replace its folders by those of this host."""
         ours = file.path.startswith((f"{RUN}/", f"{STATE}/")) and not file.path.startswith(SESSIONS)
         if not (self.own and ours):
             return file.content
         shared = {path.encode(): self.place(path).encode() for path in (RUN, STATE)}
-        # a whole name: /run/e3x is another folder
+        # whole names only: /run/e3x is another folder
         pattern = rb"(?:%s)(?![\w.-])" % b"|".join(map(re.escape, shared))
         return re.sub(pattern, lambda found: shared[found[0]], file.content)
 
@@ -253,7 +253,7 @@ class SshAccess:
 
     @property
     def _environment(self) -> dict[str, str | None]:
-        """What a command gets; None is the login's own value."""
+        """The environment of a command; None stands for the login's own value."""
         home = {} if self.rights else {"HOME": None}
         return {**ENVIRONMENT, "PATH": remote_call.PATH, **home}
 
@@ -301,7 +301,7 @@ class SshAccess:
         return answer
 
     async def _explain(self, it: "SshProcess") -> str:
-        """Return why a call did not even begin."""
+        """Return why a call did not start."""
         said = (await it.stderr.read()).decode(errors="replace").strip()
         status = await self._status(it)
         last = said.rpartition("\n")[2]
@@ -320,7 +320,7 @@ class SshAccess:
 
 @asynccontextmanager
 async def _sending_keepalives(it: "SshProcess") -> AsyncIterator[None]:
-    """Let the host know that we are here, as long as the context or the connection lasts."""
+    """Send keepalives to the host until the context or the connection ends."""
 
     async def send() -> None:
         with contextlib.suppress(OSError):

@@ -1,11 +1,11 @@
-"""Who has which underlay address: 198.18.0.0/15 (RFC 2544), one /22 a region.
+"""The underlay address of each host: 198.18.0.0/15 (RFC 2544), one /22 a region.
 
-Pure. An address is remembered by the host's name, so that a host that is made anew gets
-its old one, and no host's address moves when others come and go. Behind a NAT the address is
-the NAT's, and from it follow the private ones: no two networks of a lab have the same.
+Pure. Each address is kept under the host's name. So a host that is created again gets its
+old address, and no address changes when other hosts come and go. Behind a NAT the address is
+the NAT's. The private addresses derive from it, so that no two networks of a lab share one.
 
-From each follows an IPv6 address, too, in 2001:2::/48 (RFC 5180, the benchmarks' range there):
-its last 32 bits are the IPv4 address, so that nothing has to be remembered twice.
+Each IPv4 address also gives an IPv6 address in 2001:2::/48 (RFC 5180, the benchmarks' range
+there): its last 32 bits are the IPv4 address, so that only one of the two has to be kept.
 """
 
 from dataclasses import dataclass, field
@@ -30,24 +30,24 @@ def region_network(index: int) -> IPv4Network:
 
 
 def ipv6_of(address: IPv4Address) -> IPv6Address:
-    """Return the IPv6 address of who has that IPv4 address; `ipv4_of` is the way back."""
+    """Return the IPv6 address that belongs to an IPv4 address; `ipv4_of` is the inverse."""
     return LAB_NETWORK6.network_address + int(address)
 
 
 def ipv4_of(address: IPv6Address) -> IPv4Address:
-    """Return the IPv4 address from which an IPv6 address of the lab follows."""
+    """Return the IPv4 address from which an IPv6 address of the lab derives."""
     return IPv4Address(int(address) - int(LAB_NETWORK6.network_address))
 
 
 def ipv6_network_of(network: IPv4Network) -> IPv6Network:
-    """Return the network of the IPv6 addresses of those who have IPv4 ones in ``network``."""
+    """Return the IPv6 network that belongs to the IPv4 ``network``."""
     return IPv6Network((ipv6_of(network.network_address), 128 - 32 + network.prefixlen))
 
 
 def home_network(outside: IPv4Address) -> IPv4Network:
     """Return the network, a /29, behind the home router that has this address outside.
 
-    Behind a carrier's NAT it is the one that the carrier's own address would have.
+    Behind a carrier's NAT it is derived from the address of that NAT.
     """
     if outside in CARRIER_RANGE:
         step = 1 << (LAB_NETWORK.prefixlen - CARRIER_RANGE.prefixlen)
@@ -62,7 +62,7 @@ def carrier_network(outside: IPv4Address) -> IPv4Network:
 
 
 def _behind(outside: IPv4Address, span: IPv4Network) -> IPv4Network:
-    """Return the part of ``span`` that belongs to an address of the lab, to no other one."""
+    """Return the part of ``span`` that belongs to this address of the lab alone."""
     bits = LAB_NETWORK.prefixlen - span.prefixlen
     index = int(outside) - int(LAB_NETWORK.network_address)
     return IPv4Network((int(span.network_address) + (index << bits), 32 - bits))
@@ -88,7 +88,7 @@ class RegionAddresses:
         return self.network.network_address + 1
 
     def take(self, name: str) -> IPv4Address:
-        """Return the address of host ``name``, the same as before if it ever had one that is free.
+        """Return the address of host ``name``: its former one if that is still free.
 
         Raises `LabError` when the region is full.
         """
@@ -97,14 +97,14 @@ class RegionAddresses:
         return self._used[name]
 
     def release(self, name: str) -> None:
-        """Give the address of host ``name`` back; without one nothing happens."""
+        """Release the address of host ``name``; do nothing if it has none."""
         if name in self._used:
             self._left[name] = self._used.pop(name)
 
     def move(self, name: str) -> IPv4Address:
-        """Return another address, from now on that of ``name``.
+        """Give host ``name`` another address and return it.
 
-        The old one is nobody's for ever: what still goes there must not reach somebody else.
+        The old one is never used again: packets sent there must not reach another host.
         Raises `LabError` when the region is full.
         """
         self._used[name] = self._next()

@@ -1,6 +1,6 @@
-"""A lab from outside: start it, change it, stop it. Synchronous, and safe in several threads.
+"""Start, change and stop a lab, from outside of it. Synchronous and thread-safe.
 
-Every call is a connection of its own to the daemon, which answers them one after another.
+Every call opens its own connection to the daemon, which answers one call at a time.
 """
 
 import contextlib
@@ -42,9 +42,9 @@ LAB_FILES = ("lab.sock", "lab.pid", "hosts", "resolv.conf")
 
 @dataclass(frozen=True, kw_only=True)
 class HostHandle:
-    """A host of a lab: its first process, its own addresses, and what stands before it.
+    """A host of a lab: its first process, its addresses, and the kind of NAT before it.
 
-    ``underlay6`` is its IPv6 address where it has one besides ``underlay``.
+    ``underlay6`` is its IPv6 address if it has one besides ``underlay``.
     """
 
     name: str
@@ -67,7 +67,7 @@ class HostHandle:
         )
 
     def host(self, python: str = sys.executable) -> Host:
-        """Return the host as overlays and sessions know it; ``python`` is to have MPyC."""
+        """Return the host as overlays and sessions know it; ``python`` must have MPyC."""
         return Host(
             name=self.name,
             region=self.region,
@@ -81,7 +81,7 @@ class HostHandle:
         )
 
     def alive(self) -> bool:
-        """Return whether that very host still runs."""
+        """Return whether this host still runs; one created again under its name does not count."""
         return self.identity.alive()
 
 
@@ -92,15 +92,15 @@ class Lab:
     folder: Path
 
     def add_region(self, name: str) -> None:
-        """Have a region of that name, linked with all others."""
+        """Ensure that the region exists, linked with all others."""
         self._ask({"verb": "add_region", "name": name})
 
     def remove_region(self, name: str) -> None:
-        """Have no region of that name, nor hosts in it."""
+        """Remove the region and its hosts, if it exists."""
         self._ask({"verb": "remove_region", "name": name})
 
     def add_host(self, name: str, region: str, reachability: Reachability = "public") -> HostHandle:
-        """Make a host; one of that name that exists is replaced."""
+        """Create a host; replace the one of that name, if it exists."""
         return self.add_hosts([(name, region)], {name: reachability})[0]
 
     def add_hosts(
@@ -108,7 +108,7 @@ class Lab:
         hosts: Sequence[tuple[str, str]],
         nats: Mapping[str, Reachability] | None = None,
     ) -> list[HostHandle]:
-        """Make hosts, each given by name and region; those that exist are replaced.
+        """Create hosts, each given by name and region; replace those that exist.
 
         ``nats`` is the class of each host that is not public, which gets a NAT of its own.
         """
@@ -117,37 +117,37 @@ class Lab:
         return [_made(values) for values in answer["hosts"]]
 
     def remove_host(self, name: str) -> None:
-        """Have no host of that name."""
+        """Remove the host, if it exists."""
         self.remove_hosts([name])
 
     def remove_hosts(self, names: Sequence[str]) -> None:
-        """Have no hosts of these names."""
+        """Remove those of these hosts that exist."""
         self._ask({"verb": "remove_hosts", "names": list(names)})
 
     def renumber_host(self, name: str) -> HostHandle:
         """Give a host another address on its region's network, as a provider may do.
 
-        Of a host behind NATs the outermost gets it; the host's own, private one stays.
+        Behind NATs the outermost NAT gets it; the host keeps its private address.
         """
         return _made(self._ask({"verb": "renumber_host", "name": name})["host"])
 
     def reboot_nat(self, name: str) -> None:
-        """Have the NATs before a host forget all their mappings and flows."""
+        """Delete all mappings and flows of the NATs before a host."""
         self._ask({"verb": "reboot_nat", "name": name})
 
     def set_cable(self, name: str, *, whole: bool) -> None:
-        """Cut a host off, and its NATs with it, or have it back.
+        """Disconnect a host and its NATs from the region, or connect them again (``whole``).
 
-        Packets are lost without a sign: the host's own interface stays up.
+        Packets are lost silently: the host's own interface stays up.
         """
         self._ask({"verb": "set_cable", "name": name, "whole": whole})
 
     def set_rtt(self, rtt_ms: Mapping[Pair, float]) -> None:
-        """Have these round trips between pairs of regions (or inside of one), half each way."""
+        """Set the round trips of pairs of regions, or inside of one, half of it each way."""
         self._ask({"verb": "set_rtt", "rtt_ms": _rows(rtt_ms)})
 
     def set_link(self, source: str, target: str, link: RegionLink) -> None:
-        """Have exactly ``link`` from ``source`` to ``target``; the way back stays as it is."""
+        """Set the link from ``source`` to ``target``; the opposite direction is unchanged."""
         values = link.to_properties()
         self._ask({"verb": "set_link", "source": source, "target": target, "link": values})
 
@@ -156,7 +156,7 @@ class Lab:
         return self._ask({"verb": "status"})
 
     def hosts(self) -> list[HostHandle]:
-        """Return the hosts that live."""
+        """Return the hosts that run."""
         handles = map(_handle, self.status()["hosts"])
         return [handle for handle in handles if handle is not None]
 
@@ -236,13 +236,13 @@ def start(
             wire.send(ours, request)
             answer = wire.receive(ours)
         if answer is None:
-            raise LabError(f"the lab died as it started; see {folder / 'lab.log'}")
+            raise LabError(f"the lab died while it started; see {folder / 'lab.log'}")
         wire.raise_error(answer)
     return Lab(folder)
 
 
 def stop(folder: Path) -> None:
-    """Have no lab in ``folder``, whatever is already gone; its log stays.
+    """Stop the lab in ``folder`` and remove its files; keep its log. Do nothing without a lab.
 
     Returns once all its processes are gone.
     """
@@ -275,7 +275,7 @@ def _daemon(folder: Path) -> ProcessIdentity | None:
         return None
     except BlockingIOError:
         return identify(int((folder / "lab.pid").read_text() or 0))
-    return None  # whoever wrote it is gone
+    return None  # the process that wrote it has ended
 
 
 def _children(pid: int) -> list[ProcessIdentity]:
@@ -287,14 +287,14 @@ def _children(pid: int) -> list[ProcessIdentity]:
 
 
 def _kill(process: ProcessIdentity) -> None:
-    """Have that process gone: it has a moment to go by itself, then it is killed."""
+    """Wait a moment for the process to end by itself, then kill it."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return
     try:
         for moment in (GRACE_SECONDS, STOP_SECONDS):
-            # asked after opening: the descriptor is that process's, and cannot become another's
+            # checked after opening: the descriptor then refers to that process and to no later one
             if not process.alive() or select.select([descriptor], [], [], moment)[0]:
                 return
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
@@ -314,7 +314,7 @@ def _connected(folder: Path, seconds: float = ANSWER_SECONDS) -> Iterator[socket
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Be the only one who starts or stops a lab in this folder."""
+    """Hold the lock that lets one process at a time start or stop a lab in this folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -330,7 +330,7 @@ def _seen(visible: Sequence[Path]) -> list[str]:
 
 
 def _made(values: Mapping[str, Any]) -> HostHandle:
-    """Return the host that the lab has just described, as one that lives."""
+    """Return the host that the lab has just described; raise `LabError` if it has died."""
     handle = _handle(values)
     if handle is None:
         raise LabError(f"host {values['name']} died as soon as it was made; see lab.log")
@@ -346,7 +346,7 @@ def _handle(values: Mapping[str, Any]) -> HostHandle | None:
         name=values["name"],
         region=values["region"],
         underlay=values["underlay"],
-        underlay6=values.get("underlay6", ""),  # a lab of before knows of none
+        underlay6=values.get("underlay6", ""),  # a lab of an older version has none
         reachability=values["reachability"],
         identity=identity,
         in_user_namespace=values["in_user_namespace"],

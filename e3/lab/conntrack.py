@@ -1,4 +1,4 @@
-"""What the kernel remembers of flows, forgotten at once: as by a router that was rebooted.
+"""Delete all entries of the kernel's connection table at once, as a reboot of a router does.
 
 One netlink message, so that no tool has to be installed. Numbers and structures are those of
 the Linux UAPI headers (netfilter/nfnetlink.h, netfilter/nfnetlink_conntrack.h, netlink.h).
@@ -20,11 +20,11 @@ ANSWER_SECONDS = 10.0
 
 
 def forget_flows() -> None:
-    """Have no flow in the connection table of the present network namespace.
+    """Delete all flows in the connection table of the current network namespace.
 
     Raises `LabError` if the kernel cannot do that.
     """
-    # without attributes that would select some flows, of any family
+    # without attributes that would select some flows, of any address family
     request = MESSAGE.pack(
         MESSAGE.size, DELETE_FLOWS, NLM_F_REQUEST | NLM_F_ACK, 1, 0, socket.AF_UNSPEC, 0, 0
     )

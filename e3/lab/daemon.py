@@ -1,8 +1,8 @@
-"""The process on which a lab hangs: ``python -m e3.lab.daemon FOLDER DESCRIPTOR``.
+"""The process that a lab lives in: ``python -m e3.lab.daemon FOLDER DESCRIPTOR``.
 
-Started by `e3.lab.client.start` alone, which says over the socket ``DESCRIPTOR`` what is
-wanted and hears there whether it came to be. The death of this process, however sudden, kills
-every host (PR_SET_PDEATHSIG) and lets the kernel remove all namespaces.
+Only `e3.lab.client.start` starts it. That sends the settings over the socket ``DESCRIPTOR`` and
+receives there whether the lab could be made. When this process dies, however suddenly, the kernel
+kills every host (PR_SET_PDEATHSIG) and removes all namespaces.
 """
 
 import fcntl
@@ -54,7 +54,7 @@ class LabServer:
         }
 
     def serve(self) -> None:
-        """Answer until a client asks for the end."""
+        """Answer until a client asks to stop."""
         woken, wakes = os.pipe()
         os.set_blocking(wakes, False)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
@@ -72,7 +72,7 @@ class LabServer:
                         return
 
     def _answer(self, connection: socket.socket) -> bool:
-        """Answer one request; return False when it was for the end."""
+        """Answer one request; return False when it asked to stop."""
         connection.settimeout(REQUEST_SECONDS)
         try:
             request = wire.receive(connection)
@@ -83,18 +83,18 @@ class LabServer:
                 self._state.end()
                 wire.send(connection, {})
                 return False
-            if verb == "measure":  # takes seconds: by a process of its own, which answers
+            if verb == "measure":  # takes seconds, so another process measures and answers
                 self._helpers.add(measurement.fork(self._state, connection))
                 return True
             wire.send(connection, self._perform(str(verb), request))
-        except (OSError, ValueError) as error:  # the client left, or speaks something else
+        except (OSError, ValueError) as error:  # the client left, or sent no valid request
             log(f"a request failed: {error}")
         return True
 
     def _perform(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
             return self._verbs.get(verb, _unknown_verb)(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client shall hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported to the client
             log(f"{verb}: {error!r}")
             return wire.from_error(error)
 
@@ -144,11 +144,11 @@ def _unknown_verb(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Leave the caller's session, make the lab, say so, and serve it."""
+    """Leave the caller's session, create the lab, report that, and serve requests."""
     folder, parent = Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
     parent.set_inheritable(False)
     if os.fork():
-        os._exit(0)  # so that the lab is nobody's child
+        os._exit(0)  # so that the lab has no parent that waits for it
     os.setsid()
     _redirect(folder)
     request = wire.receive(parent)
@@ -203,7 +203,7 @@ def _redirect(folder: Path) -> None:
 
 
 def _lock_folder(folder: Path) -> int:
-    """Be the one lab of this folder: hold its record locked, with our process id in it."""
+    """Lock the record of this folder and write our process id there, so that it has one lab."""
     record = private.descriptor(folder / RECORD, os.O_RDWR)
     try:
         fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)

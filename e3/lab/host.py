@@ -1,7 +1,7 @@
-"""How a host is born: a forked process that takes its namespaces, then becomes s6-svscan.
+"""How a host starts: a forked process enters new namespaces, then becomes s6-svscan.
 
-Its mounts: the machine's files, read-only; what a host writes to lies on a memory file
-system of its own, bounded. The lab's folder holds what all hosts share (hosts, resolv.conf).
+A host sees the machine's files read-only. What it writes to is on a memory file system of its
+own, of bounded size. The lab's folder holds what all hosts share (hosts, resolv.conf).
 """
 
 import contextlib
@@ -30,8 +30,8 @@ SCAN_FOLDER_MB = 4
 class SharedSettings:
     """What every host of a lab has in common.
 
-    ``visible`` are folders that stay as they are, also where they lie below a folder that a
-    host has to itself; ``hidden`` are folders that hosts must not see into.
+    ``visible`` are folders that hosts see as they are, also below a folder that each host has
+    for itself, such as /tmp. ``hidden`` are folders that hosts see empty.
     """
 
     folder: str
@@ -44,9 +44,9 @@ class SharedSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Uplink:
-    """An address of who hangs on a cable, and who answers there at the cable's other end.
+    """The address of a host or NAT on a cable, and of the gateway at the cable's other end.
 
-    Both are of IPv4 or both of IPv6.
+    Both are IPv4 addresses or both are IPv6 ones.
     """
 
     address: str
@@ -54,22 +54,22 @@ class Uplink:
 
     @property
     def is_ipv6(self) -> bool:
-        """Whether the two are addresses of IPv6."""
+        """Whether the two are IPv6 addresses."""
         return ":" in self.address
 
     @property
     def everywhere(self) -> str:
-        """All addresses of that kind, as a network."""
+        """The network of all addresses of that version."""
         return "::/0" if self.is_ipv6 else "0.0.0.0/0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cable:
-    """The one cable by which a host, or a NAT, hangs on a router.
+    """The veth pair that connects a host or a NAT to its router.
 
-    ``router`` is the descriptor of the network namespace at which the cable ends, as an
-    interface named ``port``: the region's router, or a NAT (`e3.lab.nat`). ``uplinks`` has one of
-    IPv4, one of IPv6, or both, IPv4 first.
+    ``router`` is the descriptor of the network namespace where the cable ends, as an interface
+    named ``port``: the region's router, or a NAT (`e3.lab.nat`). ``uplinks`` has one of IPv4, one
+    of IPv6, or both, IPv4 first.
     """
 
     uplinks: tuple[Uplink, ...]
@@ -80,13 +80,13 @@ class Cable:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses of who hangs on it."""
+        """The addresses of the host or NAT on it."""
         return tuple(uplink.address for uplink in self.uplinks)
 
     def connect(self, device: str, *, addressed: bool = True) -> None:
-        """Connect the present network namespace, by an interface named ``device``.
+        """Connect the current network namespace, by an interface named ``device``.
 
-        It gets the addresses unless it only passes on what is for them.
+        Without ``addressed`` it gets no addresses and only forwards packets for them.
         """
         addresses = self.addresses if addressed else ()
         run_ip(
@@ -105,8 +105,8 @@ class Cable:
         )
 
     def readdress(self, device: str, before: "Cable") -> None:
-        """Have the present network namespace, laid before, use the new addresses alone."""
-        # in this order: with its last address an interface loses its routes
+        """Replace the addresses of ``device`` in the current network namespace."""
+        # in this order: an interface without any address loses its routes
         run_ip(
             "".join(
                 f"addr add {host_network(address)} dev {device}\n" for address in self.addresses
@@ -119,7 +119,7 @@ class Cable:
 
 @dataclass(frozen=True, kw_only=True)
 class HostSpec:
-    """What makes one host itself: its name, and where it hangs."""
+    """What is particular to one host: its name and its cable."""
 
     name: str
     cable: Cable
@@ -127,14 +127,14 @@ class HostSpec:
 
 @dataclass(frozen=True)
 class StartingHost:
-    """A host on its way: its first process, and the pipe that tells how it goes."""
+    """A host that is starting: its first process, and the pipe that reports its progress."""
 
     spec: HostSpec
     pid: int
     status: int
 
     def wait(self, timeout_seconds: float) -> None:
-        """Return once the host's supervisor serves; raise `LabError` if it never will."""
+        """Return once the host's supervisor serves; raise `LabError` if it fails to start."""
         with os.fdopen(self.status, "rb") as pipe:
             ready = select.select([pipe], [], [], timeout_seconds)[0]
             said = os.read(pipe.fileno(), 65_536) if ready else b"it takes too long"
@@ -144,7 +144,7 @@ class StartingHost:
 
 
 def fork(spec: HostSpec, settings: SharedSettings, daemon: int) -> StartingHost:
-    """Start to make a host; ``daemon`` is a pidfd of the process with which it shall die."""
+    """Start a host; it dies with the process of which ``daemon`` is a pidfd."""
     reading, writing = os.pipe()
     pid = linux.fork_into_pid_namespace()
     if pid == 0:
@@ -169,7 +169,7 @@ def _become_host(spec: HostSpec, settings: SharedSettings, daemon: int, status: 
         # -d: it writes a newline there once it serves
         command = ["s6-svscan", "-d", str(status), SCAN_FOLDER]
         os.execvpe(command[0], command, dict(settings.environment))  # noqa: S606
-    except BaseException as error:  # noqa: BLE001 - nothing may escape into the daemon's code
+    except BaseException as error:  # noqa: BLE001 - no exception may reach the daemon's code, which this is a copy of
         os.write(status, (str(error) or type(error).__name__).encode())
     finally:
         os._exit(1)
@@ -209,7 +209,7 @@ def _mount_disk(size_mb: int) -> None:
     system.mount("tmpfs", DISK, "tmpfs", flags, f"mode=755,size={size_mb}m")
     for folder in (".disk/empty", "service", "sshd", "lock", "lab"):
         Path(DISK, folder).mkdir(parents=True)
-    # a full disk must not keep the supervisor from doing its work
+    # the supervisor must work also when the disk is full
     system.mount("tmpfs", SCAN_FOLDER, "tmpfs", flags, f"mode=700,size={SCAN_FOLDER_MB}m")
     for target in WRITABLE:
         if Path(target).is_dir():
@@ -221,10 +221,10 @@ def _mount_disk(size_mb: int) -> None:
 
 
 def _mount_etc() -> None:
-    """Show the machine's /etc as a folder that is the host's own.
+    """Give the host its own overlayfs of the machine's /etc.
 
-    A program that watches it (inotify(7)), as tailscaled does, would else hear of every program
-    that starts on any host: each reads /etc/ld.so.cache.
+    Otherwise a program that watches /etc (inotify(7)), as tailscaled does, is notified of every
+    program that starts on any host, as each reads /etc/ld.so.cache.
     """
     layers = f"lowerdir={DISK}/.disk/empty:/etc"
     with contextlib.suppress(OSError):  # a kernel without overlayfs
@@ -232,13 +232,13 @@ def _mount_etc() -> None:
 
 
 def _mount_cgroups(flags: int) -> None:
-    """Let a party's runner bound its program as a whole, if the kernel has cgroups for that."""
+    """Mount cgroup2, if the kernel has it: with it a party's runner bounds its whole program."""
     with contextlib.suppress(OSError):
         system.mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags)
 
 
 def _mount_resolv_conf(path: str, source: int) -> None:
-    """Cover the machine's file, which may be a link into /run that is gone by now."""
+    """Mount it over the machine's file, which may be a link into /run, now hidden."""
     if not Path(path).exists():
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -259,22 +259,22 @@ def _join_network(spec: HostSpec, settings: SharedSettings) -> None:
         }
     )
     spec.cable.connect(INTERFACE)
-    # an overlay's own interface may want IPv6, with what belongs to it
+    # an overlay's own interface may use IPv6, with the usual settings
     sysctls.write(sysctls.USUAL6)
 
 
 def host_network(address: str) -> str:
-    """Return the network that has this address only."""
+    """Return the network that contains this address alone."""
     return f"{address}/{128 if ':' in address else 32}"
 
 
 def run_ip(commands: str, *descriptors: int, force: bool = False) -> None:
-    """Run ip(8) over ``commands``, one a line; ``force`` goes on after one that fails."""
+    """Run ip(8) over ``commands``, one a line; ``force`` continues after one that fails."""
     _run(["ip", *(["-force"] if force else []), "-batch", "-"], commands, *descriptors, force=force)
 
 
 def run_ip6(commands: str) -> None:
-    """Run ip(8) over ``commands``, one a line, of which some do not tell that they mean IPv6."""
+    """Run ip(8) over ``commands``, one a line, of which some do not name the IP version."""
     _run(["ip", "-6", "-batch", "-"], commands)
 
 

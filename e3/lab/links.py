@@ -1,4 +1,4 @@
-"""How far regions are from one another: typical round trips, and what a link is.
+"""Links between regions: typical round trips, jitter, loss and rate.
 
 Pure. Sources of the defaults: typical published values of the providers' own latency pages;
 the configuration overrides them.
@@ -13,7 +13,7 @@ Pair = tuple[str, str]
 
 INTRA_REGION_RTT_MS = 0.5
 UNKNOWN_RTT_MS = 100.0
-"""Between two regions of which one is not in the table."""
+"""The round trip between two regions if one of them is not in the table."""
 
 DEFAULT_RTT_MS: Mapping[Pair, float] = {
     ("ams3", "nyc3"): 82.0,
@@ -30,10 +30,10 @@ MOST_RATE_MBIT = 100_000.0
 
 @dataclass(frozen=True, kw_only=True)
 class RegionLink:
-    """One direction between two regions, or inside of one.
+    """One direction of the path between two regions, or inside of one.
 
-    ``delay_ms`` is the time one way, to which up to ``jitter_ms`` is added at random; packets
-    keep their order. ``loss`` is the probability that a packet vanishes, ``rate_mbit`` the
+    ``delay_ms`` is the one-way delay, to which up to ``jitter_ms`` is added at random; packets
+    keep their order. ``loss`` is the probability that a packet is lost, ``rate_mbit`` the
     bandwidth, None without a limit.
     """
 
@@ -43,7 +43,7 @@ class RegionLink:
     rate_mbit: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise `LabError` for a value that no link can have."""
+        """Raise `LabError` for a value out of range."""
         _require("delay_ms", self.delay_ms, 0.0, MOST_DELAY_MS)
         _require("jitter_ms", self.jitter_ms, 0.0, MOST_DELAY_MS)
         _require("loss", self.loss, 0.0, 1.0)
@@ -52,7 +52,7 @@ class RegionLink:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the link does nothing to packets, so that they need not pass the delay line."""
+        """Whether the link has no effect, so that packets need not pass the delay line."""
         return self == RegionLink(delay_ms=0.0)
 
     @property
@@ -61,7 +61,7 @@ class RegionLink:
         return self.loss > 0 or self.rate_mbit is not None
 
     def to_properties(self) -> dict[str, float | None]:
-        """Return the link as JSON values; ``RegionLink(**values)`` is the way back."""
+        """Return the link as JSON values; ``RegionLink(**values)`` is the inverse."""
         return asdict(self)
 
 
@@ -72,18 +72,18 @@ class RegionLinks:
     rtt_ms: Mapping[Pair, float]
 
     def __post_init__(self) -> None:
-        """Take over the asked round trips, in either order of the pair."""
+        """Set the given round trips, in either order of each pair."""
         self._links: dict[Pair, RegionLink] = {}
         for (one, other), rtt_ms in self.rtt_ms.items():
             self.set_rtt(one, other, rtt_ms)
 
     def set_rtt(self, one: str, other: str, rtt_ms: float) -> None:
-        """Have half of ``rtt_ms`` each way; what else was set for the pair stays."""
+        """Set half of ``rtt_ms`` as the delay each way; keep what else was set for the pair."""
         for pair in ((one, other), (other, one)):
             self._links[pair] = replace(self.link(*pair), delay_ms=rtt_ms / 2)
 
     def set(self, source: str, target: str, link: RegionLink) -> None:
-        """Have exactly ``link`` from ``source`` to ``target``."""
+        """Set the link from ``source`` to ``target``."""
         self._links[source, target] = link
 
     def link(self, source: str, target: str) -> RegionLink:

@@ -1,4 +1,4 @@
-"""What makes a host of a lab: network and process namespaces, mounts, a name.
+"""The kernel features of a lab's host: network and process namespaces, mounts, its name.
 
 The system calls are those of `e3.remote.linux`.
 """
@@ -34,7 +34,7 @@ CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "armv7l": 120, "armv6l": 
 
 
 def bind(source: str, target: str, *, read_only: bool = False) -> None:
-    """Show the file or folder ``source`` at ``target``, too."""
+    """Bind-mount the file or folder ``source`` at ``target``."""
     mount(source, target, flags=MS_BIND)
     if read_only:
         make_read_only(target)
@@ -46,13 +46,13 @@ def make_read_only(target: str) -> None:
 
 
 def set_hostname(name: str) -> None:
-    """Name the host of the present UTS namespace."""
+    """Set the hostname of the current UTS namespace."""
     encoded = name.encode()
     check(libc.sethostname(encoded, ctypes.c_size_t(len(encoded))), "sethostname")
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, also by SIGKILL.
+    """Make the kernel kill this process when its parent dies, also by SIGKILL.
 
     ``parent`` is a pidfd of the process that forked this one: its number does not exist in
     a new PID namespace.
@@ -63,17 +63,17 @@ def die_with_parent(parent: int) -> None:
 
 
 def set_process_name(name: str) -> None:
-    """Show this process as ``name`` (at most 15 bytes) in process lists."""
+    """Set the name of this process in process lists, at most 15 bytes."""
     prctl(PR_SET_NAME, name.encode())
 
 
 def set_timer_slack(nanoseconds: int) -> None:
-    """Let the kernel delay this thread's timers by no more than that (default: 50,000)."""
+    """Set the most by which the kernel delays this thread's timers (default: 50,000)."""
     prctl(PR_SET_TIMERSLACK, nanoseconds)
 
 
 def new_network() -> int:
-    """Return a descriptor of a new network namespace; it lives while it is held open."""
+    """Return a descriptor of a new network namespace, which exists while it is open."""
     with _home():
         unshare(CLONE_NEWNET)
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -81,20 +81,20 @@ def new_network() -> int:
 
 @contextmanager
 def inside_network(descriptor: int) -> Iterator[None]:
-    """Be in the network namespace of ``descriptor``; children that are started stay in it."""
+    """Run the block in the network namespace of ``descriptor``; children stay in it."""
     with _home():
         setns(descriptor, CLONE_NEWNET)
         yield
 
 
 def has_ipv6() -> bool:
-    """Return whether the kernel speaks IPv6."""
+    """Return whether the kernel has IPv6."""
     return Path("/proc/sys/net/ipv6").is_dir()
 
 
 @contextmanager
 def _home() -> Iterator[None]:
-    """Return to the present network namespace at the end."""
+    """Run the block, then return to the network namespace of before."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield
@@ -106,8 +106,8 @@ def _home() -> Iterator[None]:
 def fork_into_pid_namespace() -> int:
     """Fork as `os.fork` does, the child being the first process of a new PID namespace.
 
-    clone(2) and not unshare(2), after which a process could not go back to its own namespace
-    without rights there. The interpreter's own steps of a fork are those of its C API
+    It uses clone(2) rather than unshare(2), after which a process could not return to its own
+    namespace without rights there. The interpreter's steps of a fork are those of its C API
     ("PyOS_BeforeFork" and its kin). Raises `OSError`.
     """
     machine = os.uname().machine

@@ -16,14 +16,14 @@ from e3.lab.state import LabState
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 PROBES, MOST_PROBES = 5, 25
-SPARE_SECONDS = 0.5  # what comes later than that is off anyway
+SPARE_SECONDS = 0.5  # a later answer is off by too much anyway
 TOLERANCE, TOLERANCE_MS = 0.1, 1.0
 Probe = tuple[str, str]  # network namespace, address
 
 
 @dataclass(frozen=True)
 class _EchoPath:
-    """A pair of regions and how its echoes travel."""
+    """A pair of regions with the socket and address that measure it."""
 
     pair: Pair
     source: socket.socket
@@ -31,7 +31,7 @@ class _EchoPath:
 
 
 def fork(state: LabState, connection: socket.socket) -> int:
-    """Measure in a process of its own, which answers over ``connection``; return its id."""
+    """Measure in a new process, which answers over ``connection``; return its id."""
     pid = os.fork()
     if pid:
         return pid
@@ -72,7 +72,7 @@ def _measure(state: LabState) -> dict[Pair, float]:
     measured: dict[Pair, float | None] = dict.fromkeys(asked)
     numbers = itertools.count()
     for attempt in range(MOST_PROBES):
-        # on a busy machine some echoes are late: a pair that is off so far gets more chances
+        # on a busy machine some echoes are late: a pair that is off so far is measured again
         late = [f for f in paths if attempt < PROBES or _may_improve(f.pair, measured, asked)]
         limit_seconds = max((asked[f.pair] for f in late), default=0) / 1000 + SPARE_SECONDS
         _send_echoes(late, numbers, limit_seconds, measured)
@@ -104,10 +104,10 @@ def _send_echoes(
     limit_seconds: float,
     best: dict[Pair, float | None],
 ) -> None:
-    """Send one echo over each path; note in ``best`` the least round trip so far, in ms."""
+    """Send one echo over each path; keep in ``best`` the least round trip so far, in ms."""
     sent: dict[socket.socket, tuple[_EchoPath, int, float]] = {}
     for path in paths:
-        # a raw socket hears every echo of its namespace: each has a number of its own
+        # a raw socket receives every echo of its namespace, so each echo has its own number
         own = next(numbers) & 0xFFFF
         sent[path.source] = path, own, time.monotonic()
         path.source.sendto(_echo(own), (path.target, 0))
@@ -124,7 +124,7 @@ def _send_echoes(
 
 
 def _echo_socket(network: str) -> socket.socket:
-    """Return an ICMP socket in that network namespace; as root of it no permission is missing."""
+    """Return an ICMP socket in that network namespace; root of the namespace may open one."""
     descriptor = os.open(network, os.O_RDONLY)
     try:
         with linux.inside_network(descriptor):

@@ -1,8 +1,8 @@
-"""The lab's /etc/hosts: one file that every host shows, changed in place.
+"""The lab's /etc/hosts: one file that every host mounts, changed in place.
 
-It is mounted on each host, so it must stay the same file. A reader never sees half a line:
-a line is written once, whole, at the end; a host that goes has its line made a comment by one
-byte, and one that comes back gets that byte back.
+It is mounted on each host, so it must stay the same file. A reader never sees half a line: a
+new line is appended at once. When a host is removed, one byte turns its line into a comment, and
+when it returns that byte is restored.
 """
 
 import os
@@ -20,7 +20,7 @@ GOOD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class HostsFile:
-    """The names of all hosts of a lab, in the files that hosts mount."""
+    """The names of all hosts of a lab, in the file that hosts mount."""
 
     def __init__(self, folder: Path) -> None:
         """Make the files in ``folder``."""
@@ -30,10 +30,10 @@ class HostsFile:
         self._file = os.open(folder / "hosts", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         os.fchmod(self._file, 0o644)
         os.write(self._file, HEADER.encode())
-        self._lines: dict[str, dict[str, int]] = {}  # by name, then by address: where it stands
+        self._lines: dict[str, dict[str, int]] = {}  # by name, then by address: its offset
 
     def add(self, hosts: Iterable[tuple[str, tuple[str, ...]]]) -> None:
-        """Have each name stand for its addresses, and no others."""
+        """Set the addresses of each name."""
         end = os.fstat(self._file).st_size
         fresh = b""
         for name, addresses in hosts:
@@ -50,7 +50,7 @@ class HostsFile:
         os.pwrite(self._file, fresh, end)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Have these names stand for nothing."""
+        """Remove these names."""
         for name in names:
             for offset in self._lines.get(name, {}).values():
                 os.pwrite(self._file, b"#", offset)

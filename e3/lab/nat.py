@@ -1,19 +1,19 @@
-"""NATs and firewalls: what stands between a host and its region's router.
+"""NATs and firewalls between a host and its region's router.
 
 Terms of RFC 4787 (sections 4.1 and 5): *mapping* says which outside port stands for an inside
-one, *filtering* which packets from outside reach it. Linux keeps a source port where it is
-free, and a NAT of the lab serves one host alone, so ``masquerade`` maps endpoint-independently
-and filters by address and port: the usual home router. ``fully-random`` draws a port for each
-destination, from all that are not privileged: left to itself, Linux draws from 600 to 1023 for
-tinc's 655, of which two are the same once in 424 times, and then a hole is punched by luck. A full
-cone needs a rule of its own: what comes to a port from which the host has lately sent is handed
-to it, whoever sends.
+one, *filtering* which packets from outside reach it. Linux keeps a source port if it is
+free, and a NAT of the lab serves a single host. So ``masquerade`` maps endpoint-independently
+and filters by address and port, as the usual home router does. ``fully-random`` draws a port for
+each destination from all unprivileged ones. Without that range Linux draws from 600 to 1023 for
+tinc's 655, where two draws agree once in 424 times, and then hole punching succeeds by chance. A
+full cone needs an extra rule: a packet to a port from which the host has lately sent is forwarded
+to the host, whatever its sender.
 
-To the router itself (chain ``input``) nothing comes but answers and pings. With an open
-one, a peer's early packet would be taken for a flow of the router's, its port would count as in
-use, and the host's own packets would leave from another: no hole could be punched.
+The router itself (chain ``input``) accepts only answers and pings. If it accepted more, a peer's
+early packet would count as a flow of the router, its port as in use, and the host's own packets
+would leave from another port: hole punching would fail.
 
-A home that has IPv6 alone needs no NAT: its router only filters, as in RFC 6092 (`Ipv6Firewall`).
+A home with IPv6 only needs no NAT: its router only filters, as in RFC 6092 (`Ipv6Firewall`).
 """
 
 import os
@@ -49,7 +49,7 @@ class NatBehaviour:
     full_cone: bool = False
 
     def inside_uplink(self, outside: Uplink) -> Uplink:
-        """Return the way of who hangs on a NAT that has this one: private addresses."""
+        """Return the uplink of the host or NAT behind a NAT with the uplink ``outside``."""
         lan = self.inside(IPv4Address(outside.address)).network_address
         return Uplink(address=str(lan + 2), gateway=str(lan + 1))
 
@@ -87,24 +87,24 @@ table ip nat {{
 
 @dataclass(frozen=True, kw_only=True)
 class Ipv6Firewall:
-    """A home router for IPv6: it translates nothing, and lets new flows pass from inside alone.
+    """A home router for IPv6: it translates nothing, and lets only new flows from inside pass.
 
-    So RFC 6092, 3.2 and 3.3, though Linux filters UDP by address and port, more strictly than is
-    asked there. Of ICMPv6 pass errors about flows that are known (``related``) and requests
-    for an echo, as RFC 4890, 4.3.1, wants it. The router has no address of the region's: the one
-    that leads to it is that of the host behind.
+    This follows RFC 6092, 3.2 and 3.3, though Linux filters UDP by address and port, more strictly
+    than required there. ICMPv6 errors about known flows (``related``) and echo requests pass, as
+    in RFC 4890, 4.3.1. The router has no address in the region: the region's router forwards the
+    address of the host to it.
     """
 
     translates: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, str]] = sysctls.ROUTER
 
     def inside_uplink(self, outside: Uplink) -> Uplink:
-        """Return the way of the host behind it, which has the very address that leads here."""
+        """Return the uplink of the host behind it, which has the address of ``outside`` itself."""
         lan = home_network(ipv4_of(IPv6Address(outside.address))).network_address
         return Uplink(address=outside.address, gateway=str(ipv6_of(lan + 1)))
 
     def rules(self, client: str) -> str:
-        """Return the nft ruleset of the filter, which is the same before every host."""
+        """Return the nft ruleset of the filter, the same for every host."""
         del client
         return """
 table ip6 filter {
@@ -133,14 +133,14 @@ NATS_BY_CLASS: Mapping[Reachability, Sequence[NatBehaviour | Ipv6Firewall]] = {
     "tcp-443-only": (NatBehaviour(passes="tcp dport 443"),),
     "ipv6-only": (Ipv6Firewall(),),
 }
-"""What stands between the region's router and a host of each class, the outermost first."""
+"""The NATs and firewalls before a host of each class, the outermost first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nat:
-    """A NAT or filter that works; ``network`` is the descriptor that keeps its namespace alive.
+    """A running NAT or firewall; ``network`` is the descriptor that keeps its namespace alive.
 
-    What is behind it hangs on it by ``client``; ``rules`` is its nft ruleset.
+    ``client`` is the cable of the host or NAT behind it; ``rules`` is its nft ruleset.
     """
 
     behaviour: NatBehaviour | Ipv6Firewall
@@ -150,7 +150,7 @@ class Nat:
 
     @classmethod
     def make(cls, behaviour: NatBehaviour | Ipv6Firewall, outside: Cable) -> "Nat":
-        """Make a NAT or filter that hangs on the router at ``outside``, which has one uplink."""
+        """Create a NAT or firewall on the cable ``outside``, which has one uplink."""
         uplink = behaviour.inside_uplink(outside.uplinks[0])
         rules = behaviour.rules(uplink.address)
         network = linux.new_network()
@@ -169,7 +169,7 @@ class Nat:
         return cls(behaviour=behaviour, network=network, client=client, rules=rules)
 
     def attach(self) -> None:
-        """Serve what hangs on it by now."""
+        """Serve the client, once its cable is connected."""
         client = self.client
         with linux.inside_network(self.network):
             gateway = host_network(client.uplinks[0].gateway)
@@ -179,7 +179,7 @@ class Nat:
             )
 
     def readdress(self, outside: Cable, before: Cable) -> "Nat":
-        """Return this one, at another address outside; behind a filter the client has it, too."""
+        """Return this NAT with another outside address; behind a firewall it is the client's."""
         if self.behaviour.translates:
             with linux.inside_network(self.network):
                 outside.readdress(OUTSIDE, before)
@@ -192,25 +192,25 @@ class Nat:
         return replace(self, client=client)
 
     def reboot(self) -> None:
-        """Lose all mappings and all that is known of flows, as a router does that starts anew.
+        """Delete all mappings and flows, as a router does that reboots.
 
-        It is back at once; for how long a real one is away is left to `LabState.set_cable`.
+        It works again at once; `LabState.set_cable` emulates the time that a real one is down.
         """
         with linux.inside_network(self.network):
             run_nft(f"flush ruleset\n{self.rules}")
             conntrack.forget_flows()
 
     def close(self) -> None:
-        """Let the NAT go, with all that it holds."""
+        """Release the NAT's namespace, and with it the NAT."""
         os.close(self.network)
 
 
 def uplinks(
     reachability: Reachability, address: IPv4Address, gateway: IPv4Address
 ) -> tuple[Uplink, ...]:
-    """Return by what the region's router leads to a host of that class: public ones have both.
+    """Return the uplinks to the region's router for a host of that class: public hosts have both.
 
-    The IPv6 addresses follow from ``address`` and ``gateway``.
+    The IPv6 addresses derive from ``address`` and ``gateway``.
     """
     first = Uplink(address=str(address), gateway=str(gateway))
     second = Uplink(address=str(ipv6_of(address)), gateway=str(ipv6_of(gateway)))
@@ -220,7 +220,7 @@ def uplinks(
 
 
 def make_nats(reachability: Reachability, cable: Cable) -> list[Nat]:
-    """Make the NATs of a host of that class on the region's ``cable``, the outermost first."""
+    """Create the NATs of a host of that class on the region's ``cable``, the outermost first."""
     nats: list[Nat] = []
     try:
         for behaviour in NATS_BY_CLASS[reachability]:
@@ -234,7 +234,7 @@ def make_nats(reachability: Reachability, cable: Cable) -> list[Nat]:
 
 
 def _client_routes(client: Cable) -> str:
-    """Return what leads to who is behind."""
+    """Return the commands that route to the client."""
     address = client.uplinks[0].address
     return (
         f"route add {address} dev lan scope link\n"
@@ -243,6 +243,6 @@ def _client_routes(client: Cable) -> str:
 
 
 def close(nats: Iterable[Nat]) -> None:
-    """Let these NATs go."""
+    """Release the namespaces of these NATs."""
     for nat in nats:
         nat.close()

@@ -1,9 +1,9 @@
-"""The router of a region: a network namespace with a bridge for its hosts and a way to the WAN.
+"""The router of a region: a network namespace with a bridge for its hosts and a device to the WAN.
 
-Hosts have /32 addresses, so all their packets pass the router, also those to neighbours: from
-there they take the delay line (``wan0``) or, where a link does nothing, the kernel's own
-forwarding. Ports are isolated and neighbours known beforehand: no broadcast reaches every host.
-Where the kernel has IPv6, everything is there a second time (`e3.lab.addresses.ipv6_of`).
+Hosts have /32 addresses, so all their packets pass the router, also those to hosts of the same
+region. The router sends them through the delay line (``wan0``) or, where a link has no effect,
+forwards them itself. Ports are isolated and neighbour entries are static, so no broadcast reaches
+every host. If the kernel has IPv6, all of this exists twice (`e3.lab.addresses.ipv6_of`).
 """
 
 import fcntl
@@ -35,11 +35,11 @@ class Router:
     network: int
     tun: int
     bypassed: set[str] = field(default_factory=set)
-    """Regions to which packets go without the delay line."""
+    """Regions to which packets bypass the delay line."""
 
     @classmethod
     def make(cls, region: str, addresses: RegionAddresses) -> "Router":
-        """Make the router of a region; its ``tun`` is to be handed to the delay line."""
+        """Create the router of a region; the caller hands its ``tun`` to the delay line."""
         network = linux.new_network()
         with linux.inside_network(network):
             sysctls.write(sysctls.ROUTER)
@@ -59,13 +59,13 @@ class Router:
 
     @property
     def networks(self) -> Sequence[IPv4Network | IPv6Network]:
-        """The region's networks: of IPv6, too, where the kernel has it."""
+        """The region's networks: IPv4, and IPv6 if the kernel has it."""
         network = self.addresses.network
         return (network, ipv6_network_of(network)) if linux.has_ipv6() else (network,)
 
     @property
     def gateways(self) -> Sequence[IPv4Address | IPv6Address]:
-        """The router's addresses, one of each of its `networks`."""
+        """The router's addresses, one in each of its `networks`."""
         gateway = self.addresses.gateway
         return (gateway, ipv6_of(gateway)) if linux.has_ipv6() else (gateway,)
 
@@ -80,13 +80,13 @@ class Router:
             run_ip("".join(commands))
 
     def readdress(self, cable: Cable, before: Cable) -> None:
-        """Find who hangs on ``cable`` at its new addresses, and nobody at those of before."""
+        """Replace the neighbour entries of ``before`` by those of ``cable``."""
         gone = "".join(f"neigh del {address} dev br0\n" for address in before.addresses)
         with linux.inside_network(self.network):
             run_ip(_neighbour(cable) + gone)
 
     def set_cable(self, port: str, *, whole: bool) -> None:
-        """Have a cable carry packets, or lose them all without a sign at either end."""
+        """Let a cable carry packets (``whole``), or drop them all silently."""
         state = BRIDGE_FORWARDS if whole else BRIDGE_DROPS
         with linux.inside_network(self.network):
             run_bridge(f"link set dev {port} state {state}\n")
@@ -97,11 +97,11 @@ class Router:
             run_ip("".join(f"link del {port}\n" for port in ports), force=True)
 
     def close(self) -> None:
-        """Let the router go, with all that it holds."""
+        """Release the router's namespace, and with it the router."""
         os.close(self.network)
 
     def set_bypass_inside(self, *, bypass: bool) -> None:
-        """Have packets between the region's own hosts forwarded at once, or delayed."""
+        """Let packets between the region's own hosts bypass the delay line, or pass it."""
         if bypass == (self.region in self.bypassed):
             return
         verb = "del" if bypass else "add"
@@ -116,7 +116,7 @@ class Router:
 
 
 def set_bypass(one: Router, other: Router, *, bypass: bool) -> None:
-    """Have packets between two regions take a cable of their own, or the delay line."""
+    """Let packets between two regions pass a direct cable, or the delay line."""
     if one is other:
         one.set_bypass_inside(bypass=bypass)
         return
@@ -152,9 +152,9 @@ def set_bypass(one: Router, other: Router, *, bypass: bool) -> None:
 
 
 def mac(address: IPv4Address | str) -> str:
-    """Return the Ethernet address of who has that IP address: locally administered, unique.
+    """Return the Ethernet address that belongs to an IP address: locally administered, unique.
 
-    An IPv6 address of the lab has that of the IPv4 address from which it follows.
+    An IPv6 address of the lab and the IPv4 address that it derives from have the same one.
     """
     return "02:00:" + ":".join(f"{byte:02x}" for byte in ip_address(address).packed[-4:])
 
@@ -164,7 +164,7 @@ def _routes(
     network: IPv4Network | IPv6Network,
     whole: IPv4Network | IPv6Network,
 ) -> str:
-    """Return what makes ``gateway`` the router of a region's ``network``, a part of the whole."""
+    """Return the commands that make ``gateway`` the router of ``network``, a part of ``whole``."""
     return (
         f"addr add {gateway}/{network.prefixlen} dev br0\n"
         f"route add {whole} dev wan0\n"
@@ -174,7 +174,7 @@ def _routes(
 
 
 def _neighbour(cable: Cable) -> str:
-    """Return what makes who hangs on a cable a neighbour."""
+    """Return the neighbour entries for the host or NAT on a cable."""
     return "".join(
         f"neigh replace {address} lladdr {cable.mac} dev br0 nud permanent\n"
         for address in cable.addresses

@@ -1,4 +1,4 @@
-"""Which labs run, found among this machine's processes: nobody has to know of them."""
+"""Which labs run, found among this machine's processes, without any record of them."""
 
 import contextlib
 import os
@@ -10,16 +10,16 @@ from e3.access.identity import ProcessIdentity, identify
 
 COMMAND = ("-m", "e3.lab.daemon")
 RECORD = "lab.pid"
-"""Of a lab's folder; its daemon holds it open for as long as it runs."""
+"""A file in a lab's folder that its daemon holds open for as long as it runs."""
 
 GONE = " (deleted)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Daemon:
-    """A lab's process, and where its folder is now, also after the project was moved.
+    """A lab's process, and where its folder is now, even if the project was moved.
 
-    ``current`` tells that the lab in ``folder`` is this one; else the folder was removed.
+    ``current`` says that the folder still belongs to this lab; otherwise it was removed.
     """
 
     process: ProcessIdentity
@@ -28,17 +28,17 @@ class Daemon:
 
     @property
     def id(self) -> str:
-        """The lab as its resource is called."""
+        """The id of the lab's resource."""
         return lab_id(self.process)
 
 
 def lab_id(process: ProcessIdentity) -> str:
-    """Return the name of the lab that hangs on this process, for all time."""
+    """Return the unique id of the lab whose daemon is this process."""
     return f"{process.pid}-{process.started}-{process.boot[:8]}"
 
 
 def is_running(lab: str) -> bool:
-    """Return whether the lab of that name runs, wherever its project lies by now."""
+    """Return whether the lab with that id runs, wherever its project is now."""
     pid = lab.partition("-")[0]
     process = identify(int(pid)) if pid.isdecimal() else None
     return process is not None and lab_id(process) == lab
@@ -47,13 +47,15 @@ def is_running(lab: str) -> bool:
 def daemons(files: Path) -> list[Daemon]:
     """Return this user's labs whose folders are, or were, below ``files``, a project's ``.e3``.
 
-    A folder is known by its own identity and not by its name: another checkout may lie where
-    this one did, or have the same path in a container.
+    Folders are compared by device and inode, not by name: another checkout may now be at the same
+    path, or have the same path in a container.
     """
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
-            with contextlib.suppress(OSError, IndexError, ValueError):  # it ended, or is not ours
+            with contextlib.suppress(
+                OSError, IndexError, ValueError
+            ):  # it has ended, or belongs to another user
                 parent, daemon = _daemon(entry, files.resolve())
                 if daemon is not None:
                     found[daemon.process.pid] = (parent, daemon)
@@ -73,7 +75,7 @@ def _daemon(entry: Path, files: Path) -> tuple[int, Daemon | None]:
         if folder.name != "lab" or folder.parent.parent != files:
             continue
         current = _same(descriptor, folder / RECORD)
-        # without its folder a lab is known by the project in which it was started
+        # a lab without its folder is recognised by the project that it was started in
         if (current or _same(entry / "cwd", files.parent)) and process.alive():
             return parent, Daemon(process=process, folder=folder, current=current)
     return parent, None
@@ -94,6 +96,6 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _user(entry: Path) -> int:
-    """Return whose process it is; the owner of the entry itself is root for some of ours."""
+    """Return the user of a process; the owner of its /proc entry is root for some of ours."""
     lines = (entry / "status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Uid:"))

@@ -1,4 +1,4 @@
-"""When packets arrive at the far end of a link. Pure: the caller brings clock and randomness."""
+"""When packets arrive at the far end of a link. Pure: the caller passes clock and randomness."""
 
 import random
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from e3.lab.links import RegionLink
 
 QUEUE_SECONDS = 0.1
-"""How long a packet may wait for its turn on a link with a rate; more is dropped."""
+"""How long a packet may queue on a link with a rate; beyond that it is dropped."""
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""SSH to the hosts of a root lab, without a daemon or a network: sshd speaks over nsenter's pipe.
+"""SSH to the hosts of a root lab, without a daemon or a network: sshd talks over nsenter's pipe.
 
 OpenSSH's client starts ``ProxyCommand nsenter ... sshd -i`` for each connection, so nothing runs
-on a host while nobody is logged in. The keys belong to the lab and go when it is stopped.
+on a host while nobody is logged in. The keys belong to the lab and are removed when it stops.
 """
 
 import shutil
@@ -43,7 +43,7 @@ class SshFiles:
 
 
 def prepare(folder: Path) -> SshFiles:
-    """Have keys and configuration in ``folder``/ssh, where every host of the lab shows them.
+    """Write keys and configuration to ``folder``/ssh, which every host of the lab mounts.
 
     ``folder`` is the lab's. Raises `PlatformError` without OpenSSH.
     """
@@ -96,7 +96,7 @@ def client_config(files: SshFiles, accesses: Iterable[NamespaceAccess]) -> str:
 
 
 def _make_key(path: Path) -> None:
-    """Make a key pair aside, so that an interrupted run leaves no half of one."""
+    """Make a key pair under another name, then rename it: an interruption leaves no half of one."""
     aside = path.with_name(f"{path.name}.new")
     for stale in (aside, Path(f"{aside}.pub")):
         stale.unlink(missing_ok=True)

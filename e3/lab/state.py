@@ -1,4 +1,4 @@
-"""A lab as the daemon holds it: its regions, hosts and links, and the verbs that change them."""
+"""The state of a lab in its daemon: regions, hosts and links, and the verbs that change them."""
 
 import contextlib
 import os
@@ -20,13 +20,13 @@ from e3.lab.names import HostsFile, check_name
 from e3.lab.router import Router, mac, set_bypass
 from e3.lab.wan import Wan
 
-BATCH = 16  # hosts on their way at once; more only queue for the kernel's locks
+BATCH = 16  # hosts started at once; more would only wait for the kernel's locks
 START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class HostRequest:
-    """A host to be made."""
+    """A host to be created."""
 
     name: str
     region: str
@@ -35,7 +35,7 @@ class HostRequest:
 
 @dataclass(frozen=True)
 class Attachment:
-    """Where a host is to stand: its cable to the region's router, and the NATs between."""
+    """How a host is attached: the cable to the region's router, and the NATs between."""
 
     request: HostRequest
     cable: Cable
@@ -43,7 +43,7 @@ class Attachment:
 
     @property
     def spec(self) -> HostSpec:
-        """The host, on the innermost of the NATs."""
+        """The host, connected to the innermost of the NATs."""
         cable = self.nats[-1].client if self.nats else self.cable
         return HostSpec(name=self.request.name, cable=cable)
 
@@ -72,14 +72,14 @@ class RunningHost:
 
     @property
     def wan_end(self) -> tuple[str, str]:
-        """Network namespace and first address of what stands on the region's network."""
+        """Network namespace and first address of the host, or of its outermost NAT."""
         nats = self.attachment.nats
         place = f"/proc/self/fd/{nats[0].network}" if nats else f"/proc/{self.pid}/ns/net"
         return place, self.attachment.cable.addresses[0]
 
 
 class LabState:
-    """Everything that a lab consists of. Every verb may be called again to no effect."""
+    """Everything that a lab consists of. Repeating a verb has no further effect."""
 
     def __init__(self, settings: SharedSettings, rtt_ms: Mapping[Pair, float], daemon: int) -> None:
         """Start with no region; ``daemon`` is a pidfd of this process."""
@@ -94,7 +94,7 @@ class LabState:
         self.wan = Wan(daemon)
 
     def add_region(self, name: str) -> None:
-        """Have a region of that name, linked with all others."""
+        """Ensure that the region exists, linked with all others."""
         check_name("region", name)
         if name in self._routers:
             return
@@ -104,7 +104,7 @@ class LabState:
         self._link((name, other) for other in self._routers)
 
     def remove_region(self, name: str) -> None:
-        """Have no region of that name, nor hosts in it."""
+        """Remove the region and its hosts, if it exists."""
         if name not in self._routers:
             return
         self.remove_hosts([host for host, r in self._hosts.items() if r.region == name])
@@ -116,18 +116,18 @@ class LabState:
         router.close()
 
     def set_rtt(self, rtt_ms: Mapping[Pair, float]) -> None:
-        """Have these round trips between pairs of regions, half of it each way."""
+        """Set the round trips of pairs of regions, half of it each way."""
         for (one, other), value in rtt_ms.items():
             self._links.set_rtt(one, other, value)
         self._link(rtt_ms)
 
     def set_link(self, source: str, target: str, link: RegionLink) -> None:
-        """Have exactly ``link`` from one region to another."""
+        """Set the link from one region to another."""
         self._links.set(source, target, link)
         self._link([(source, target)])
 
     def add_hosts(self, wanted: Sequence[HostRequest]) -> list[RunningHost]:
-        """Make hosts; one of that name that exists is replaced."""
+        """Create hosts; replace those that exist."""
         for host in wanted:
             self._check(host)
         self.remove_hosts([host.name for host in wanted])
@@ -137,7 +137,7 @@ class LabState:
         return made
 
     def remove_hosts(self, names: Iterable[str]) -> None:
-        """Have no hosts of these names."""
+        """Remove those of these hosts that exist."""
         leaving = [self._hosts.pop(name) for name in names if name in self._hosts]
         for host in leaving:
             _kill(host.pid)
@@ -150,7 +150,7 @@ class LabState:
     def renumber_host(self, name: str) -> RunningHost:
         """Give a host another address on its region's network; behind NATs, the outermost of them.
 
-        Packets to the old address reach nobody. What the host's programs know of it is theirs.
+        Packets to the old address are lost. The host's programs are not told.
         """
         host = self._host(name)
         attachment, router = host.attachment, self._routers[host.region]
@@ -174,7 +174,7 @@ class LabState:
         return moved
 
     def reboot_nat(self, name: str) -> None:
-        """Have the NATs before a host lose all their mappings."""
+        """Delete all mappings and flows of the NATs before a host."""
         nats = self._host(name).attachment.nats
         if not nats:
             raise LabError(f"host {name} is public: there is no NAT before it")
@@ -182,12 +182,12 @@ class LabState:
             each.reboot()
 
     def set_cable(self, name: str, *, whole: bool) -> None:
-        """Cut a host off without a sign to itself, or have it back."""
+        """Disconnect a host silently, or connect it again (``whole``)."""
         host = self._host(name)
         self._routers[host.region].set_cable(host.attachment.cable.port, whole=whole)
 
     def reap(self) -> None:
-        """Take note of hosts that died by themselves; raise `LabError` if the WAN did."""
+        """Forget hosts that have died by themselves; raise `LabError` if the WAN has."""
         for host in [r for r in self._hosts.values() if not is_running(r.pid)]:
             del self._hosts[host.name]
             nat.close(host.attachment.nats)
@@ -202,7 +202,7 @@ class LabState:
             router.close()
 
     def die_with_daemon(self) -> None:
-        """Have the calling process, a child of the daemon, die with it."""
+        """Make the calling process, a child of the daemon, die with it."""
         linux.die_with_parent(self._daemon)
 
     def describe(self) -> dict[str, Any]:
@@ -229,9 +229,9 @@ class LabState:
         }
 
     def probes(self) -> dict[str, list[tuple[str, str]]]:
-        """Return where a round trip can be measured: by region, network namespace and address.
+        """Return where round trips can be measured: network namespaces and addresses by region.
 
-        The addresses are of IPv4; with IPv6 the same packets take the same lines.
+        The addresses are IPv4; IPv6 packets take the same delay lines.
         """
         found: dict[str, list[tuple[str, str]]] = {}
         for name, router in self._routers.items():
@@ -242,7 +242,7 @@ class LabState:
         return found
 
     def asked_rtt_ms(self, one: str, other: str) -> float:
-        """Return the round trip that was asked for."""
+        """Return the round trip that was configured."""
         return self._links.asked_rtt_ms(one, other)
 
     def _host(self, name: str) -> RunningHost:
@@ -252,7 +252,7 @@ class LabState:
         return self._hosts[name]
 
     def _addresses(self, region: str) -> RegionAddresses:
-        """Return the region's addresses, the old ones if it was there before."""
+        """Return the region's addresses, its former ones if it existed before."""
         if region not in self._remembered:
             taken = {addresses.index for addresses in self._remembered.values()}
             free = [index for index in range(MOST_REGIONS) if index not in taken]
@@ -262,7 +262,7 @@ class LabState:
         return self._remembered[region]
 
     def _link(self, pairs: Iterable[Pair]) -> None:
-        """Bring links between present regions to what is asked, in both directions."""
+        """Apply the configured links between existing regions, in both directions."""
         routers = self._routers
         both = {(a, b) for pair in pairs for a, b in (pair, pair[::-1])}
         present = [(a, b) for a, b in sorted(both) if a in routers and b in routers]
@@ -291,7 +291,7 @@ class LabState:
             )
         if host.reachability == "ipv6-only" and not linux.has_ipv6():
             raise PlatformError(
-                f"host {host.name} is to have IPv6 alone, and this machine's kernel has none; "
+                f"host {host.name} is to have IPv6 only, and this machine's kernel has none; "
                 "choose another class in e3:nats, or boot it without ipv6.disable=1"
             )
         if nat.NATS_BY_CLASS[host.reachability] and shutil.which("nft") is None:
@@ -329,7 +329,7 @@ class LabState:
     def _attach(self, host: HostRequest) -> Attachment:
         router = self._routers[host.region]
         address = router.addresses.take(host.name)
-        self._ports += 1  # never the name of a cable that the kernel is still removing
+        self._ports += 1  # not the name of a cable that the kernel may still be removing
         cable = Cable(
             uplinks=nat.uplinks(host.reachability, address, router.addresses.gateway),
             mac=mac(address),
@@ -351,7 +351,7 @@ def _reap(pid: int) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a child runs; one that died is buried, and so its number is free again."""
+    """Return whether a child runs; reap it if it has died."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == 0
     except ChildProcessError:

@@ -1,8 +1,8 @@
 """The network settings of a lab's namespaces: one table, with a reason for each group.
 
-A new network namespace begins with the kernel's own defaults for most settings, but with those of
-the machine for interfaces (`net.core.devconf_inherit_init_net`: IPv4 by default, on some machines
-IPv6 too), and for some others always. Where Docker or a VPN has the machine forward packets, every
+A new network namespace begins with the kernel's own defaults for most settings, but with the
+machine's for interfaces (`net.core.devconf_inherit_init_net`: IPv4 by default, on some machines
+IPv6 too), and for some others always. If Docker or a VPN makes the machine forward packets, every
 host of a lab would be a router. So each namespace of a lab sets all that it depends on, and
 all that can be inherited. Documentation/networking/ip-sysctl.rst in Linux says what each means.
 
@@ -23,8 +23,8 @@ def _table(text: str) -> Mapping[str, str]:
 
 
 def _of_interfaces(family: str, table: Mapping[str, str]) -> dict[str, str]:
-    """Return settings for those that are there and those to come, by path below /proc/sys."""
-    # The loopback alone is there before; with IPv6 it hears no router and looks for no neighbour.
+    """Return settings for present and future interfaces, by path below /proc/sys."""
+    # Only the loopback exists before; over IPv6 it meets neither routers nor neighbours.
     places = ("all", "default", "lo") if family == "ipv4" else ("all", "default")
     return {f"net/{family}/conf/{at}/{name}": it for name, it in table.items() for at in places}
 
@@ -36,13 +36,13 @@ _IPV4_OF_INTERFACES = _table(
     rp_filter 0  src_valid_mark 0  accept_redirects 0  secure_redirects 1  send_redirects 0
     shared_media 1  accept_source_route 0
     """
-    # An address is answered for by who has it, on the interface that has it, and 127.0.0.0/8
-    # and a host's own addresses never come from a cable.
+    # Only the owner of an address answers for it, on the interface that has it. Packets from
+    # 127.0.0.0/8 or from a host's own addresses never come from a cable.
     """
     accept_local 0  route_localnet 0  proxy_arp 0  proxy_arp_pvlan 0  arp_accept 0  arp_announce 0
     arp_filter 0  arp_ignore 0  arp_notify 0  bootp_relay 0  bc_forwarding 0  medium_id 0
     """
-    # Nothing of this is used: the kernel's defaults.
+    # Not used: the kernel's defaults.
     """
     arp_evict_nocarrier 1  drop_gratuitous_arp 0  drop_unicast_in_l2_multicast 0
     force_igmp_version 0  igmpv2_unsolicited_report_interval 10000
@@ -51,7 +51,7 @@ _IPV4_OF_INTERFACES = _table(
     """
 )
 _IPV6_OF_INTERFACES = _table(
-    # Addresses and routes are those that the lab gives: no router announces any.
+    # Addresses and routes are those that the lab sets: no router announces any.
     """
     disable_ipv6 0  accept_ra 0  autoconf 0  use_tempaddr 0  accept_redirects 0
     accept_source_route 0  router_solicitations 0  proxy_ndp 0  accept_untracked_na 0
@@ -62,7 +62,7 @@ _IPV6_OF_INTERFACES = _table(
     addr_gen_mode 0  dad_transmits 1  enhanced_dad 1  optimistic_dad 0
     use_optimistic 0  hop_limit 64  max_addresses 16
     """
-    # Nothing of this is used: the kernel's defaults.
+    # Not used: the kernel's defaults.
     """
     accept_ra_defrtr 1  accept_ra_from_local 0  accept_ra_min_hop_limit 1  accept_ra_min_lft 0
     accept_ra_mtu 1  accept_ra_pinfo 1  accept_ra_rt_info_max_plen 0  accept_ra_rt_info_min_plen 0
@@ -93,15 +93,15 @@ _REST = {
         for place in ("all", "default")
         for name in ("disable_policy", "disable_xfrm")
     },
-    # Each interface says for itself whether it looks for duplicates: either of the two would do.
+    # An interface looks for duplicates if "all" or its own setting says so: here its own decides.
     "net/ipv6/conf/all/accept_dad": "0",
     "net/ipv6/conf/default/accept_dad": "1",
-    # Also where the machine has no IPv6.
+    # Also if the machine has disabled IPv6.
     "net/ipv6/conf/lo/disable_ipv6": "0",
-    # A socket of IPv6 serves both kinds, as Nebula's does.
+    # An IPv6 socket serves IPv4 as well, as Nebula's does.
     "net/ipv6/bindv6only": "0",
     "net/core/somaxconn": "4096",
-    # Who is dead is given up after the time that docs/verdicts.md and ADR 24 say.
+    # Dead peers are given up after the times that docs/verdicts.md and ADR 24 state.
     "net/ipv4/tcp_keepalive_time": "7200",
     "net/ipv4/tcp_keepalive_intvl": "75",
     "net/ipv4/tcp_keepalive_probes": "9",
@@ -110,7 +110,7 @@ _REST = {
     "net/ipv4/tcp_retries1": "3",
     "net/ipv4/tcp_retries2": "15",
     "net/ipv4/tcp_fin_timeout": "60",
-    # Packets that are too large are told of, and pings are answered.
+    # Too large packets are reported, and pings are answered.
     "net/ipv4/ip_no_pmtu_disc": "0",
     "net/ipv4/ip_default_ttl": "64",
     "net/ipv4/icmp_echo_ignore_all": "0",
@@ -119,7 +119,7 @@ _REST = {
     "net/ipv4/icmp_ratelimit": "1000",
     "net/ipv4/icmp_ratemask": "6168",
     "net/ipv6/icmp/echo_ignore_all": "0",
-    # What MPyC's streams are measured with.
+    # TCP as MPyC's streams are measured with it.
     "net/ipv4/tcp_window_scaling": "1",
     "net/ipv4/tcp_timestamps": "1",
     "net/ipv4/tcp_sack": "1",
@@ -127,7 +127,7 @@ _REST = {
     "net/ipv4/tcp_mtu_probing": "0",
     "net/ipv4/tcp_slow_start_after_idle": "1",
     "net/ipv4/tcp_moderate_rcvbuf": "1",
-    # Frames that a bridge passes on are no packets of its own: Docker asks for the opposite.
+    # A bridge's frames do not pass the packet filter: Docker sets the opposite.
     "net/bridge/bridge-nf-call-iptables": "0",
     "net/bridge/bridge-nf-call-ip6tables": "0",
     "net/bridge/bridge-nf-call-arptables": "0",
@@ -147,12 +147,12 @@ FLOWS = {
     "net/netfilter/nf_conntrack_tcp_timeout_last_ack": "30",
     "net/netfilter/nf_conntrack_tcp_timeout_time_wait": "120",
     "net/netfilter/nf_conntrack_tcp_timeout_close": "10",
-    # A flow that was under way when a NAT began anew goes on.
+    # A flow that existed before a NAT rebooted continues.
     "net/netfilter/nf_conntrack_tcp_loose": "1",
     "net/netfilter/nf_conntrack_tcp_be_liberal": "0",
     "net/netfilter/nf_conntrack_checksum": "1",
 }
-"""To be written once connections are followed, with the first ruleset of a namespace."""
+"""To be written once connections are tracked, after the first ruleset of a namespace."""
 
 _EVERYWHERE = {
     **_of_interfaces("ipv4", _IPV4_OF_INTERFACES),
@@ -164,14 +164,14 @@ CABLE6 = {
     "net/ipv6/conf/default/addr_gen_mode": "1",
     "net/ipv6/conf/default/accept_dad": "0",
 }
-"""For interfaces that are the lab's own cables; those of overlays have what is usual."""
+"""For the lab's own cables; interfaces of overlays have the usual settings."""
 
 USUAL6 = {name: _EVERYWHERE[name] for name in (*CABLE6, "net/ipv6/conf/default/disable_ipv6")}
 NO_CABLE6 = {"net/ipv6/conf/default/disable_ipv6": "1"}
 
 
 def _forwarding(ipv4: str, ipv6: str) -> dict[str, str]:
-    """Return what makes a router or none; to be written first, as the kernel sets others then."""
+    """Return the forwarding settings; write them first, as they make the kernel change others."""
     return {
         **_of_interfaces("ipv4", {"forwarding": ipv4}),
         **_of_interfaces("ipv6", {"forwarding": ipv6}),
@@ -184,9 +184,9 @@ ROUTER_OF_IPV4 = {**_forwarding("1", "0"), **_EVERYWHERE, **NO_CABLE6}
 
 
 def write(values: Mapping[str, str]) -> None:
-    """Set kernel parameters of the present network namespace, by path below /proc/sys.
+    """Set kernel parameters of the current network namespace, by path below /proc/sys.
 
-    What this kernel does not have is left out, and what has its value already is not written.
+    A setting that this kernel lacks is skipped; one that has its value already is not written.
     Raises `LabError` if the kernel refuses one.
     """
     for name, value in values.items():

@@ -28,11 +28,11 @@ REMEDIES = {
 
 
 TUN = "/dev/net/tun"
-"""The device by which every router of a lab has its way to the WAN."""
+"""The device that connects every router of a lab to the WAN."""
 
 
 def check() -> None:
-    """Raise `PlatformError` with what helps where this machine can have no lab; make nothing."""
+    """Raise `PlatformError` with a remedy if this machine cannot run a lab; change nothing."""
     require_tools()
     os.close(open_tun())
     user = os.geteuid()
@@ -43,7 +43,7 @@ def check() -> None:
 
 
 def open_tun() -> int:
-    """Return a descriptor of the TUN device; raise `PlatformError` with what helps."""
+    """Return a descriptor of the TUN device; raise `PlatformError` with a remedy."""
     try:
         return os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -53,7 +53,7 @@ def open_tun() -> int:
 
 
 def tun_remedy(number: int | None) -> str:
-    """Return what helps whoever cannot open the TUN device, by the number of the error."""
+    """Return the remedy for an error of opening the TUN device, by its number."""
     if number in {errno.EACCES, errno.EPERM}:
         return (
             f"run `sudo chmod 0666 {TUN}`, which lets nobody change this machine's network, or run "
@@ -63,10 +63,10 @@ def tun_remedy(number: int | None) -> str:
 
 
 def enter_namespaces() -> bool:
-    """Leave the machine's network and mounts; return whether that took a user namespace.
+    """Enter new network and mount namespaces; return whether that needed a user namespace.
 
-    An ordinary user becomes root of a user namespace. Raises `PlatformError` with the command
-    that helps where the kernel forbids it.
+    An ordinary user becomes root of a user namespace. Raises `PlatformError` with the
+    remedy if the kernel forbids it.
     """
     user, group = os.geteuid(), os.getegid()
     apart = linux.CLONE_NEWNET | linux.CLONE_NEWNS
@@ -86,7 +86,7 @@ def enter_namespaces() -> bool:
 
 
 def refusal(reason: str, user: int) -> PlatformError:
-    """Return the error for a ``user`` to whom the kernel gives no namespaces."""
+    """Return the error for a ``user`` whom the kernel refuses namespaces."""
     return PlatformError(f"this machine refuses the lab its namespaces ({reason}); {remedy(user)}")
 
 
@@ -100,7 +100,7 @@ def require_tools() -> None:
 
 
 def remedy(user: int) -> str:
-    """Return what lets ``user`` make namespaces, on this machine, as it is set up now."""
+    """Return what lets ``user`` create namespaces on this machine, with its current settings."""
     if user == 0:
         return "a container needs all capabilities for it (`docker run --privileged`)"
     for name, (bad, good) in REMEDIES.items():

@@ -1,8 +1,8 @@
 """The WAN: a process that holds a TUN device of each region and delivers packets when they are due.
 
-Kernels without sch_netem exist, hence this. Every packet comes with a struct virtio_net_hdr
-and may be a segment of up to 64 KiB (TUNSETOFFLOAD; linux/if_tun.h, linux/virtio_net.h), so that
-the loop is paid per segment. A link that loses packets or has a rate sees them singly.
+It exists because some kernels lack sch_netem. Every packet comes with a struct virtio_net_hdr and
+may be a segment of up to 64 KiB (TUNSETOFFLOAD; linux/if_tun.h, linux/virtio_net.h), so that the
+loop runs once a segment. A link with loss or a rate gets single packets.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ ALL_SEGMENTS = TCP_SEGMENTS | TUN_F_USO4 | TUN_F_USO6  # USO: Linux 6.2
 
 HEADER_BYTES = 10  # struct virtio_net_hdr
 IPV4 = 4
-DESTINATION = HEADER_BYTES + 16  # where the destination address stands (RFC 791, 3.1)
-DESTINATION6 = HEADER_BYTES + 36  # where its last 32 bits stand in IPv6 (RFC 8200, 3)
+DESTINATION = HEADER_BYTES + 16  # offset of the destination address (RFC 791, 3.1)
+DESTINATION6 = HEADER_BYTES + 36  # offset of its last 32 bits in IPv6 (RFC 8200, 3)
 PACKET_BYTES = 70_000
-BURST = 32  # packets read from one device before others have their turn
+BURST = 32  # packets read from one device before the next is served
 MOST_WAITING_PACKETS = 200_000
 MOST_WAITING_BYTES = 512 << 20
 CONTROL_BYTES = 1 << 20
@@ -51,7 +51,7 @@ class Wan:
             try:
                 linux.die_with_parent(daemon)
                 linux.set_process_name("e3-wan")
-                os.closerange(3, theirs.fileno())  # what is the daemon's ends with the daemon
+                os.closerange(3, theirs.fileno())  # the daemon's descriptors must not outlive it
                 os.closerange(theirs.fileno() + 1, MOST_DESCRIPTORS)
                 _WanProcess(theirs).run()
             finally:
@@ -64,11 +64,11 @@ class Wan:
         os.close(tun)
 
     def remove(self, index: int) -> None:
-        """Let the device of a region go, and all links from and to it."""
+        """Close the device of a region, and remove all links from and to it."""
         self._ask({"remove": index})
 
     def set_links(self, links: Sequence[tuple[int, int, RegionLink]]) -> None:
-        """Have these links, each from region to region by index; what is on its way stays so."""
+        """Set links, each from region to region by index; packets on their way are unaffected."""
         self._ask({"links": [[s, t, link.to_properties()] for s, t, link in links]})
 
     def _ask(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
@@ -94,11 +94,13 @@ class _WanProcess:
         self._number = 0
 
     def run(self) -> None:
-        """Forward packets until the daemon is gone."""
+        """Forward packets until the daemon has ended."""
         linux.set_timer_slack(1)
         gc.disable()  # nothing here makes cycles, and a collection would delay packets
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, -15)  # packets are late when others come first
+            os.setpriority(
+                os.PRIO_PROCESS, 0, -15
+            )  # packets are late when other processes run first
         waiting, control = self._waiting, self._control.fileno()
         while True:
             timeout = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
@@ -114,7 +116,7 @@ class _WanProcess:
             self._deliver()
 
     def _collect(self, device: int) -> None:
-        """Take packets from a device and note when they are due."""
+        """Read packets from a device and compute when they are due."""
         lines, waiting, read, clock = self._lines[device], self._waiting, os.read, time.monotonic
         for _ in range(BURST):
             try:
@@ -138,7 +140,7 @@ class _WanProcess:
             heapq.heappush(waiting, (due, self._number, target, packet))
 
     def _deliver(self) -> None:
-        """Hand over every packet that is due."""
+        """Write every packet that is due."""
         waiting, write, clock = self._waiting, os.write, time.monotonic
         while waiting and waiting[0][0] <= clock():
             _, _, target, packet = heapq.heappop(waiting)
@@ -147,7 +149,7 @@ class _WanProcess:
                 write(target, packet)
 
     def _handle_message(self) -> bool:
-        """Do what the daemon asks; return False when it is gone."""
+        """Carry out a message of the daemon; return False when it has ended."""
         data, descriptors, _, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
         if not data:
             return False
@@ -168,7 +170,7 @@ class _WanProcess:
         del self._lines[device]
         for lines in self._lines.values():
             lines.pop(index, None)
-        # the number of a closed device may soon be another's
+        # the number of a closed device may be reused
         kept = [entry for entry in self._waiting if entry[2] != device]
         self._waiting[:] = kept
         heapq.heapify(self._waiting)
@@ -187,7 +189,7 @@ class _WanProcess:
 
 
 def _set_segments(device: int, *, whole: bool) -> None:
-    """Have the kernel hand over whole segments, or single packets; always without checksums."""
+    """Make the kernel deliver whole segments, or single packets; always without checksums."""
     for wanted in (ALL_SEGMENTS, TCP_SEGMENTS) if whole else (TUN_F_CSUM,):
         with contextlib.suppress(OSError):
             fcntl.ioctl(device, TUNSETOFFLOAD, wanted)

@@ -1,4 +1,4 @@
-"""What the daemon and its clients say to each other: one JSON object a line on a unix socket."""
+"""The messages between the daemon and its clients: one JSON object a line on a unix socket."""
 
 import json
 import os
@@ -16,7 +16,7 @@ LONGEST_MESSAGE = 16_000_000
 
 @contextmanager
 def short_path(folder: Path) -> Iterator[str]:
-    """Yield the socket's path by way of a descriptor: a socket address holds 108 bytes only."""
+    """Yield the socket's path through a descriptor: a socket address holds only 108 bytes."""
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{descriptor}/{SOCKET}"
@@ -30,7 +30,7 @@ def send(connection: socket.socket, message: Mapping[str, Any]) -> None:
 
 
 def receive(connection: socket.socket) -> dict[str, Any] | None:
-    """Return the one message that the other side sends, or None if it left without."""
+    """Return the one message that the other side sends, or None if it closes without one."""
     received = bytearray()
     while not received.endswith(b"\n"):
         part = connection.recv(65_536)
@@ -42,7 +42,7 @@ def receive(connection: socket.socket) -> dict[str, Any] | None:
 
 
 def from_error(error: BaseException) -> dict[str, Any]:
-    """Return an answer that says what went wrong."""
+    """Return the answer that reports an error."""
     kind = type(error).__name__ if isinstance(error, errors.E3Error) else "LabError"
     said = str(error) if isinstance(error, errors.E3Error) else f"{type(error).__name__}: {error}"
     return {"error": said, "kind": kind}
