@@ -5,21 +5,19 @@ mounted, so processes tell it all: those of the daemon, and those in any of its 
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from e3 import pulumi_state
 from e3.inventory.provision import LEFT_BEHIND
 from e3.lab import running
-
-STATES = Path(".e3/state/.pulumi/stacks/e3")
 
 
 def find(folder: Path) -> list[str]:
     """Return one line for each thing that is left of the stack whose files are in ``folder``."""
     lab = folder.absolute() / "lab"
-    return [*_processes(lab), *_files(lab), *_machines(folder), *_state(folder.name)]
+    return [*_processes(lab), *_files(lab), *_machines(folder), *_state(folder.parent, folder.name)]
 
 
 def stacks(root: Path) -> list[Path]:
@@ -66,13 +64,13 @@ def _machines(folder: Path) -> Iterator[str]:
             yield f"machine {line}; remove them there, then remove {path}"
 
 
-def _state(stack: str) -> Iterator[str]:
-    path = STATES / f"{stack}.json"
-    if path.exists():
+def _state(files: Path, stack: str) -> Iterator[str]:
+    path = pulumi_state.checkpoint(files, stack)
+    if path is not None:
         try:
-            deployment = json.loads(path.read_text())["checkpoint"].get("latest") or {}
-        except (ValueError, KeyError, TypeError):
-            yield f"state {path}, which cannot be read: `e3 doctor --fix` restores it"
+            resources = pulumi_state.read(path)
+        except pulumi_state.UnreadableError as error:
+            yield f"state {error}"
             return
-        for resource in deployment.get("resources") or []:
-            yield f"state entry {resource['urn']}"
+        for resource in resources:
+            yield f"state entry {resource.urn}"

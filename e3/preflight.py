@@ -3,7 +3,6 @@
 Each check raises an `E3Error` that names key, value and remedy.
 """
 
-import json
 import os
 import shutil
 import tomllib
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from e3 import pulumi_state
 from e3.errors import ConfigurationError, PlatformError
 from e3.experiment import Choice, Experiment, Reachability
 from e3.interfaces import Needs, Overlay
@@ -24,9 +24,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 PROGRAMS: Mapping[str, str] = {"tinc": "tincd", "wireguard-tools": "wg"}
 """The program that tells that a package is there; the others are called like their package."""
-
-STATES = Path("state/.pulumi/stacks/e3")
-"""Where Pulumi keeps the stacks, below the folder of all stacks' files."""
 
 SPARE = [IPv4Network((0x0A00_0000 + (index << 16), 16)) for index in range(80, 256)]
 """To be proposed: parts of 10.0.0.0/8 that no overlay takes by default."""
@@ -101,16 +98,16 @@ def _below(experiment: Experiment) -> Iterator[tuple[IPv4Network, str]]:
 
 def _of_stacks(experiment: Experiment) -> Iterator[tuple[IPv4Network, str]]:
     """Yield the range of each other stack of this machine that is up."""
-    for path in sorted((experiment.folder.parent / STATES).glob("*.json")):
-        if path.stem != experiment.stack:
-            latest = json.loads(path.read_text())["checkpoint"].get("latest") or {}
-            for resource in latest.get("resources") or []:
-                if resource["type"].endswith("e3:Overlay") and not resource.get("delete"):
-                    values = resource.get("outputs") or {}
-                    choice = Choice(name=values["kind"], options=values["options"])
-                    span = build(OVERLAYS, choice, key="overlay").range
-                    if span is not None:
-                        yield span, f"the overlay of stack {path.stem}"
+    files = experiment.folder.parent
+    for path in pulumi_state.checkpoints(files):
+        stack = pulumi_state.stack_of(path)
+        if path.parent == files / pulumi_state.STACKS and stack != experiment.stack:
+            joined = pulumi_state.outputs(pulumi_state.read(path), "Overlay")
+            if joined:
+                choice = Choice(name=joined["kind"], options=joined["options"])
+                span = build(OVERLAYS, choice, key="overlay").range
+                if span is not None:
+                    yield span, f"the overlay of stack {stack}"
 
 
 @dataclass(frozen=True, kw_only=True)

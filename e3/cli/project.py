@@ -4,10 +4,10 @@ import argparse
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -25,6 +25,7 @@ from e3.interfaces import (
     decode_address_trust,
 )
 from e3.overlays import OVERLAYS
+from e3.pulumi_state import Resource, decode_export, outputs
 from e3.registry import build
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,9 +74,7 @@ class Stack:
 
 def up(name: str | None) -> Stack:
     """Return the stack of that name, or the selected one; raises `E3Error` if it is not up."""
-    state = export(name)
-    resources = (state.get("deployment") or {}).get("resources") or []
-    stack = joined(resources)
+    stack = joined(export(name))
     if stack is None:
         which, option = (f"stack {name}", f" --stack {name}") if name else ("the stack", "")
         raise E3Error(f"{which} is not up: it has no joined hosts; run `pulumi up{option}` first")
@@ -109,20 +108,20 @@ def authority(stack: Stack) -> Authority | None:
     from e3.authority.x509 import X509Authority  # noqa: PLC0415 -- most stacks need no cryptography
 
     try:
-        state = export(stack.name, "--show-secrets")
+        resources = export(stack.name, "--show-secrets")
     except E3Error as error:
         raise E3Error(
             f"e3:tls: the key that certifies the parties of stack {stack.name} is a secret of its "
             f"state, which cannot be read ({error}); it takes {FILES / 'passphrase'} as it was "
             "when the stack was made"
         ) from None
-    made = outputs(state["deployment"]["resources"], "TlsAuthority") or {}
+    made = outputs(resources, "TlsAuthority") or {}
     # Pulumi has a secret as an object with its value in JSON
     return X509Authority(certificate=made["certificate"], key=json.loads(made["key"]["plaintext"]))
 
 
-def export(name: str | None, *options: str) -> Mapping[str, Any]:
-    """Return the state of a stack; it needs no secret, unless they are asked for."""
+def export(name: str | None, *options: str) -> Sequence[Resource]:
+    """Return the resources of a stack's state; this needs no secret, unless they are asked for."""
     if shutil.which("pulumi") is None:
         raise PlatformError("pulumi is not on PATH; run `. scripts/activate` in this project first")
     if not (FILES / "state").is_dir():
@@ -144,11 +143,10 @@ def export(name: str | None, *options: str) -> Mapping[str, Any]:
         broken = "JSON input" in reason or "corrupt store" in reason
         remedy = "`e3 doctor` tells which file" if broken else "`pulumi stack ls` lists the stacks"
         raise E3Error(f"pulumi: {reason}; {remedy}")
-    state: Mapping[str, Any] = json.loads(done.stdout)
-    return state
+    return decode_export(done.stdout)
 
 
-def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
+def joined(resources: Sequence[Resource]) -> Stack | None:
     """Return the stack that these resources of a state make, if its hosts are joined."""
     overlay = outputs(resources, "Overlay")
     if overlay is None:
@@ -157,7 +155,7 @@ def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
     hosts = tuple(host_from_properties(host) for host in overlay["hosts"])
     rules = msgspec.convert(session.get("rules", {}), Rules, strict=False)
     return Stack(
-        name=resources[0]["urn"].split(":")[2],
+        name=resources[0].stack,
         hosts=hosts,
         choice=Choice(name=overlay["kind"], options=overlay["options"]),
         network=Network(addresses=overlay["addresses"], memory=overlay.get("memory") or {}),
@@ -168,13 +166,3 @@ def joined(resources: list[Mapping[str, Any]]) -> Stack | None:
         rules=replace(rules, tls=outputs(resources, "TlsAuthority") is not None),
         address_trust=decode_address_trust(session.get("sources", "unverified")),
     )
-
-
-def outputs(resources: list[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
-    """Return the outputs of the one resource of a kind of ours, if it was made."""
-    for resource in resources:
-        ours = resource["type"] == f"pulumi-python:dynamic/e3:{kind}"
-        if ours and not resource.get("delete"):  # else it is one that awaits its removal
-            values: Mapping[str, Any] = resource.get("outputs") or {}
-            return values
-    return None

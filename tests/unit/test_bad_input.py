@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e3 import preflight
+from e3 import preflight, pulumi_state
 from e3.config import parse
 from e3.deployment import deploy
 from e3.errors import ConfigurationError, E3Error, PlatformError
@@ -61,9 +61,10 @@ def test_a_range_of_private_networks_is_refused_where_there_are_nats() -> None:
 
 
 def test_the_range_of_another_stack_is_refused_if_it_was_chosen(tmp_path: Path) -> None:
-    states = tmp_path / preflight.STATES
+    states = tmp_path / pulumi_state.STACKS
     states.mkdir(parents=True)
     joined = {
+        "urn": "urn:pulumi:other::e3::pulumi-python:dynamic/e3:Overlay::nebula",
         "type": "pulumi-python:dynamic/e3:Overlay",
         "outputs": {"kind": "nebula", "options": {"range": "10.80.4.0/22"}},
     }

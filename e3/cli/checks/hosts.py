@@ -9,6 +9,7 @@ from e3.cli.checks.finding import Finding
 from e3.cli.project import Stack, joined
 from e3.errors import E3Error, HostError
 from e3.interfaces import Host
+from e3.pulumi_state import UnreadableError
 from e3.remote.tasks import gather_or_cancel
 
 ANSWER_SECONDS = 2.0
@@ -22,7 +23,7 @@ def check() -> Iterator[Finding]:
     for name in sorted({*state.names()} - labs.lost()):
         try:
             stack = joined(state.resources(name))
-        except state.UnreadableError:
+        except UnreadableError:
             continue  # which `store.check` tells
         except (E3Error, KeyError, ValueError) as error:
             yield Finding(

@@ -11,6 +11,7 @@ from e3.cli.checks.finding import Finding
 from e3.cli.project import Stack, joined
 from e3.errors import E3Error, HostError
 from e3.interfaces import Host
+from e3.pulumi_state import UnreadableError
 from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 
@@ -69,7 +70,7 @@ def check() -> Iterator[Finding]:
     for name in sorted({*state.names()} - labs.lost()):
         try:
             stack = joined(state.resources(name))
-        except (state.UnreadableError, E3Error, KeyError, ValueError):
+        except (UnreadableError, E3Error, KeyError, ValueError):
             continue  # `e3.cli.checks.hosts` says so
         if stack is not None:
             yield from _findings(stack)

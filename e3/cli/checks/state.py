@@ -6,26 +6,24 @@ remains nevertheless, and Pulumi takes every file in the folder of locks for a l
 """
 
 import contextlib
-import gzip
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from e3 import private
+from e3 import private, pulumi_state
 from e3.access.identity import identify
 from e3.cli.project import FILES, ROOT
-from e3.errors import E3Error
+from e3.pulumi_state import OURS, Resource, UnreadableError, checkpoints, read, stack_of
 
-STORE = FILES / "state/.pulumi"
+STORE = FILES / pulumi_state.STORE
 META = STORE / "meta.yaml"
-STACKS = STORE / "stacks/e3"
+STACKS = FILES / pulumi_state.STACKS
 LOCKS = STORE / "locks/organization/e3"
 OWN = frozenset({"state", "pulumi"})
 """Folders below `FILES` that are no stack's."""
@@ -38,18 +36,6 @@ class _Locked(msgspec.Struct):
     pid: int
     hostname: str
     timestamp: datetime
-
-
-class _Latest(msgspec.Struct):
-    resources: list[dict[str, Any]] | None = None
-
-
-class _Checkpoint(msgspec.Struct):
-    latest: _Latest | None = None
-
-
-class _Stack(msgspec.Struct):
-    checkpoint: _Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,61 +72,38 @@ class StateLabs:
         return next((lab for lab in self.labs if lab.stack == stack), None)
 
 
-class UnreadableError(E3Error):
-    """A file of Pulumi's that is not whole."""
-
-
 def names() -> list[str]:
     """Return the stacks that have state or files here."""
-    with_state = {_name(path) for path in _files() if path.parent == STACKS}
+    with_state = {stack_of(path) for path in checkpoints(FILES) if path.parent == STACKS}
     with_files = (
         {path.name for path in FILES.iterdir() if path.is_dir()} if FILES.is_dir() else set()
     )
     return sorted((with_state | with_files) - OWN)
 
 
-def resources(stack: str) -> list[Mapping[str, Any]]:
+def resources(stack: str) -> Sequence[Resource]:
     """Return what the state of a stack has; nothing where there is no state.
 
     Raises `UnreadableError` if that is not whole.
     """
-    path = next((path for path in _files() if path == STACKS / f"{stack}{_suffix(path)}"), None)
+    path = pulumi_state.checkpoint(FILES, stack)
     return [] if path is None else read(path)
-
-
-def read(path: Path) -> list[Mapping[str, Any]]:
-    """Return the resources of a checkpoint; raises `UnreadableError`."""
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        latest = msgspec.json.decode(content, type=_Stack).checkpoint.latest
-    except FileNotFoundError:
-        return []
-    except (OSError, EOFError, ValueError) as error:
-        why = "is empty" if not path.stat().st_size else f"is not whole: {error}"
-        raise UnreadableError(f"{path} {why}") from error
-    found = (latest.resources if latest else None) or []
-    for resource in found:
-        if not isinstance(resource.get("type"), str) or not isinstance(resource.get("urn"), str):
-            raise UnreadableError(f"{path} is not whole: a resource has no type or no name")
-    return list(found)
 
 
 def known() -> StateLabs:
     """Return the labs of all states: also of stacks that were renamed, and of other projects."""
     labs, unreadable = [], []
-    for path in _files():
+    for path in checkpoints(FILES):
         try:
             found = read(path)
         except UnreadableError:
             unreadable.append(path)
             continue
         for resource in found:
-            if resource["type"].endswith("/e3:Lab") and resource.get("id"):
-                values = resource.get("outputs") or resource.get("inputs") or {}
+            if resource.type == OURS + "Lab" and resource.id:
+                values = resource.outputs or resource.inputs or {}
                 folder = Path(str(values.get("folder", "")))
-                labs.append(StateLab(stack=_name(path), id=str(resource["id"]), folder=folder))
+                labs.append(StateLab(stack=stack_of(path), id=resource.id, folder=folder))
     return StateLabs(labs=labs, unreadable=unreadable)
 
 
@@ -151,7 +114,7 @@ def locks(stack: str) -> list[Lock]:
 
 def backups(path: Path) -> Iterator[Path]:
     """Yield whole states of the stack whose checkpoint is ``path``, the newest first."""
-    name = _name(path)
+    name = stack_of(path)
     project = path.parent.name
     kept = [
         *path.parent.glob(f"{name}.json*.bak"),
@@ -186,21 +149,6 @@ def engines() -> list[int]:
                 ):
                     found.append(int(entry.name))
     return found
-
-
-def _files() -> list[Path]:
-    """Return the checkpoints of all stacks of the backend."""
-    place = STORE / "stacks"
-    found = [*place.rglob("*.json"), *place.rglob("*.json.gz")] if place.is_dir() else []
-    return sorted(path for path in found if path.is_file())
-
-
-def _name(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".json")
-
-
-def _suffix(path: Path) -> str:
-    return ".json.gz" if path.suffix == ".gz" else ".json"
 
 
 def _lock(path: Path) -> Lock | None:

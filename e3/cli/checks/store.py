@@ -9,6 +9,7 @@ from e3 import private
 from e3.cli.checks import state
 from e3.cli.checks.finding import Finding
 from e3.cli.project import FILES
+from e3.pulumi_state import UnreadableError, read
 
 PASSPHRASE = FILES / "passphrase"
 
@@ -91,7 +92,7 @@ def _checkpoints() -> Iterator[Finding]:
 
 def _why(path: Path) -> str:
     try:
-        state.read(path)
-    except state.UnreadableError as error:
-        return str(error)
+        read(path)
+    except UnreadableError as error:
+        return error.why
     return f"{path} is whole again"
