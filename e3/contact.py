@@ -35,7 +35,7 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class ContactReport:
     """What was found: the path of each ordered pair that talks, and why the others do not."""
 
     paths: tuple[PairPath, ...]
@@ -83,7 +83,7 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
     everyone: bool = False,
     turns: bool = True,
     since: float | None = None,
-) -> Survey:
+) -> ContactReport:
     """Return what can be found out about every ordered pair within the limit.
 
     With ``everyone``, hosts also dial those of whom the overlay declares that nobody can. With
@@ -112,7 +112,7 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
         met = {(t, s): replace(path, source=t, target=s) for (s, t), path in met.items()} | met
     seen = _seen(met, await overlay.paths(hosts, network), since)
     pairs = [(a.name, b.name) for a in hosts for b in hosts if a != b]
-    return Survey(
+    return ContactReport(
         paths=tuple(seen[pair] for pair in pairs if pair in seen),
         silent={pair: _reason(pair, errors) for pair in pairs if pair not in seen},
     )

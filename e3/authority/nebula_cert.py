@@ -20,7 +20,7 @@ TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class CertificateFacts:
     """What a certificate says: its fingerprint (hex), and its end as a Unix time."""
 
     fingerprint: str
@@ -47,11 +47,11 @@ async def sign(certificate: str, key: str, request: SigningRequest) -> str:
         return await _run("sign", *arguments, stdin=key)
 
 
-async def read(certificate: str) -> Facts:
+async def read(certificate: str) -> CertificateFacts:
     """Return what matters here of what ``certificate`` says."""
     shown = await show(certificate)
     details = shown["details"]
-    return Facts(
+    return CertificateFacts(
         fingerprint=shown["fingerprint"],
         not_after=datetime.fromisoformat(details["notAfter"]).timestamp(),
     )

@@ -36,7 +36,7 @@ class Memory(Membership):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
+class NebulaKeys:
     """The public half of the key that a host made for itself, and the version of its Nebula."""
 
     public_key: str
@@ -152,7 +152,7 @@ class Nebula:
             instead="choose another overlay",
         )
 
-    def plan(self, host: Host, members: Members[Keys, Memory]) -> Sequence[Unit]:
+    def plan(self, host: Host, members: Members[NebulaKeys, Memory]) -> Sequence[Unit]:
         """Return Nebula as ``host`` runs it; pure."""
         memory = members.memory
         configuration = self._configuration(host, members)
@@ -180,7 +180,7 @@ class Nebula:
             )
         ]
 
-    def _configuration(self, host: Host, members: Members[Keys, Memory]) -> dict[str, Any]:
+    def _configuration(self, host: Host, members: Members[NebulaKeys, Memory]) -> dict[str, Any]:
         memory, given = members.memory, members.addresses
         lighthouses = [h for h in members.hosts if h.name in memory.lighthouses]
         others = [given[h.name] for h in lighthouses if h.name != host.name]
@@ -240,7 +240,7 @@ class Nebula:
         }
 
 
-async def _make_keys(host: Host) -> Keys:
+async def _make_keys(host: Host) -> NebulaKeys:
     """Let a host make its key, unless it has one; `OverlayError` if its Nebula is too old."""
     made = await run_script(host, "nebula.sh", SECRETS, host.tools)
     first, _, public_key = made.partition("\n")
@@ -251,7 +251,7 @@ async def _make_keys(host: Host) -> Keys:
             f"than {'.'.join(map(str, LEAST_VERSION))}; `scripts/setup` builds a newer one for "
             "hosts to which E3 brings it, others need another image"
         )
-    return Keys(public_key=public_key, version=version)
+    return NebulaKeys(public_key=public_key, version=version)
 
 
 def _control(host: Host, *words: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ class AuthorityProvider(ResourceProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make key and certificate; the id is the certificate's fingerprint."""
 
-        async def make() -> tuple[str, str, nebula_cert.Facts]:
+        async def make() -> tuple[str, str, nebula_cert.CertificateFacts]:
             certificate, key = await nebula_cert.make_authority(props["name"], VALID_SECONDS)
             return certificate, key, await nebula_cert.read(certificate)
 

@@ -66,7 +66,7 @@ LOOPBACK = IPv4Network("127.0.0.0/8")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
+class TorKeys:
     """The public halves of a host's keys: one to dial with, one of a service for each peer."""
 
     key: str
@@ -175,17 +175,17 @@ class Tor:
             return Roles()
         return await self._relays.identify(hosts, before.carriers)
 
-    async def _serve(self, host: Host, members: Members[Keys, Roles]) -> None:
+    async def _serve(self, host: Host, members: Members[TorKeys, Roles]) -> None:
         await apply(host, self._clients(host, members))
 
-    def plan(self, host: Host, members: Members[Keys, Roles]) -> Sequence[Unit]:
+    def plan(self, host: Host, members: Members[TorKeys, Roles]) -> Sequence[Unit]:
         """Return the units of ``host``: the relays that it runs, its Tor, its onion proxy; pure."""
         servers: Sequence[Unit] = ()
         if members.memory.carriers:
             servers = self._relays.plan(host, members.hosts, members.memory)
         return [*servers, *self._clients(host, members)]
 
-    def _clients(self, host: Host, members: Members[Keys, Roles]) -> Sequence[Unit]:
+    def _clients(self, host: Host, members: Members[TorKeys, Roles]) -> Sequence[Unit]:
         torrc = self._configuration(members.memory)
         configuration = _proxy_configuration(host.name, members.addresses, members.public)
         revision = digest([torrc, configuration])
@@ -220,7 +220,7 @@ class Tor:
 
 
 def _proxy_configuration(
-    name: str, given: Mapping[str, str], keys: Mapping[str, Keys]
+    name: str, given: Mapping[str, str], keys: Mapping[str, TorKeys]
 ) -> dict[str, object]:
     """Return the configuration of e3/remote/onion_proxy.py on the host ``name``."""
     return {
@@ -262,10 +262,10 @@ async def _probe(host: Host) -> None:
     )
 
 
-async def _keys(host: Host, hosts: Sequence[Host]) -> Keys:
+async def _keys(host: Host, hosts: Sequence[Host]) -> TorKeys:
     program = [File(path=f"{CONFIGURATION}/{n}", content=text) for n, text in _program().items()]
     await host.access.put(program, timeout_seconds=TIMEOUT_SECONDS)
     peers = [peer.name for peer in hosts if peer.name != host.name]
     command = _proxy_command(host, "keys", *peers)
     made = await run_program(host, command, "making keys of Tor", timeout_seconds=TIMEOUT_SECONDS)
-    return msgspec.json.decode(made, type=Keys)
+    return msgspec.json.decode(made, type=TorKeys)

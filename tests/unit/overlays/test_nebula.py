@@ -14,7 +14,7 @@ from e3.authority.local import NebulaCa
 from e3.authority.nebula_members import Membership, certify
 from e3.errors import AuthorityError
 from e3.interfaces import SigningRequest
-from e3.overlays.nebula import DAY_SECONDS, Keys, Nebula
+from e3.overlays.nebula import DAY_SECONDS, Nebula, NebulaKeys
 from tests.hosts import host
 
 
@@ -45,10 +45,10 @@ def authority() -> Noting:
     return Noting(certificate=certificate, key=key)
 
 
-def keys(*names: str) -> dict[str, Keys]:
+def keys(*names: str) -> dict[str, NebulaKeys]:
     """Return a public key for each name; any 32 bytes are one of X25519."""
     return {
-        name: Keys(
+        name: NebulaKeys(
             public_key="-----BEGIN NEBULA X25519 PUBLIC KEY-----\n"
             f"{base64.b64encode(secrets.token_bytes(32)).decode()}\n"
             "-----END NEBULA X25519 PUBLIC KEY-----\n",
@@ -59,7 +59,7 @@ def keys(*names: str) -> dict[str, Keys]:
 
 
 def admitted(
-    overlay: Nebula, held: dict[str, Keys], authority: Noting, known: Membership | None = None
+    overlay: Nebula, held: dict[str, NebulaKeys], authority: Noting, known: Membership | None = None
 ) -> Membership:
     given = overlay.assign(list(held), None)
     placed = {name: f"{address}/{overlay.range.prefixlen}" for name, address in given.items()}

@@ -10,7 +10,7 @@ from e3.experiment import Choice
 from e3.interfaces import Ingress
 from e3.overlays import OVERLAYS
 from e3.overlays.tor.network import Relays, Roles
-from e3.overlays.tor.overlay import Keys, Tor
+from e3.overlays.tor.overlay import Tor, TorKeys
 from e3.overlays.unit import Members
 from e3.registry import build
 from tests.hosts import host
@@ -42,8 +42,8 @@ def test_each_pair_has_a_service_of_its_own() -> None:
     given = Tor().assign(NAMES[:2], None)
     assert given == {"ams3-0": "127.77.0.1", "ams3-1": "127.77.0.2"}
     keys = {
-        "ams3-0": Keys(key="K0", services={"ams3-1": "zero-for-one"}),
-        "ams3-1": Keys(key="K1", services={"ams3-0": "one-for-zero"}),
+        "ams3-0": TorKeys(key="K0", services={"ams3-1": "zero-for-one"}),
+        "ams3-1": TorKeys(key="K1", services={"ams3-0": "one-for-zero"}),
     }
     members = Members(hosts=HOSTS[:2], addresses=given, public=keys, memory=Roles())
     (told,) = (
