@@ -1,8 +1,8 @@
-"""Flake outputs, built by the Nix of this machine.
+"""Build outputs of flakes with the Nix of this machine.
 
-Everything is asked of the program ``nix`` (manual: https://nix.dev/manual/nix/stable/, "nix build",
-"nix path-info"); its progress is read as the lines of ``--log-format internal-json``. Whatever else
-decides where and how is built (store, substituters, sandbox) stays in Nix's own configuration.
+Everything is done by the program ``nix`` (manual: https://nix.dev/manual/nix/stable/, "nix build",
+"nix path-info"); its progress is read as the lines of ``--log-format internal-json``. All other
+settings of a build (store, substituters, sandbox) come from Nix's own configuration.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ SECRETS = ".e3"
 
 INSTALLED = ("/nix/var/nix/profiles/default/bin", "~/.nix-profile/bin")
 LINK = "result"
-"""What a root in the store is called, as by Nix itself."""
+"""The name of the link that is a garbage collector root, as Nix itself names it."""
 
 LAST_LINES = 30
 LINE_BYTES = 16 << 20
@@ -38,13 +38,13 @@ SAY_EVERY_SECONDS = 2.0
 GRACE_SECONDS = 10.0
 ASK_SECONDS = 120.0
 INFO = 3
-"""Nix's verbosity from which on a message is detail (libutil/logging.hh, ``Verbosity``)."""
+"""The highest verbosity of Nix that is shown to the user (libutil/logging.hh, ``Verbosity``)."""
 
 BUILD_LOG_LINE = 101
-"""The result that carries a line of a builder (libutil/logging.hh, ``ResultType``)."""
+"""The type of a result that has a line of a builder (libutil/logging.hh, ``ResultType``)."""
 
 PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
-"""Paths that mean the same in a URL of every Nix: some decode what others take as it is."""
+"""Paths that every version of Nix reads alike in a URL: only some decode it."""
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -53,17 +53,17 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 class Flake:
     """A flake in a folder of this machine.
 
-    ``sources`` are files and folders, relative to it, that decide what its outputs are; none
-    means all that Nix can see of it.
+    ``sources`` are the files and folders, relative to it, that its outputs depend on; without
+    any, they are all files that Nix can see.
     """
 
     folder: Path
     sources: Sequence[str] = ()
 
     def reference(self) -> str:
-        """Return the flake as Nix wants it named.
+        """Return the flake as a reference for Nix.
 
-        Raises `ConfigurationError` if there is none, or if Nix would copy secrets along.
+        Raises `ConfigurationError` if there is none, or if Nix would copy secrets with it.
         """
         place = self.folder.absolute()
         if not (place / "flake.nix").is_file():
@@ -104,7 +104,7 @@ class Flake:
         if repository is None:
             found = (path for name in wanted for path in _walk(self.folder / name))
         else:
-            # untracked files are none of the flake's: Nix does not see them either
+            # untracked files do not belong to the flake: Nix does not see them either
             base = self.folder if self.sources else repository
             listed = subprocess.run(
                 ["git", "-C", str(base), "ls-files", "-z", "--", *sorted(wanted)],
@@ -131,7 +131,7 @@ def _walk(place: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """An output in the store: its path, the hash of its archive (NAR), the bytes of its closure."""
+    """An output in the store: its path, the hash of its archive (NAR), the size of its closure."""
 
     path: str
     nar_hash: str
@@ -155,7 +155,7 @@ class Built:
 class Build:
     """One output of a flake, to be built.
 
-    ``folder`` gets the link ``result``, which keeps the output from being collected as garbage,
+    ``folder`` gets the link ``result``, which protects the output from garbage collection,
     and ``build.log``. ``builder`` is a remote machine in the form of Nix's option ``builders``,
     such as ``ssh-ng://pi@host aarch64-linux``.
     """
@@ -168,22 +168,22 @@ class Build:
 
     @property
     def link(self) -> Path:
-        """The root that keeps the output."""
+        """The garbage collector root of the output."""
         return self.folder / LINK
 
     def arguments(self) -> list[str]:
-        """Return what a person would type after ``nix``."""
+        """Return the arguments for ``nix``."""
         features = ["--extra-experimental-features", "nix-command flakes"]
         remote = ["--builders", self.builder, "--builders-use-substitutes"] if self.builder else []
-        # an input that is not locked would make the digest lie
+        # with an input that is not locked the digest would be wrong
         locked = ["--no-update-lock-file"]
         return [*features, "build", f"{self.flake.reference()}#{self.output}", *locked, *remote]
 
     async def run(self, say: Callable[[str], None]) -> Built:
-        """Build, telling ``say`` how it goes, and return once the output is rooted and known.
+        """Build, report progress to ``say``, and return the output once it has a root.
 
-        Raises `BuildError` with the last lines, and `PlatformError` without Nix. However this
-        ends, no process of the build goes on.
+        Raises `BuildError` with the last lines, and `PlatformError` without Nix. No process of
+        the build remains in any case.
         """
         nix = program()
         arguments = self.arguments()
@@ -234,7 +234,7 @@ class Build:
 
 
 def choose(text: str, system: str) -> tuple[str, str]:
-    """Return folder and attribute path that ``FOLDER#OUTPUT``, or ``OUTPUT`` alone, names.
+    """Return the folder and attribute path for ``FOLDER#OUTPUT``, or ``OUTPUT`` alone.
 
     An output without a dot is the package of that name for ``system``, such as ``x86_64-linux``.
     """
@@ -253,7 +253,7 @@ def program() -> str:
     found = shutil.which("nix", path=places)
     if found is None:
         raise PlatformError(
-            "nix is not on PATH, and images are built by it; install Nix 2.18 or newer from "
+            "nix is not on PATH, and it is needed to build images; install Nix 2.18 or newer from "
             "https://nixos.org/download, or use an image that is there already"
         )
     return found
@@ -268,7 +268,7 @@ def release(folder: Path) -> None:
 
 @dataclass
 class Progress:
-    """What Nix tells while it works: all of it to ``log``, little of it to ``say``."""
+    """The messages of Nix: all of them go to ``log``, few of them to ``say``."""
 
     say: Callable[[str], None]
     log: BinaryIO
@@ -277,7 +277,7 @@ class Progress:
     _pause: asyncio.TimerHandle | None = None
 
     def line(self, raw: bytes) -> None:
-        """Take one line of Nix's standard error."""
+        """Process one line of Nix's standard error."""
         text = raw.decode(errors="replace").rstrip("\n")
         event = _event(text) if text.startswith("@nix ") else {"action": "msg", "msg": text}
         action, level = event.get("action"), int(event.get("level", INFO))
@@ -296,7 +296,7 @@ class Progress:
         self.log.flush()
 
     def _tell(self, text: str) -> None:
-        """Say the first line of ``text``, or in a moment that of the last one by then."""
+        """Report the first line of ``text`` now, or after a pause that of the latest text."""
         self._pending = COLOURS.sub("", text).splitlines()[0]
         if self._pause is None:
             self._next()
@@ -329,8 +329,8 @@ def _advice(lines: Sequence[str]) -> str:
 
 
 async def _run(argv: Sequence[str], line: Callable[[bytes], None]) -> tuple[int, bytes]:
-    """Run a command, each line of its standard error to ``line``; return exit status and output."""
-    # if we are killed, so is it: no handler of ours would run
+    """Run a command; pass the lines of its standard error to ``line``; return status and output."""
+    # it must also end if we are killed, when no handler of ours runs
     die_with_us = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
     process = await asyncio.create_subprocess_exec(
         *die_with_us,
@@ -353,7 +353,7 @@ async def _run(argv: Sequence[str], line: Callable[[bytes], None]) -> tuple[int,
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Have the process end, gently first: Nix then ends its builders, which only it knows."""
+    """Send SIGTERM, on which Nix ends its builders, then SIGKILL to what is left."""
     for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
         if process.returncode is not None:
             return

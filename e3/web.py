@@ -1,4 +1,4 @@
-"""How APIs of the web are called: what is tried again, and how a silent one is told of."""
+"""Calls of web APIs: which failures are retried, and the error if there is no answer."""
 
 import json
 from collections.abc import Mapping
@@ -21,19 +21,19 @@ class SilentError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a server answered; ``reason`` is the phrase beside its ``status``."""
+    """What a server answered; ``reason`` is the phrase that belongs to its ``status``."""
 
     status: int
     reason: str
     data: bytes
 
     def json(self) -> Any:  # noqa: ANN401 - whatever it sent
-        """Return what it sent, None if nothing; raises `ValueError` if that is not JSON."""
+        """Return the decoded content, None without any; raise `ValueError` if it is not JSON."""
         return json.loads(self.data) if self.data.strip() else None
 
     @property
     def message(self) -> str:
-        """What it says of a failure, or the phrase."""
+        """The message of a failure, or else the ``reason``."""
         try:
             return str(self.json()["message"])
         except (ValueError, KeyError, TypeError):
@@ -42,10 +42,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Web:
-    """Connections to servers, kept open; what fails for the moment is tried again.
+    """Connections to servers, kept open; temporary failures are retried.
 
-    An answer 429 is tried again after what it says (``retry-after``), 5xx after a pause that
-    doubles; so a creation may create twice.
+    After an answer 429 the call is repeated after the time that it states (``retry-after``), after
+    5xx with a pause that doubles. So a call that creates something may create it twice.
     """
 
     timeout_seconds: float
@@ -54,7 +54,7 @@ class Web:
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer:
         """Return the answer, whatever its status; raises `SilentError` if there is none."""
-        import urllib3  # noqa: PLC0415 - slow to load, and most stacks ask nobody
+        import urllib3  # noqa: PLC0415 - slow to load, and most stacks make no such calls
 
         try:
             said = self._pool.request(method, url, headers=dict(headers), body=body)

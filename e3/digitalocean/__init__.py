@@ -1,4 +1,4 @@
 """A DigitalOcean account: what it offers, what a stack has there, and how that is removed.
 
-No Pulumi in here: `e3 sweep` and `e3 verify-gone` ask without it.
+It does not import Pulumi: `e3 sweep` and `e3 verify-gone` use it without.
 """

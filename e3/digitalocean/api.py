@@ -20,17 +20,17 @@ UNAUTHORIZED, FORBIDDEN = 401, 403
 class Api:
     """The account of a token; every call raises `CloudError` with a sentence when it fails.
 
-    What fails for the moment is tried again (`e3.web.pool`), hence creating is no verb here.
+    Temporary failures are retried (`e3.web.Web`), so there is no verb that creates.
     """
 
     def __init__(self, token: str, url: str = URL) -> None:
-        """Call nothing yet."""
+        """Store the token; make no call yet."""
         self._web = web.Web(ANSWER_SECONDS)
         self._token = token
         self._url = url.rstrip("/")
 
     def get(self, path: str) -> Row | None:
-        """Return what is at ``path``, None if nothing is."""
+        """Return what is at ``path``, or None if there is nothing."""
         return self._call("GET", path)
 
     def all(self, path: str, name: str) -> list[Row]:
@@ -45,11 +45,11 @@ class Api:
         return rows
 
     def delete(self, path: str) -> bool:
-        """Have nothing at ``path``; return whether there was anything."""
+        """Delete what is at ``path``; return whether there was anything."""
         return self._call("DELETE", path) is not None
 
     def tag(self, name: str, resources: list[tuple[str, str]]) -> None:
-        """Have a tag of that name, and these resources (type, id) tagged with it."""
+        """Create the tag unless it exists, and tag these resources (type, id) with it."""
         self._call("POST", "tags", {"name": name})
         if resources:
             rows = [{"resource_type": kind, "resource_id": id_} for kind, id_ in resources]

@@ -1,4 +1,4 @@
-"""What a stack has at the account, found by its label and not by the state, and its removal."""
+"""Find what a stack has at the account, by its label and not by the state, and remove it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,16 +9,17 @@ from e3.digitalocean.api import Api
 
 @dataclass(frozen=True, kw_only=True)
 class AccountResource:
-    """Something at the account: what it is, as a person would say, and where the API has it."""
+    """Something at the account: its description for a person, and its path in the API."""
 
     what: str
     path: str
 
 
 def find(api: Api, label: str) -> list[AccountResource]:
-    """Return all that carries a stack's label, but for the bucket, which is Spaces' own.
+    """Return all that carries a stack's label, except the bucket, which Spaces lists.
 
-    In the order in which it can be removed; tags are last, as they tell of the rest.
+    They are in the order in which they can be removed; tags are last, as the rest is found by
+    them.
     """
     return [
         *_tagged(api, label),
@@ -29,9 +30,9 @@ def find(api: Api, label: str) -> list[AccountResource]:
 
 
 def sweep(api: Api, label: str, region: str = "") -> list[str]:
-    """Remove all that carries a label, and its bucket; return what there was.
+    """Remove all that carries a label, and its bucket; return what was removed.
 
-    ``region`` is that of the bucket, if it is known otherwise than from the tags.
+    ``region`` is that of the bucket, if the caller knows it; otherwise the tags tell.
     """
     resources = find(api, label)
     removed = [resource.what for resource in _all_but_tags(resources) if api.delete(resource.path)]
@@ -44,7 +45,7 @@ def sweep(api: Api, label: str, region: str = "") -> list[str]:
 
 
 def left(api: Api, label: str, region: str = "") -> list[str]:
-    """Return all that carries a label, and its bucket; nothing is removed."""
+    """Return all that carries a label, and its bucket; remove nothing."""
     found = [resource.what for resource in find(api, label)]
     bucket_region = region or names.spaces_region(label, _tags(api, label))
     if bucket_region and not spaces.is_free(bucket_region, label):

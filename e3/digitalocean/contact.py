@@ -1,4 +1,4 @@
-"""The first contact with droplets: until each answers by SSH, with the key sent to it."""
+"""The first contact with droplets: wait until each answers by SSH with the key sent to it."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ PAUSE_SECONDS = 0.5
 ONE_TRY_SECONDS = 30.0
 WRONG_KEY = "host key"
 CONTRACT = "/etc/e3/image.json"
-"""What an image of E3 says of itself: docs/images.md."""
+"""The file in which an image of E3 describes itself: docs/images.md."""
 
 READ_CONTRACT = f"cat {CONTRACT} 2>/dev/null || echo null"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Droplet:
-    """A droplet as it is known before it answers."""
+    """What is known of a droplet before it answers."""
 
     host: str
     region: str
@@ -50,11 +50,11 @@ async def wait_for_answers(
     seconds: float,
     said: Callable[[str], object] = lambda _: None,
 ) -> list[dict[str, Any] | None]:
-    """Return what each droplet's image says of itself, once all have answered; None if nothing.
+    """Return how each droplet's image describes itself, or None, once all have answered.
 
     All are waited for at the same time. Raises `HostError` with a sentence for each droplet that
-    does not answer within ``seconds``. One that answers with another key than the one sent to it
-    is not waited for: somebody else is there, or the image has no cloud-init.
+    does not answer within ``seconds``. A droplet with a different key than the one sent to it
+    fails at once: another machine answers there, or the image has no cloud-init.
     """
     begin = time.monotonic()
 
@@ -87,7 +87,7 @@ async def wait_for_answers(
 
 
 def host(droplet: Droplet, image: dict[str, Any]) -> Host:
-    """Return the host that a droplet is whose image is one of E3's."""
+    """Return the host for a droplet whose image is one of E3's."""
     python = str(image["python"])
     return Host(
         name=droplet.host,

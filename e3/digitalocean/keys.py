@@ -1,4 +1,4 @@
-"""A user's own SSH key, which has to be known to the account."""
+"""A user's own SSH key, which must be in the account."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ def fingerprint(public: str) -> str:
 
 
 def check(api: Api, key: Path) -> None:
-    """Raise `ConfigurationError` unless the account knows the key."""
+    """Raise `ConfigurationError` unless the key is in the account."""
     wanted = fingerprint(public_half(key))
     if all(row["fingerprint"] != wanted for row in api.all("account/keys", "ssh_keys")):
         raise ConfigurationError(

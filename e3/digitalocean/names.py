@@ -1,11 +1,11 @@
-"""The names of what a stack has at the account, and what they say; pure.
+"""The names and tags of what a stack has at the account. Pure.
 
 Everything of a stack carries its *label* as name or tag, so that it is found without the
-state: ``<project>-<stack>-<8 hex digits>``, of which the digits are made once a stack. A
-second tag says until when it may stay: ``<label>:until:<Unix time>``, and a third where its
-bucket is: ``<label>:spaces:<region>``. Tags have letters,
-digits, colons, hyphens and underscores (openapi, tags/models/tags.yml), names of buckets small
-letters, digits and hyphens.
+state: ``<project>-<stack>-<8 hex digits>``. The digits are drawn once for each stack. A second
+tag has the time until which it may stay: ``<label>:until:<Unix time>``. A third has the region of
+its bucket: ``<label>:spaces:<region>``. Tags may have letters, digits, colons, hyphens and
+underscores (openapi, tags/models/tags.yml), names of buckets lower-case letters, digits and
+hyphens.
 """
 
 import re
@@ -59,5 +59,5 @@ def leases(tags: Iterable[str]) -> list[Lease]:
 
 
 def subdomain(label: str) -> str:
-    """Return what stands between a host's name and the domain in its records."""
+    """Return the part between a host's name and the domain in its records."""
     return label.partition("-")[2]

@@ -1,4 +1,4 @@
-"""Whether an account offers what an experiment asks for, and at what price; before it is made."""
+"""Check before creation whether an account offers what an experiment asks for, and the price."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ SHOWN = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Number of droplets by region, their size, and the image: a slug, or "" for one of ours."""
+    """Number of droplets by region, their size, and the image: a slug, or "" for our own."""
 
     regions: Mapping[str, int]
     size: str
@@ -21,9 +21,9 @@ class Request:
 
 
 def check(api: Api, request: Request, held: Collection[str] = ()) -> float:
-    """Return the hourly price in US dollars; raise an `E3Error` for what cannot be had.
+    """Return the hourly price in US dollars; raise an `E3Error` for what is not available.
 
-    ``held`` are labels of the stack, whose droplets do not count: they are there already.
+    ``held`` are labels of the stack. Its own droplets do not count against the quota.
     """
     _check_regions(api, request)
     hourly = _price(api, request)

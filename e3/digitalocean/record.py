@@ -1,4 +1,4 @@
-"""Which labels a stack ever had, kept beside its other files so that `verify-gone` can ask."""
+"""All labels that a stack ever had, kept beside its other files for `e3 verify-gone`."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,6 +1,6 @@
-"""Spaces, DigitalOcean's object storage, which speaks S3.
+"""Spaces, DigitalOcean's object storage, which has the API of S3.
 
-https://docs.digitalocean.com/reference/api/spaces/ has what it supports.
+https://docs.digitalocean.com/reference/api/spaces/ says what it supports.
 """
 
 import os
@@ -40,7 +40,7 @@ def check_keys() -> None:
 
 
 def check(region: str) -> None:
-    """Raise `CloudError` if Spaces refuses the key or this machine's clock; makes nothing."""
+    """Raise `CloudError` if Spaces refuses the key or this machine's clock; create nothing."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to load
 
     s3 = client(region)
@@ -48,12 +48,12 @@ def check(region: str) -> None:
         try:
             s3.list_buckets()
         except ClientError as error:
-            if error.response["Error"]["Code"] != "AccessDenied":  # a key for some buckets alone
+            if error.response["Error"]["Code"] != "AccessDenied":  # a key for some buckets only
                 raise
 
 
 def is_free(region: str, name: str) -> bool:
-    """Return whether a bucket of that name can be made: names are shared by all accounts."""
+    """Return whether a bucket of that name can be created: all accounts share the names."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to load
 
     s3 = client(region)
@@ -70,7 +70,7 @@ def is_free(region: str, name: str) -> bool:
 
 def client(region: str) -> Any:  # noqa: ANN401 - boto3 has no types
     """Return a client of boto3 for the Spaces of a region."""
-    import boto3  # noqa: PLC0415 - 0.3 s that most stacks need not wait for
+    import boto3  # noqa: PLC0415 - takes 0.3 s, and most stacks do not need it
     from botocore.config import Config  # noqa: PLC0415
 
     check_keys()
@@ -91,7 +91,7 @@ def client(region: str) -> Any:  # noqa: ANN401 - boto3 has no types
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn what boto3 raises while it does ``what`` into a `CloudError` with what helps."""
+    """Turn what boto3 raises about ``what`` into a `CloudError` with a remedy."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
@@ -111,7 +111,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def remove_bucket(region: str, name: str) -> bool:
-    """Have no bucket of that name, nor what is in it; return whether there was one."""
+    """Remove the bucket with its content; return whether it existed."""
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     s3 = client(region)
@@ -127,7 +127,7 @@ def remove_bucket(region: str, name: str) -> bool:
 
 
 def empty_bucket(s3: Any, name: str, *, prefix: str = "") -> None:  # noqa: ANN401 - boto3 has no types
-    """Have neither objects nor unfinished uploads in a bucket whose names begin so."""
+    """Remove the objects and unfinished uploads of a bucket whose names start with ``prefix``."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix):
         for entry in page.get("Contents", []):
             s3.delete_object(Bucket=name, Key=entry["Key"])

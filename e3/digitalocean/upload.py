@@ -1,4 +1,4 @@
-"""An image to Spaces in parts: goes on where it stopped, and proves what arrived."""
+"""Upload an image to Spaces in parts; resume an interrupted upload, and verify the result."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -10,10 +10,10 @@ from e3.digitalocean import spaces
 from e3.errors import CloudError, ConfigurationError
 
 PART_BYTES = 16 << 20
-"""At most 10,000 parts an object, as S3 has it: 160 GB."""
+"""S3 allows 10,000 parts an object: 160 GB."""
 
 URL_SECONDS = 6 * 3600
-"""How long DigitalOcean may take until it begins to fetch an image."""
+"""The time within which DigitalOcean must start to fetch an image."""
 
 KINDS: Mapping[bytes, str] = {
     b"QFI\xfb": "qcow2",
@@ -24,14 +24,14 @@ KINDS: Mapping[bytes, str] = {
     b"# Disk DescriptorFile": "vmdk",
     b"<<< Oracle VM VirtualBox Disk Image >>>": "vdi",
 }
-"""How files begin that DigitalOcean takes (openapi, images/models/image_new_custom.yml)."""
+"""How accepted files begin (openapi, images/models/image_new_custom.yml)."""
 
 BOOT_SECTOR, BOOT_SIGNATURE = 512, b"\x55\xaa"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where an object is to be."""
+    """The place of an object."""
 
     region: str
     bucket: str
@@ -39,7 +39,7 @@ class Target:
 
 
 def check_image(path: Path) -> str:
-    """Return the SHA-256 of an image; raise `ConfigurationError` for a file that is none."""
+    """Return the SHA-256 of an image; raise `ConfigurationError` for any other file."""
     if not path.is_file():
         raise ConfigurationError(
             f"e3:fleet-options: image is {str(path)!r}, but there is no such file; build it "
@@ -58,9 +58,9 @@ def check_image(path: Path) -> str:
 
 
 def upload(path: Path, target: Target, digest: str, said: Callable[[str], object]) -> None:
-    """Have the file as the object ``target``; ``digest`` is its SHA-256 as it was checked.
+    """Upload the file as the object ``target``; ``digest`` is its SHA-256 from the check.
 
-    Parts of an interrupted upload that are as they should be are not sent again.
+    Parts of an interrupted upload that arrived intact are not sent again.
     """
     s3 = spaces.client(target.region)
     where = {"Bucket": target.bucket, "Key": target.key}
@@ -81,7 +81,7 @@ def upload(path: Path, target: Target, digest: str, said: Callable[[str], object
             s3.abort_multipart_upload(**where, UploadId=id_)
             raise CloudError(f"image {path} changed while it was uploaded; `pulumi up` again")
         done = s3.complete_multipart_upload(**where, UploadId=id_, MultipartUpload={"Parts": parts})
-        # the ETag of an object in parts: the MD5 of the parts' own, and their number
+        # the ETag of an object in parts: the MD5 of the parts' digests, and their number
         whole = hashlib.md5(sums, usedforsecurity=False).hexdigest()
         if done["ETag"].strip('"') != f"{whole}-{len(parts)}":
             s3.delete_object(**where)
@@ -89,7 +89,7 @@ def upload(path: Path, target: Target, digest: str, said: Callable[[str], object
 
 
 def exists(target: Target) -> bool:
-    """Return whether the object is there."""
+    """Return whether the object exists."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to load
 
     with spaces.explained(f"bucket {target.bucket}"):
@@ -103,7 +103,7 @@ def exists(target: Target) -> bool:
 
 
 def remove(target: Target) -> None:
-    """Have no such object, nor an unfinished upload of it; a bucket that is gone will do."""
+    """Remove the object and unfinished uploads of it; do nothing if there is no bucket."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to load
 
     s3 = spaces.client(target.region)
@@ -116,7 +116,7 @@ def remove(target: Target) -> None:
 
 
 def signed_url(target: Target) -> str:
-    """Return a URL by which the object, private otherwise, can be read for a while."""
+    """Return a URL that gives read access to the private object for ``URL_SECONDS``."""
     url: str = spaces.client(target.region).generate_presigned_url(
         "get_object",
         Params={"Bucket": target.bucket, "Key": target.key},

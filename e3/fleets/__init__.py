@@ -1,4 +1,4 @@
-"""What makes hosts, one file each. A new fleet adds its line to `FLEETS`."""
+"""The fleets, which create hosts, one file each. A new fleet adds its line to `FLEETS`."""
 
 from collections.abc import Callable, Mapping
 

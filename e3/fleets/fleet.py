@@ -14,13 +14,13 @@ from e3.interfaces import Ingress
 class Made:
     """What a fleet declares: its hosts in the order of `Experiment.host_names`.
 
-    Each is the properties of an `e3.interfaces.Host` (`e3.access.host_to_properties`);
-    ``ssh_blocks`` are the hosts' entries of an OpenSSH client configuration, empty where
-    the hosts cannot be reached that way. ``proof`` are resources that must exist before the
-    hosts are used, such as a measurement of their network. ``publish`` is told the overlay
-    addresses by host name once there are any. Without hosts there is neither overlay nor session.
-    ``plain_ssh`` says that address, key and host key of its access suffice to reach each host, as
-    pulumi-command wants it. ``hive`` is the path of a Colmena hive to be applied to them first.
+    Each host is given as the properties of an `e3.interfaces.Host`
+    (`e3.access.host_to_properties`). ``ssh_blocks`` are the hosts' entries in an OpenSSH client
+    configuration; there are none if OpenSSH cannot reach the hosts. ``proof`` are resources that
+    must exist before the hosts are used, such as a measurement of their network. ``publish`` gets
+    the overlay addresses by host name once they exist. Without hosts there is neither overlay nor
+    session. ``plain_ssh`` says that address, key and host key suffice to reach each host, as
+    pulumi-command needs it. ``hive`` is the path of a Colmena hive to apply to the hosts first.
     """
 
     hosts: Sequence[Output[Mapping[str, Any]]]
@@ -32,20 +32,20 @@ class Made:
 
 
 class Fleet(Protocol):
-    """What makes the hosts of an experiment; a frozen dataclass whose fields are its options.
+    """Creates the hosts of an experiment; a frozen dataclass whose fields are its options.
 
-    ``own_programs`` says that its hosts run the programs of this machine.
+    ``own_programs`` says that its hosts use the programs installed on this machine.
     """
 
     own_programs: ClassVar[bool]
 
     def check(self, experiment: Experiment) -> None:
-        """Raise an `E3Error` if the hosts cannot be made here; before anything is made."""
+        """Raise an `E3Error` if the hosts cannot be created; called before anything is."""
 
     def hosts(
         self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions
     ) -> Made:
-        """Declare the resources that make the hosts, below the given parent.
+        """Declare the resources of the hosts, below the given parent.
 
-        ``ingress`` is what a firewall in front of each host has to let in from the others.
+        ``ingress`` is what a firewall before each host must let in from the others.
         """

@@ -1,4 +1,4 @@
-"""Machines that exist: listed in a file, made ready over SSH without Nix, left as they were."""
+"""Existing machines: listed in a file, prepared over SSH without Nix, restored at the end."""
 
 import getpass
 import socket
@@ -24,9 +24,9 @@ from e3.providers.inventory_survey import Survey
 class Inventory:
     """The machines that ``file`` lists (see `e3.inventory.machines`).
 
-    ``install_packages`` has what an overlay needs of Debian's packages installed where E3 is
-    root; without it, what is missing is named. ``colmena`` is the path of a hive that is applied to
-    machines with NixOS.
+    ``install_packages`` lets E3 install the Debian packages that an overlay needs, where it is
+    root; without it, an error names what is missing. ``colmena`` is the path of a hive that is
+    applied to machines with NixOS.
     """
 
     own_programs: ClassVar[bool] = False
@@ -36,7 +36,7 @@ class Inventory:
     colmena: str = ""
 
     def check(self, experiment: Experiment) -> None:
-        """Read the file and look for the keys that it names."""
+        """Read the file and check that the keys which it names exist."""
         colmena.check(self.colmena)
         for name, machine in self._machines.items():
             for key, path in (("key", machine.key), ("ssh-config", machine.ssh_config)):
@@ -58,8 +58,8 @@ class Inventory:
     def hosts(
         self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions
     ) -> Made:
-        """Declare the look at all machines, and then each machine."""
-        del ingress  # no firewall of these machines is ours
+        """Declare the survey of all machines, and then each machine."""
+        del ingress  # E3 does not set the firewalls of these machines
         survey = Survey(
             "survey",
             machines={name: machine.to_properties() for name, machine in self._machines.items()},
@@ -84,8 +84,8 @@ class Inventory:
             hosts=[host.made for host in hosts],
             ssh_blocks=[
                 *(host.made.apply(_ssh_block) for host in hosts),
-                # last: in a configuration of OpenSSH the first word counts
-                Output.all(*(host.made for host in hosts)).apply(_ssh_way),
+                # last: OpenSSH uses the first value of each option
+                Output.all(*(host.made for host in hosts)).apply(_jump_hosts),
             ],
             hive=self.colmena,
         )
@@ -99,7 +99,7 @@ def _ssh_block(made: Mapping[str, Any]) -> str:
     return client_config.block(_access(made))
 
 
-def _ssh_way(made: Sequence[Mapping[str, Any]]) -> str:
+def _jump_hosts(made: Sequence[Mapping[str, Any]]) -> str:
     return client_config.on_the_way(map(_access, made))
 
 

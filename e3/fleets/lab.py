@@ -22,19 +22,19 @@ from e3.providers.lab_round_trips import RoundTrips
 
 @dataclass(frozen=True, kw_only=True)
 class LabFleet:
-    """Hosts without any account: namespaces, regions with routers, a WAN between them."""
+    """Hosts on this machine: namespaces, regions with routers, a WAN between them."""
 
     own_programs: ClassVar[bool] = True
 
     def check(self, experiment: Experiment) -> None:
-        """Ask for what a lab needs of this machine; it needs nothing of the experiment."""
+        """Check what a lab needs of this machine; it depends on nothing in the experiment."""
         del experiment
         userspace.check()
 
     def hosts(
         self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions
     ) -> Made:
-        """Declare the lab, its regions and its hosts; a firewall there is one of e3:nats."""
+        """Declare the lab, its regions and its hosts; its firewalls are those of e3:nats."""
         del ingress
         folder = experiment.folder / "lab"
         lab = Lab("lab", folder=str(folder), opts=opts)

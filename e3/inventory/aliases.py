@@ -1,7 +1,7 @@
-"""The aliases that a configuration of OpenSSH declares; all else of it, OpenSSH's client reads.
+"""The aliases that a configuration of OpenSSH declares; OpenSSH's client reads the rest.
 
-OpenSSH has no list of its aliases, so `Host`, `Match` and `Include` are read here, in the words and
-files that ssh_config(5) defines. What holds for an alias is asked of ``ssh -G`` when it is used.
+OpenSSH cannot list its aliases, so `Host`, `Match` and `Include` are read here as ssh_config(5)
+defines them. The options of an alias come from ``ssh -G`` when it is used.
 """
 
 import glob
@@ -18,16 +18,16 @@ from e3.remote.text import printable
 
 MOST_FILES = 200
 DEPTH = 16
-"""As in OpenSSH; deeper files are an error there."""
+"""As in OpenSSH, where deeper includes are an error."""
 
 Condition = Callable[[str], bool]
-"""Whether what stands in a block can count for an alias."""
+"""Whether a block can apply to an alias."""
 
 
 def read(report: Report, path: Path) -> None:
-    """Add each alias without a pattern; the machine's configuration is the file.
+    """Add each alias that is not a pattern; the file becomes the machine's ``ssh_config``.
 
-    Raises `ConfigurationError` for what OpenSSH itself refuses.
+    Raises `ConfigurationError` if OpenSSH itself refuses the file.
     """
     reader = _Reader(report)
     found = list(reader.walk(path, (), 0))
@@ -54,7 +54,7 @@ class _Reader:
     def walk(
         self, path: Path, around: Sequence[Condition], depth: int
     ) -> Iterator[tuple[str, str]]:
-        """Yield the aliases of a file, each with its place; ``around`` is what includes it."""
+        """Yield the aliases of a file with their places; ``around`` is what includes it."""
         self.files += 1
         if depth > DEPTH or self.files > MOST_FILES:
             raise ConfigurationError(f"{path}: too many files are included; is one its own?")
@@ -82,7 +82,7 @@ class _Reader:
                 )
                 continue
             pattern = Path(word).expanduser()
-            if not pattern.is_absolute():  # wherever the file itself lies
+            if not pattern.is_absolute():  # whatever the folder of the file itself
                 pattern = Path("~/.ssh").expanduser() / pattern
             found = sorted(glob.glob(str(pattern)))  # noqa: PTH207 -- a pattern of any depth
             if not found:
@@ -91,7 +91,7 @@ class _Reader:
 
 
 def _split(line: str, place: str) -> tuple[str, list[str]]:
-    """Return the keyword of a line in lower case, and its words; of others than Host's, none."""
+    """Return keyword in lower case and words of a Host, Match or Include line; "" for others."""
     match = re.match(r'\s*"?([A-Za-z]+)"?(?:\s*=\s*|\s+)(.*)', line)
     if match is None or match[1].lower() not in {"host", "match", "include"}:
         return "", []
@@ -122,7 +122,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _host(patterns: Sequence[str]) -> Condition:
-    """Return whether a Host line with these patterns can count for an alias."""
+    """Return whether a Host line with these patterns applies to an alias."""
     wanted = [_pattern(word) for word in patterns if not word.startswith("!")]
     unwanted = [_pattern(word[1:]) for word in patterns if word.startswith("!")]
 
@@ -135,7 +135,7 @@ def _host(patterns: Sequence[str]) -> Condition:
 
 
 def _match(words: Sequence[str]) -> Condition:
-    """Return whether a Match line can count: one of all does, others depend on the login."""
+    """Return whether a Match line always applies: only ``all`` does, others depend on the login."""
     known = [word.lower() for word in words] == ["all"]
     return lambda _: known
 

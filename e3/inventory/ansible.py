@@ -1,4 +1,4 @@
-"""What E3 takes of an inventory that Ansible has read (`e3.inventory.ansible_inventory`)."""
+"""What E3 uses of an inventory that Ansible has read (`e3.inventory.ansible_inventory`)."""
 
 import re
 import shlex
@@ -26,11 +26,11 @@ VARIABLES = {
     "ansible_private_key_file": "key",
     "ansible_ssh_private_key_file": "key",
 }
-"""How a machine is reached, by variables of ansible.builtin.ssh; later ones count more there."""
+"""Variables of ansible.builtin.ssh that say how a machine is reached; later ones override."""
 
 ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
 KNOWN = re.compile(r"\{\{\s*inventory_hostname(_short)?\s*\}\}")
-"""The only expressions whose value is known without evaluating any: the machine's own name."""
+"""The only expressions with a value that needs no evaluation: the machine's own name."""
 
 OVER_SSH = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh"})
 EVERYONE = frozenset({"all", "ungrouped"})
@@ -46,7 +46,7 @@ ASKING = {
     "ansible_become_password": "E3 needs sudo without a password",
     "ansible_sudo_pass": "E3 needs sudo without a password",
 }
-"""Secrets, which E3 takes from nobody."""
+"""Variables with secrets, which E3 never reads."""
 
 QUIET_OPTIONS = frozenset(
     {
@@ -57,7 +57,7 @@ QUIET_OPTIONS = frozenset(
         *("serveralivecountmax", "serveraliveinterval", "visualhostkey"),
     }
 )
-"""Options of ssh that decide neither who is reached nor who is trusted."""
+"""Options of ssh that decide neither which host is reached nor which is trusted."""
 
 QUIET_FLAGS = frozenset("46AaCfGgKkNnqTtVvXxYy")
 WITH_VALUE = frozenset("BbcDEeFIiJLlmOopQRSWw")
@@ -95,7 +95,7 @@ def take(report: Report, answer: Mapping[str, Any]) -> None:
 
 
 def _variables(report: Report, answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables of each host; an answer may have none."""
+    """Return the variables of each host, which may have none."""
     try:
         meta = msgspec.convert(answer.get("_meta") or {}, dict[str, Any])
         return msgspec.convert(meta.get("hostvars") or {}, dict[str, Any])
@@ -146,7 +146,7 @@ def _ordered(groups: Mapping[str, _Group]) -> list[str]:
 
 
 def _depths(groups: Mapping[str, _Group]) -> dict[str, int]:
-    """Return how deep each group is below ``all``, by its longest way, as Ansible counts."""
+    """Return how deep each group is below ``all``, by its longest path, as Ansible counts."""
     depths = dict.fromkeys(groups, 0)
     for _ in groups:
         changed = False
@@ -161,7 +161,7 @@ def _depths(groups: Mapping[str, _Group]) -> dict[str, int]:
 
 
 def _inherited(groups: Mapping[str, _Group], deepest_first: Sequence[str]) -> dict[str, Any]:
-    """Return variables that stand at groups: scripts print them, ansible-inventory does not."""
+    """Return the variables of groups: scripts print them, ansible-inventory does not."""
     values: dict[str, Any] = {}
     for name in ["all", *reversed(deepest_first)]:
         values |= groups[name].vars if name in groups else {}
@@ -170,7 +170,7 @@ def _inherited(groups: Mapping[str, _Group], deepest_first: Sequence[str]) -> di
 
 @dataclass
 class _Host:
-    """One machine of an answer while it is understood."""
+    """One machine of an answer while it is being read."""
 
     report: Report
     name: str
@@ -197,7 +197,7 @@ class _Host:
         if self.why_not:
             self.report.leave_out(self.name, self._place(self.because), self.why_not)
             return
-        if "ssh_config" in self.values:  # where it has an alias: its address stands there
+        if "ssh_config" in self.values:  # its address is that of the alias
             self.values["host"] = self.values.pop("address", self.name)
         self.report.add(self.values, tags, self._place(self.name))
 
@@ -208,7 +208,7 @@ class _Host:
         self.because, self.why_not = self.because or variable, self.why_not or said
 
     def _text(self, variable: str) -> str | None:
-        """Return a variable's text; None if there is none, and a reason if it has no plain one."""
+        """Return a variable's text, or None; raise `ValueError` if it has no plain text."""
         value = self.variables.get(variable)
         if isinstance(value, dict) and set(value) == {"__ansible_unsafe"}:
             return str(value["__ansible_unsafe"])
@@ -217,7 +217,7 @@ class _Host:
         if isinstance(value, dict) and "__ansible_vault" in value:
             raise ValueError(f"{variable} is encrypted by ansible-vault")
         if not isinstance(value, (str, int, float)):
-            raise ValueError(f"{variable} is no text")  # noqa: TRY004 -- of a file, not of a caller
+            raise ValueError(f"{variable} must be a string")  # noqa: TRY004 -- a value in a file, not an argument
         value = KNOWN.sub(
             lambda found: self.name.partition("." if found[1] else " ")[0], str(value)
         )
@@ -282,7 +282,7 @@ class _Host:
         return None
 
     def _argument(self, variable: str, flag: str, value: str) -> None:
-        """Take one argument of ssh: a flag of a letter, or ``o`` with an option and its value."""
+        """Apply one argument of ssh: a one-letter flag, or ``o`` with an option and its value."""
         option, _, setting = (
             (part.strip() for part in _split(value)) if flag == "o" else ("", "", "")
         )

@@ -1,8 +1,8 @@
-"""Inventories, as Ansible itself reads them: `ansible-inventory --list`, bounded and on its own.
+"""Inventories as Ansible itself reads them: `ansible-inventory --list`, bounded and isolated.
 
-Of Ansible's readers only those of the static forms run, with the variables of group_vars and
-host_vars beside the file. No program of an inventory, plugin or script, runs, no expression is
-evaluated, and nothing of the user's own Ansible (configuration, vault passwords) is used.
+Only Ansible's readers of static inventories run, with the variables of group_vars and host_vars
+beside the file. No plugin or script of an inventory runs, no expression is evaluated, and nothing
+of the user's own Ansible (configuration, vault passwords) is used.
 """
 
 import re
@@ -25,10 +25,10 @@ from e3.remote.text import printable
 CPU_SECONDS, WALL_SECONDS = 60, 180
 DATA_BYTES = 512 << 20
 ANSWER_BYTES = 32_000_000
-"""Bounds of a reading."""
+"""Limits for reading one inventory."""
 
 MOST_OF_RANGE = 10_000
-"""Hosts of one pattern: web[1:99999999] is a short line, and all of memory."""
+"""Hosts of one pattern: web[1:99999999] is a short line that fills all memory."""
 
 RANGE = re.compile(r"\[(\d{1,18}):(\d{1,18})(?::\d+)?\]")
 
@@ -96,7 +96,7 @@ def _run(path: Path, plugin: str, folder: Path) -> tuple[int, bytes, str]:
 
 
 def _why(report: Report, said: str, status: int) -> str:
-    """Return why Ansible does not read a file, in a sentence with the line if that can be found."""
+    """Return why Ansible cannot read a file, with the line if it can be found."""
     if "No module named ansible" in said:
         return "Ansible, which reads inventories, is missing; run scripts/setup"
     if "MemoryError" in said or status in {-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ}:
@@ -112,7 +112,7 @@ def _why(report: Report, said: str, status: int) -> str:
 
 
 def _check_ranges(report: Report) -> None:
-    """Raise `ConfigurationError` for a pattern that stands for far too many hosts."""
+    """Raise `ConfigurationError` for a pattern that stands for too many hosts."""
     for number, line in enumerate(report.text.splitlines(), 1):
         for word in line.split():
             count = 1
@@ -125,7 +125,7 @@ def _check_ranges(report: Report) -> None:
 
 
 def _named(words: str) -> list[str]:
-    """Return what a message of Ansible's names, the longest first, to look for its line."""
+    """Return the names in a message of Ansible's, the longest first, to find their line."""
     found = [*re.findall(r"'([^']+)'", words), *re.findall(r"\((\w+)\)", words)]
     found += re.findall(r"(?:got|name|children|host): (\S+)$", words)
     return sorted(

@@ -1,7 +1,7 @@
-"""Files that somebody else wrote, read whole and bounded: text, YAML and JSON.
+"""Reading files of unknown origin within bounds: text, YAML and JSON.
 
-A file of a megabyte can stand for a structure of gigabytes (aliases in YAML), be nested deeper than
-Python recurses, or say one thing twice. None of these is a list of machines.
+A file of a megabyte can expand to gigabytes (aliases in YAML), be nested deeper than Python's
+recursion limit, or have a key twice. All of these are refused.
 """
 
 import re
@@ -15,7 +15,7 @@ from e3.remote.text import printable
 
 MOST_BYTES = 1_000_000
 MOST_NODES = 100_000
-"""Values of a YAML file, each counted as often as aliases have it stand somewhere."""
+"""The most values of a YAML file, each counted once for every alias to it."""
 
 MOST_DEEP = 50
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -47,12 +47,12 @@ def read_text(path: Path, *, strict: bool = True) -> str:
 
 
 def check_yaml(text: str) -> yaml.Node | None:
-    """Return the node that a YAML text is, whatever its tags; raises `yaml.YAMLError`."""
+    """Return the node of a YAML text, whatever its tags; raise `yaml.YAMLError`."""
     return _Loader(text).get_single_node()
 
 
 def read_yaml(text: str, name: str) -> Any:  # noqa: ANN401 -- what a file says is anything
-    """Return what a YAML text means; ``name`` is what errors call it.
+    """Return the value of a YAML text; ``name`` is its name in errors.
 
     Raises `ConfigurationError`, with the line where there is one.
     """
@@ -74,7 +74,7 @@ def read_yaml(text: str, name: str) -> Any:  # noqa: ANN401 -- what a file says 
 
 
 class _Loader(yaml.SafeLoader):
-    """Ends at a depth that no list has, before Python's own stack does."""
+    """Stops at a depth that no list has, before Python's recursion limit."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -92,14 +92,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Measure:
-    """Refuses what is too much, or said twice, in the nodes of a YAML document."""
+    """Refuses a YAML document with too many values, or with a key twice."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._sizes: dict[int, int] = {}
 
     def take(self, node: yaml.Node) -> int:
-        """Return of how many values a node is made, those of aliases each time."""
+        """Return the number of values of a node, counting an alias each time."""
         line = node.start_mark.line + 1
         known = self._sizes.get(id(node))
         if known == 0:

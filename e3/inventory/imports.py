@@ -1,9 +1,8 @@
-"""Lists of machines that people have, as E3's: Ansible, OpenSSH, Colmena, parallel-ssh.
+"""Convert existing lists of machines to E3's: Ansible, OpenSSH, Colmena, parallel-ssh.
 
-Each is read by the tool that owns the language, where it has a reader (ADR 30). What is understood
-is taken, what is not is named with its line, and no machine is made up. What such a list does not
-say (what stands before a machine, host keys) is left out; the user's own known_hosts then vouch for
-the keys.
+Each is read by the tool that owns the format, if it has a reader (ADR 30). What is not understood
+is reported with its line, and nothing is guessed. What such a list does not say (NATs, host keys)
+is left out; the keys are then checked against the user's own known_hosts.
 """
 
 import ipaddress
@@ -23,7 +22,7 @@ from e3.remote.text import printable
 
 BESIDE = ("group_vars", "host_vars")
 NOT_MACHINES = frozenset({"meta", "defaults", "network"})
-"""Of a Colmena hive (its manual, reference/meta.md); the last is the former name of the first."""
+"""Of a Colmena hive (its manual, reference/meta.md); the last is an older name of the first."""
 
 MARK = "\N{BYTE ORDER MARK}"
 OWNERS = {"ansible-ini": "Ansible", "ssh": "OpenSSH"}
@@ -36,9 +35,9 @@ RANGED = re.compile(r"^[^#;\n]*\[\w+:\w+(?::\d+)?\]", re.MULTILINE)
 
 
 def read(path: Path, kind: str | None = None) -> Report:
-    """Return what a file of that kind lists; without one, the kind is found out.
+    """Return what a file lists; without a ``kind`` it is guessed.
 
-    Raises `ConfigurationError` when it lists no machine, or cannot be read as that.
+    Raises `ConfigurationError` if it lists no machine, or cannot be read as that kind.
     """
     path = path.absolute()
     text = foreign.read_text(path, strict=False)
@@ -59,7 +58,7 @@ def read(path: Path, kind: str | None = None) -> Report:
             f"{path} cannot be read as {kind}: {said}; correct that, or name another --format: "
             f"{others}"
         ) from None
-    # of text of any kind, some lines look like hosts
+    # in any text some lines look like hosts
     if not report.machines or (given is None and kind == "pssh" and report.left_out):
         said = "".join(f"\n  {note}" for note in report.notes)
         raise ConfigurationError(
@@ -191,7 +190,7 @@ KINDS: Mapping[str, Callable[[Report, Path], None]] = {
 
 
 def _address(place: str) -> tuple[str, str]:
-    """Return host and port of ``host[:port]``; an IPv6 address has brackets if it has a port."""
+    """Return host and port of ``host[:port]``; an IPv6 address with a port needs brackets."""
     if match := re.fullmatch(r"\[([^\]]*)\](?::(\d*))?", place):
         return match[1], match[2] or ""
     try:
@@ -202,7 +201,7 @@ def _address(place: str) -> tuple[str, str]:
 
 
 def _mapping(report: Report, path: Path) -> dict[str, Any]:
-    """Return what a file in JSON, or in YAML, maps names to."""
+    """Return the mapping in a JSON or YAML file."""
     try:
         table = msgspec.json.decode(report.text)
     except (msgspec.DecodeError, RecursionError):
@@ -213,7 +212,7 @@ def _mapping(report: Report, path: Path) -> dict[str, Any]:
 
 
 def _part(report: Report, name: str, node: object, key: str) -> dict[str, Any]:
-    """Return a part of a node, which is a mapping; raises `ConfigurationError` if it is not."""
+    """Return a part of a node; raise `ConfigurationError` if it is no mapping."""
     part = (node if node is not None else {}) if isinstance(node, dict | None) else 0
     part = (part.get(key) or {}) if isinstance(part, dict) else 0
     if not isinstance(part, dict):
@@ -222,7 +221,7 @@ def _part(report: Report, name: str, node: object, key: str) -> dict[str, Any]:
 
 
 def _beside(report: Report, path: Path) -> None:
-    """Let places be found in the files of variables, too."""
+    """Add the files of variables to those in which lines are looked up."""
     for folder in BESIDE:
         for file in sorted((path.parent / folder).rglob("*"))[:100]:
             if file.is_file() and file.stat().st_size < foreign.MOST_BYTES:
@@ -230,7 +229,7 @@ def _beside(report: Report, path: Path) -> None:
 
 
 def _top(text: str) -> dict[str, yaml.Node] | None:
-    """Return the keys of a mapping in YAML or JSON with their nodes, or None if it is none."""
+    """Return the keys of a mapping in YAML or JSON with their nodes, or None for other texts."""
     try:
         node = foreign.check_yaml(text)
     except yaml.YAMLError:

@@ -1,4 +1,4 @@
-"""The file that lists machines: YAML to typed values, every mistake named with its place.
+"""The file that lists machines: YAML to typed values; errors name the place of a mistake.
 
 ::
 
@@ -24,7 +24,7 @@ from e3.inventory import foreign
 from e3.remote.text import printable
 
 SYSTEMS = ("x86_64-linux", "aarch64-linux", "armv7l-linux", "armv6l-linux", "i686-linux")
-"""What a party runs on, as Nix names it; the last three have 32-bit words."""
+"""The systems that a party runs on, as Nix names them; the last three have 32-bit words."""
 
 MOST = 1000
 """Machines in a list; MPyC's own examples end at 300 parties."""
@@ -45,18 +45,18 @@ FORMS: Mapping[str, tuple[str, str]] = {
     "underlay": (r"[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?", "an IP address"),
     "python": (r"(?!-)[\w./+~-]{1,4096}", "letters, digits and . _ / + ~ -"),
 }
-"""What each text may be, as a pattern and in words: they go into other tools' files and lines."""
+"""The allowed form of each text, as a pattern and in words: other tools read these texts."""
 
 System = Literal["x86_64-linux", "aarch64-linux", "armv7l-linux", "armv6l-linux", "i686-linux"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine as the file has it; what is None is found out on the machine itself.
+    """A machine as the file describes it; what is None is found out on the machine itself.
 
-    ``host`` is any name; it is the address, too, where there is none, and an alias of the
-    OpenSSH configuration ``ssh_config`` where that is given. ``underlay`` is the address at
-    which the other machines know it, where that is not ``address``. ``sudo`` has all done as root.
+    ``host`` is any name. It is also the address if there is no other, and an alias if an OpenSSH
+    configuration ``ssh_config`` is given. ``underlay`` is the address that the other machines use
+    if it is not ``address``. ``sudo`` runs everything as root.
     """
 
     host: str
@@ -75,7 +75,7 @@ class Machine:
     python: str = ""
 
     def __post_init__(self) -> None:
-        """Reject values that could not work, or that another tool would read as its syntax."""
+        """Reject values that cannot work, or that another tool would read as syntax."""
         for name, (pattern, allowed) in FORMS.items():
             value = getattr(self, name)
             if value or name in {"host", "region"}:
@@ -88,9 +88,9 @@ class Machine:
                 "kinds; where all machines have an IPv6 underlay, port-restricted says the same"
             )
         if self.port is not None and not 0 < self.port < 65_536:  # noqa: PLR2004
-            raise ValueError(f"port {self.port} is none")
+            raise ValueError(f"port {self.port} is not between 1 and 65535")
         if self.ssh_config and self.address:
-            raise ValueError("address stands in ssh-config already; leave one of them out")
+            raise ValueError("address is in ssh-config already; leave one of them out")
 
     def to_properties(self) -> dict[str, Any]:
         """Return what differs from the defaults, as the file spells it."""
@@ -107,7 +107,7 @@ def _check_text(field: str, value: str | None, pattern: str, allowed: str) -> No
 
 
 def from_properties(values: Mapping[str, Any]) -> Machine:
-    """Return what `Machine.to_properties` made, also after Pulumi's state made 22 to 22.0."""
+    """Return what `Machine.to_properties` made, also if Pulumi's state made 22.0 of 22."""
     return msgspec.convert(_fields(values), Machine, strict=False)
 
 

@@ -1,7 +1,7 @@
-"""A machine made ready for a party, and left as it was.
+"""Prepare a machine for a party, and restore it afterwards.
 
-All lies in two folders that are E3's alone: /var/lib/e3 and /run/e3, or below the user's own
-where there are no rights. One stack has a machine at a time.
+All files are in two folders of E3's: /var/lib/e3 and /run/e3, or below the home of a user without
+root. Only one stack uses a machine at a time.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ BOOT = "/proc/sys/kernel/random/boot_id"
 STEP_SECONDS = 60.0
 SEND_SECONDS = 600.0
 INSTALL_SECONDS = 3600.0
-"""A Raspberry Pi that must build numpy takes long."""
+"""Long enough for a Raspberry Pi that must build numpy."""
 
 INSTALL = """
 set -eu
@@ -38,10 +38,10 @@ rm -rf "$1"
 touch "$1/whole"
 for other in "$(dirname "$1")"/venv-*; do [ "$other" = "$1" ] || rm -rf "$other"; done
 """
-"""Makes the environment $1 by the Python $2 from the lock $3, once."""
+"""Creates the environment $1 with the Python $2 from the lock $3, once."""
 
 LEFT_BEHIND = "left-behind"
-"""A file of the stack's folder: machines that were away when they were to be left."""
+"""A file in the stack's folder: machines that were offline when they were to be restored."""
 
 APT = ("env", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l", "apt-get", "--yes")
 LAST_LINES = 8
@@ -49,7 +49,7 @@ LAST_LINES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """Where things are on a machine that is ready: real paths there; and since which boot."""
+    """Paths on a prepared machine, as they are there, and the boot since which they hold."""
 
     python: str
     tools: str
@@ -57,24 +57,24 @@ class Ready:
 
 
 def environment(access: SshAccess, version: str) -> str:
-    """Return the folder of the party environment, named by what decides what is in it."""
+    """Return the folder of the party environment, named by the digest of what is in it."""
     parts = (REQUIREMENTS.read_text(), access.python, version)
     return f"{OURS}/venv-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
 
 def ready(access: SshAccess, version: str) -> Ready:
-    """Return where things will be; pure."""
+    """Return the paths of a prepared machine; pure."""
     place = access.place(environment(access, version))
     return Ready(python=f"{place}/bin/python", tools=access.place(TOOLS))
 
 
 def lock_digest() -> str:
-    """Return what names the packages of the party environment."""
+    """Return the digest of the lock of the party environment."""
     return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
 
 
 async def claim(access: SshAccess, owner: str) -> None:
-    """Note that this stack has the machine; raises `HostError` if another one has."""
+    """Record this stack as the machine's user; raise `HostError` if another stack is."""
     found = (await access.get([OWNER], timeout_seconds=STEP_SECONDS)).get(OWNER)
     if found is not None and found.decode() != owner:
         raise HostError(
@@ -87,9 +87,9 @@ async def claim(access: SshAccess, owner: str) -> None:
 async def provision(
     access: SshAccess, version: str, tools: Sequence[File], packages: Sequence[str]
 ) -> Ready:
-    """Have the party environment, these programs and these packages of Debian's there.
+    """Install the party environment, these programs and these Debian packages.
 
-    What is there already is not made again.
+    What is installed already is kept.
     """
     made = ready(access, version)
     if packages:
@@ -109,9 +109,9 @@ async def provision(
 
 
 async def is_whole(access: SshAccess, version: str, owner: str, boot: str) -> bool:
-    """Return whether the machine is as `provision` left it, since that boot.
+    """Return whether the machine is still as `provision` left it, and not rebooted since.
 
-    Raises `HostError` if it is away.
+    Raises `HostError` if it cannot be reached.
     """
     if await _boot(access) != boot:
         return False
@@ -122,7 +122,7 @@ async def is_whole(access: SshAccess, version: str, owner: str, boot: str) -> bo
 
 
 async def remove(access: SshAccess, owner: str) -> None:
-    """Leave the machine as it was before `claim`, unless it is another stack's."""
+    """Restore the machine to its state before `claim`, unless another stack uses it."""
     kept = await access.get([OWNER, PACKAGES], timeout_seconds=STEP_SECONDS)
     if kept.get(OWNER, owner.encode()) != owner.encode():
         return
@@ -138,7 +138,7 @@ async def remove(access: SshAccess, owner: str) -> None:
 
 
 def note_left(folder: Path, access: SshAccess, reason: str) -> None:
-    """Note in the stack's folder that a machine was away when it was to be left."""
+    """Record in the stack's folder that a machine was offline when it was to be restored."""
     private.folder(folder)
     place = access.own or f"{STATE} and {RUN}"
     why = reason.replace("\n", " ")
@@ -153,7 +153,7 @@ async def _boot(access: SshAccess) -> str:
 async def _install_packages(access: SshAccess, names: Sequence[str]) -> None:
     known = (await access.get([PACKAGES], timeout_seconds=STEP_SECONDS)).get(PACKAGES, b"")
     ours = sorted({*known.decode().split(), *names})
-    # noted first: what an interrupted installation leaves is then removed as well
+    # recorded first, so that what an interrupted installation leaves is removed as well
     note = File(path=PACKAGES, content="\n".join(ours).encode())
     await access.put([note], timeout_seconds=STEP_SECONDS)
     argv = [*APT, "install", "--no-install-recommends", *names]

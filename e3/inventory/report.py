@@ -1,4 +1,4 @@
-"""What was understood of a foreign list, and what was not, each with its place."""
+"""The result of importing a list: machines, and what was not understood, with its place."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,10 +16,10 @@ MOST_NOTES, LINE_LENGTH = 200, 600
 
 @dataclass
 class Report:
-    """The machines of a list; ``notes`` say what was not taken, ``left_out`` which machines.
+    """The machines of a list; ``notes`` say what was not used, ``left_out`` which machines.
 
-    A machine is left out if how it is reached was not understood: one that is reached otherwise
-    than its list says is another machine.
+    A machine is left out if it is not clear how it is reached: with a wrong guess E3 could reach
+    another machine.
     """
 
     source: str
@@ -30,9 +30,9 @@ class Report:
     others: dict[str, str] = field(default_factory=dict)
 
     def place(self, *needles: str) -> str:
-        """Return the first line that has all of these as words, or else one of them, if any.
+        """Return the place of the first line with all of these words, or with one of them.
 
-        It is a line of the list, or of the ``others`` that count with it, by their paths.
+        The line is in the list, or in one of the ``others`` (texts by path) that belong to it.
         """
         words = [rf"(?<![\w.-]){re.escape(needle)}(?![\w.-])" for needle in needles if needle]
         first = [
@@ -47,7 +47,7 @@ class Report:
         return self.source
 
     def note(self, place: str, said: str) -> None:
-        """Note something that was not taken and that the list can do without."""
+        """Note something that was not used and that is not essential."""
         line = printable(f"{place}: {said}", LINE_LENGTH)
         if line not in self.notes and len(self.notes) < MOST_NOTES:
             self.notes.append(line)

@@ -1,6 +1,6 @@
-"""A look at each machine before anything is made: can it run a party, and what is it.
+"""Survey each machine before anything is created: what it is, and whether it can run a party.
 
-Whatever is wrong is said of all machines at once, each with what helps.
+All problems of all machines are reported at once, each with a remedy.
 """
 
 import re
@@ -23,10 +23,10 @@ PYTHON = (3, 11)
 CANDIDATES = ("python3", "python3.13", "python3.12", "python3.11", "python3.14")
 LOOK_SECONDS = 60.0
 DISK_MB = 500
-"""What a party environment and the overlays' programs take, with room to install them."""
+"""The disk that a party environment and the overlays' programs need, also while installing."""
 
 CLOCK_SECONDS = 60.0
-"""By how much a clock may be off; certificates of an overlay begin to be valid now."""
+"""The most that a clock may be off: an overlay's certificates become valid at once."""
 
 PACKAGES = {
     "iproute2": "ip",
@@ -35,10 +35,10 @@ PACKAGES = {
     "tor": "tor",
     "wireguard-tools": "wg",
 }
-"""A program by which a package of Debian's is known."""
+"""A program of each Debian package, which shows that it is installed."""
 
 OVER_TUN = ("iproute2",)
-"""What every overlay with a device of its own uses."""
+"""Packages for every overlay with its own network device."""
 
 FIND_PYTHON = """
 uname -s
@@ -66,7 +66,7 @@ GOOD_PYTHON = re.compile(r"/[\w./+~-]{1,4096}")
 
 
 class Seen(TypedDict):
-    """What `e3.remote.facts` answers, as far as it is used; a machine can say anything."""
+    """The used part of the answer of `e3.remote.facts`, validated: a machine can send anything."""
 
     version: Annotated[list[int], msgspec.Meta(min_length=2, max_length=5)]
     modules: Words
@@ -84,7 +84,7 @@ class Seen(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What stays true of a machine: enough to reach it and to make it ready.
+    """The permanent facts of a machine: enough to reach and to prepare it.
 
     ``version`` is its Python's; ``lacking`` are packages that are to be installed.
     """
@@ -103,9 +103,9 @@ class Facts:
 async def survey(
     machines: Mapping[str, Machine], needs: Needs, *, install_packages: bool
 ) -> dict[str, Facts]:
-    """Return what each machine is, by its name; `needs` are those of the overlay.
+    """Return the facts of each machine by its name; ``needs`` are those of the overlay.
 
-    Raises `HostError` that says for every unfit machine why, and what helps.
+    Raises `HostError` with the reason and a remedy for every unfit machine.
     """
 
     async def one(name: str, machine: Machine) -> Facts | E3Error | TimeoutError:
@@ -129,7 +129,7 @@ async def survey(
 
 
 async def login(name: str, machine: Machine) -> SshAccess:
-    """Return the access to a machine as its user, by the system's first Python."""
+    """Return the access to a machine as its user, with the first Python on its PATH."""
     from e3.access import connections  # noqa: PLC0415 -- asyncssh is slow to load; labs need none
 
     access = SshAccess(
@@ -180,7 +180,7 @@ async def _see(access: SshAccess) -> Seen:
         return msgspec.convert(answer, Seen)
     except msgspec.ValidationError as error:
         raise HostError(
-            f"host {access.host} says odd things of itself: {printable(error)}; correct it there"
+            f"host {access.host} reports invalid facts: {printable(error)}; correct that there"
         ) from None
 
 
@@ -221,7 +221,7 @@ def _system(name: str, machine: Machine, seen: Seen) -> str:
 
 
 def _underlay(name: str, machine: Machine, seen: Seen) -> str:
-    """Return the address that the others use: the one we use if it is one, else its own."""
+    """Return the address for the other machines: the one we use if it is an IP, else its own."""
     address = machine.address or machine.host
     if not machine.ssh_config and address.replace(".", "").isdigit():
         return address
@@ -236,12 +236,12 @@ def _lacking(needs: Needs, seen: Seen) -> tuple[str, ...]:
 
 
 def clock_off(clock: float, begun: float, ended: float) -> float:
-    """Return by how many seconds a clock is ahead that was read between two of ours."""
+    """Return by how many seconds a clock is ahead that was read between two readings of ours."""
     return min(clock - begun, 0) + max(clock - ended, 0)
 
 
 def check_fit(name: str, seen: Seen, *, ahead_seconds: float) -> None:
-    """Raise `HostError` if what was seen of a machine is not enough for a party."""
+    """Raise `HostError` if the machine does not suffice for a party."""
     missing = {"venv", "ensurepip", "ssl", "ctypes", "zlib"} - set(seen["modules"])
     if missing:
         raise HostError(
@@ -263,7 +263,7 @@ def check_fit(name: str, seen: Seen, *, ahead_seconds: float) -> None:
 def _check_needs(
     name: str, facts: Facts, needs: Needs, seen: Seen, *, install_packages: bool
 ) -> None:
-    """Raise `HostError` if the overlay cannot run there."""
+    """Raise `HostError` if the overlay cannot run on the machine."""
     if needs.tun and not facts.access.rights:
         raise HostError(
             f"host {name}: the overlay needs a network device, and user {facts.access.user} is "

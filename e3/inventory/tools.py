@@ -12,18 +12,18 @@ BUILT = PROJECT / ".tools"
 
 
 def folder(system: str) -> Path:
-    """Return where the programs of a system are: those of set-up, or built for another one."""
+    """Return the folder of a system's programs: built by set-up, or for another system."""
     return BUILT / ("bin" if system == f"{platform.machine()}-linux" else system)
 
 
 def programs(needs: Needs) -> list[str]:
-    """Return the names of the programs that an overlay runs of those that set-up builds."""
+    """Return the names of the programs that set-up builds for an overlay."""
     recipes = [PROJECT / "tools" / name / "recipe.toml" for name in needs.tools]
     return [p for recipe in recipes for p in tomllib.loads(recipe.read_text())["programs"]]
 
 
 def digest(needs: Needs) -> str:
-    """Return what names the programs of an overlay, for any system: their pins."""
+    """Return the digest of the pins of an overlay's programs, for any system."""
     state = hashlib.sha256()
     for name in needs.tools:
         source = PROJECT / "tools" / name
@@ -34,7 +34,7 @@ def digest(needs: Needs) -> str:
 
 
 def missing_tools(needs: Needs, system: str) -> str | None:
-    """Return what is not there for machines of that system and how to get it, or None."""
+    """Return which programs are missing for that system and how to get them, or None."""
     place = folder(system)
     missing = [name for name in programs(needs) if not (place / name).is_file()]
     if not missing:
@@ -48,7 +48,7 @@ def missing_tools(needs: Needs, system: str) -> str | None:
 
 
 def files(needs: Needs, system: str, target: str) -> list[File]:
-    """Return the programs as files below the folder ``target`` of a machine."""
+    """Return the programs as files for the folder ``target`` of a machine."""
     return [
         File(path=f"{target}/{name}", content=(folder(system) / name).read_bytes(), mode=0o755)
         for name in programs(needs)

@@ -59,7 +59,7 @@ CONFIGURATION = {
         "e3:max-hourly-usd: 6 droplets of size s-1vcpu-2gb cost 0.107 USD an hour, more than 0.05",
     ),
     "price as a word": ({"max-hourly-usd": "little"}, "max-hourly-usd is 'little': expected"),
-    "no time": ({"expires-hours": "0"}, "e3:expires-hours: 0 is no time"),
+    "no time": ({"expires-hours": "0"}, "e3:expires-hours: 0 must be above 0"),
     "domain": ({"domain": "example.com"}, "e3:domain: 'example.com' is not a domain"),
     "hosts": ({"hosts": "some"}, "hosts-wanted is 'some'"),
     "nats": ({"nats": '{"ams3": "cgnat"}'}, "e3:nats: droplets have public addresses"),

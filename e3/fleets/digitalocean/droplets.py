@@ -1,4 +1,4 @@
-"""The droplets of a stack, each with the SSH key that it is known by before it exists."""
+"""The droplets of a stack, each with an SSH host key that is made before the droplet."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,21 +22,21 @@ from e3.providers.cloud_mark import Mark
 from e3.providers.key_pair import KeyPair
 
 PLAIN_PACKAGES = ["python3-venv"]
-"""What Debian's image lacks of what it takes to make the party environment."""
+"""What the party environment needs and Debian's image lacks."""
 
 CREATE_TIMEOUT, DELETE_TIMEOUT = "10m", "5m"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """Who may log in: the account's keys by fingerprint, and the path of the one that E3 uses."""
+    """Keys that may log in, by their fingerprints in the account; and the path of E3's own."""
 
     fingerprints: Sequence[Output[str] | str]
     path: Output[str] | str
 
 
 class Droplets(ComponentResource):
-    """Droplets that answer; ``hosts`` has the properties of a `Host` of each.
+    """Droplets that answer; ``hosts`` has the properties of the `Host` for each.
 
     ``addresses`` has the public address by host name.
     """
@@ -102,7 +102,7 @@ class Droplets(ComponentResource):
 
 
 def user_data(private: str, public: str, *, packages: Sequence[str] = ()) -> str:
-    """Return a cloud-config (JSON is YAML) that gives a host its SSH key, and packages.
+    """Return a cloud-config (JSON is YAML) that sets a host's SSH key and installs packages.
 
     https://cloudinit.readthedocs.io/en/latest/reference/modules.html: ``ssh_keys``, and
     ``disable_ec2_metadata``, without which any program on the host could read the key from the
@@ -135,7 +135,7 @@ def _name(mark: Mark, host: str) -> Output[str]:
 def _resource_options(parent: pulumi.Resource, *, rollout: bool) -> ResourceOptions:
     return ResourceOptions(
         parent=parent,
-        # tags come and go with the lease, which the mark renews
+        # tags change with the lease, which the `Mark` renews
         ignore_changes=["tags", *([] if rollout else ["image"])],
         custom_timeouts=CustomTimeouts(create=CREATE_TIMEOUT, delete=DELETE_TIMEOUT),
     )

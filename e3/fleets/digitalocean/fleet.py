@@ -25,15 +25,15 @@ class DigitalOcean(Options):
     own_programs: ClassVar[bool] = False
 
     def check(self, experiment: Experiment) -> None:
-        """Ask the account whether all can be had, and print the price; nothing is made."""
+        """Check that the account offers everything, and print the price; create nothing."""
         if experiment.nats:
             raise ConfigurationError(
                 "e3:nats: droplets have public addresses; use the lab for NATs, or leave it out"
             )
         if self.expires_hours <= 0:
             raise ConfigurationError(
-                f"e3:expires-hours: {self.expires_hours:g} is no time; write the hours for which "
-                "the stack may stay"
+                f"e3:expires-hours: {self.expires_hours:g} must be above 0; write the hours for "
+                "which the stack may stay"
             )
         colmena.check(self.colmena)
         if self.flake_output:
@@ -68,7 +68,7 @@ class DigitalOcean(Options):
     def hosts(
         self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions
     ) -> Made:
-        """Declare mark, keys, image, firewall, droplets and the first contact with them."""
+        """Declare label, keys, image, firewall, droplets and the first contact with them."""
         # not above: pulumi-digitalocean takes a second to load, and other fleets do not need it
         from e3.fleets.digitalocean.stack import declare  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The image of a stack: a bucket, the file in it, and what DigitalOcean makes of that."""
+"""The image of a stack: a bucket, the file in it, and the custom image imported from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ ABORT_DAYS = 2
 SHORT = 12
 IMPORT_TIMEOUT = "90m"
 SYSTEM = "x86_64-linux"
-"""All droplets are of this kind."""
+"""The system of all droplets, as Nix names it."""
 
 BUILT_SUFFIX = ".qcow2.gz"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file of which an image is made; ``name`` is known at once and changes with its content."""
+    """A file from which an image is made; ``name`` is known at once, and new for new content."""
 
     name: str
     path: Input[str]
@@ -32,7 +32,7 @@ class Source:
 
 
 def of_file(path: Path) -> Source:
-    """Return a file that is there; raise `ConfigurationError` if it is no image."""
+    """Return an existing file; raise `ConfigurationError` if it is no image."""
     digest = check_image(path)
     suffix = "".join(path.suffixes)
     return Source(name=digest[:SHORT], path=str(path), digest=digest, suffix=suffix)
@@ -55,8 +55,8 @@ def of_flake(choice: str, *, builder: str, folder: Path, opts: ResourceOptions) 
 class Image(ComponentResource):
     """A custom image, offered in every region of the stack; ``id`` is what droplets name.
 
-    The object is called by the file's digest, the image by the source's name: a new file is
-    another image, which is there before the one before it goes.
+    The object is named by the file's digest, the image by the source's name. So a new file becomes
+    a new image, which is created before the old one is removed.
     """
 
     id: Output[str]
@@ -108,7 +108,7 @@ class Image(ComponentResource):
             opts=ResourceOptions.merge(
                 kept,
                 ResourceOptions(
-                    # the URL is for the import alone, and another one is signed when it expires
+                    # only the import uses the URL, which is signed anew when it expires
                     ignore_changes=["tags", "url"],
                     custom_timeouts=CustomTimeouts(create=IMPORT_TIMEOUT),
                 ),

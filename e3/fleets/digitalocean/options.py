@@ -23,11 +23,11 @@ class Options:
     ``account_keys`` are fingerprints or ids of keys that may log in besides. ``admit`` are
     addresses from which SSH comes in. ``spaces_region`` is where the image is stored, by
     default one of the hosts' regions. ``protect_image`` keeps `pulumi destroy` from removing
-    it. ``ipv6`` gives droplets a second address; by default those of DigitalOcean's own images,
-    as it does not offer that for others. A host has ``answer_seconds`` until it answers.
+    it. ``ipv6`` gives droplets a second address; by default for DigitalOcean's own images only,
+    as it does not offer that for others. A host must answer within ``answer_seconds``.
     ``colmena`` is the path of a hive that is applied to hosts with NixOS.
 
-    The others are keys of their own: ``domain``, of which each host gets records;
+    The other fields have their own configuration keys: ``domain``, of which each host gets records;
     ``hosts_wanted``, none for a while (e3:hosts); ``image_rollout``, whether a new image replaces
     hosts; ``max_hourly_usd`` and ``expires_hours``, the limits of what it may cost.
     """

@@ -1,4 +1,4 @@
-"""The firewall before the droplets of a stack, which DigitalOcean runs outside of them."""
+"""The firewall of a stack, which DigitalOcean runs outside of the droplets."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def firewall(
 ) -> do.Firewall:
     """Declare a firewall that lets in SSH from ``admit``, the rest from the stack alone.
 
-    It holds for whatever has the stack's tag, so for a droplet from its first moment on.
+    It applies to all that has the stack's tag, so to a droplet from its creation on.
     """
     inbound = [
         do.FirewallInboundRuleArgs(protocol="tcp", port_range=SSH, source_addresses=list(admit)),

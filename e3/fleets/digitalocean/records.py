@@ -36,7 +36,7 @@ def _name(host: str, label: str) -> str:
 
 
 def _type(address: str) -> str:
-    """Return the type of record; a name, such as of an onion service, is a text (RFC 1035)."""
+    """Return the type of a record; a name, as of an onion service, is a TXT (RFC 1035)."""
     try:
         return "AAAA" if ipaddress.ip_address(address).version == 6 else "A"  # noqa: PLR2004
     except ValueError:

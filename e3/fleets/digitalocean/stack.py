@@ -28,7 +28,7 @@ def declare(
     ingress: Sequence[Ingress],
     opts: ResourceOptions,
 ) -> Made:
-    """Declare all that the stack has there, each below its mark."""
+    """Declare all resources of the stack there, below its `Mark`."""
     mark = Mark(
         "cloud",
         project=pulumi.get_project(),
