@@ -1,7 +1,7 @@
-"""Who is let in by MPyC's listener, which itself believes any pid that a caller names.
+"""Admission to MPyC's listener, which itself believes any pid that a caller sends.
 
-A caller is turned away unless its address belongs to a party, the pid that it claims is
-that party's, no such party is connected yet and, with TLS, its certificate names that pid.
+A caller is rejected unless its address belongs to a party, the pid that it claims is that
+party's, that party is not connected yet and, with TLS, its certificate names that pid.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ TLS_1_3 = 0x0304
 """`ssl.TLSVersion.TLSv1_3`, without importing ssl where it is not used."""
 
 NO_CERTIFICATE = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
-"""OpenSSL's word for it."""
+"""OpenSSL's name of the reason."""
 
 NAME_LENGTH = 64
-"""Of a certificate's subject in a sentence."""
+"""The most characters of a certificate's subject in a sentence."""
 
 PID_BYTES = 2
-"""What a caller sends first."""
+"""A caller sends its pid first, in so many bytes."""
 
 
 def guard(exchanger: Attributes, report: Report, address_trust: str) -> None:
-    """Have MPyC's connections checked; ``address_trust`` is what an address proves."""
+    """Check connections to MPyC's listener; ``address_trust`` is what an address proves."""
     made, received, lost = (
         exchanger.connection_made,
         exchanger.data_received,
@@ -45,7 +45,7 @@ def guard(exchanger: Attributes, report: Report, address_trust: str) -> None:
     def addresses(runtime: Attributes) -> Addresses:
         return Addresses(runtime.pid, [party.host for party in runtime.parties], address_trust)
 
-    name_the_uncertified(exchanger, report, addresses)
+    report_refused_certificates(exchanger, report, addresses)
 
     @functools.wraps(made)
     def connection_made(self: Attributes, transport: Attributes) -> None:
@@ -71,7 +71,7 @@ def guard(exchanger: Attributes, report: Report, address_trust: str) -> None:
 
     @functools.wraps(lost)
     def connection_lost(self: Attributes, exc: Exception | None) -> None:
-        if self.peer_pid is not None:  # nobody is missed who never said who it is
+        if self.peer_pid is not None:  # a caller that never sent its pid is not reported as lost
             lost(self, exc)
 
     exchanger.connection_made = connection_made
@@ -79,13 +79,13 @@ def guard(exchanger: Attributes, report: Report, address_trust: str) -> None:
     exchanger.connection_lost = connection_lost
 
 
-def name_the_uncertified(
+def report_refused_certificates(
     exchanger: Attributes, report: Report, addresses: Callable[[Attributes], Addresses]
 ) -> None:
-    """Have it reported whose certificate is refused, at either end of MPyC's connections.
+    """Report the party whose certificate is refused, at either end of MPyC's connections.
 
-    asyncio's listeners close such connections without a word, and MPyC dials again for ever. The
-    only place that knows error, connection and party is a method of asyncio's own.
+    asyncio's listeners close such connections silently, and MPyC dials again for ever. Only one
+    method, which is private to asyncio, knows error, connection and party.
     """
     from asyncio import sslproto  # noqa: PLC0415 -- loaded by now, with all of asyncio
 
@@ -134,7 +134,7 @@ def caller(transport: Attributes) -> str:
 
 
 def certified(pid: int) -> str:
-    """Return the name in a party's certificate: the one that MPyC asks of whom it dials."""
+    """Return the name in a party's certificate, which MPyC requires of a party that it dials."""
     return f"MPyC party {pid}"
 
 
@@ -145,17 +145,17 @@ def common_name(certificate: Mapping[str, Sequence[Any]] | None) -> str:
 
 
 def harden(context: Attributes) -> None:
-    """Have a TLS context of MPyC speak TLS 1.3 alone; None is no TLS."""
+    """Restrict a TLS context of MPyC to TLS 1.3; None means no TLS."""
     if context is not None:
         context.minimum_version = TLS_1_3
 
 
 @contextlib.contextmanager
 def no_other_authority() -> Iterator[None]:
-    """Have no TLS context that is made meanwhile trust the system's authorities.
+    """Keep TLS contexts that are made meanwhile from trusting the system's authorities.
 
-    MPyC's would, besides the session's own: whoever can have such an authority sign could speak as
-    any party. And to load them all takes 20 ms for each peer.
+    MPyC's would trust them besides the session's own: a person who gets a certificate from such an
+    authority could pose as any party. Loading them also takes 20 ms for each peer.
     """
     import ssl  # noqa: PLC0415 -- loaded by now, with all of asyncio
 

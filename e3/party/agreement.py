@@ -1,12 +1,13 @@
-"""The agreement: before any program starts, the parties find out whether they run the same.
+"""The agreement: before any program starts, the parties check that they run the same.
 
-The lower pid dials the higher one, at the very endpoint where MPyC will; both send their
-statement (`e3.party.statement`). A party that has those of all others compares; when all
-is equal it stops to accept, sends `AGREED` to everyone, and is done when it has that from
-everyone. So whoever starts MPyC then finds listeners that the agreement has left: its
-connections wait there for the MPyC of their party.
+The lower pid dials the higher one, at the same endpoint as MPyC will; both send their statement
+(`e3.party.statement`). A party that has the statements of all others compares them. When all are
+equal, it stops accepting connections, sends `AGREED` to everyone, and is done when it has `AGREED`
+from everyone. A party that then starts MPyC finds only listeners that the agreement has left:
+connections wait there until MPyC of that party accepts them.
 
-Who speaks is decided by address, see `e3.party.identity`. Strangers are turned away unread.
+An address decides which party a connection belongs to, see `e3.party.identity`. Connections of
+strangers are closed unread.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ from e3.party.protocol import Spec
 
 
 class Agreement:
-    """One party's part of it."""
+    """One party's side of the agreement."""
 
     def __init__(
         self, spec: Spec, statement: Statement, listener: socket.socket | None, fd: int
     ) -> None:
-        """Agree for party ``spec.pid``; ``fd`` is watched for words of the deployer."""
+        """Agree for party ``spec.pid``; ``fd`` is watched for messages of the deployer."""
         self._spec = spec
         self._own = statement
         self._listener = listener
@@ -63,20 +64,20 @@ class Agreement:
         )
         self._statements: dict[int, Statement] = {spec.pid: statement}
         self._links: dict[int, PeerConnection] = {}
-        """The connection over which each peer has stated, or is being dialled."""
+        """For each peer the connection that brought its statement, or that is being opened."""
         self._nameless: list[PeerConnection] = []
-        """Accepted, and nothing stated yet."""
+        """Accepted connections that have brought no statement yet."""
         self._redial: dict[int, float] = dict.fromkeys(self._peers[spec.pid :], 0.0)
         self._troubles: dict[int, tuple[Kind, str]] = {}
-        """What happened with a peer that has not stated."""
+        """What happened with a peer that has sent no statement."""
         self._closed: dict[int, int] = {}
-        """How often in a row a peer that was dialled has closed without a word."""
+        """How often in a row a peer closed a connection to it before it sent anything."""
         self._called_off: tuple[int, int | None, str] | None = None
-        """Who has called it off, because of whom, and of what."""
+        """The party that called the agreement off, the peer that it blames, and why."""
         self._broken: tuple[int, str] | None = None
-        """Whose connection ended between the statements and its consent, and how."""
+        """A peer whose connection ended after its statement and before `AGREED`, and how."""
         self._wordless: dict[str, int] = {}
-        """How often somebody at an address has connected and not stated anything."""
+        """How many connections of an address have brought no statement."""
         self._strangers: dict[str, int] = {}
         self._agreed: set[int] = set()
         self._consented = False
@@ -89,9 +90,9 @@ class Agreement:
             self._selector.register(listener, selectors.EVENT_READ, self._accept)
 
     def run(self, hear: Callable[[], bool]) -> AgreementOutcome:
-        """Return the outcome; ``hear`` takes a word of the deployer, and returns whether to go on.
+        """Return the outcome; ``hear`` handles the deployer's messages; False means stop.
 
-        Every connection is closed then; the listener stays.
+        All connections are closed at the end; the listener stays open.
         """
         try:
             while not self._is_over():
@@ -112,7 +113,7 @@ class Agreement:
         return AgreementOutcome("agreed", noted=noted, strangers=self._strangers)
 
     def _is_over(self) -> bool:
-        """Do what is due now; return whether all parties agree."""
+        """Do what is due now; return whether all parties have agreed."""
         now = time.monotonic()
         if now > self._until:
             raise self._failure()
@@ -132,13 +133,13 @@ class Agreement:
         return not any(link.outgoing for link in self._links.values())
 
     def _pause(self) -> float:
-        """Return the seconds until something is due."""
+        """Return the seconds until the next thing is due."""
         links = [*self._links.values(), *self._nameless]
         due = min([self._until, *self._redial.values(), *(link.until for link in links)])
         return max(due - time.monotonic(), 0.0)
 
     def _failure(self) -> BrokenOffError:
-        """Return why it failed when time is up."""
+        """Return why the agreement has failed when time is up."""
         if differences(self._statements, must=True):
             return BrokenOffError("incompatible")
         if self._called_off is not None:
@@ -153,7 +154,7 @@ class Agreement:
         return BrokenOffError("unreachable", missing[0], "never said whether it agrees")
 
     def _describe(self, pid: int) -> tuple[Kind, int, str]:
-        """Return what is known about a peer that never stated."""
+        """Return what is known about a peer that never sent a statement."""
         if pid in self._troubles:
             kind, detail = self._troubles[pid]
             return kind, pid, detail
@@ -165,7 +166,7 @@ class Agreement:
         return "incompatible", pid, HALF if link.incoming else "accepts connections, says nothing"
 
     def _consent(self) -> None:
-        """Agree with all others: from now on nobody is to dial this party but their MPyC."""
+        """Send `AGREED` to all others; from now on only MPyC may connect to this party."""
         self._consented = True
         if self._listener is not None:
             self._selector.unregister(self._listener)
@@ -175,9 +176,9 @@ class Agreement:
             self._send(link, frames.pack(AGREED))
 
     def _call_off(self, outcome: AgreementOutcome) -> None:
-        """Tell everybody at once, and why; who is not there any more need not know.
+        """Tell all connected parties why the agreement has failed, without waiting.
 
-        A party that was told tells on: else others would take its silence for its own doing.
+        A party that was told passes it on: otherwise others would blame it for its silence.
         """
         off = frames.pack_off(outcome.peer, outcome.detail)
         for link in self._links.values():
@@ -197,7 +198,7 @@ class Agreement:
         self._links[pid] = link
         try:
             if not self._addresses.translated:
-                connection.bind((own, 0))  # peers decide by it who calls
+                connection.bind((own, 0))  # peers identify the caller by it
             connection.connect_ex((address, port))
         except OSError as error:
             self._lose(link, f"cannot be dialled: {error.strerror}")
@@ -215,8 +216,8 @@ class Agreement:
         self._state(link)
 
     def _accept(self) -> None:
-        """Take the connections that wait: with few at a time, a flood would hold up the others."""
-        with contextlib.suppress(OSError):  # nobody waits any more
+        """Accept waiting connections, many at a time: else a flood would delay other parties."""
+        with contextlib.suppress(OSError):  # no more connections wait
             for _ in range(ACCEPTS):
                 connection, source = self._listener.accept()  # type: ignore[union-attr]  # it called
                 self._admit(connection, str(source[0]))
@@ -258,7 +259,7 @@ class Agreement:
         self._selector.modify(link.socket, events, partial(self._act, link))
 
     def _act(self, link: PeerConnection) -> None:
-        """Write what is left to write, and read what has come."""
+        """Write what is left to write, and read what has arrived."""
         if link.outgoing:
             self._send(link)
         try:
@@ -306,7 +307,7 @@ class Agreement:
         if link.peer is None:
             link.peer = pid
             self._nameless.remove(link)
-            if pid in self._links:  # it dials again: the connection before was broken for it
+            if pid in self._links:  # it reconnects: its earlier connection was broken
                 self._drop(self._links.pop(pid))
             self._links[pid] = link
             self._state(link)
@@ -322,7 +323,7 @@ class Agreement:
     # Troubles
 
     def _blame(self, link: PeerConnection, what: str) -> None:
-        """End it all because of what a party's address sent; a stranger's words are nothing."""
+        """End the agreement because of what a party sent; ignore what strangers send."""
         pid = self._who(link)
         self._drop(link)
         if pid is not None:
@@ -337,7 +338,7 @@ class Agreement:
             self._lose(link, "connected and said nothing")
 
     def _lose(self, link: PeerConnection, how: str) -> None:
-        """Note that a connection ended; the dialler tries again, within the limit."""
+        """Record that a connection ended; the lower pid tries again, within the limit."""
         pid, called = self._who(link), link.peer is not None and not link.connecting
         self._drop(link)
         if pid is None or self._links.get(pid) not in {None, link}:
@@ -348,7 +349,7 @@ class Agreement:
         if self._consented and pid not in self._agreed:
             self._links.pop(pid, None)
             self._broken = self._broken or (pid, f"{how} before it agreed")
-            self._hurry(OFF_SECONDS)  # it may leave because of what others are about to tell
+            self._hurry(OFF_SECONDS)  # it may leave for a reason that others are about to send
             return
         if pid in self._agreed:
             return
@@ -365,7 +366,7 @@ class Agreement:
             self._redial[pid] = time.monotonic() + RETRY_SECONDS
 
     def _who(self, link: PeerConnection) -> int | None:
-        """Return the party that has a link's address, None where that is not known."""
+        """Return the party at the other end of a connection, None if it is not known."""
         if link.peer is not None:
             return link.peer
         pids = self._addresses.parties_at(link.address)

@@ -1,4 +1,4 @@
-"""The agreement as a step of the runner: the deployer is obeyed and told meanwhile."""
+"""The agreement as a step of the runner, which meanwhile obeys the deployer and reports to it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from e3.party.statement import make
 REPORTED_FIELDS = 8
 REPORTED_GROUPS = 8
 REPORTED_LENGTH = 200
-"""Of a report's differences: it must stay one line of moderate length, whatever peers state."""
+"""Limits of the differences in a report, which must stay short whatever peers state."""
 
 
 class DeployerStream(Protocol):
-    """What is needed of the runner's line to the deployer."""
+    """What the agreement needs of the runner's stream to and from the deployer."""
 
     fd_in: int
     over: bool
@@ -29,11 +29,11 @@ class DeployerStream(Protocol):
         """Send one event."""
 
     def hear(self) -> list[bytes]:
-        """Return the lines that have come."""
+        """Return the lines that have arrived."""
 
 
 def agree(spec: Spec, folder: str, channel: DeployerStream, listener: socket.socket | None) -> bool:
-    """Agree with the other parties; return whether the program is to start, and report."""
+    """Agree with the other parties and report it; return whether the program is to start."""
     if len(spec.parties) == 1:
         return True
     if spec.tls and (wrong := fault(folder)):
@@ -69,7 +69,7 @@ def agree(spec: Spec, folder: str, channel: DeployerStream, listener: socket.soc
 
 
 def obey(channel: DeployerStream, lines: list[bytes]) -> bool:
-    """Do what the deployer says; return whether to go on."""
+    """Obey the deployer's messages; return whether to go on."""
     for line in lines:
         message = decode(line)
         if message is not None and message["e3"] == "beat":
@@ -80,7 +80,7 @@ def obey(channel: DeployerStream, lines: list[bytes]) -> bool:
 
 
 def reported(found: Mapping[str, Groups]) -> dict[str, Groups]:
-    """Return differences as they are reported."""
+    """Return differences cut to the limits of a report."""
 
     def cut(value: Value) -> Value:
         long = isinstance(value, str) and len(value) > REPORTED_LENGTH

@@ -1,7 +1,8 @@
-"""NumPy's arrays and scalars in pickles: made anew from their parts, and from nothing else.
+"""NumPy's arrays and scalars in pickles: built again from their parts, not by NumPy's functions.
 
-NumPy's own way to restore an array takes bytes for addresses if its dtype was crafted. So a pickle
-that names it gets a `Kind` for a dtype and a `Pending` for an array, of which `settle` makes one.
+NumPy's own function to restore an array takes bytes for addresses if its dtype was crafted. So a
+pickle that names it gets a `Kind` for a dtype and a `Pending` for an array; `settle` then returns
+the array.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from e3.party.makers import BUDGET, maker, refuse
 from e3.remote.text import printable
 
 NUMBERS = re.compile(r"[?O]|[biufcSUO][0-9]{1,9}")
-"""The dtypes of arrays that may come: numbers, text and objects; no records."""
+"""The dtypes that arrays may have: numbers, text and objects; no records."""
 
 LAST_CHARACTER = 0x10FFFF
 
@@ -33,7 +34,7 @@ class Kind:
         self.dtype = numpy().dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        """Take over the byte order, the one part of the state that numbers have."""
+        """Apply the byte order, the only part of the state that numbers have."""
         if state[1] not in {"<", ">", "|", "="} or any(part is not None for part in state[2:5]):
             refuse("a numpy.dtype of records")
         if state[1] in "<>":
@@ -51,7 +52,7 @@ class Pending:
     kinds: frozenset[type] = frozenset()
     """Their types."""
 
-    __hash__ = None  # type: ignore[assignment]  # as an array has none: it is in no set
+    __hash__ = None  # type: ignore[assignment]  # like an array, so that it can be in no set
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         """Make the array from version, shape, dtype, order and content."""
@@ -59,7 +60,7 @@ class Pending:
         self.make(content, kind, shape, "F" if by_columns else "C")
 
     def make(self, content: Any, kind: object, shape: object, order: str) -> None:  # noqa: ANN401 -- whatever was sent
-        """Make a new array; whatever does not fit raises, as NumPy does."""
+        """Make a new array; raise NumPy's errors if its parts do not fit."""
         dtype = kind.dtype if isinstance(kind, Kind) else refuse("a numpy.ndarray without a dtype")
         if dtype.hasobject:
             if type(content) is not list:
@@ -80,9 +81,10 @@ class Pending:
 
 
 def clean(flat: Attributes) -> Attributes:
-    """Return an array of bytes that came, without those that no value of its type has.
+    """Return the array without bytes that are no value of its type.
 
-    NumPy counts truth values by adding them up, and what is no character cannot become text.
+    NumPy counts truth values by adding them up, and a number that is no character cannot become
+    text.
     """
     if flat.dtype.kind == "b":
         return flat.view("u1") != 0
@@ -94,12 +96,12 @@ def clean(flat: Attributes) -> Attributes:
 
 
 def reconstruct(*_: object) -> Pending:
-    """Stand for an array whose state follows."""
+    """Return a stand-in for an array whose state follows."""
     return Pending()
 
 
 def from_buffer(content: object, kind: object, shape: object, order: str) -> Pending:
-    """Stand for an array that comes in one piece."""
+    """Return a stand-in for an array that comes in one piece."""
     pending = Pending()
     pending.make(content, kind, shape, order)
     return pending
@@ -113,7 +115,7 @@ def scalar(kind: object, content: object) -> Attributes:
 
 
 def array_class(*_: object) -> None:
-    """Refuse to make an array other than by `reconstruct`, whose argument the class is."""
+    """Refuse to make an array by its class, which is only an argument of `reconstruct`."""
     refuse("numpy.ndarray")
 
 
@@ -123,7 +125,7 @@ def numpy() -> Attributes:
 
 
 def make_kind(code: object, *_: object) -> Kind:
-    """Stand for a dtype."""
+    """Return a stand-in for a dtype."""
     return Kind(code)
 
 
@@ -140,4 +142,4 @@ ARRAYS: Mapping[tuple[str, str], Callable[..., Any]] = {
         ("scalar", scalar),
     )
 }
-"""What stands for NumPy's names."""
+"""The functions that replace NumPy's names."""

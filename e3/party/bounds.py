@@ -1,8 +1,8 @@
-"""What all processes of a party may take together, however many they are.
+"""Bounds on what all processes of a party take together, however many they are.
 
-The kernel holds the bound where it lets us: in a cgroup (version 2) of the party's own, which dies
-as one when its memory is out. Elsewhere the runner weighs the processes twice a second; that is no
-wall, but no program gets far beyond it. Which of both it is, is told: see `Bounds.note`.
+Where the kernel permits it, a cgroup (version 2) of the party's own enforces them: when its memory
+is used up, all its processes are killed. Elsewhere the runner measures the processes twice a
+second; a program may exceed that bound, but not by much. `Bounds.note` says which one applies.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Bounds:
             self.note = f"the runner weighs its processes, since the kernel does not ({what})"
 
     def enter(self) -> None:
-        """Come under the bounds with all children to come; called by the program's process."""
+        """Put this process, the program's, and its later children under the bounds."""
         if self._group is not None:
-            with suppress(OSError):  # then the runner sees nobody in it
+            with suppress(OSError):  # then the runner finds the cgroup empty
                 (self._group / "cgroup.procs").write_text("0")
 
     def broken(self) -> bool:
-        """Return whether the party takes too much; looks no more often than it must."""
+        """Return whether the party takes too much memory; measure each `LOOK_SECONDS` at most."""
         if (now := time.monotonic()) < self._next:
             return False
         self._next = now + LOOK_SECONDS
@@ -58,7 +58,7 @@ class Bounds:
         return weigh(descendants(os.getpid()), self._most_bytes) > self._most_bytes
 
     def close(self) -> bool:
-        """Remove the cgroup of a party that has ended; return whether the kernel ended it."""
+        """Remove the cgroup of a party that has ended; return whether the kernel killed it."""
         if self._group is None:
             return False
         events = dict(map(str.split, (self._group / "memory.events").read_text().splitlines()))
@@ -70,7 +70,7 @@ class Bounds:
 def make(spec: Spec) -> Path:
     """Return a new cgroup with a party's bounds.
 
-    Raises `OSError` or `LookupError` where the host has none to give.
+    Raises `OSError` or `LookupError` where the host does not permit it.
     """
     parent = parent_for_ours()
     for old in stale(parent):
@@ -93,8 +93,9 @@ def make(spec: Spec) -> Path:
 def parent_for_ours() -> Path:
     """Return the cgroup below which a new one counts memory and processes.
 
-    It is the nearest above this process that hands both on and that we may move processes in;
-    the topmost one is asked to hand them on, as it is the only one that may with processes in it.
+    It is the nearest one above this process that has both controllers enabled for its children and
+    in which we may move processes. If there is none, the controllers are enabled in the root, the
+    only cgroup that may have both children with controllers and processes.
     """
     if not (MOUNT / "cgroup.controllers").exists():
         raise LookupError(f"no cgroups of version 2 at {MOUNT}")
@@ -125,7 +126,7 @@ def movable(folder: Path) -> bool:
 
 
 def stale(parent: Path) -> Iterator[Path]:
-    """Yield cgroups that runners left which were killed, or that are in use."""
+    """Yield old cgroups: in use, or left by runners that were killed."""
     for folder in parent.glob(f"{NAME}*"):
         with suppress(FileNotFoundError):
             if folder.stat().st_ctime < time.time() - STALE_SECONDS:
@@ -133,20 +134,20 @@ def stale(parent: Path) -> Iterator[Path]:
 
 
 def remove(group: Path) -> None:
-    """Remove a cgroup whose last processes are just going; a later session tries again."""
+    """Remove a cgroup whose last processes are ending; a later session tries again."""
     deadline = time.monotonic() + REMOVE_SECONDS
     while group.exists() and time.monotonic() < deadline:
         with suppress(OSError):
             group.rmdir()
             return
-        time.sleep(0.01)  # nothing tells when the kernel lets go of it
+        time.sleep(0.01)  # the kernel sends no event when it is free
 
 
 def weigh(pids: Iterable[int], enough_bytes: int) -> int:
-    """Return the memory that processes have of their own, in bytes.
+    """Return the private memory of processes, in bytes.
 
-    What they share is counted for each, which takes no time; only where that is more than
-    ``enough_bytes`` each one's share is asked for.
+    First, shared pages count for each process, which is quick to read. Only if that is more than
+    ``enough_bytes``, each page is divided among the processes that share it.
     """
     pids = list(pids)
     files = memory_files(pids)
@@ -158,9 +159,9 @@ def weigh(pids: Iterable[int], enough_bytes: int) -> int:
 
 
 def weight(pids: list[int], file: str, names: tuple[str, str], files_bytes: int) -> int:
-    """Return the sum of what processes hold that is no file's, and what they share in memory.
+    """Return the sum of anonymous and of shared memory of processes.
 
-    The latter has its files too as far as they are mapped, which are not to count twice.
+    Shared memory includes mapped files in memory, which must not count twice.
     """
     held = [read_kb(Path(f"/proc/{pid}", file), names) for pid in pids]
     return sum(own for own, _ in held) + max(sum(shared for _, shared in held), files_bytes)
@@ -179,7 +180,7 @@ def memory_files(pids: Iterable[int]) -> int:
 
 
 def read_kb(path: Path, names: tuple[str, str]) -> tuple[int, int]:
-    """Return two lines ``name: value kB`` in bytes; 0 where there is none to be read."""
+    """Return two lines ``name: value kB`` in bytes; 0 for a line that cannot be read."""
     found = dict.fromkeys(names, 0)
     with suppress(OSError):
         for line in path.read_text().splitlines():

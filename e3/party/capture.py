@@ -1,4 +1,4 @@
-"""What a party prints, kept within bounds."""
+"""The output of a party, limited in size."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import codecs
 import os
 
 CHUNK_BYTES = 8192
-"""Read at once: as JSON at most six times as long, and so within a line of 64 KiB."""
+"""Read at once; JSON makes it at most six times as long, so it fits in a line of 64 KiB."""
 
 TAIL_BYTES = 16_384
 
 
 class Capture:
-    """One stream of a program: its beginning is passed on as it comes, its end when it is over.
+    """One stream of a program: its beginning is passed on at once, its end when the stream ends.
 
-    Memory stays bounded whatever the program writes: what lies between the
-    first ``keep_bytes`` and the last `TAIL_BYTES` is counted and dropped.
+    Memory stays bounded whatever the program writes: what lies between the first ``keep_bytes``
+    and the last `TAIL_BYTES` is counted and dropped.
     """
 
     def __init__(self, stream: str, fd: int, keep_bytes: int) -> None:
-        """Read from ``fd``, which becomes non-blocking and is ours to close."""
+        """Read from ``fd``, make it non-blocking, and close it at the end."""
         os.set_blocking(fd, False)
         self.stream = stream
         self.fd = fd
@@ -31,7 +31,7 @@ class Capture:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
     def read(self) -> str:
-        """Read what is there, at most one chunk; return what is to be passed on now."""
+        """Read at most one chunk; return what is to be passed on now."""
         try:
             data = os.read(self.fd, CHUNK_BYTES)
         except BlockingIOError:
@@ -49,7 +49,7 @@ class Capture:
         return self._decode(now)
 
     def finish(self) -> list[str]:
-        """Return what is still to be passed on once the stream is over, in pieces of a chunk."""
+        """Return what is left to be passed on when the stream has ended, in pieces of a chunk."""
         pieces = [self._tail[i : i + CHUNK_BYTES] for i in range(0, len(self._tail), CHUNK_BYTES)]
         notice = f"\n[{self._dropped} bytes of {self.stream} left out]\n" if self._dropped else ""
         texts = [notice, *map(self._decode, pieces), self._decode(b"", final=True)]

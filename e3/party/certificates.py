@@ -1,8 +1,8 @@
-"""Key and certificate of a party, laid where MPyC looks for them: ``.config`` beside the program.
+"""Key and certificate of a party, put where MPyC looks for them: ``.config`` beside the program.
 
-They come there after the agreement, since they are no part of the program, and go with the
-session's folder. Before it, a party looks whether it would accept its own: what is wrong with its
-clock or its files is then said by itself, and is not taken for a fault of those it talks to.
+They are put there after the agreement, as they are no part of the program, and are removed with
+the session's folder. Before the agreement, a party checks that it would accept its own
+certificate: a wrong clock or file is then reported by that party, and not blamed on its peers.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     import ssl
 
 FOLDER = "tls"
-"""Below a session's folder: where the deployer leaves them."""
+"""The folder below a session's folder where the deployer puts them."""
 
 AUTHORITY, CERTIFICATE, KEY = "ca.crt", "party.crt", "party.key"
 
 KEY_MODE = 0o600
 
 CLOCK_CODES = {9: "is not valid yet", 10: "has expired"}
-"""Of OpenSSL's X509_V_ERR codes, those that a wrong clock brings about."""
+"""The X509_V_ERR codes of OpenSSL that a wrong clock causes."""
 
 
 def lay(spec: Spec, folder: str) -> None:
-    """Move them to the names that MPyC knows, in place of any that the program brought along."""
+    """Move them to the names that MPyC reads; replace any that the program has."""
     target = Path(folder, "program", spec.entry).parent / ".config"
     target.mkdir(exist_ok=True)
     for name, known in (
@@ -44,13 +44,13 @@ def lay(spec: Spec, folder: str) -> None:
 
 
 def fault(folder: str) -> str:
-    """Return what keeps this party from accepting its own certificate, in words; or nothing."""
+    """Return why this party would not accept its own certificate, empty if it would."""
     import ssl  # noqa: PLC0415 -- most sessions need no TLS
 
     place = Path(folder, FOLDER)
     shows = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     looks = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    looks.check_hostname = False  # whose it is, is for the others to see
+    looks.check_hostname = False  # the others check the name in it
     try:
         shows.load_cert_chain(place / CERTIFICATE, place / KEY)
         looks.load_verify_locations(place / AUTHORITY)
@@ -60,14 +60,15 @@ def fault(folder: str) -> str:
             now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
             state = CLOCK_CODES[error.verify_code]
             return f"by its clock, {now}, its certificate {state}; set the clock of its host right"
-        return f"its certificate is not of the authority that it was given ({error.verify_message})"
+        why = error.verify_message
+        return f"its certificate is not signed by the authority that it was given ({why})"
     except OSError as error:  # SSL's errors are such, too
         return f"its certificate cannot be used: {error.strerror or error}"
     return ""
 
 
 def shake_hands(shows: ssl.SSLContext, looks: ssl.SSLContext) -> None:
-    """Have one context accept what the other shows, in memory; raises `ssl.SSLError` if not."""
+    """Do a TLS handshake in memory between two contexts; raise `ssl.SSLError` if it fails."""
     from ssl import MemoryBIO, SSLWantReadError  # noqa: PLC0415 -- see `fault`
 
     there, back = MemoryBIO(), MemoryBIO()

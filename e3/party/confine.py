@@ -1,17 +1,17 @@
 """The program's own process gives up what it does not need, before the program begins.
 
-In this order, each step where the host permits it:
+It gets, each where the host permits it:
 
 - System V memory and message queues of its own (ipc_namespaces(7)), gone with its last process;
-- a view of the files that has what it needs, and one bounded place to write (`e3.party.view`);
+- a view of the files that it needs, and one place of limited size to write (`e3.party.view`);
 - limits of memory, processes and files, inherited by whatever it starts;
-- a user of its own, which exists in no list of the host's and owns nothing but what it makes;
-- no way back: no capabilities, no new privileges through set-user-ID programs, and none of the
-  system calls that make namespaces, mounts or the like (`e3.party.seccomp`);
-- no signal and no abstract socket reaches what it did not start (`e3.party.scope`).
+- a user of its own, which is in no list of the host and owns only what it makes;
+- no way back: no capabilities, no new privileges through set-user-ID programs, and no system calls
+  that make namespaces, mounts or the like (`e3.party.seccomp`);
+- no signals or abstract sockets to processes that it did not start (`e3.party.scope`).
 
-Its network is fenced by the runner, see `e3.party.network`. What a host does not permit is told,
-never passed over: see `confine`.
+The runner restricts its network, see `e3.party.network`. What a host does not permit is always
+reported, see `confine`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from e3.remote import linux
 
 FIRST_USER = 0x40000000
 USERS = 0x30000000
-"""User numbers that no list of users reaches, nor systemd or containers give out."""
+"""User numbers beyond those of lists of users, and beyond those of systemd and containers."""
 
 CAPABILITY_VERSION_3 = 0x20080522
 CAPABILITIES = 64
@@ -41,10 +41,10 @@ CAPABILITIES = 64
 def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
     """Confine this process; return what could not be done and why, one sentence each.
 
-    ``unfenced`` is why the runner could not fence its network, empty where it could.
+    ``unfenced`` is why the runner could not restrict its network, empty where it could.
     """
     notes = list(set_apart(spec, folder))
-    for capability in range(CAPABILITIES):  # none to gain either, while that may still be said
+    for capability in range(CAPABILITIES):  # while it is still permitted: none can be gained later
         linux.libc.prctl(linux.PR_CAPBSET_DROP, capability, 0, 0, 0)
     user = user_of(spec)
     try:
@@ -60,14 +60,14 @@ def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
     limit(spec, alone=user >= FIRST_USER)
     notes += forbid_the_rest()
     os.environ["HOME"] = str(Path(folder, "program"))
-    # NumPy starts a thread a core for linear algebra on floats, which MPyC's integers do not need,
-    # and which wait by spinning: with several parties on one machine that is half of their start.
+    # NumPy starts a thread a core for linear algebra on floats, which MPyC's integers do not need.
+    # They spin while they wait: with several parties on one machine that is half of their start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return notes
 
 
 def set_apart(spec: Spec, folder: str) -> Iterator[str]:
-    """Have memory and files of the program's own; yield what could not be done."""
+    """Give the program memory and files of its own; yield what could not be done."""
     try:
         linux.unshare(linux.CLONE_NEWIPC)
     except OSError as error:
@@ -81,7 +81,7 @@ def set_apart(spec: Spec, folder: str) -> Iterator[str]:
 
 
 def forbid_the_rest() -> Iterator[str]:
-    """Leave no way back, as the last of all; yield what could not be done."""
+    """Give up the rights to undo all this, as the last step; yield what could not be done."""
     try:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     except OSError:
@@ -102,31 +102,31 @@ def user_of(spec: Spec) -> int:
 
 
 def bound_shared_memory(most_bytes: int) -> None:
-    """Let all System V memory of this namespace together be as large as files may be."""
+    """Limit all System V memory of this namespace together to ``most_bytes``."""
     with suppress(OSError):
         Path("/proc/sys/kernel/shmall").write_text(str(most_bytes // PAGE_BYTES + 1))
 
 
 def own(folder: str, user: int) -> None:
-    """Give the program's folder to ``user``, with all that lies in it."""
+    """Give the program's folder and all in it to ``user``."""
     program = Path(folder, "program")
     for name in ("", *(name for name, _ in walk(program))):
         os.chown(program / name, user, user, follow_symlinks=False)
 
 
 def become(user: int) -> None:
-    """Be ``user`` and its group, and no other; raises `OSError` where there is no such user."""
+    """Become ``user`` and its group alone; raise `OSError` where that is not permitted."""
     for stream in (1, 2):
         os.fchown(stream, user, user)  # so that it can open /dev/stdout
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-    # else /proc/self is root's; the next user has another number, so nobody can look in
+    # else /proc/self belongs to root; no other party has this user, so none can look in
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
 
 def limit(spec: Spec, *, alone: bool) -> None:
-    """Set the limits that the kernel holds; ``alone`` says that the user is this party's own."""
+    """Set the kernel's limits; ``alone`` says that the user is this party's own."""
     limits = {
         resource.RLIMIT_CORE: 0,
         # what a process can write to, not what it maps: threads reserve far more than they use
@@ -142,6 +142,6 @@ def limit(spec: Spec, *, alone: bool) -> None:
 
 
 def give_up_capabilities() -> None:
-    """Have no capability; root of a namespace keeps only its name."""
+    """Give up all capabilities; root of a namespace then has no rights but its name."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     linux.libc.capset(header, (ctypes.c_uint32 * 6)())

@@ -1,9 +1,9 @@
-"""What reading one large pickle may cost, and who is named if it costs the process its life.
+"""Limits on the cost of reading one large pickle, and a report of its sender.
 
-Most of what a pickle can do is bounded by what it may name. What is left grows with its length:
-members of a set that all have the same hash, or containers that take two hundred times the byte
-that makes them. A large pickle is read under bounds of its own, which end the process where Python
-cannot; the runner was told before from whom it is.
+Most of what a pickle can do is bounded by what it may name. The rest grows with its length: members
+of a set that all have the same hash, or containers that take two hundred times the byte that makes
+them. So a large pickle is read under limits of its own, which kill the process where Python cannot
+stop it. Before that the runner is told who sent it, so that it can name the sender.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 MEMORY_FACTOR = 64
-"""Bytes that a byte of a pickle may take; lists of small integers take a dozen."""
+"""Bytes of memory for each byte of a pickle; lists of small integers take a dozen."""
 
 SPARE_BYTES = 64_000_000
 
@@ -26,7 +26,7 @@ SECONDS_PER_BYTE = 2e-6
 
 
 class Report(Protocol):
-    """Tells the runner what happens, see `e3.party.protocol`."""
+    """Reports events to the runner, see `e3.party.protocol`."""
 
     def __call__(self, kind: str, **fields: object) -> None:
         """Report one event."""
@@ -40,10 +40,10 @@ def bounded(
     spare_seconds: float = SPARE_SECONDS,
     spare_bytes: int = SPARE_BYTES,
 ) -> Iterator[None]:
-    """Read a pickle meanwhile, of a peer that its type names; memory and time are bounded.
+    """Bound memory and time while a pickle is read; its type names the peer that sent it.
 
-    What takes more memory raises `MemoryError`; what takes more time of the processor is killed
-    by SIGVTALRM.
+    Past the memory bound `MemoryError` is raised; past the bound of processor time the process is
+    killed by SIGVTALRM.
     """
     report("reading", peer=getattr(type(data), "peer", None))
     try:
@@ -58,13 +58,13 @@ def bounded(
 
 @contextmanager
 def memory(most_bytes: int) -> Iterator[None]:
-    """Have this process take so much memory more, at most."""
+    """Let this process take at most so much more memory meanwhile."""
     limits = resource.getrlimit(resource.RLIMIT_DATA)
     soft, hard = limits
     try:
         with Path("/proc/self/statm").open("rb", buffering=0) as file:
             pages = int(file.read(4096).split()[5])
-    except OSError:  # there is no /proc: the party's own bound is left
+    except OSError:  # without /proc only the party's own bound applies
         yield
         return
     most = pages * resource.getpagesize() + most_bytes
@@ -78,7 +78,7 @@ def memory(most_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def processor(seconds: float) -> Iterator[None]:
-    """Have this process be killed once it has computed for so long; not if it has such a timer."""
+    """Kill this process once it has computed for so long, unless the program uses that timer."""
     if signal.getsignal(signal.SIGVTALRM) is not signal.SIG_DFL:
         yield
         return

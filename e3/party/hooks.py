@@ -1,12 +1,12 @@
-"""What E3 adds to MPyC, from outside, at the moment a program imports it.
+"""What E3 adds to MPyC when a program imports it.
 
 Nothing happens in a program that does not import mpyc, and no file of mpyc is
-touched: a finder on `sys.meta_path` lets Python load ``mpyc`` as ever and adds
+changed: a finder on `sys.meta_path` lets Python load ``mpyc`` as usual and adds
 
-- the listener at the party's overlay address alone (MPyC binds all addresses);
-- calls to all others at once (`e3.party.parallel_connect`);
-- a look at who calls (`e3.party.admission`);
-- care for what comes from peers (`e3.party.peers`);
+- a listener at the party's overlay address alone (MPyC binds all addresses);
+- connections to all peers at once (`e3.party.parallel_connect`);
+- a check of callers (`e3.party.admission`);
+- a restricted unpickler for what peers send, and TCP keepalive (`e3.party.peers`);
 - reports of each step: loaded, connecting, connected, stopping, stopped, lost, failed;
 - a stream of its own for MPyC's log lines, which it writes between the program's results.
 """
@@ -40,11 +40,11 @@ def install(
     address_trust: str,
     unpickle: tuple[str, ...],
 ) -> None:
-    """Change MPyC as soon as it is imported.
+    """Change MPyC when it is imported.
 
-    It reports, logs to ``log``, listens at ``listener``, and takes what it sends itself from
-    peers, and the types that ``unpickle`` names as ``module.name``. ``address_trust`` is what an
-    address proves about who calls, see `e3.party.identity`.
+    Its log goes to ``log``, it listens at ``listener``, and it reports its steps. From peers it
+    takes the types that MPyC itself sends, and those that ``unpickle`` names as ``module.name``.
+    ``address_trust`` is what the address of a caller proves, see `e3.party.identity`.
     """
     place = functools.partial(at_own_address, [listener] if listener else [], address_trust)
     sys.meta_path.insert(
@@ -60,7 +60,7 @@ def install(
 
 
 SUMMARY_LENGTH = 500
-"""Of an exception's line."""
+"""The most characters of an exception's line."""
 
 
 def summary(error: BaseException) -> str:
@@ -74,14 +74,14 @@ def summary(error: BaseException) -> str:
 
 
 Place = Callable[[Attributes], contextlib.AbstractContextManager[None]]
-"""Sees that a runtime starts where it is asked to."""
+"""Makes a runtime that starts meanwhile listen at, and call from, its own address."""
 
 Load = Callable[[Callable[[], None], Attributes], None]
 """Executes a module by calling its first argument, and changes the module around that."""
 
 
 class Finder(MetaPathFinder):
-    """Finds the modules named as Python would, and has them loaded in a special way."""
+    """Finds some modules as Python would, and loads each by a function of ours."""
 
     def __init__(self, loads: dict[str, Load]) -> None:
         """Load each module named by its own function."""
@@ -90,7 +90,7 @@ class Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return where a module comes from, None for any that is not ours to change."""
+        """Return the spec of a module that we change, None for any other."""
         load = self._loads.get(name)
         if load is None:
             return None
@@ -112,7 +112,7 @@ class Finder(MetaPathFinder):
 
 
 def load_package(log: TextIO, execute: Callable[[], None], _package: Attributes) -> None:
-    """Load ``mpyc``, whose logging goes to what is standard output at that moment."""
+    """Load ``mpyc``; its logging writes to what is standard output meanwhile."""
     with contextlib.redirect_stdout(log):
         execute()
 
@@ -137,7 +137,7 @@ def load_connections(
 
     @functools.wraps(close)
     def close_connection(self: Attributes) -> None:
-        self.runtime.e3_stopping = True  # what ends from now on, ends by this party's own will
+        self.runtime.e3_stopping = True  # this party closes what ends from now on
         close(self)
 
     @functools.wraps(handle)
@@ -158,7 +158,7 @@ def load_runtime(
     execute: Callable[[], None],
     module: Attributes,
 ) -> None:
-    """Load ``mpyc.runtime``: report each start and shutdown, and listen where we are asked to."""
+    """Load ``mpyc.runtime``: report each start and shutdown, and listen at our own address."""
     execute()
     peers.restrict_unpickling(module, report, unpickle)
     runtime = module.Runtime
@@ -187,14 +187,14 @@ def load_runtime(
         report("stopped")
 
     runtime.start, runtime.shutdown = reported_start, reported_shutdown
-    gc.freeze()  # modules live to the end: the collection there would take 25 ms to find that
+    gc.freeze()  # modules live to the end: collecting them then would waste 25 ms
 
 
 @contextlib.contextmanager
 def at_own_address(
     sockets: list[socket], address_trust: str, runtime: Attributes
 ) -> Iterator[None]:
-    """Have MPyC listen at, and call from, this party's own address; it names a port alone."""
+    """Make MPyC listen at, and call from, this party's own address; MPyC itself names none."""
     from mpyc.asyncoro import MessageExchanger  # noqa: PLC0415 -- loaded by now
 
     own = runtime.parties[runtime.pid]
@@ -205,7 +205,7 @@ def at_own_address(
         factory: Attributes, host: object = None, port: object = None, **options: Attributes
     ) -> Attributes:
         if address_trust != "translated":
-            options["local_addr"] = (own.host, 0)  # peers decide by it who calls
+            options["local_addr"] = (own.host, 0)  # peers identify the caller by it
         admission.harden(options.get("ssl"))
         return create_connection(factory, host, port, **options)
 

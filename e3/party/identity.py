@@ -1,4 +1,4 @@
-"""Who may speak for which party: decided by the address that a connection comes from.
+"""Which party a connection belongs to: decided by the address that it comes from.
 
 The overlay declares what an address proves (`e3.interfaces.Needs.address_trust`):
 ``authenticated`` where the overlay authenticates its members; ``unverified`` where anybody may
@@ -22,20 +22,20 @@ class Addresses:
         self._packed = [packed(address) for address in addresses]
 
     def parties_at(self, address: str) -> list[int]:
-        """Return the other parties that have an address; none where it says nothing."""
+        """Return the other parties that have an address; none where addresses prove nothing."""
         if self.translated:
             return []
         wanted = packed(address)
         return [pid for pid, own in enumerate(self._packed) if own == wanted and pid != self.pid]
 
     def admits(self, address: str) -> bool:
-        """Return whether a connection from there may come from a party at all."""
+        """Return whether a connection from an address may come from a party."""
         return self.translated or bool(self.parties_at(address))
 
     def fault(self, address: str, claimed: int, called: int | None = None) -> str:
         """Return what is wrong with a claim to be a party, as words that follow a name; or nothing.
 
-        ``called`` is the party that was dialled, None for one that dialled this party.
+        ``called`` is the party that this one dialled, None for a connection that was accepted.
         """
         if called is not None and claimed != called:
             return f"claims to be party {claimed}, and has the address of party {called}"
@@ -48,7 +48,7 @@ class Addresses:
 
 
 def packed(address: str) -> bytes:
-    """Return an address in one form, however it is written; what is no address stays as it is."""
+    """Return an address in one form, however it is written; other text stays as it is."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         return socket.inet_pton(family, address.partition("%")[0])

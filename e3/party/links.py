@@ -1,4 +1,4 @@
-"""What an agreement is made of: connections, what came of them, and their limits."""
+"""The connections of an agreement, its outcome, and their limits."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from e3.party.fields import Groups
 
 RETRY_SECONDS = 0.05
 ATTEMPT_SECONDS = 3.0
-"""For one attempt to connect: what waits longer may have dialled before its peer was there."""
+"""For one attempt to connect; one that takes longer may have begun before its peer listened."""
 
 MESSAGE_SECONDS = 5.0
 """From the first to the last byte of a message."""
 
 GRACE_SECONDS = 1.0
-"""Once a difference is found: for the statements that would show what most parties run."""
+"""After a difference is found: for more statements, to tell what most parties run."""
 
 STRANGERS = 16
-"""Addresses of strangers that are noted."""
+"""The most addresses of strangers that are recorded."""
 
 CLOSINGS = 5
-"""In a row, each before a word: then the peer is no E3."""
+"""Closed connections in a row, none with a message: then the peer does not run E3."""
 
 HALF = "sent half a message"
 CLOSED = "closed the connection without a word"
 NO_ANSWER = "does not answer at its address"
 
 SPARE_LINKS = 16
-"""Connections of one address that have stated nothing yet; of more the oldest are dropped."""
+"""Connections of one address without a statement; beyond that the oldest are closed."""
 
 FLOOD_LINKS = 500
-"""Connections from one party's address on which nothing was stated: then it floods its peers."""
+"""Connections of one party without a statement; beyond that the party is blamed for a flood."""
 
 ACCEPTS = 64
-"""Connections that are accepted at once, before anything else is looked at."""
+"""The most connections that are accepted at once, before anything else is done."""
 
 OFF_SECONDS = 0.3
-"""Once another party has called it off: for the statements that show why, if they do."""
+"""After another party has called it off: for statements that may show why."""
 
 Kind = Literal["agreed", "incompatible", "unreachable", "stopped"]
 
@@ -48,10 +48,10 @@ Kind = Literal["agreed", "incompatible", "unreachable", "stopped"]
 class AgreementOutcome:
     """How the agreement ended.
 
-    ``peer`` and ``detail`` say who broke it off and how, in words that go on from its name.
-    ``by`` is the party that has called it off, where this one saw nothing amiss itself: ``peer``
-    and ``detail`` are then that party's word. ``found`` are the facts that differ and must not,
-    ``noted`` those that may.
+    ``peer`` is the party that caused a failure; ``detail`` says how, in words that follow its name.
+    ``by`` is the party that called the agreement off, where this one saw no fault itself: ``peer``
+    and ``detail`` are then what that party says. ``found`` are the facts that differ and must not,
+    ``noted`` the facts that differ and may.
     """
 
     kind: Kind
@@ -64,7 +64,7 @@ class AgreementOutcome:
 
 
 class BrokenOffError(Exception):
-    """The agreement has failed; carries its outcome."""
+    """The agreement has failed; has its outcome."""
 
     def __init__(
         self, kind: Kind, peer: int | None = None, detail: str = "", by: int | None = None
@@ -75,7 +75,7 @@ class BrokenOffError(Exception):
 
 @dataclass(eq=False)
 class PeerConnection:
-    """One connection; ``peer`` is known for those that this party dialled."""
+    """One connection to a peer; ``peer`` is its pid, None until an accepted one has stated it."""
 
     socket: socket.socket
     address: str

@@ -1,7 +1,7 @@
-"""All parties that this one calls are called at once; MPyC calls one after another.
+"""Connect to all peers of higher pid at once; MPyC connects to one after another.
 
-So parties far away wait for the slowest round trips of all, and not for their sum. What each
-connection says, and what becomes of one that fails, stays as MPyC has it.
+So a start takes the slowest peer's round trips instead of the sum of all. What is sent on each
+connection, and what follows a failure, stays as MPyC has it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Connect = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class ParallelConnector:
-    """Connects a runtime that starts; `connect` is what it is to call."""
+    """Connects a runtime that starts; its `connect` replaces the loop's ``create_connection``."""
 
     def __init__(self, runtime: Attributes, exchanger: Attributes, connect: Connect) -> None:
-        """Connect by ``connect``, each peer to an ``exchanger`` of its own."""
+        """Use ``connect`` to connect each peer, to an ``exchanger`` of its own."""
         self._runtime = runtime
         self._exchanger = exchanger
         self._connect = connect
@@ -31,16 +31,16 @@ class ParallelConnector:
     async def connect(
         self, factory: Attributes, host: object = None, port: object = None, **options: Attributes
     ) -> Attributes:
-        """Return the connection to a party; the first call begins those to all others."""
+        """Return the connection to a party; the first call starts those to all others too."""
         if self._begun is None:
             self._begun = self._begin(options)
         begun = self._begun.pop((host, port), None)
-        if begun is None:  # it failed before, or is no party's
+        if begun is None:  # it failed before, or is not one to a party
             return await self._connect(factory, host, port, **options)
         return await begun
 
     def close(self) -> None:
-        """Let go of what nobody has asked for."""
+        """Cancel the connections that MPyC has not asked for."""
         for task in (self._begun or {}).values():
             task.cancel()
 
@@ -51,7 +51,7 @@ class ParallelConnector:
             named = {"server_hostname": f"MPyC party {peer.pid}"} if options.get("ssl") else {}
             factory = functools.partial(self._exchanger, runtime, peer.pid)
             connecting = self._connect(factory, peer.host, peer.port, **{**options, **named})
-            # outlives: `close` cancels what nobody has asked for
+            # `close` cancels what MPyC has not asked for
             task = runtime._loop.create_task(connecting)  # noqa: SLF001 -- its only name
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             begun[peer.host, peer.port] = task

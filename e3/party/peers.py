@@ -1,4 +1,4 @@
-"""What comes from peers: known by its sender, read with care, and missed when it stays away."""
+"""Messages of peers: tagged by sender, unpickled with restrictions, and guarded by keepalive."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Attributes = Any
 """MPyC has no types; its classes are used by attribute."""
 
 PEER_SILENCE_SECONDS = 20
-"""A peer's machine that acknowledges nothing for so long is lost; a cable may be out for less."""
+"""A peer whose machine acknowledges nothing for so long is lost; a cable may be out for less."""
 
 PROBE_SECONDS = 5
 REFUSED_STATUS = 70
 
 
 class Own(bytes):
-    """A pickle of this party's own."""
+    """A pickle that this party has made itself."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ def letters(peer: int) -> type[bytes]:
 
 @functools.cache
 def awaited_letters(peer: int) -> type[Future[bytes]]:
-    """Return the type of messages still to come from ``peer``."""
+    """Return the type of messages that are still to come from ``peer``."""
     letter = letters(peer)
 
     def set_result(self: Future[bytes], payload: bytes) -> None:
@@ -49,7 +49,7 @@ def awaited_letters(peer: int) -> type[Future[bytes]]:
 
 
 def tag_senders(exchanger: Attributes) -> None:
-    """Have each message that MPyC's ``exchanger`` class hands over know who sent it."""
+    """Give each message that MPyC's ``exchanger`` class delivers a type that names its sender."""
     receive = exchanger.receive
 
     @functools.wraps(receive)
@@ -65,9 +65,9 @@ def tag_senders(exchanger: Attributes) -> None:
 
 
 def set_keepalive(exchanger: Attributes) -> None:
-    """Have connections of MPyC's ``exchanger`` class end when the peer's machine is silent.
+    """Make connections of MPyC's ``exchanger`` class end when the peer's machine is silent.
 
-    TCP alone would go on for a quarter of an hour, or for ever where nothing is to be sent.
+    TCP alone would wait for a quarter of an hour, or for ever where nothing is to be sent.
     """
     make = exchanger.connection_made
 
@@ -81,7 +81,7 @@ def set_keepalive(exchanger: Attributes) -> None:
 
 
 def watch(connection: socket.socket) -> None:
-    """Have the kernel end this TCP connection after `PEER_SILENCE_SECONDS` of silence."""
+    """Make the kernel end this TCP connection after `PEER_SILENCE_SECONDS` of silence."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (socket.TCP_KEEPIDLE, PROBE_SECONDS),
@@ -93,13 +93,13 @@ def watch(connection: socket.socket) -> None:
 
 
 def restrict_unpickling(module: Attributes, report: Report, allowed: tuple[str, ...]) -> None:
-    """Have ``module``, MPyC's runtime, unpickle from peers what MPyC sends, and ``allowed``."""
+    """Make ``module``, MPyC's runtime, unpickle only types that MPyC sends, and ``allowed``."""
 
     def refuse(data: object, what: str) -> NoReturn:
         report("offended", peer=getattr(type(data), "peer", None), what=what)
         with suppress(OSError, ValueError):
             sys.stdout.flush()
-        os._exit(REFUSED_STATUS)  # nothing more of this program, which may catch exceptions
+        os._exit(REFUSED_STATUS)  # at once: the program could catch an exception
 
     receiver = Receiver(allowed, refuse, functools.partial(bounded, report))
 
@@ -111,5 +111,5 @@ def restrict_unpickling(module: Attributes, report: Report, allowed: tuple[str, 
             return pickle.loads(data, **options)  # noqa: S301 -- it never left this process
         return receiver.loads(data, **options)
 
-    # with no other name of the module: what MPyC does not use today fails loudly
+    # no other name of the module: a use that MPyC does not make today fails loudly
     module.pickle = SimpleNamespace(dumps=dumps, loads=loads)

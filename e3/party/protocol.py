@@ -1,29 +1,29 @@
-"""What deployer and runner say to each other: one JSON object a line, both ways.
+"""The protocol between deployer and runner: one JSON object a line, both ways.
 
-The deployer sends one ``spec``, then ``beat`` from time to time, and ``stop``
-where it wants an end. The runner answers with events; each has ``at``, the
-seconds since it had read the spec, by its own monotonic clock:
+The deployer sends one ``spec``, then ``beat`` from time to time, and ``stop`` to end the party. The
+runner answers with events. Each has ``at``: seconds since it read the spec, by its monotonic
+clock.
 
 =============  ===============================================================
 ``ready``      the runner has its spec; ``python`` is its version
 ``refused``    the program cannot be started: ``reason``
 ``agreeing``   it compares with the other parties, see `e3.party.agreement`
 ``agreed``     all are about to run the same: ``noted`` is what may differ and does,
-               ``strangers`` are connections turned away, by address
-``disagreed``  they are not, or one is not there: ``result`` is incompatible or unreachable,
-               ``found`` are the differences, ``peer`` and ``detail`` say who did what;
-               party ``by`` said so where it has called it off, and this one saw nothing
-``bounded``    it is about to be; ``note`` says why the kernel cannot count its processes'
-               memory together, see `e3.party.bounds`
+               ``strangers`` are rejected connections, by address
+``disagreed``  they are not, or one is missing: ``result`` is incompatible or unreachable,
+               ``found`` are the differences, ``peer`` and ``detail`` say who did what; if
+               ``by`` is not null, that party called it off, and this one saw no fault itself
+``bounded``    the program is about to start; ``note`` says why the kernel cannot count its
+               processes' memory together, empty if it can, see `e3.party.bounds`
 ``started``    the program's process runs
 ``confined``   it has given up what it does not need; ``notes`` say what it could not
 ``loaded``     the program has imported mpyc; ``version``
 ``connecting`` the program called ``mpc.start``
 ``connected``  all parties are connected
-``sent``       it has sent ``total_bytes`` to all peers since; at most once a second
-``stranger``   a caller from ``address``, which is no party's, was turned away
-``impostor``   party ``peer``, None if its address does not tell, was turned away: ``detail``
-``lost``       the connection to party ``peer`` ended before its time
+``sent``       it has sent ``total_bytes`` to all peers so far; at most once a second
+``stranger``   a caller from ``address``, which is no party's, was rejected
+``impostor``   party ``peer``, None if its address does not tell, was rejected: ``detail``
+``lost``       the connection to party ``peer`` ended too early
 ``offended``   party ``peer`` sent ``what`` in a pickle, which is not allowed
 ``stopping``   the program called ``mpc.shutdown``; ``sent_bytes`` to each peer
 ``stopped``    all connections are closed
@@ -31,14 +31,14 @@ seconds since it had read the spec, by its own monotonic clock:
 ``raised``     the program met an exception that nothing caught: ``error``
 ``output``     the program wrote ``text`` to ``stream``
 ``alive``      the answer to ``beat``
-``exited``     all is over, no process is left: see `Exit`
+``exited``     the party has ended and no process is left: see `Exit`
 =============  ===============================================================
 
-From ``confined`` to ``raised`` they are reports of the program's process (`e3.party.reports`):
-whatever they say is that program's word, in a proper form. The deployer believes of none of these
-events more than its form (`e3.session.events`).
+From ``confined`` to ``raised`` they are reports of the program's process (`e3.party.reports`). The
+runner checks their form; what they say is only the program's claim. The deployer in turn checks the
+form of all events (`e3.session.events`) and relies on nothing else.
 
-Both ends give the other up after `SILENCE_SECONDS` without a line.
+Each end counts the other as gone after `SILENCE_SECONDS` without a line.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ VERSION = 1
 """Of this protocol; deployer and runner are shipped together, parties may not be."""
 
 AGREE_SECONDS = 25.0
-"""A party may start 20 s after the others; every failure has its verdict within 30."""
+"""A party may start 20 s after the others; each failure must have its verdict within 30 s."""
 
 BEAT_SECONDS = 4.0
 SILENCE_SECONDS = 20.0
@@ -60,7 +60,7 @@ FOLDER_STAYS = 73
 """The exit status of a runner that could not remove its session's folder."""
 
 STREAMS = ("log", "stderr", "stdout")
-"""What a program writes to; ``log`` is where MPyC's own log lines go."""
+"""The streams that a program writes to; ``log`` has MPyC's own log lines."""
 
 START = (
     "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, sys.argv[1] + '/runner'); "
@@ -77,15 +77,15 @@ program's files.
 class Spec:
     """What one party is to run.
 
-    ``parties`` are (address, port) by pid. ``keep_bytes`` of each stream are passed
-    on as they come, and the last few of the rest; a party that writes more
-    than ``flood_bytes`` is stopped. ``private`` are arguments that no other party learns.
-    ``address_trust`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit
-    the agreement. ``tls`` says that MPyC's own TLS is used, ``mixed`` that
-    some parties have words of 32 bits and some of 64. The program has ``memory_bytes`` in
-    all, each of its files ``file_bytes``, all of it ``processes``. ``unpickle``
-    are types, as ``module.name``, that peers may send besides MPyC's own. ``network`` is what the
-    program reaches: ``peers``, or ``open`` for all that its host does.
+    ``parties`` are (address, port) by pid. The first ``keep_bytes`` of each stream are passed on as
+    they come, and of the rest the last few at the end; a party that writes more than
+    ``flood_bytes`` is stopped. ``private`` are arguments that no other party learns.
+    ``address_trust`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit the
+    agreement. ``tls`` turns on MPyC's own TLS; ``mixed`` says that some parties have words of 32 bits
+    and some of 64. All processes together may take ``memory_bytes``; their number is limited by ``processes``, and
+    what they write by ``file_bytes``. ``unpickle`` are types, as ``module.name``, that peers may
+    send besides MPyC's own. ``network`` is what the program reaches: ``peers``, or ``open`` for all
+    that its host reaches.
     """
 
     session: str
@@ -127,10 +127,10 @@ class Spec:
 class Exit:
     """How a party ended.
 
-    ``exit`` is the program's own status, negative for a signal, and None where the
-    runner stopped it: ``why`` is then ``stop``, ``flood``, ``memory``, ``silence``,
-    ``end`` (of its input), or ``report``: it said to the runner what is on no list, which
-    ``fault`` names (`e3.party.reports`). ``seconds`` is the program's running time, ``written``
+    ``exit`` is the program's own status, negative for a signal, and None where the runner stopped
+    it. ``why`` is then ``stop``, ``flood``, ``memory``, ``silence``, ``end`` (of the runner's
+    input), or ``report``: the program sent an invalid report, described by ``fault``
+    (`e3.party.reports`). ``seconds`` is the program's running time, ``written``
     the bytes it wrote by stream, ``strays`` the processes it left behind.
     """
 
@@ -148,7 +148,7 @@ def encode(kind: str, **fields: object) -> bytes:
 
 
 def decode(line: bytes) -> dict[str, object] | None:
-    """Return what a line says, or None if it is none of ours (a banner, a traceback)."""
+    """Return the message in a line, or None if it is not one (a banner, a traceback)."""
     if not line.startswith(b'{"e3":'):
         return None
     try:
@@ -159,12 +159,12 @@ def decode(line: bytes) -> dict[str, object] | None:
 
 
 def encode_spec(spec: Spec) -> bytes:
-    """Return the line that carries a spec."""
+    """Return the line of a spec."""
     return encode("spec", **asdict(spec))
 
 
 def decode_spec(line: bytes) -> Spec | None:
-    """Return the spec in a line, or None if there is none that this version understands."""
+    """Return the spec in a line, or None if there is none of this version."""
     message = decode(line)
     if message is None or message.pop("e3") != "spec" or message.get("version") != VERSION:
         return None

@@ -1,10 +1,10 @@
-"""The runner: starts one party, reports on it, and takes it along when it ends.
+"""The runner: starts one party, reports on it, and ends the party with itself.
 
-One process a party, ``python -I -c START <folder of the session>`` (`e3.party.protocol`).
-It forks the program's process from itself, so a party costs one start of the
-interpreter. Its own life hangs on its standard input: when that ends (the
-deployer is done, was interrupted, killed or cut off), the program and all its
-descendants are killed, the session's folder is removed, and the runner ends.
+Each party has one runner, ``python -I -c START <folder of the session>`` (`e3.party.protocol`). It
+forks the program's process from itself, so a party costs one start of the interpreter. Its
+standard input is its lifeline: when that ends (the deployer is done, was interrupted, killed or
+cut off), the runner kills the program and all its descendants, removes the session's folder, and
+ends.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from e3.remote.linux import die_with_parent
 from e3.remote.processes import Family, adopt_orphans
 
 LEAVING_SECONDS = 1.0
-"""For a program whose end has begun by itself."""
+"""For a program that has begun to end by itself."""
 
 LEAVE = (signal.SIGTERM, signal.SIGHUP)
 """Signals on which the runner ends the program and itself."""
@@ -57,22 +57,22 @@ class RefusedError(Exception):
 
 
 class DeployerStream:
-    """The line to the deployer; never blocks, so that a stalled deployer stalls nothing here."""
+    """Reads from and writes to the deployer; never blocks, even if the deployer stalls."""
 
     def __init__(self) -> None:
         """Take over standard input and output under numbers that the program does not inherit."""
         self.fd_in, self.fd_out = os.dup(0), os.dup(1)
         self.over = False
-        """The deployer is gone: its end of a pipe is closed."""
+        """Whether the deployer is gone: its end of a pipe is closed."""
         self.heard = self.born = time.monotonic()
         self.unread: list[bytes] = []
-        """Lines that came together with one that was wanted."""
+        """Lines that arrived together with the one that was waited for."""
         self._incoming = b""
         self._outgoing = bytearray()
         os.set_blocking(self.fd_out, False)
 
     def say(self, kind: str, *, at: float | None = None, **fields: object) -> None:
-        """Send one event, stamped with its time, or now."""
+        """Send one event with its time, by default the present."""
         seconds = (time.monotonic() if at is None else at) - self.born
         self._outgoing += encode(kind, at=round(seconds, 6), **fields)
         self.flush()
@@ -90,7 +90,7 @@ class DeployerStream:
         return True
 
     def hear(self) -> list[bytes]:
-        """Wait for the deployer to say something; return the lines that are complete."""
+        """Wait until the deployer sends something; return the lines that are complete."""
         data = os.read(self.fd_in, 65536)
         self.over = self.over or not data
         self.heard = time.monotonic()
@@ -98,7 +98,7 @@ class DeployerStream:
         return lines
 
     def close(self, *, timeout_seconds: float = 1.0) -> None:
-        """Send what is left, if the deployer still takes it."""
+        """Send what is left, if the deployer still reads."""
         deadline = time.monotonic() + timeout_seconds
         with selectors.DefaultSelector() as selector:
             selector.register(self.fd_out, selectors.EVENT_WRITE)
@@ -107,7 +107,7 @@ class DeployerStream:
 
 
 class ProgramMonitor:
-    """The loop that holds a running program."""
+    """The loop that watches a running program until it ends or must end."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class ProgramMonitor:
         self._reported_at = self._began
         self._fault = ""
         self._reading: Mapping[str, object] | None = None
-        """From whom it has a large pickle that it is just reading."""
+        """The report of a large pickle that the program is just reading: the peer that sent it."""
         self._events = inputs["events"]
         self._captures = [Capture(name, inputs[name], spec.keep_bytes) for name in STREAMS]
         self._selector = selectors.DefaultSelector()
@@ -142,7 +142,7 @@ class ProgramMonitor:
             self._watch(capture.fd, partial(self._pass_on, capture))
 
     def run(self) -> None:
-        """Return when the program has ended, or must end; `why` says in which way."""
+        """Return when the program has ended, or must end; `why` says which."""
         self._obey(self.channel.unread)
         while not self.why:
             for key, _ in self._selector.select(min(LOOK_SECONDS, self._patience())):
@@ -159,7 +159,7 @@ class ProgramMonitor:
                 self.why = self.why or "memory"
 
     def end(self) -> None:
-        """Kill what is left of the program, and report all that is known about it."""
+        """Kill what is left of the program, and report how it ended."""
         self.why = self.why or "end"
         seconds = round(time.monotonic() - self._began, 6)
         self.family.reap()
@@ -211,16 +211,16 @@ class ProgramMonitor:
                 self._stop = time.monotonic()
 
     def _patience(self) -> float:
-        """Return the seconds until a stop takes effect, infinite where none was asked for.
+        """Return the seconds until a stop takes effect, infinite if none was requested.
 
-        A program that is just leaving may end by itself: how it does may be the cause of all.
+        A program that is leaving may end by itself: its exit may be the first cause of a failure.
         """
         if self._stop is None:
             return math.inf
         return max(self._stop + (LEAVING_SECONDS if self._leaving else 0) - time.monotonic(), 0)
 
     def _relay(self) -> bool:
-        """Pass on what the program's process reports; return whether it may say more."""
+        """Pass on what the program's process reports; return whether more may come."""
         data = os.read(self._events, 65536)
         if not data and not self.why:
             self._selector.unregister(self._events)
@@ -243,7 +243,7 @@ class ProgramMonitor:
         if report.kind in {"reading", "read"}:
             self._reading = report.fields if report.kind == "reading" else None
             return
-        # its time is the program's own word, like all of it
+        # the program's process states the time itself, so it is bounded
         self._reported_at = min(max(report.at, self._reported_at), time.monotonic())
         self.channel.say(report.kind, at=self._reported_at, **report.fields)
 
@@ -262,7 +262,7 @@ class ProgramMonitor:
         self._check_flood()
 
     def _finish(self, capture: Capture) -> None:
-        """Read what the dead have left in the pipe, and close it."""
+        """Read what ended processes have left in the pipe, and close it."""
         while capture.open and capture.total_bytes <= self.spec.flood_bytes:
             before = capture.total_bytes
             text = capture.read()
@@ -274,7 +274,7 @@ class ProgramMonitor:
             self.channel.say("output", stream=capture.stream, text=text)
 
     def _await_channel(self) -> None:
-        """Wait until the deployer takes more or says something; nothing is read meanwhile."""
+        """Wait until the deployer reads or sends something; the program's output waits too."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.channel.fd_out, selectors.EVENT_WRITE)
             selector.register(self.channel.fd_in, selectors.EVENT_READ)
@@ -283,7 +283,7 @@ class ProgramMonitor:
 
 
 def main(folder: str) -> Callable[[], object]:
-    """Run one party from ``folder``; return what this process does next: be the program, or end."""
+    """Run one party from ``folder``; return what this process calls next: the program, or exit."""
     runner = os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the deployer's to handle
     for number in LEAVE:
@@ -320,7 +320,7 @@ def main(folder: str) -> Callable[[], object]:
 
 
 def read_spec(channel: DeployerStream) -> Spec:
-    """Return what the deployer wants to be run, its first line."""
+    """Return the deployer's first line: what is to be run."""
     while not channel.over:
         line, *channel.unread = channel.hear() or [b""]
         if line:
@@ -332,7 +332,7 @@ def read_spec(channel: DeployerStream) -> Spec:
 
 
 def lay_folders(folder: str) -> None:
-    """Make the program's empty folders, which could not be put here like files."""
+    """Make the program's empty folders, which are not shipped as files."""
     try:
         make_folders(folder)
     except OSError as error:
@@ -340,10 +340,10 @@ def lay_folders(folder: str) -> None:
 
 
 def listen(spec: Spec) -> socket.socket | None:
-    """Return the socket at which higher parties expect this one; party 0 only dials.
+    """Return the socket to which parties of lower pid connect; None for party 0, which only dials.
 
-    It listens before any program runs: so a port in use is found at once, nobody
-    can take it meanwhile, and a peer's first attempt to connect succeeds.
+    It listens before any program runs. So a port in use is found at once, no other process can
+    take it meanwhile, and a peer's first attempt to connect succeeds.
     """
     if spec.pid == 0:
         return None
@@ -362,7 +362,7 @@ def listen(spec: Spec) -> socket.socket | None:
 
 
 def inherit(channel: DeployerStream, pipes: dict[str, tuple[int, int]]) -> dict[str, int]:
-    """Give a freshly forked child its own streams; return the ends that it writes to."""
+    """Give the forked child its own streams; return the other descriptors that it writes to."""
     os.close(channel.fd_in)
     os.close(channel.fd_out)
     for reading, _ in pipes.values():
@@ -376,7 +376,7 @@ def inherit(channel: DeployerStream, pipes: dict[str, tuple[int, int]]) -> dict[
 
 
 def keep(listener: socket.socket | None, pipes: dict[str, tuple[int, int]]) -> dict[str, int]:
-    """Close what belongs to the child; return the ends to read from."""
+    """Close the child's ends of the pipes; return the ends to read from."""
     if listener is not None:
         listener.close()
     for _, writing in pipes.values():
@@ -385,11 +385,11 @@ def keep(listener: socket.socket | None, pipes: dict[str, tuple[int, int]]) -> d
 
 
 def monitor(program_monitor: ProgramMonitor) -> None:
-    """See the program through to its end, which comes however this process ends."""
+    """Watch the program until it ends; end it in any case, however this function is left."""
     try:
         program_monitor.channel.say("started")
         program_monitor.run()
     finally:
         for number in LEAVE:
-            signal.signal(number, signal.SIG_IGN)  # it is leaving
+            signal.signal(number, signal.SIG_IGN)  # the runner is ending already
         program_monitor.end()

@@ -102,7 +102,7 @@ def test_a_party_that_would_refuse_its_own_certificate_does_not_start(
     result = run(bench, bench.plan(DEMOS / "helloworld.py"), forging)
     assert result.verdict is Verdict.PARTY_FAILED
     assert result.reason.startswith(
-        "party 1 (local-1) did not start: its certificate is not of the authority that it was given"
+        "party 1 (local-1) did not start: its certificate is not signed by the authority that"
     )
     assert all(not party.output for party in result.parties)
 
