@@ -46,7 +46,7 @@ class SshAccess:
     known_hosts file. Either may be empty with an ``ssh_config``, whose own files are then used.
     ``port`` 0 means the port in it. ``sudo`` runs everything as root. Without it, for a
     user other than root, all files are that user's, and the folder ``own`` holds what would be in
-    /run/e3 and /var/lib/e3. ``python`` runs E3's side of each call there (3.9 or newer). ``boot``
+    /run/e3 and /var/lib/e3. ``python`` runs E3's side of each call there (3.11 or newer). ``boot``
     names the boot for which this access was made, where that is known: services do not outlive it.
     """
 

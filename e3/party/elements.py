@@ -1,7 +1,7 @@
-"""What MPyC computes with, in pickles: elements of fields and groups, polynomials, and arrays.
+"""MPyC's values in pickles: elements of fields and groups, polynomials, and arrays.
 
-A pickle sets the one attribute that these have, ``value``. Whether that is a value of their
-kind is looked at when all has been read, many at a time.
+A pickle sets their only attribute, ``value``. Whether it suits their class is checked when all has
+been read, for many at a time.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ Attributes = Any
 """MPyC has no types; its classes are used by attribute."""
 
 FIELD_BITS = 4096
-"""Of the order of a prime field that the program has not made: its modulus must be a prime."""
+"""The largest order of a prime field that the program has not made: its modulus is tested."""
 
 EXTENSION_BITS = 512
-"""The same of an extension field, whose modulus must be irreducible."""
+"""The same for an extension field, whose modulus must be irreducible."""
 
 NEW_FIELDS = 4
-"""Such fields that one pickle may make."""
+"""The most new fields that one pickle may make."""
 
 MODULES = frozenset({"mpyc.finfields", "mpyc.fingroups", "mpyc.gfpx"})
-"""Where MPyC puts the classes that it makes as a program asks for them, such as ``GF(3)[x]``."""
+"""The modules in which MPyC makes classes when a program needs them, such as ``GF(3)[x]``."""
 
 INTEGERS = frozenset({int})
 
 Check = Callable[[Any, Sequence[Any]], "list[object]"]
-"""Looks at what was found of one class, see `checker`."""
+"""Checks the objects of one class, see `checker`."""
 
 value_of = attrgetter("value")
 
 
 def find(module: str, name: str) -> type | None:
-    """Return the class of that name in a module of MPyC, if peers may send such; else None."""
+    """Return the class of that name in a module of MPyC, None if peers may not send its objects."""
     home = sys.modules.get(module) or importlib.import_module(module)
     found = vars(home).get(name)
     return found if isinstance(found, type) and checker(found) is not None else None
 
 
 class Fields:
-    """Makes elements of MPyC's finite fields; their values are set, and looked at, afterwards."""
+    """Makes elements of MPyC's finite fields; their values are set and checked afterwards."""
 
     def __init__(self) -> None:
-        """Know no field yet."""
+        """Start without fields."""
         self._prime: dict[tuple[int, int, int], Attributes] = {}
         self._extension: dict[int, tuple[object, Attributes]] = {}
         self._left = NEW_FIELDS
@@ -69,11 +69,11 @@ class Fields:
             f"{kind}.createGF": maker(f"mpyc.finfields.{kind}.createGF", make)
             for kind, make in (("PrimeFieldElement", prime), ("ExtensionFieldElement", extension))
         }
-        """What stands for the functions that make an element: of the order of its field with a root
-        of unity, or of its field's modulus."""
+        """Stand-ins for the functions that make an element from its field: from the order with a
+        root of unity, or from the modulus."""
 
     def renew(self) -> None:
-        """Begin another pickle."""
+        """Start with another pickle."""
         self._extension.clear()
         self._left = NEW_FIELDS
 
@@ -95,12 +95,12 @@ class Fields:
         if not issubclass(kind, finfields.gfpx.Polynomial):
             refuse("a field of no polynomial")
         check_polynomials(kind, [modulus])
-        # one of its own: the pickle can still change the one that it has sent
+        # a copy: the pickle can still change the polynomial that it has sent
         own = kind(modulus.value if kind.p == 2 else list(modulus.value), check=False)  # noqa: PLR2004 -- binary
         below = finfields.ExtensionFieldElement
         if not any(own == known.modulus for known in descendants(below)):
             self._spend(own.degree() * kind.p.bit_length(), EXTENSION_BITS)
-        # held, so that its id stays its own
+        # kept, so that no other object gets its id
         found = self._extension[id(modulus)] = modulus, finfields.xGF(own)
         return found
 
@@ -111,16 +111,16 @@ class Fields:
 
 
 def descendants(kind: Attributes) -> list[Attributes]:
-    """Return the fields that there are below a class of MPyC's."""
+    """Return the fields that are subclasses of a class of MPyC."""
     below = [each for sub in kind.__subclasses__() for each in (sub, *descendants(sub))]
     return [each for each in below if hasattr(each, "modulus")]
 
 
 @functools.cache
 def checker(kind: type) -> Check | None:
-    """Return what looks at the values of all that was found of a class; None if not MPyC's.
+    """Return the function that checks objects of a class; None if the class is not MPyC's.
 
-    It returns what is to be looked at further. An attribute that was never set raises.
+    That function returns what remains to be checked. It raises if an attribute was never set.
     """
     for module, base, look in (
         ("mpyc.finfields", "FiniteFieldElement", check_elements),
@@ -135,12 +135,12 @@ def checker(kind: type) -> Check | None:
 
 
 def check_elements(kind: Attributes, found: Sequence[Attributes]) -> list[object]:
-    """Look at elements of one field: integers, or polynomials of its own."""
+    """Check elements of one field: integers, or polynomials of its own."""
     return check_values(kind, list(map(value_of, found)))
 
 
 def check_arrays(kind: Attributes, found: Sequence[Attributes]) -> list[object]:
-    """Look at arrays over one field, and put the array in place of what stands for it."""
+    """Check arrays over one field, and replace stand-ins by the arrays."""
     left: list[object] = []
     for each in found:
         pending = each.value
@@ -153,7 +153,7 @@ def check_arrays(kind: Attributes, found: Sequence[Attributes]) -> list[object]:
 
 
 def check_values(field: Attributes, values: Sequence[Attributes]) -> list[object]:
-    """Look at values of elements of one field."""
+    """Check values of elements of one field."""
     kinds = set(map(type, values))
     if getattr(field, "ext_deg", 1) == 1:
         if not all(map(is_integral, kinds)):
@@ -165,7 +165,7 @@ def check_values(field: Attributes, values: Sequence[Attributes]) -> list[object
 
 
 def check_polynomials(kind: Attributes, found: Sequence[Attributes]) -> list[object]:
-    """Look at polynomials: an integer over GF(2), else a list of coefficients."""
+    """Check polynomials: an integer over GF(2), else a list of coefficients."""
     values = list(map(value_of, found))
     if kind.p != 2:  # noqa: PLR2004 -- binary
         if set(map(type, values)) - {list} or any(value and not value[-1] for value in values):
@@ -179,7 +179,7 @@ def check_polynomials(kind: Attributes, found: Sequence[Attributes]) -> list[obj
 
 
 def check_group(kind: Attributes, found: Sequence[Attributes]) -> list[object]:
-    """Look at elements of one group: of integers, elements of a field, and tuples of them."""
+    """Check elements of one group: integers, elements of a field, and tuples of them."""
     for value in map(value_of, found):
         parts = value if type(value) in {tuple, list} else [value]
         for each in set(map(type, parts)) - {tuple, list, type(None)}:
@@ -189,5 +189,5 @@ def check_group(kind: Attributes, found: Sequence[Attributes]) -> list[object]:
 
 
 def is_integral(kind: type) -> bool:
-    """Return whether a class is of integers: Python's, or gmpy2's."""
+    """Return whether a class is that of Python's or gmpy2's integers."""
     return kind is int or (kind.__name__ == "mpz" and kind.__module__.startswith("gmpy2"))

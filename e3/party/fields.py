@@ -1,6 +1,6 @@
-"""What of a statement must be equal among all parties, and who differs in what, in words.
+"""The facts of a statement: which must be equal among all parties, and how they differ.
 
-`FIELDS` is the one place that says of each fact whether parties may differ in it, and why.
+Only `FIELDS` says of each fact whether parties may differ in it, and why.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Statement = Mapping[str, Value]
 class Field:
     """One fact of a statement.
 
-    ``phrase`` goes on from a party's name, with the value in place of its ``{}``. ``why`` is the
-    reason why it must be equal, or may differ.
+    ``phrase`` follows a party's name, with the value in place of its ``{}``. ``why`` is the reason
+    why it must be equal, or may differ.
     """
 
     phrase: str
@@ -35,7 +35,7 @@ class Field:
 
 
 def must(phrase: str, why: str) -> Field:
-    """Return a fact that must be equal."""
+    """Return a fact that must be equal among all parties."""
     return Field(phrase, must=True, why=why)
 
 
@@ -74,23 +74,23 @@ FIELDS: Mapping[str, Field] = {
 }
 
 SHOWN_LENGTH = 120
-"""Of a value in a sentence."""
+"""The most characters of a value in a sentence."""
 
 NAME_LENGTH = 40
-"""Of a fact's name; what a peer states under a longer one is no statement."""
+"""The most characters of a fact's name; a statement with a longer one is invalid."""
 
 VALUE_LENGTH = 2000
-"""Of a text in a statement; of a longer one its digest stands there."""
+"""The most characters of a text in a statement; a longer one is replaced by its digest."""
 
 SHOWN_FIELDS = 3
-"""Differences in one sentence."""
+"""The most differences in one sentence."""
 
 Groups = list[tuple[Value, list[int]]]
-"""The values of one field, and the parties that stated each; the one of most parties first."""
+"""The values of one fact, each with the parties that stated it; most parties first."""
 
 
 def differences(statements: Mapping[int, Statement], *, must: bool) -> dict[str, Groups]:
-    """Return the facts that differ among those that must, or may, by name."""
+    """Return by name the facts that differ, of those that must be equal or of those that may."""
     known = [*FIELDS, *sorted({name for each in statements.values() for name in each} - {*FIELDS})]
     found: dict[str, Groups] = {}
     for name in known:
@@ -107,7 +107,7 @@ def differences(statements: Mapping[int, Statement], *, must: bool) -> dict[str,
 
 
 def sentence(found: Mapping[str, Groups], name: Mapping[int, str]) -> str:
-    """Say who differs in what; ``name`` gives the parties' names by pid."""
+    """Return a sentence about all differences; ``name`` has the parties' names by pid."""
     parts = [contrast(field, groups, name) for field, groups in found.items()]
     more = len(parts) - SHOWN_FIELDS
     rest = (
@@ -117,8 +117,8 @@ def sentence(found: Mapping[str, Groups], name: Mapping[int, str]) -> str:
 
 
 def contrast(field: str, groups: Groups, name: Mapping[int, str]) -> str:
-    """Say how parties differ in one fact: the few, then the many."""
-    # what is not known here is named by a peer: it is shown, and never a template
+    """Return how parties differ in one fact: the minority first, then the majority."""
+    # an unknown fact was named by a peer: its name is shown, and never used as a template
     known = FIELDS.get(field)
     verb = f"states {printable(field, NAME_LENGTH)} as"
     most, *others = groups
@@ -143,7 +143,7 @@ def people(pids: Sequence[int], name: Mapping[int, str]) -> str:
 
 
 def shown(value: Value) -> str:
-    """Return a value for a person; what a peer stated may be anything."""
+    """Return a value as text for a person; a peer may have stated anything."""
     if value is None or value == "":
         return "none"
     if isinstance(value, bool):

@@ -1,8 +1,8 @@
-"""The messages of the agreement as bytes, and what else may come where one is expected.
+"""The messages of the agreement as bytes; bytes of other protocols are identified.
 
-A message is a header (magic, version of this format, kind, length) and a body. The magic
-begins with 0xFFFF: to an MPyC that listens there, the first two bytes are the index of a
-party, and no computation has that many; so it drops the connection and computes nothing with it.
+A message is a header (magic, version of this format, kind, length) and a body. The magic begins
+with 0xFFFF: an MPyC that listens at the endpoint takes the first two bytes for the index of a
+party. No computation has so many parties, so MPyC closes the connection and uses nothing of it.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from e3.party.fields import NAME_LENGTH, VALUE_LENGTH, Value
 from e3.remote.text import printable
 
 VERSION = 2
-"""Of this format."""
+"""The version of this format."""
 
 MAGIC = b"\xff\xffE3\r\n"
 HEADER = struct.Struct(">6sBBI")
 
 LIMIT_BYTES = 65_536
-"""Of a body; a statement has a few hundred bytes and its addresses."""
+"""The largest body; a statement has a few hundred bytes and the addresses."""
 
 LIMIT_FACTS = 64
-"""Of a statement, which has some thirty."""
+"""The most facts of a statement, which has some thirty."""
 
 FACT = re.compile(rf"[a-z][a-z0-9_]{{0,{NAME_LENGTH - 1}}}")
-"""The name of a fact, also of one that only another version knows."""
+"""The form of a fact's name, also of a fact that only another version knows."""
 
 LIMIT_OFF_BYTES = 2048
-"""Of the body that says why the agreement is called off."""
+"""The largest body of a message that calls the agreement off."""
 
 STATEMENT, AGREED, OFF = 1, 2, 3
-"""Kinds: what I am about to run; it is what all others run; we shall not agree, and why."""
+"""Kinds: what I am about to run; it equals what all others run; the agreement failed, and why."""
 
 LIMITS = {STATEMENT: LIMIT_BYTES, AGREED: 0, OFF: LIMIT_OFF_BYTES}
 
@@ -43,24 +43,24 @@ Message = tuple[int, bytes]
 """Kind and body."""
 
 WORD_BITS = 64
-"""Of an integer in a statement."""
+"""The most bits of an integer in a statement."""
 
 DETAIL_LENGTH = 150
-"""Characters of a reason."""
+"""The most characters of a reason."""
 
 PEEK = 16
-"""Bytes of something foreign that are shown."""
+"""The most bytes of another protocol that are shown."""
 
 
 class ForeignError(Exception):
-    """What came is no message of the agreement; the sentence says what it looks like."""
+    """What arrived is no message of the agreement; the error says what it looks like."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A statement as it came: party ``pid`` tells party ``to`` what it is about to run.
+    """A statement as it arrived: party ``pid`` tells party ``to`` what it is about to run.
 
-    All of it is text of a peer's, of bounded size; whether ``pid`` is a party is not known yet.
+    A peer wrote all of it; its size is bounded. Whether ``pid`` is a party is not checked yet.
     """
 
     pid: int
@@ -76,8 +76,8 @@ def pack(kind: int, body: bytes = b"") -> bytes:
 def unpack(incoming: bytearray, m: int) -> Message | None:
     """Take the first message out of what has arrived; None while it is not complete.
 
-    Raises `ForeignError` as soon as it cannot become one, so that nobody is waited for or
-    listened to for longer than that takes.
+    Raises `ForeignError` as soon as it cannot become one, so that no time is spent on waiting for
+    the rest.
     """
     start = bytes(incoming[: len(MAGIC)])
     if not MAGIC.startswith(start):
@@ -100,7 +100,7 @@ def unpack(incoming: bytearray, m: int) -> Message | None:
 
 
 def decode(body: bytes) -> Claim:
-    """Return the claim in a body; raise `ForeignError` if there is none."""
+    """Return the claim in a body; raise `ForeignError` if it is invalid."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -120,13 +120,13 @@ def decode(body: bytes) -> Claim:
 
 
 def pack_off(peer: int | None, detail: str) -> bytes:
-    """Return the message that calls the agreement off: because of ``peer``, and what that did."""
+    """Return the message that calls the agreement off because of what ``peer`` did."""
     reason = {"peer": peer, "detail": printable(detail, DETAIL_LENGTH)}
     return pack(OFF, json.dumps(reason).encode())
 
 
 def decode_off(body: bytes, m: int) -> tuple[int | None, str]:
-    """Return who of ``m`` parties a caller holds to be at fault, and what that did; it may lie."""
+    """Return the party of ``m`` that a sender blames, and for what; the sender may lie."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -139,14 +139,14 @@ def decode_off(body: bytes, m: int) -> tuple[int | None, str]:
 
 
 def is_comparable(value: object) -> bool:
-    """Return whether a value may stand in a statement: small, and nothing within it."""
+    """Return whether a value may be in a statement: small, and no container."""
     if isinstance(value, str):
         return len(value) <= VALUE_LENGTH and encodable(value)
     return value is None or (isinstance(value, int) and value.bit_length() < WORD_BITS)
 
 
 def encodable(text: str) -> bool:
-    """Return whether a text is no half of a surrogate pair, which JSON can escape, anywhere."""
+    """Return whether a text has no half of a surrogate pair, which JSON can escape."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -155,7 +155,7 @@ def encodable(text: str) -> bool:
 
 
 def identify(data: bytes, m: int) -> str:
-    """Say what protocol the first bytes of a connection look like, among ``m`` parties."""
+    """Return which protocol the first bytes of a connection look like, with ``m`` parties."""
     if data.startswith((b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"HTTP/", b"PRI ")):
         return "HTTP"
     if data.startswith(b"SSH-"):

@@ -1,8 +1,8 @@
-"""How a pickle may make values by calling: each from arguments of the form that a pickler gives.
+"""The functions that a pickle may call to make values, each with arguments as a pickler sends them.
 
-A pickle can call what it names with anything. So what it names is not handed out itself: a `maker`
-stands for it, a function that looks at kind and size of its arguments first. What costs more than
-its arguments are long is so bounded.
+A pickle can call what it names with any arguments. So it does not get the named function itself,
+but a `maker`: a function that first checks type and size of its arguments. So no call costs much
+more than its arguments are long.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Attributes = Any
 """MPyC and gmpy2 have no types; their classes and functions are used by attribute."""
 
 SMALL_BITS = 64
-"""Of a year, a number of days and the like."""
+"""The most bits of a year, a number of days and the like."""
 
 FRACTION_BITS = 10_000
-"""Of numerator and denominator: their common divisor is sought."""
+"""The most bits of numerator and denominator, whose common divisor is computed."""
 
 DECIMAL_LENGTH = 20_000
-"""Characters of a decimal number."""
+"""The most characters of a decimal number."""
 
 DECIMAL_EXPONENT = 999_999
-"""As `decimal` itself has it in its default context."""
+"""The largest exponent, as in the default context of `decimal`."""
 
 MPZ = b"\1"
 """The first byte of a `gmpy2.mpz` as `gmpy2.to_binary` writes it; the others crash `gmpy2`."""
@@ -37,13 +37,13 @@ MPZ = b"\1"
 
 SPARE_BYTES = 4_000_000
 FACTOR = 64
-"""Bytes that values may take which a pickle makes by calling, for each of its own."""
+"""Bytes that values made by calls may take, for each byte of the pickle."""
 
 MEMBER_BYTES = 64
-"""That a member of a set takes at most."""
+"""The most bytes that a member of a set takes."""
 
 CONTAINERS = (list, tuple, set, frozenset)
-"""Of which sets are made; they have their size already."""
+"""Types from which sets are made; they take their memory already."""
 
 
 class RefusedPickleError(Exception):
@@ -51,14 +51,14 @@ class RefusedPickleError(Exception):
 
 
 def refuse(what: str) -> NoReturn:
-    """End the reading of a pickle that holds ``what``."""
+    """Stop reading a pickle, which holds ``what``."""
     raise RefusedPickleError(what)
 
 
 class Budget:
-    """Bytes that values may take which one pickle has made by calling.
+    """A limit on the bytes of values that one pickle makes by calls.
 
-    Each takes no more than its arguments; but the same arguments can be used again and again.
+    Each value takes no more than its arguments, but a pickle can use the same arguments many times.
     """
 
     def __init__(self) -> None:
@@ -66,25 +66,25 @@ class Budget:
         self._left = 0
 
     def renew(self, length: int) -> None:
-        """Begin a pickle of so many bytes."""
+        """Start with a pickle of so many bytes."""
         self._left = SPARE_BYTES + FACTOR * length
 
     def spend(self, amount: int) -> None:
-        """Note that a value takes so many bytes; refuse it where that is too much."""
+        """Count the bytes of a value; refuse it where that is too much."""
         self._left -= amount
         if self._left < 0:
             refuse("values many times as large as itself")
 
 
 BUDGET = Budget()
-"""Of the pickle that is being read; threads that read at once share it."""
+"""The budget of the pickle that is being read; threads that read at once share it."""
 
 
 def maker(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that a pickle may call as ``name``, and can do nothing else with.
+    """Return ``make``, a function that a pickle may call as ``name``, and not change.
 
-    It must be one of its own: a pickle that sets its state, to change it, is refused by an
-    attribute that pickles ask for.
+    No other code may use ``make``: it gets a ``__setstate__`` that refuses a pickle which tries to
+    set its state.
     """
 
     def keep(_: object) -> NoReturn:
@@ -95,12 +95,12 @@ def maker(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_maker(found: object) -> bool:
-    """Return whether that is what `maker` returned."""
+    """Return whether an object was returned by `maker`."""
     return type(found) is FunctionType and "e3_name" in vars(found)
 
 
 def bytes_array(content: object = b"") -> bytearray:
-    """Make a bytearray of bytes; a number would be its size."""
+    """Make a bytearray of bytes only; a number would be its size."""
     if type(content) is not bytes:
         refuse("a bytearray of no bytes")
     BUDGET.spend(len(content))
@@ -115,7 +115,7 @@ def complex_number(*parts: object) -> complex:
 
 
 def members(items: object = ()) -> set[object]:
-    """Make a set of what is there already, and not of a range, say."""
+    """Make a set of values that exist already, and not of a range, for example."""
     if not isinstance(items, CONTAINERS):
         refuse("a set of no list")
     BUDGET.spend(MEMBER_BYTES * len(items))
@@ -123,12 +123,12 @@ def members(items: object = ()) -> set[object]:
 
 
 def frozen_members(items: object = ()) -> frozenset[object]:
-    """Make a frozenset of what is there already."""
+    """Make a frozenset of values that exist already."""
     return frozenset(members(items))
 
 
 def span(*bounds: object) -> range:
-    """Make a range; it takes no place, however long it is."""
+    """Make a range; it takes little memory, however long it is."""
     if {type(bound) for bound in bounds} != {int}:
         refuse("a range of no integers")
     return range(*bounds)  # type: ignore[call-overload,no-any-return]  # they are integers
@@ -142,7 +142,7 @@ def part(*bounds: object) -> slice[Any, Any, Any]:
 
 
 def moment(kind: type) -> Callable[..., object]:
-    """Return what makes a date, a datetime or a timedelta, of bytes or small integers."""
+    """Return a function that makes a date, datetime or timedelta of bytes or small integers."""
 
     def make(*parts: object) -> object:
         for each in parts:
@@ -173,7 +173,7 @@ def fraction(*parts: object) -> Fraction:
 
 
 def mpz(content: object) -> object:
-    """Make an integer of gmpy2, and nothing else of it; an integer of Python's where it lacks."""
+    """Make an integer of gmpy2, or of Python where gmpy2 is missing; no other gmpy2 number."""
     if type(content) is not bytes or content[:1] != MPZ:
         refuse("a gmpy2 number that is no mpz")
     return from_binary()(content)
@@ -181,7 +181,7 @@ def mpz(content: object) -> object:
 
 @functools.cache
 def from_binary() -> Callable[[bytes], object]:
-    """Return what reads an `MPZ`."""
+    """Return the function that reads an `MPZ`."""
     try:
         read: Callable[[bytes], object] = importlib.import_module("gmpy2").from_binary
     except ImportError:
@@ -211,4 +211,4 @@ MAKERS: Mapping[tuple[str, str], Callable[..., Any]] = {
         ("gmpy2.gmpy2", "from_binary", mpz),
     )
 }
-"""Without the plain types, which a pickle does not name: int, float, str, bytes, list, ..."""
+"""The makers by module and name. Pickles do not name the plain types: int, str, list, ..."""

@@ -1,4 +1,4 @@
-"""How much a party has sent so far, told while it computes."""
+"""Reports of how much a party has sent, made while it computes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SECONDS = 1.0
 
 
 def read(runtime: Attributes, report: Report) -> None:
-    """Report what a connected party has sent, each second in which that grew, until it stops.
+    """Report the bytes that a connected party has sent, each second if more, until it stops.
 
-    It is read in the loop of the program: one that keeps this to itself reports later.
+    This runs in the program's event loop: a program that blocks the loop reports later.
     """
     loop = runtime._loop  # noqa: SLF001 -- MPyC has no other name for it
     links = [peer.protocol for peer in runtime.parties if peer.pid != runtime.pid]

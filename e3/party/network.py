@@ -1,12 +1,12 @@
-"""What a program reaches: its peers' endpoints, and what it starts itself on the loopback.
+"""Limits what a program reaches: its peers' endpoints, and its own listeners on the loopback.
 
-The rules are nftables', in the network namespace of the host, and ask whose a packet is: each party
-has a user of its own. Their table belongs to the connection to the kernel by which it was made
-(Linux 5.12), so it is gone with the runner, however that ends, and nobody else changes it. It is
-spoken to directly: nft(8) would take longer to start than all of this, and need not be installed.
+The rules are of nftables, in the network namespace of the host. They match packets by user, as each
+party has a user of its own. The table belongs to the netlink socket that made it (Linux 5.12): it
+is removed when the runner ends, however that happens, and no other process can change it. The
+runner speaks netlink itself: nft(8) takes longer to start, and need not be installed.
 
-Only packets that begin a TCP connection are looked at one by one; those of a connection that
-could begin pass at once. So it costs a computation nothing.
+Only packets that open a TCP connection are checked one by one; packets of an open connection pass
+at once. So the rules cost a computation nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ EQUAL, AT_LEAST = 0, 5
 OF_USER, OF_FAMILY, OF_PROTOCOL = 10, 15, 16
 NETWORK, TRANSPORT = 1, 2
 FAMILIES = {4: (2, 12, 16), 16: (10, 8, 24)}
-"""By an address's length: its family's number, and where source and destination stand."""
+"""By an address's length: its family's number, and the offsets of source and destination."""
 SOURCE_PORT, TARGET_PORT, FLAGS = (0, 2), (2, 2), (13, 1)
 """Offset and length in a header of TCP; UDP has the same ports."""
 ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
@@ -59,16 +59,16 @@ Endpoint = tuple[str, int]
 
 
 class Fence:
-    """What holds one party's program to its peers, made by its runner before there is a program."""
+    """The rules for one party's program, made by its runner before the program starts."""
 
     def __init__(self, spec: Spec) -> None:
         """Make the rules, unless the session's network is open.
 
-        Called before the parties agree, as none of their programs listens anywhere by then.
+        Called before the parties agree, when none of their programs listens yet.
         """
         self._kernel: socket.socket | None = None
         self.note = ""
-        """Why the program is not held to them; empty where it is, or is not to be."""
+        """Why the rules are not in force; empty if they are, or if the network is open."""
         if spec.network == "open":
             return
         peers = [endpoint for pid, endpoint in enumerate(spec.parties) if pid != spec.pid]
@@ -138,15 +138,15 @@ def ruleset(name: str, user: int, own: Endpoint, peers: Sequence[Endpoint]) -> I
     yield from (rule("loopback", *expressions) for expressions in loopback(holders))
     yield from (rule("party", *expressions) for expressions in tunnels(holders))
     yield rule("party", *tcp, RESET)
-    for protocol in (UDP, ICMP, ICMP6):  # it can speak no other; tunnels can
+    for protocol in (UDP, ICMP, ICMP6):  # a program can send no other; tunnels can
         yield rule("party", *of(OF_PROTOCOL, bytes([protocol])), PROHIBIT)
 
 
 def loopback(holders: Collection[Listener]) -> Iterator[list[bytes]]:
-    """Yield rules by which a program reaches what it starts itself, and no service of the host.
+    """Yield rules by which a program reaches its own listeners, and no service of the host.
 
-    Whose a listener is, no rule can ask. But a program cannot listen below a certain port, nor
-    where one of ``holders`` does as it starts: what is there is not its own.
+    No rule can match the owner of a listener. But a program cannot listen below a certain port, nor
+    at a port that one of ``holders`` has when it starts: those listeners are not its own.
     """
     first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     yield [*of(OF_PROTOCOL, bytes([TCP])), *flagged(SYN_ACK, SYN_ACK), verdict(ACCEPT)]
@@ -160,10 +160,10 @@ def loopback(holders: Collection[Listener]) -> Iterator[list[bytes]]:
 
 
 def tunnels(holders: Collection[Listener]) -> Iterator[list[bytes]]:
-    """Yield rules by which the kernel's tunnels carry what may pass.
+    """Yield rules that let packets of the kernel's tunnels pass.
 
-    A packet in a packet of WireGuard's is still its sender's, by all that a rule can ask. But
-    the outer one comes from a port that the tunnel has to itself: no program sends from there.
+    To a rule, an outer packet of WireGuard still belongs to the user of the inner one. But it comes
+    from a port that only the tunnel has: no program can send from there.
     """
     for holder in sorted(holders):
         if holder.protocol == UDP and holder.everywhere and alone_at(holder):
@@ -176,7 +176,7 @@ def tunnels(holders: Collection[Listener]) -> Iterator[list[bytes]]:
 
 
 def alone_at(holder: Listener) -> bool:
-    """Return whether nobody else can have a holder's port, however he asks for it."""
+    """Return whether no other process can bind a holder's port, whatever options it sets."""
     with socket.socket(holder.family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -187,7 +187,7 @@ def alone_at(holder: Listener) -> bool:
 
 
 class Listener(NamedTuple):
-    """A port that somebody has: of TCP where he listens, of UDP always."""
+    """A port that some process has bound: of TCP if it listens, of UDP always."""
 
     family: int
     protocol: int
@@ -196,9 +196,9 @@ class Listener(NamedTuple):
 
 
 def listeners() -> set[Listener]:
-    """Return who listens in this network namespace.
+    """Return the listeners in this network namespace.
 
-    Asked of sock_diag(7): to read /proc/net/tcp takes the kernel through every connection.
+    From sock_diag(7): for /proc/net/tcp the kernel would list every connection.
     """
     found: set[Listener] = set()
     with socket.socket(
@@ -217,7 +217,7 @@ def listeners() -> set[Listener]:
 
 
 def answers(kernel: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Yield kind and content of what the kernel lists, up to the end; raises `OSError`."""
+    """Yield kind and content of the kernel's messages up to the end of a list; raise `OSError`."""
     while True:
         for kind, _, content in received(kernel):
             if kind == DONE:
@@ -226,7 +226,7 @@ def answers(kernel: socket.socket) -> Iterator[tuple[int, bytes]]:
 
 
 def received(kernel: socket.socket) -> Iterator[tuple[int, int, bytes]]:
-    """Yield kind, number and content of messages that have come; raises what they report."""
+    """Yield kind, number and content of messages that have arrived; raise an error in them."""
     data = kernel.recv(MESSAGE_BYTES)
     while data:
         length, kind, _, sequence, _ = HEADER.unpack_from(data)
@@ -238,7 +238,7 @@ def received(kernel: socket.socket) -> Iterator[tuple[int, int, bytes]]:
 
 
 def batch(messages: Sequence[bytes]) -> bytes:
-    """Return messages as one request, which the kernel carries out as a whole or not at all."""
+    """Return messages as one request, which the kernel applies as a whole or not at all."""
     mark = struct.pack("!BBH", 0, 0, NFTABLES)
     parts = [envelope(BATCH_BEGIN, REQUEST, 0, mark)]
     for sequence, content in enumerate(messages, 1):
@@ -251,7 +251,7 @@ def batch(messages: Sequence[bytes]) -> bytes:
 
 
 def await_last(kernel: socket.socket, sequence: int) -> None:
-    """Return once the kernel has done all up to ``sequence``; raise `OSError` if it has not."""
+    """Return once the kernel has applied all up to ``sequence``; raise `OSError` if it fails."""
     while not any(kind == ERROR and number == sequence for kind, number, _ in received(kernel)):
         pass
 
@@ -302,12 +302,12 @@ def verdict(code: int, chain: str = "") -> bytes:
 
 
 def compare(value: bytes, how: int = EQUAL) -> bytes:
-    """Return the step that goes on where what was loaded last is ``value``."""
+    """Return the step that continues if what was loaded last is ``value``."""
     return expression("cmp", number(1, 1), number(2, how), nest(3, attribute(1, value)))
 
 
 def of(key: int, value: bytes) -> list[bytes]:
-    """Return the steps that ask about a packet as a whole."""
+    """Return the steps that match a property of the whole packet."""
     return [expression("meta", number(1, 1), number(2, key)), compare(value)]
 
 
@@ -329,17 +329,17 @@ def mask(bits: bytes) -> bytes:
 
 
 def field(base: int, place: tuple[int, int], value: bytes, how: int = EQUAL) -> list[bytes]:
-    """Return the steps that ask about a part of a header."""
+    """Return the steps that match a part of a header."""
     return [load(base, place), compare(value, how)]
 
 
 def flagged(among: int, wanted: int) -> list[bytes]:
-    """Return the steps that ask which of some flags of TCP are set."""
+    """Return the steps that match which of some flags of TCP are set."""
     return [load(TRANSPORT, FLAGS), mask(bytes([among])), compare(bytes([wanted]))]
 
 
 def at(address: str, *, bits: int | None = None, source: bool = False) -> list[bytes]:
-    """Return the steps that ask where a packet goes to, or comes from; ``bits`` are a network's."""
+    """Return the steps that match a packet's destination or source; ``bits`` are a network's."""
     packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
     family, *places = FAMILIES[len(packed)]
     place = (places[0 if source else 1], len(packed))

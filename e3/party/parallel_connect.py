@@ -51,7 +51,7 @@ class ParallelConnector:
             named = {"server_hostname": f"MPyC party {peer.pid}"} if options.get("ssl") else {}
             factory = functools.partial(self._exchanger, runtime, peer.pid)
             connecting = self._connect(factory, peer.host, peer.port, **{**options, **named})
-            # `close` cancels what MPyC has not asked for
+            # outlives: `close` cancels what MPyC has not asked for
             task = runtime._loop.create_task(connecting)  # noqa: SLF001 -- its only name
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             begun[peer.host, peer.port] = task

@@ -1,4 +1,4 @@
-"""The program's own process: becomes what ``python program.py -P ... -I pid`` would be."""
+"""The program's own process: it becomes what ``python program.py -P ... -I pid`` would be."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from e3.remote.text import printable
 OURS = str(Path(__file__).parent)
 
 FEW = 100
-"""Reports of each kind of `BROUGHT_ABOUT_BY_OTHERS`; the first ones say all."""
+"""The most reports of each kind of `CAUSED_BY_OTHERS`; the first ones say enough."""
 
-BROUGHT_ABOUT_BY_OTHERS = frozenset({"failed", "stranger"})
-"""Reports that others could have a party make without end: they count as its output."""
+CAUSED_BY_OTHERS = frozenset({"failed", "stranger"})
+"""Reports that others could cause without end: they would count as the party's output."""
 
 
 class Reporter:
-    """Tells the runner what the program does; a line is written at once, or not at all."""
+    """Reports to the runner what the program does; a line is written at once, or not at all."""
 
     def __init__(self, fd: int) -> None:
-        """Write to ``fd``, which no program started from this one inherits."""
+        """Write to ``fd``, which programs started by this one do not inherit."""
         self._fd = fd
-        self._left = dict.fromkeys(BROUGHT_ABOUT_BY_OTHERS, FEW)
+        self._left = dict.fromkeys(CAUSED_BY_OTHERS, FEW)
 
     def __call__(self, kind: str, **fields: object) -> None:
         """Report one event, see `e3.party.protocol`; a long text is shortened."""
@@ -50,16 +50,16 @@ class Reporter:
         line = json.dumps({"e3": kind, "at": time.monotonic(), **shortened}) + "\n"
         try:
             os.write(self._fd, line.encode())
-        except OSError:  # the runner is going away, and takes this process along
+        except OSError:  # the runner is ending, and kills this process
             return
 
 
 def run(
     spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str, int], unfenced: str
 ) -> None:
-    """Run the program as ``__main__``; leave by `SystemExit` where it does not end well.
+    """Run the program as ``__main__``; raise `SystemExit` if it fails.
 
-    ``unfenced`` is why its network is not fenced, empty where it is.
+    ``unfenced`` is why its network is not restricted, empty where it is.
     """
     os.setsid()
     for number, action in (
@@ -73,14 +73,14 @@ def run(
     report = Reporter(ends["events"])
     runner = os.getppid()
     report("confined", notes=confine(spec, folder, unfenced))
-    die_with_parent(runner)  # once more: another user inherits no such wish
+    die_with_parent(runner)  # once more: the kernel forgets it when the user changes
     log = os.fdopen(ends["log"], "w", buffering=1)
     hooks.install(report, log, listener, spec.address_trust, spec.unpickle)
     path = Path(folder, "program", spec.entry)
     main = become_main(path, spec.argv)
     try:
         code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-        exec(code, vars(main))  # noqa: S102 -- to run it is what we are for
+        exec(code, vars(main))  # noqa: S102 -- running it is the purpose
     except SystemExit as leaving:
         if isinstance(leaving.code, str):
             report("raised", error=leaving.code)
@@ -95,7 +95,7 @@ def run(
 
 
 def become_main(path: Path, argv: list[str]) -> ModuleType:
-    """Make this interpreter look as if it had been started with the program; return its module."""
+    """Make this interpreter look as if started with the program; return the program's module."""
     os.chdir(path.parent)
     sys.dont_write_bytecode = False
     sys.argv = argv

@@ -80,12 +80,12 @@ class Spec:
     ``parties`` are (address, port) by pid. The first ``keep_bytes`` of each stream are passed on as
     they come, and of the rest the last few at the end; a party that writes more than
     ``flood_bytes`` is stopped. ``private`` are arguments that no other party learns.
-    ``address_trust`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit the
-    agreement. ``tls`` turns on MPyC's own TLS; ``mixed`` says that some parties have words of 32 bits
-    and some of 64. All processes together may take ``memory_bytes``; their number is limited by ``processes``, and
-    what they write by ``file_bytes``. ``unpickle`` are types, as ``module.name``, that peers may
-    send besides MPyC's own. ``network`` is what the program reaches: ``peers``, or ``open`` for all
-    that its host reaches.
+    ``address_trust`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit
+    the agreement. ``tls`` turns on MPyC's own TLS; ``mixed`` says that some parties have words of
+    32 bits and some of 64. All processes together may take ``memory_bytes``; their number is
+    limited by ``processes``, and what they write by ``file_bytes``. ``unpickle`` are types, as
+    ``module.name``, that peers may send besides MPyC's own. ``network`` is what the program
+    reaches: ``peers``, or ``open`` for all that its host reaches.
     """
 
     session: str

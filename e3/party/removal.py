@@ -1,4 +1,4 @@
-"""Removing a session's folder, whatever a program has made of it, and knowing that it is gone."""
+"""Removes a session's folder, whatever a program has made in it, and checks that it is gone."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 
 MODE = 0o700
 LOST = "lost-"
-"""What folders are called that were moved up, with a number."""
+"""The names of folders that were moved to the top begin with it, then have a number."""
 
 
 def remove(folder: str) -> bool:
-    """Remove a folder with all that lies in it; return whether it is gone.
+    """Remove a folder with all that is in it; return whether it is gone.
 
-    Each folder is moved to the top before it is emptied, so no path is too long, no nesting too
-    deep, and no more than two descriptors are open. Nobody else may change it meanwhile.
+    Each inner folder is moved to the top before it is emptied. So no path is too long, no nesting
+    too deep, and no more than two descriptors are open. No other process may change it meanwhile.
     """
-    with contextlib.suppress(OSError):  # what stays is seen below
+    with contextlib.suppress(OSError):  # what is left is checked below
         with opened(folder) as top:
             names = os.listdir(top)  # noqa: PTH208 -- of a descriptor
             free = (f"{LOST}{number}" for number in itertools.count())
@@ -34,12 +34,12 @@ def remove(folder: str) -> bool:
 
 
 def empty(name: str, top: int, fresh: Iterator[str]) -> list[str]:
-    """Remove a folder in ``top``; return the names there of the folders that it had."""
+    """Remove a folder in ``top``; its folders are moved there: return their new names."""
     moved = []
     with opened(name, top) as inner:
         for below in os.listdir(inner):  # noqa: PTH208 -- of a descriptor
             if not unlink(below, inner):
-                os.chmod(below, MODE, dir_fd=inner)  # else it may not be moved
+                os.chmod(below, MODE, dir_fd=inner)  # else it might not be movable
                 moved.append(next(fresh))
                 os.rename(below, moved[-1], src_dir_fd=inner, dst_dir_fd=top)
     os.rmdir(name, dir_fd=top)
@@ -47,7 +47,7 @@ def empty(name: str, top: int, fresh: Iterator[str]) -> list[str]:
 
 
 def unlink(name: str, folder: int) -> bool:
-    """Remove what is no folder; return whether it was none."""
+    """Remove a file or link; return False, and do nothing, if it is a folder."""
     try:
         os.unlink(name, dir_fd=folder)
     except IsADirectoryError:
@@ -57,7 +57,7 @@ def unlink(name: str, folder: int) -> bool:
 
 @contextlib.contextmanager
 def opened(name: str, above: int | None = None) -> Iterator[int]:
-    """Open a folder that its owner may have locked, and that is no link."""
+    """Open a folder, but no link; unlock it first if its mode forbids access."""
     with contextlib.suppress(PermissionError):
         if stat.S_ISDIR(os.lstat(name, dir_fd=above).st_mode):
             os.chmod(name, MODE, dir_fd=above)

@@ -1,9 +1,9 @@
-"""What a program's process may say to its runner: a closed list, each word typed and bounded.
+"""What a program's process may report to its runner: a closed list, each value typed and bounded.
 
-E3's own code says it there (`e3.party.hooks`), and whatever else the program runs can write to the
-same pipe. So nothing of it is believed beyond its form: what a runner alone can know (that a party
-agreed, or ended) is not on the list, and what a report says of other parties is their party's
-word, which `e3.session.verdicts` weighs. `Reports` holds one line at most, however much comes.
+E3's own code there sends reports (`e3.party.hooks`), but the program can write to the same pipe. So
+only the form of a report is relied on. What only a runner can know (that a party agreed, or ended)
+is not on the list. What a report says of other parties is only this party's claim, which
+`e3.session.verdicts` weighs. `Reports` keeps one line at most in memory, however much arrives.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from dataclasses import dataclass
 from e3.remote.text import printable
 
 LINE_BYTES = 65_536
-"""Of one report; the longest has a number for each party."""
+"""The most bytes of one report; the longest has a number for each party."""
 
 TEXT_LENGTH = 500
-"""Characters of a text in a report; what is longer is shortened where it is made."""
+"""The most characters of a text in a report; its sender shortens a longer one."""
 
 SHOWN_LENGTH = 60
-"""Characters of what is wrong in a sentence about it."""
+"""The most characters of a wrong value in a sentence about it."""
 
 NOTES = 16
 COUNT_END = 2**63
 
 FIRST = "confined"
-"""Said before anything of the program runs, and so believed then alone."""
+"""Sent before any of the program runs, and accepted only then."""
 
 
 class ReportError(Exception):
-    """A line is none of these reports; the message says what is wrong with it."""
+    """A line is no valid report; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """One report: its kind, its time by the machine's monotonic clock, and what it says."""
+    """One report: its kind, its time by the machine's monotonic clock, and its fields."""
 
     kind: str
     at: float
@@ -46,43 +46,43 @@ class Report:
 
 
 Check = Callable[[object], object]
-"""Returns a value as it is passed on; raises `ValueError` with what it must be."""
+"""Returns a value as it is passed on; raises `ValueError`, which says what it must be."""
 
 
 def text(value: object) -> str:
-    """Take a text, as one line that can be printed."""
+    """Return a text as one printable line."""
     if not isinstance(value, str):
         raise ValueError("a text")  # noqa: TRY004 -- whatever is wrong with a value
     return printable(value, TEXT_LENGTH)
 
 
 def notes(value: object) -> list[str]:
-    """Take a few texts."""
+    """Return a list of few texts."""
     if not isinstance(value, list) or len(value) > NOTES:
         raise ValueError(f"a list of at most {NOTES} texts")
     return [text(each) for each in value]
 
 
 def count(value: object) -> int:
-    """Take a number of bytes."""
+    """Return a number of bytes."""
     if type(value) is not int or not 0 <= value < COUNT_END:
         raise ValueError("a whole number of 0 or more")
     return value
 
 
 class Reports:
-    """Reads what the process of party ``pid`` among ``m`` says, in whatever pieces it comes."""
+    """Reads the reports of party ``pid`` among ``m``, in whatever pieces they arrive."""
 
     def __init__(self, m: int, pid: int) -> None:
-        """Begin to read; nothing was said yet."""
+        """Start before the first report."""
         self._begun = False
         self._rest = bytearray()
         self._kinds = kinds(m, pid)
 
     def feed(self, data: bytes) -> Iterator[Report]:
-        """Yield the reports that are complete with ``data``; raise `ReportError` at what is none.
+        """Yield the reports that ``data`` completes; raise `ReportError` at an invalid one.
 
-        Whoever reads ends the party then, and feeds no more.
+        After an error the caller ends the party, and feeds no more.
         """
         *ends, rest = data.split(b"\n")
         for end in ends:
@@ -155,7 +155,7 @@ def shown(value: object) -> str:
 
 
 def moment(kind: str, value: object) -> float:
-    """Take the time of a report."""
+    """Return the time of a report."""
     if type(value) in {int, float}:
         with contextlib.suppress(OverflowError):
             seconds = float(value)  # type: ignore[arg-type]  # a number

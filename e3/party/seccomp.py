@@ -1,8 +1,8 @@
-"""What a program may not ask of the kernel: a filter of system calls, inherited by all it starts.
+"""A filter of the system calls that a program may not use, inherited by all that it starts.
 
-No user with any right gets past it, so neither does root of a namespace that a program makes for
-itself: there is none to make. A refused call fails as it does where a kernel lacks it or forbids
-it, so that libraries take their other way and programs fail with a plain error.
+It holds for every user, whatever its rights; also, a program cannot make a namespace to become root
+of. A refused call fails as on a kernel that lacks or forbids it, so that libraries use their
+fallbacks and programs fail with a plain error.
 
 The filter is a list of instructions of the classic Berkeley Packet Filter (linux/seccomp.h,
 linux/filter.h); its numbers are those of each architecture's table of system calls.
@@ -20,20 +20,20 @@ from dataclasses import dataclass
 from e3.remote.linux import call
 
 Instruction = tuple[int, int, int, int]
-"""Code, how many to skip if it holds, how many if not, and a number."""
+"""Code, how many instructions to skip if it holds, how many if not, and a number."""
 
 LOAD, EQUAL, ABOVE, ANY_OF, AND, RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06
 ALLOW: Instruction = (RETURN, 0, 0, 0x7FFF0000)
 ERRNO = 0x00050000
 
 NUMBER, ARCHITECTURE = 0, 4
-"""Offsets in struct seccomp_data; see `argument` for what follows them."""
+"""Offsets in struct seccomp_data; `argument` has those that follow."""
 
 SET_MODE_FILTER, FLAG_SPEC_ALLOW = 1, 4
-"""The flag keeps Linux before 5.16 from slowing the program down, as it does nobody else's."""
+"""The flag keeps Linux before 5.16 from slowing the program down by its mitigations."""
 
 LAST_KNOWN = 469
-"""file_setattr(2), Linux 6.17. What came later, this filter knows nothing of."""
+"""file_setattr(2), Linux 6.17; the filter refuses calls of later versions."""
 
 NEW_NAMESPACES = 0x7E020000
 """All of CLONE_NEW* that clone(2) takes."""
@@ -44,7 +44,7 @@ NETLINK_ROUTE = 0
 
 SOCK_TYPE_MASK, SOCK_RAW = 0xF, 3
 INET_PROTOCOLS = (0, 1, 6, 17, 58, 262)
-"""Whichever suits the type, ICMP, TCP, UDP, ICMPv6, and TCP by many paths."""
+"""The default of the type, ICMP, TCP, UDP, ICMPv6, and multipath TCP."""
 
 EVERYWHERE = {
     "io_uring_setup": 425,
@@ -61,7 +61,7 @@ EVERYWHERE = {
     "quotactl_fd": 443,
     "open_tree_attr": 467,
 }
-"""Numbers that are the same on every architecture, of calls that are refused."""
+"""Refused calls whose numbers are the same on every architecture."""
 
 CLONE3 = 435
 
@@ -74,7 +74,7 @@ def numbers(text: str) -> dict[str, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Numbers of an architecture: ``private`` is above all others and stays allowed."""
+    """Numbers of an architecture; the range ``private`` is above all others and stays allowed."""
 
     audit: int
     clone: int
@@ -116,7 +116,7 @@ GENERIC = numbers(
     kcmp 272, finit_module 273, bpf 280, userfaultfd 282, kexec_file_load 294
     """
 )
-"""asm-generic/unistd.h, which all younger architectures share."""
+"""From asm-generic/unistd.h, which all newer architectures share."""
 
 AARCH64 = Table(
     audit=0xC00000B7, clone=220, socket=198, socketpair=199, seccomp=277, refused=GENERIC
@@ -149,7 +149,7 @@ TABLES: Mapping[tuple[str, int], Table] = {
     ("x86_64", 64): X86_64,
     ("aarch64", 64): AARCH64,
     ("riscv64", 64): RISCV64,
-    # a kernel of 64 bits runs programs of 32 as well, and names itself
+    # a 64-bit kernel runs 32-bit programs as well, and uname(2) names the kernel
     **{(machine, 32): ARM for machine in ("armv6l", "armv7l", "armv8l", "aarch64")},
 }
 """By uname(2) and the bits of a pointer."""
@@ -158,7 +158,8 @@ TABLES: Mapping[tuple[str, int], Table] = {
 def forbid_calls() -> None:
     """Refuse system calls to this process, and to all that it starts, from now on.
 
-    It must have given up new privileges. Raises `OSError` or `LookupError` where that cannot be.
+    The process must have given up new privileges before. Raises `OSError` or `LookupError` where
+    the filter is not possible.
     """
     machine, bits = os.uname().machine, struct.calcsize("P") * 8
     table = TABLES.get((machine, bits))
@@ -177,15 +178,17 @@ def program(table: Table) -> list[Instruction]:
     return [
         (LOAD, 0, 0, ARCHITECTURE),
         (EQUAL, 1, 0, table.audit),
-        refuse(errno.EPERM),  # another's numbers mean other calls, such as those of 32 bits
+        refuse(
+            errno.EPERM
+        ),  # the numbers of another architecture, such as 32 bits, mean other calls
         (LOAD, 0, 0, NUMBER),
-        # what is not known, new calls and the x32 ones of x86-64, is not there
+        # unknown calls, new ones and those of x32 on x86-64, fail as if missing
         (ABOVE, 0, 4, LAST_KNOWN),
         (ABOVE, 0, 2, private[0] - 1),
         (ABOVE, 1, 0, private[1]),
         ALLOW,
         refuse(errno.ENOSYS),
-        # its flags lie in memory, where no filter sees them; C libraries then call clone
+        # its flags are in memory, which no filter can read; C libraries then call clone
         *when(CLONE3, [refuse(errno.ENOSYS)]),
         *when(
             table.clone, [argument(0), (ANY_OF, 0, 1, NEW_NAMESPACES), refuse(errno.EPERM), ALLOW]
@@ -205,7 +208,7 @@ def program(table: Table) -> list[Instruction]:
 
 
 def sockets() -> list[Instruction]:
-    """Decide about socket(2): which families, and of the Internet's which types and protocols."""
+    """Return the rules for socket(2): its families, and the types and protocols of IP."""
     internet = [
         argument(1),
         (AND, 0, 0, SOCK_TYPE_MASK),
@@ -228,15 +231,15 @@ def sockets() -> list[Instruction]:
 
 
 def when(value: int, then: list[Instruction]) -> list[Instruction]:
-    """Do ``then``, which decides, where ``value`` is what was loaded last."""
+    """Return instructions that do ``then`` if ``value`` is what was loaded last."""
     return [(EQUAL, 0, len(then), value), *then]
 
 
 def argument(index: int) -> Instruction:
-    """Load the lower half of a call's argument; all machines here have it first."""
+    """Load the lower half of a call's argument, which is first on all these machines."""
     return (LOAD, 0, 0, 16 + 8 * index)
 
 
 def refuse(code: int) -> Instruction:
-    """Have the call fail with an error."""
+    """Return the instruction that makes the call fail with an error."""
     return (RETURN, 0, 0, ERRNO | code)

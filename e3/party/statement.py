@@ -1,7 +1,7 @@
 """What a party is about to run, as it finds it on its own host.
 
-A statement is sent to every other party: it holds nothing private, see docs/agreement.md;
-`e3.party.fields` says what of it must be equal.
+A statement is sent to every other party, so it has nothing private, see docs/agreement.md.
+`e3.party.fields` says which of its facts must be equal.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOCAL_OPTIONS = frozenset(
     | {"workers", "log_level", "no_log", "no_barrier", "no_gmpy2", "no_uvloop"}  # own affairs
     | {"output_windows", "output_file", "f"}
 )
-"""Options of MPyC that need not be equal, or are compared in another way."""
+"""Options of MPyC that may differ, or are compared in another way."""
 
 
 def make(spec: Spec, folder: str) -> dict[str, Value]:
@@ -62,7 +62,7 @@ def make(spec: Spec, folder: str) -> dict[str, Value]:
 
 
 class MildParser(argparse.ArgumentParser):
-    """MPyC's parser, which must not end this process."""
+    """MPyC's parser, changed so that it does not exit this process."""
 
     def error(self, message: str) -> NoReturn:
         """Raise instead; the program itself then says what is wrong."""
@@ -72,8 +72,8 @@ class MildParser(argparse.ArgumentParser):
 def parse(source: str, spec: Spec) -> tuple[dict[str, Value | list[str]], list[str]]:
     """Return MPyC's options, with those of the environment, and the program's public arguments.
 
-    MPyC itself says how they are read: the function that makes its parser is taken out of
-    its source, because to import mpyc would configure logging and much else.
+    MPyC's own parser reads them. The function that makes it is taken out of MPyC's source, because
+    importing mpyc would configure logging and much else.
     """
     parser = MildParser(add_help=False)
     for node in ast.parse(source).body:
@@ -96,7 +96,7 @@ def parse(source: str, spec: Spec) -> tuple[dict[str, Value | list[str]], list[s
 
 
 def compared(options: Mapping[str, Value | list[str]]) -> dict[str, Value]:
-    """Return what a statement says of MPyC's options; those that only MPyC knows stand together."""
+    """Return the facts about MPyC's options; options unknown to E3 are joined in one fact."""
     rest = {name: value for name, value in options.items() if name not in LOCAL_OPTIONS}
     if rest.get("threshold") is None:
         rest.pop("threshold", None)  # MPyC's default
@@ -125,7 +125,7 @@ def release(source: str) -> str | None:
 
 
 def mpyc_source(places: Sequence[str]) -> str:
-    """Return the text of ``mpyc/__init__.py`` as it is found there, empty if there is none."""
+    """Return the text of the first ``mpyc/__init__.py`` in these folders, empty without one."""
     for place in places:
         path = Path(place, "mpyc", "__init__.py")
         if path.is_file():
@@ -135,15 +135,15 @@ def mpyc_source(places: Sequence[str]) -> str:
 
 @functools.cache
 def names(place: str) -> tuple[str, ...]:
-    """Return what lies in a folder of ``sys.path``."""
+    """Return the names in a folder of ``sys.path``."""
     return tuple(path.name for path in Path(place).iterdir()) if Path(place).is_dir() else ()
 
 
 def installed(package: str) -> str | None:
     """Return the version of an installed package, None without it.
 
-    Read from the names of what installers leave: `importlib.metadata` takes 40 ms to
-    import, and the package itself longer.
+    Read from the names of metadata folders: `importlib.metadata` takes 40 ms to import, and the
+    package itself longer.
     """
     pattern = re.compile(rf"{package}-([^-]+).*\.(dist|egg)-info", re.IGNORECASE)
     for place in sys.path:
@@ -154,7 +154,7 @@ def installed(package: str) -> str | None:
 
 
 def shortened(value: Value) -> Value:
-    """Return a value as it stands in a statement: text that is short and can be encoded."""
+    """Return a value as a statement has it: the digest of a text that is long or not encodable."""
     if not isinstance(value, str):
         return value
     if len(value) <= VALUE_LENGTH and encodable(value):

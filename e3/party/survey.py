@@ -1,8 +1,8 @@
-"""A look at all that a pickle has made, before a program gets it.
+"""A check of all that a pickle has made, before a program gets it.
 
-It finds what stands for something else and belongs to the reading alone, values of MPyC's that are
-none, attributes that were set and must not be, and what is nested deeper than any pickler goes.
-Containers of plain values cost one pass over their types.
+It finds stand-ins, which only the reader uses, invalid values of MPyC's types, attributes that must
+not be set, and nesting that is deeper than any pickler goes. Containers of plain values cost one
+pass over their types.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from e3.party.makers import is_maker, maker, refuse
 from e3.remote.text import printable
 
 DEPTH = 1000
-"""Of values within one another: Python's own pickler goes no deeper."""
+"""The deepest nesting of values: Python's own pickler goes no deeper."""
 
 PLAIN = frozenset(
     {type(None), bool, int, float, complex, str, bytes, bytearray, range, slice}
@@ -31,36 +31,36 @@ PLAIN = frozenset(
 )
 CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
 FUNCTIONS = frozenset({FunctionType, BuiltinFunctionType, MethodType})
-"""No pickle makes them: where there are some, a type that the user allows has."""
+"""No pickle makes them: an object has some only if a type that the user allows made them."""
 
 Known = TypeVar("Known")
 
 State = tuple[list[str], tuple[object, ...]]
-"""What an object is made of: names, and the objects under them."""
+"""The parts of an object: names, and the objects under them."""
 
 
 class Survey:
-    """The look at one pickle."""
+    """The check of one pickle."""
 
     def __init__(self) -> None:
-        """Know nothing yet of what must stay as it is."""
+        """Start without objects that must not change."""
         self._before: list[tuple[Any, State]] = []
         self._types: set[type] = set()
-        """Those that the user allows, and of what functions returned that the user allows."""
+        """Types that the user allows, and types of what functions returned that the user allows."""
         self._enumerations: set[type] = set()
         self._pending = False
         self._heights: dict[int, int] = {}
 
     def know(self, found: Known) -> Known:
-        """Return a class, or another object, that must be the same afterwards."""
+        """Record a class, or another object, that the pickle must not change, and return it."""
         if type(found) is FunctionType:
             return found  # a maker, which cannot be changed
         self._before.append((found, state(found)))
         return found
 
     def allow(self, found: type) -> type:
-        """Return a class of which the user allows objects."""
-        if isinstance(found, EnumMeta):  # its members are there already, and everybody's
+        """Record a class whose objects the user allows, and return it."""
+        if isinstance(found, EnumMeta):  # its members exist already, and are shared
             self._enumerations.add(found)
             members: list[object] = [*found.__members__.values()]
             for member in members:
@@ -72,10 +72,10 @@ class Survey:
     def maker(
         self, name: str, make: Callable[..., object], *, allowed: bool = False
     ) -> Callable[..., object]:
-        """Return what calls a function for this pickle alone.
+        """Return a function that calls ``make`` for this pickle alone.
 
-        A fraction, which a pickle could change, must stay as it was made; where the user
-        has ``allowed`` the function, what it returns may be an object of any type.
+        A pickle could change a fraction, so that is recorded. If the user has ``allowed`` the
+        function, it may return an object of any type.
         """
 
         def made(*arguments: object) -> object:
@@ -87,13 +87,13 @@ class Survey:
         return maker(name, made)
 
     def member(self, kind: object, name: object) -> object:
-        """Return a member of an enumeration that the user allows, which Python gets by its name."""
+        """Return a member of an enumeration that the user allows, by its name."""
         if not isinstance(kind, EnumMeta) or kind not in self._enumerations:
             refuse("builtins.getattr")
         return kind.__members__[str(name)]
 
     def settle(self, value: Any) -> Any:  # noqa: ANN401 -- whatever was sent
-        """Return the value with arrays in place of what stands for them; refuse what is wrong."""
+        """Return the value with arrays in place of their stand-ins; refuse an invalid one."""
         for found, before in self._before:
             if not same(state(found), before):
                 refuse(f"changes of {name_of(found)}")
@@ -109,7 +109,7 @@ class Survey:
         return held[0]
 
     def _look(self, value: object) -> None:
-        """Look at a value and all within it, without recursion; an object is looked at once."""
+        """Check a value and all within it, without recursion; each object once."""
         heights = self._heights
         heights[id(value)] = 0
         path: list[tuple[int, Iterator[object]]] = [(id(value), iter(self._within(value)))]
@@ -129,13 +129,13 @@ class Survey:
                     self._raise(path[-1][0], key)
 
     def _raise(self, key: int, below: int) -> None:
-        """Note that a value is at least as high as one within it, and one more."""
+        """Record that a value is at least one level higher than a value within it."""
         self._heights[key] = max(self._heights[key], self._heights[below] + 1)
         if self._heights[key] > DEPTH:
             refuse("values nested too deeply")
 
     def _within(self, value: Any) -> Iterable[object]:  # noqa: ANN401 -- whatever was sent
-        """Return what is to be looked at within a value that is not plain."""
+        """Return what is to be checked within a value that is not plain."""
         kind = type(value)
         if kind in CONTAINERS:
             return self._among(flattened(value))
@@ -147,7 +147,7 @@ class Survey:
         return self._among([value])  # a value of MPyC's
 
     def _among(self, items: Iterable[Any]) -> list[object]:
-        """Return those of some items that are to be looked at one by one."""
+        """Check items by type; return those that are to be checked one by one."""
         found: list[object] = []
         kinds: set[Any] = set(map(type, items))
         for kind in kinds - PLAIN:
@@ -163,14 +163,14 @@ class Survey:
         return found
 
     def _refuse_the_named(self, found: Iterable[Any]) -> None:
-        """Refuse what the pickle names, and makes nothing of."""
+        """Refuse classes and functions that the pickle names but does not call."""
         named = {id(each) for each, _ in self._before}
         for each in found:
             if is_maker(each) or id(each) in named:
                 refuse(f"{name_of(each)} itself")
 
     def _attributes(self, value: Any) -> Iterator[object]:  # noqa: ANN401 -- of a type that is allowed
-        """Yield what an object has as attributes: data, and nothing in place of what acts."""
+        """Yield an object's attributes; refuse those that replace methods or descriptors."""
         kind = type(value)
         for name, each in getattr(value, "__dict__", {}).items():
             if type(each) not in FUNCTIONS and overrides(kind, name):
@@ -181,7 +181,7 @@ class Survey:
 
 
 class Settling:
-    """Puts arrays in place of what stands for them, wherever they are."""
+    """Replaces the stand-ins of arrays by the arrays, wherever they are."""
 
     def __init__(self, types: frozenset[type]) -> None:
         """Go into objects of ``types`` as well as into containers."""
@@ -189,7 +189,7 @@ class Settling:
         self._done: dict[int, object] = {}
 
     def settle(self, value: Any) -> Any:  # noqa: ANN401 -- whatever was sent
-        """Return what is to stand in a value's place: itself, a new tuple, or an array."""
+        """Return the replacement of a value: itself, a new tuple, or an array."""
         if type(value) is Pending:
             return value.settle()
         if id(value) in self._done:
@@ -225,12 +225,12 @@ class Settling:
 
 
 def flattened(value: Any) -> Iterable[Any]:  # noqa: ANN401 -- a container
-    """Return what is in a container, in a form that can be gone through twice."""
+    """Return the items of a container, in a form that can be iterated twice."""
     return [*value.keys(), *value.values()] if type(value) is dict else value
 
 
 def contained(value: Any) -> Iterator[object]:  # noqa: ANN401 -- of a type that is allowed
-    """Yield what is in an object whose type is a kind of container."""
+    """Yield the items of an object whose type is derived from a container."""
     if isinstance(value, dict):
         yield from dict.keys(value)
         yield from dict.values(value)
@@ -245,7 +245,7 @@ def contained(value: Any) -> Iterator[object]:  # noqa: ANN401 -- of a type that
 
 
 def slots(value: object) -> Iterator[tuple[MemberDescriptorType, object]]:
-    """Yield an object's slots that are set, and what is in them."""
+    """Yield an object's slots that are set, and their values."""
     for base in type(value).__mro__:
         for slot in vars(base).values():
             if type(slot) is MemberDescriptorType:
@@ -256,20 +256,20 @@ def slots(value: object) -> Iterator[tuple[MemberDescriptorType, object]]:
 
 
 def overrides(kind: type, name: object) -> bool:
-    """Return whether an attribute of an object hides what its class does, or is no name."""
+    """Return whether an attribute hides a method or descriptor of its class, or is no name."""
     if not isinstance(name, str):
         return True
     for base in kind.__mro__:
         if name in vars(base):
             hidden = vars(base)[name]
-            # whose value is kept under its own name
+            # it keeps its value under its own name
             kept = isinstance(hidden, cached_property)
             return not kept and (callable(hidden) or hasattr(type(hidden), "__get__"))
     return False
 
 
 def state(found: Any) -> State:  # noqa: ANN401 -- a class or an object
-    """Return what a class or an object is made of."""
+    """Return the parts of a class or an object."""
     if isinstance(found, type):
         held = {**vars(found)}
         return [found.__name__, found.__qualname__, *held], (
@@ -282,12 +282,12 @@ def state(found: Any) -> State:  # noqa: ANN401 -- a class or an object
 
 
 def same(one: State, other: State) -> bool:
-    """Return whether two states are of the very same objects."""
+    """Return whether two states have the same names and the very same objects."""
     return one[0] == other[0] and len(one[1]) == len(other[1]) and all(map(is_, one[1], other[1]))
 
 
 def name_of(found: Any) -> str:  # noqa: ANN401 -- whatever was named
-    """Return what a class, or an object's class, is called."""
+    """Return the name of a class, or of an object's class."""
     if is_maker(found):
         return printable(found.e3_name, 200)
     kind = found if isinstance(found, type) else type(found)

@@ -1,8 +1,8 @@
-"""The files and empty folders of a program: what is shipped, and what a host finds of it.
+"""The files and empty folders of a program, as they are shipped and as a host finds them.
 
-Deployer and hosts list a program's folder by the same `walk`, and name what they found by the same
-`digest`. Names are bytes to the system; here they are text as `os.fsdecode` makes it, and bytes
-again where they are compared.
+Deployer and hosts list a program's folder by the same `walk`, and compute the same `digest` of it.
+Names are bytes to the system; here they are text as `os.fsdecode` makes it, and bytes again where
+they are compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from e3.remote.text import printable
 
 NAME_BYTES = 3000
-"""Of a file's path below the program's folder; with the session's it must stay below 4096."""
+"""The longest path below the program's folder; with the folder's it must be below 4096."""
 
 FILE_MODE, PROGRAM_MODE, FOLDER_MODE = 0o644, 0o755, 0o040755
 """The modes that are shipped: checkouts differ in the other bits."""
@@ -27,10 +27,10 @@ FOLDERS = ".folders"
 
 NEVER = frozenset({"__pycache__", ".git"})
 ENVIRONMENT = "pyvenv.cfg"
-"""A folder that has it is a virtual environment, of programs and paths of its own machine."""
+"""A folder with this file is a virtual environment, which is valid on its own machine only."""
 
 Item = tuple[str, int, bytes]
-"""Name, mode and content of a file, or of an empty folder, which has none."""
+"""Name, mode and content of a file, or of an empty folder, whose content is empty."""
 
 
 class TreeError(Exception):
@@ -39,7 +39,7 @@ class TreeError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file, or a folder in which nothing is, below the folder that is shipped."""
+    """A file or an empty folder below the folder that is shipped."""
 
     name: str
     path: str
@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder on the way down: where it is, what it is called from the top, and within what."""
+    """A folder: its path, its name relative to the top, its identity, and the folder above."""
 
     path: str
     name: str
@@ -63,11 +63,11 @@ class Place:
     above: Place | None = None
 
     def below(self, name: str) -> str:
-        """Return what something in it is called from the top."""
+        """Return the name, relative to the top, of something in the folder."""
         return f"{self.name}/{name}" if self.name else name
 
     def holds(self, key: tuple[int, int]) -> bool:
-        """Return whether a folder is this one, or one that it is in."""
+        """Return whether a folder is this one, or one above it."""
         place: Place | None = self
         while place is not None and place.key != key:
             place = place.above
@@ -75,7 +75,7 @@ class Place:
 
 
 def is_left_out(entry: os.DirEntry[str]) -> bool:
-    """Return whether something is no part of a program: the one place that decides it."""
+    """Return whether something is no part of a program; only this function decides it."""
     if entry.name in NEVER:
         return True
     if entry.name.endswith(".pyc"):
@@ -92,9 +92,10 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def walk(root: str) -> Iterator[Entry]:
-    """Yield the files and the empty folders below a folder; links in it are what they lead to.
+    """Yield the files and the empty folders below a folder; links are followed.
 
-    Raises `TreeError` for a link that leads outside or back, and for what is no file.
+    Raises `TreeError` for a link that leads outside or to a folder above it, and for what is
+    neither a file nor a folder.
     """
     top = os.path.realpath(root)
     todo = [Place(top, "", key_of(Path(top).stat()))]
@@ -119,7 +120,7 @@ def walk(root: str) -> Iterator[Entry]:
 
 
 def listed(place: Place) -> list[os.DirEntry[str]]:
-    """Return what is in a folder and belongs to the program."""
+    """Return the entries of a folder that belong to the program."""
     try:
         with os.scandir(place.path) as entries:
             return [entry for entry in entries if not is_left_out(entry)]
@@ -128,7 +129,7 @@ def listed(place: Place) -> list[os.DirEntry[str]]:
 
 
 def look(entry: os.DirEntry[str], name: str, top: str) -> tuple[str, os.stat_result]:
-    """Return where something in a folder is, and what; of a link, what it leads to."""
+    """Return path and status of an entry; of a link, those of its target."""
     if len(os.fsencode(name)) > NAME_BYTES:
         raise TreeError(f"the path of {shown(name)} has more than {NAME_BYTES} bytes; nest less")
     try:
@@ -146,12 +147,12 @@ def look(entry: os.DirEntry[str], name: str, top: str) -> tuple[str, os.stat_res
 
 
 def is_within(path: str, top: str) -> bool:
-    """Return whether a path is a folder's, or below it; both have no links any more."""
+    """Return whether a path is a folder or below it; both must have no links."""
     return path == top or path.startswith(top.rstrip("/") + "/")
 
 
 def key_of(info: os.stat_result) -> tuple[int, int]:
-    """Return what tells a folder from all others."""
+    """Return the identity of a folder: its device and inode."""
     return info.st_dev, info.st_ino
 
 
@@ -161,7 +162,7 @@ def shown(name: str) -> str:
 
 
 def digest(items: Iterable[Item]) -> str:
-    """Return the SHA-256, in hexadecimal, over names, modes and contents, whatever their order."""
+    """Return the SHA-256, in hexadecimal, of names, modes and contents, whatever their order."""
     total = hashlib.sha256()
     for name, mode, content in sorted((os.fsencode(item[0]), item[1], item[2]) for item in items):
         # lengths first: no two sets of files read the same
@@ -171,7 +172,7 @@ def digest(items: Iterable[Item]) -> str:
 
 
 def found(root: str) -> str:
-    """Return the digest of what lies in a folder, or what is wrong with it."""
+    """Return the digest of a folder, or what is wrong with it."""
     try:
         return digest(entry.item for entry in walk(root))
     except TreeError as error:
@@ -181,7 +182,7 @@ def found(root: str) -> str:
 
 
 def make_folders(folder: str) -> None:
-    """Make the empty folders of the program in a session's ``folder``, which nobody can ship."""
+    """Make the program's empty folders in a session's ``folder``; they are not shipped as files."""
     program = f"{folder}/program"
     beside = Path(f"{program}{FOLDERS}")
     if beside.is_file():
@@ -190,7 +191,7 @@ def make_folders(folder: str) -> None:
 
 
 def make_folder(place: bytes, name: bytes) -> None:
-    """Make a folder below another, with those between them, however many."""
+    """Make a folder below another, with all folders between them, however many."""
     for part in name.split(b"/"):
         place += b"/" + part
         if not os.path.isdir(place):  # noqa: PTH112 -- of bytes

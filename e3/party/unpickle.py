@@ -1,10 +1,10 @@
-"""What a peer may send as a pickle: values that MPyC itself sends, and nothing that acts.
+"""What a peer may send as a pickle: values that MPyC itself sends, and no code.
 
-MPyC unpickles what peers send in `transfer`, with which it also shuts down, and in its
-protocols over arrays. A pickle can call anything that can be imported; here it names what is on
-a list, or the reading ends. The list was measured over MPyC's own demos and tests. What it makes
-is of bounded size (`e3.party.makers`), arrays are made anew (`e3.party.arrays`), and all that was
-made is looked at before the program gets it (`e3.party.survey`).
+MPyC unpickles what peers send in `transfer`, which it also uses to shut down, and in its protocols
+over arrays. A pickle can call anything that can be imported; here the reading stops if it names
+what is not on a list. The list was measured over MPyC's own demos and tests. The values that a
+pickle makes are of bounded size (`e3.party.makers`), arrays are built again from their parts
+(`e3.party.arrays`), and everything is checked before the program gets it (`e3.party.survey`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from e3.party.survey import Survey
 from e3.remote.text import printable
 
 LARGE_BYTES = 65_536
-"""Of a pickle that could cost more than a second, or end the process: 80,000 tuples in one another
-need as many bytes, and overflow the stack when they are hashed."""
+"""The size from which a pickle could cost more than a second, or crash the process: 80,000 nested
+tuples need as many bytes, and overflow the stack when they are hashed."""
 
 Watch = Callable[[bytes], AbstractContextManager[None]]
-"""Bounds what reading a large pickle may cost."""
+"""Limits the cost of reading a large pickle."""
 
 
 class Receiver:
-    """Reads pickles as `pickle.loads` does, as far as they may come from a peer."""
+    """Reads pickles as `pickle.loads` does, but only what a peer may send."""
 
     def __init__(
         self,
@@ -38,14 +38,14 @@ class Receiver:
         refuse: Callable[[object, str], NoReturn],
         watch: Watch,
     ) -> None:
-        """Take ``allowed`` as ``module.name`` too; ``refuse`` is told of a pickle and its fault."""
+        """Read types of ``allowed`` (``module.name``) too; ``refuse`` gets a bad pickle and why."""
         self._allowed = frozenset(allowed)
         self._refuse = refuse
         self._watch = watch
         self._fields = elements.Fields()
 
     def loads(self, data: bytes, /, **options: Any) -> Any:  # noqa: ANN401 -- as pickle.loads
-        """Return the value; a pickle that holds anything else does not return."""
+        """Return the value; for a pickle with anything else ``refuse`` is called instead."""
         try:
             if len(data) < LARGE_BYTES:
                 return _Reading(data, self._allowed, self._fields, options).load()
@@ -87,10 +87,10 @@ class _Reading(pickle.Unpickler):
         return self._survey
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 -- whatever was sent
-        """Return what stands for a name of the list, or the class itself where that is safe.
+        """Return the stand-in for a name on the list, or the class itself where that is safe.
 
-        A pickle can set attributes of what is returned: a `maker` refuses that, and a class is
-        compared with what it was before.
+        A pickle can set attributes of what is returned. A `maker` refuses that; a class is compared
+        afterwards with what it was before.
         """
         survey = self._surveyed
         if (module, name) in _STANDING:
@@ -118,6 +118,6 @@ def _forbid(module: str, name: str) -> NoReturn:
 
 
 _STANDING = {**ARRAYS, **MAKERS}
-"""What is the same in all pickles."""
+"""The stand-ins that are the same for all pickles."""
 
 _NOTHING_IN_IT = frozenset({type(None), bool, int, float, str, bytes, bytearray})

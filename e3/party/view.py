@@ -1,10 +1,10 @@
-"""What a program sees of its host's files: a list of what it needs, and nothing else.
+"""The files that a program sees of its host: those on a list of what it needs, and no others.
 
-A new root in memory takes the place of the host's, in a mount namespace of the program's own. It
-has the system's programs and libraries, the interpreter with its packages, the few files of /etc
-that libraries read, devices that keep nothing, and the processes that are the program's own, all of
-it read-only. What the program can write to is one file system in memory, bounded in bytes and in
-files. Both are gone with the program's last process: nobody has to remove them.
+In a mount namespace of the program's own, a new root in memory replaces the host's. It has, all
+read-only, the system's programs and libraries, the interpreter with its packages, the few files of
+/etc that libraries read, devices that store nothing, and the program's own processes. The program
+can write to one file system in memory, limited in bytes and in files. Both disappear with the
+program's last process, without a clean-up.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SYSTEM = (
     *("/gnu/store", "/nix/store", "/run/current-system"),
     *("/sys/devices/system/cpu", "/sys/devices/system/node"),
 )
-"""Programs and libraries, and how many processors there are; nothing private lies there."""
+"""Programs and libraries, and the number of processors; nothing private is there."""
 
 ETC = (
     *("alternatives", "ca-certificates", "crypto-policies", "fonts", "gai.conf", "host.conf"),
@@ -49,33 +49,33 @@ ETC = (
     *("mime.types", "nsswitch.conf", "os-release", "pki", "protocols", "resolv.conf"),
     *("services", "ssl", "static", "terminfo", "timezone"),
 )
-"""What libraries read of /etc; ``passwd`` and ``group`` are the program's own."""
+"""The files of /etc that libraries read; ``passwd`` and ``group`` are made for the program."""
 
 DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 SHARED = ("/dev/shm", "/tmp", "/var/tmp")  # noqa: S108 -- empty ones of its own
 DISK = "proc"
-"""Where the program's file system is mounted first, to be covered then."""
+"""Where the program's file system is mounted first; /proc is mounted over it later."""
 
 FILES = 16_384
-"""The most files and folders that a program can make, besides those it consists of."""
+"""The most files and folders that a program can make, besides its own."""
 ROOT_BYTES = 4 << 20
 PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """What a program may write: ``most_bytes`` in all, and to whom that belongs."""
+    """Where a program may write: ``most_bytes`` in all, owned by ``user``."""
 
     most_bytes: int
     user: int
 
 
 def enter(folder: str, room: Room) -> None:
-    """Have the program's view as the root; raises `OSError`, and changes nothing, if it cannot."""
+    """Make the program's view the root; raise `OSError`, and change nothing, if that fails."""
     unshare(CLONE_NEWNS)
     mount("", "/", flags=MS_REC | MS_PRIVATE)
-    root = Path(folder, "program")  # there is one already, should the host's disk be full
+    root = Path(folder, "program")  # it exists already, in case the host's disk is full
     shipped = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         mount("tmpfs", str(root), "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={ROOT_BYTES}")
@@ -92,7 +92,7 @@ def enter(folder: str, room: Room) -> None:
 
 
 def build(root: Path, folder: str, disk: Path, user: int) -> None:
-    """Lay out the view below ``root``; ``disk`` is what the program writes to."""
+    """Build the view below ``root``; the program writes to ``disk``."""
     for place, source in needed(folder).items():
         if Path(source).is_symlink():
             put_link(root, place, Path(source).readlink())
@@ -113,11 +113,11 @@ def build(root: Path, folder: str, disk: Path, user: int) -> None:
 
 
 def needed(folder: str) -> dict[str, str]:
-    """Return what is shown, by place: each file or folder, or a link that stands for one."""
+    """Return what is shown, by place: files, folders, and links to them."""
     places = {path: path for path in SYSTEM if os.path.lexists(path)}
     for path in (f"{folder}/runner", *interpreter()):
         for place in (path, os.path.realpath(path)):
-            # what lies below a link is shown where that leads to
+            # what is below a link is shown at its target
             if place != "/" and not any(is_below(place, shown) for shown in places):
                 places[place] = os.path.realpath(path)
     return {
@@ -144,19 +144,19 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def below(root: Path, place: str) -> Path:
-    """Return a place as it is reached before the view is entered."""
+    """Return the path of a place before the view is entered."""
     return root / place.lstrip("/")
 
 
 def put_link(root: Path, place: str, leads_to: str | Path) -> None:
-    """Have a link in the view."""
+    """Put a link into the view."""
     target = below(root, place)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(leads_to)
 
 
 def show(root: Path, place: str, source: str) -> None:
-    """Have the host's file or folder ``source`` in the view."""
+    """Show the host's file or folder ``source`` in the view."""
     target = below(root, place)
     if Path(source).is_dir():
         target.mkdir(parents=True, exist_ok=True)
@@ -167,13 +167,13 @@ def show(root: Path, place: str, source: str) -> None:
 
 
 def show_etc(root: Path, user: int) -> None:
-    """Show of /etc what libraries read, and a list of users that has the program's own."""
+    """Show the files of /etc that libraries read, and a list of users with the program's own."""
     etc = root / "etc"
     etc.mkdir()
     for name in ETC:
         source = os.path.realpath(f"/etc/{name}")
         if source.startswith(("/usr/", "/nix/store/")) and Path(source).exists():
-            put_link(root, f"/etc/{name}", source)  # whose name may be asked for: a time zone
+            put_link(root, f"/etc/{name}", source)  # its target's name may be read: a time zone
         elif Path(source).is_dir():
             show(root, f"/etc/{name}", source)
         elif Path(source).is_file():
@@ -189,7 +189,7 @@ def show_etc(root: Path, user: int) -> None:
 
 
 def show_devices(root: Path) -> None:
-    """Show devices that keep nothing, and the names of a process's own streams."""
+    """Show devices that store nothing, and the names of a process's own streams."""
     for name in DEVICES:
         if Path("/dev", name).exists():
             show(root, f"/dev/{name}", f"/dev/{name}")
@@ -204,9 +204,10 @@ def change(place: Path, *, set_: int = 0, clear: int = 0, flags: int = 0) -> Non
 
 
 def make_disk(root: Path, program: Path, room: Room) -> Path:
-    """Make one bounded file system for all that the program writes; return where it is.
+    """Make one file system of limited size for all that the program writes; return its path.
 
-    It has the program as it was shipped, and empty folders that all programs share on a host.
+    It has the program as it was shipped, and empty folders in place of those that all programs of
+    a host share.
     """
     entries = list(walk(program))
     own_bytes = sum(-(-info.st_size // PAGE_BYTES) * PAGE_BYTES for _, info in entries)
@@ -225,7 +226,7 @@ def make_disk(root: Path, program: Path, room: Room) -> Path:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield what lies below a folder, each folder before what it has, however deep."""
+    """Yield what is below a folder, each folder before its content, however deep."""
     todo = [""]
     while todo:
         place = todo.pop()
@@ -238,7 +239,7 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def copy(source: Path, target: Path, entries: list[tuple[str, os.stat_result]], user: int) -> None:
-    """Copy a program as it was shipped; it belongs to ``user``, if there is such a one."""
+    """Copy a program as it was shipped; give it to ``user`` if that is permitted."""
     target.mkdir()
     for name, info in entries:
         if stat.S_ISDIR(info.st_mode):
@@ -255,7 +256,7 @@ def copy(source: Path, target: Path, entries: list[tuple[str, os.stat_result]], 
 
 
 def show_processes(root: Path) -> None:
-    """Show the program's own processes, or all of the host's where there is no other way."""
+    """Show the program's own processes, or all of the host's if no other way is left."""
     target = str(root / "proc")
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
     for options in ("hidepid=2", ""):
@@ -266,11 +267,11 @@ def show_processes(root: Path) -> None:
 
 
 def pivot(root: Path) -> None:
-    """Make ``root`` this process's root, and let go of the host's."""
+    """Make ``root`` this process's root, and detach the host's."""
     old = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
         os.chdir(root)
-        if libc.pivot_root(b".", b".") < 0:  # the host's is no mount, or the kernel's first
+        if libc.pivot_root(b".", b".") < 0:  # the host's root is no mount, or it is the initial one
             mount(".", "/", flags=MS_MOVE)
             os.chroot(".")
         os.fchdir(old)

@@ -1,1 +1,1 @@
-"""What runs on a host besides a party: standard library only, and Python 3.9 or newer."""
+"""What runs on a host besides a party: standard library only, Python 3.11 or newer."""
