@@ -1,12 +1,12 @@
-"""Proof that every pair of hosts talks over the overlay, in both directions, and how fast.
+"""Check that every pair of hosts exchanges data over the overlay, and measure the round trips.
 
 Each host runs e3/remote/probe.py: it answers all others and dials all others, so that each
-ordered pair exchanges application data once. Where an overlay leaves hosts where they are, one
-behind a NAT is dialled by nobody: the data of both directions goes over the connection that it
-opened, as that of its party will.
+ordered pair exchanges application data once. If an overlay does not cross NATs, no host can dial
+one behind a NAT: the data of both directions then uses the connection that this host opened, as
+that of its party will.
 
-A path may begin as a relayed one and become direct once both hosts have found out where the other
-is: `wait_for_direct` waits for that, where it can be expected.
+A path may begin as relayed and become direct once both hosts know each other's address:
+`wait_for_direct` waits for that, where it can be expected.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class ContactReport:
-    """What was found: the path of each ordered pair that talks, and why the others do not."""
+    """The path of each ordered pair that exchanged data, and the reason for each that did not."""
 
     paths: tuple[PairPath, ...]
     silent: Mapping[Pair, str]
@@ -52,7 +52,7 @@ async def verify_pairs(
 ) -> tuple[PairPath, ...]:
     """Return the path of each ordered pair of hosts.
 
-    ``since`` is when the hosts began to be joined, on the monotonic clock; default: now. Raises
+    ``since`` is the start of connecting on the monotonic clock; default: now. Raises
     `OverlayError` with the pairs that exchanged nothing within the limit, or that never can.
     """
     kind = type(overlay).__name__.lower()
@@ -86,11 +86,11 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
 ) -> ContactReport:
     """Return what can be found out about every ordered pair within the limit.
 
-    With ``everyone``, hosts also dial those of whom the overlay declares that nobody can. With
-    ``turns`` one host of each pair begins: hosts that have been silent for long may have no tunnel
-    any more, and that which both begin to make at once comes late (e3/remote/probe.py). Times
-    count from ``since`` on the monotonic clock; default: now. Raises `OverlayError` when the hosts
-    cannot be asked.
+    With ``everyone``, hosts also dial those that no host can dial, as the overlay declares. With
+    ``turns`` one host of each pair begins: after a long silence a pair may have no tunnel any
+    more, and setting one up takes longer if both begin at once (e3/remote/probe.py). Times count
+    from ``since`` on the monotonic clock; default: now. Raises `OverlayError` if the hosts cannot
+    be asked.
     """
     since = time.monotonic() if since is None else since
     both_dial = overlay.needs.crosses_nats
@@ -127,9 +127,9 @@ async def wait_for_direct(  # noqa: PLR0913 - the same
     since: float,
     timeout_seconds: float = DIRECT_SECONDS,
 ) -> tuple[PairPath, ...]:
-    """Return ``paths`` once each is direct of which that can be expected, or time is up.
+    """Return ``paths`` once all that can become direct are direct, or the time is over.
 
-    Every pair goes on talking meanwhile: some overlays look for a better path only then.
+    Every pair exchanges data meanwhile: some overlays look for a better path only then.
     """
     deadline = time.monotonic() + (timeout_seconds if overlay.needs.punches else 0)
     kinds = {host.name: host.reachability for host in hosts}
@@ -155,7 +155,7 @@ async def wait_for_direct(  # noqa: PLR0913 - the same
 def _seen(
     paths: Mapping[Pair, PairPath], known: Mapping[Pair, PathClass | Relayed], since: float
 ) -> dict[Pair, PairPath]:
-    """Return ``paths`` as the overlay reports them now."""
+    """Return ``paths`` with the classes that the overlay reports now."""
     now = round(time.monotonic() - since, 3)
     found = {pair: path.reported(known[pair]) for pair, path in paths.items()}
     return {
@@ -167,7 +167,7 @@ def _seen(
 
 
 def _reason(pair: Pair, errors: Mapping[Pair, str]) -> str:
-    """Return why a pair does not talk; a host that cannot talk at all has an error with itself."""
+    """Return why a pair exchanged nothing; a host that cannot at all has an error with itself."""
     source, target = pair
     known = [errors[p] for p in (pair, (source, source), (target, target)) if p in errors]
     return known[0] if known else "neither can dial the other"
@@ -181,7 +181,7 @@ async def _talk(
     *,
     turns: bool = True,
 ) -> Mapping[str, Mapping[str, Any]]:
-    """Have each of ``hosts`` exchange data with each that is ``dialled``; return their reports."""
+    """Let each of ``hosts`` exchange data with each that is ``dialled``; return their reports."""
     limit = timeout_seconds + GRACE_SECONDS
     try:
         return await asyncio.wait_for(
@@ -200,7 +200,7 @@ async def _probe(
     *,
     turns: bool,
 ) -> Mapping[str, Mapping[str, Any]]:
-    """Return the report of each host; its ``at`` is when that came, on the monotonic clock."""
+    """Return each host's report; ``at`` is when it arrived, on the monotonic clock."""
     script = File(path=PROBE_ON_HOST, content=PROBE.read_bytes())
     waiting = {host.name for host in hosts}
     all_done = asyncio.Event()
@@ -214,18 +214,18 @@ async def _probe(
                 "address": network.addresses[host.name],
                 "port": PROBE_PORT,
                 "peers": peers,
-                # of two that dial each other the first by name begins
+                # of two that dial each other, the first by name begins
                 "first": [n for n in peers if turns and host in dialled and n < host.name],
                 "seconds": timeout_seconds,
             }
-            with suppress(OSError):  # it has ended: what it said tells why
+            with suppress(OSError):  # it has ended; its output tells why
                 process.stdin.write(json.dumps(task).encode() + b"\n")
                 await process.stdin.drain()
             line, at = await process.stdout.readline(), time.monotonic()
             waiting.discard(host.name)
             if not waiting:
                 all_done.set()
-            await all_done.wait()  # until then it goes on answering others
+            await all_done.wait()  # until then the probe answers the others
         return line, at
 
     lines = await gather_or_cancel(map(probe, hosts))

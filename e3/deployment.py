@@ -24,7 +24,7 @@ from e3.session.plan import seat
 
 AUTHORITIES = {"nebula": NebulaAuthority}
 CREDENTIALS = {"tailnet": tailnet_key}
-"""What a stack makes at a service so that its hosts are let in, by `Needs.credential`."""
+"""What a stack makes at a service so that its hosts are admitted, by `Needs.credential`."""
 
 
 def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
@@ -80,7 +80,7 @@ def _ssh_config(experiment: Experiment, made: Made) -> SshConfig | None:
 
 
 def _hive(made: Made, config: SshConfig | None) -> list[Resource]:
-    """Return what puts NixOS on the hosts, if that is asked for."""
+    """Return the resource that installs NixOS on the hosts, if the fleet names a hive."""
     if not made.hive or config is None:
         return []
     return [colmena.apply_hive(made.hive, made.hosts, config.path)]

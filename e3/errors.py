@@ -16,19 +16,19 @@
      +-- SessionError         a session that did not complete; carries its verdict
 
 Each message is one sentence or two: what is wrong (key and value where there
-are any), and what to do about it. What somebody else wrote enters it by `printable`.
+are any), and what to do about it. Text that others wrote passes through `printable` first.
 """
 
 from e3.remote.text import printable_lines
 
 MESSAGE_LENGTH = 10_000
-"""Of an error as text: a service's last lines are part of some."""
+"""The longest text of an error; some contain a service's last lines."""
 
 
 class E3Error(Exception):
     """Base of all errors that a user can act on.
 
-    As text it can neither act on a terminal nor fill one, whatever a host or a file put into it.
+    As text it is printable and bounded, whatever a host or a file put into it.
     """
 
     def __str__(self) -> str:

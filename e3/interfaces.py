@@ -53,7 +53,7 @@ def decode_address_trust(stored: str) -> AddressTrust:
 
 @dataclass(frozen=True, kw_only=True)
 class Ingress:
-    """What a host has to let in from the others of its stack: ports ``first`` to ``last``."""
+    """Ports ``first`` to ``last``, which a host must let in from the others of its stack."""
 
     protocol: Literal["tcp", "udp"]
     first: int
@@ -70,7 +70,7 @@ class Completed:
 
     @property
     def complaint(self) -> str:
-        """Why it failed, in its own words: the end of what it wrote, as one printable line."""
+        """Why it failed: the end of what it wrote, as one printable line."""
         written = (self.stderr.strip() or self.stdout.strip())[-4 * LINE_LENGTH :]
         lines = written.decode(errors="replace").splitlines()
         text = printable(" / ".join(filter(None, map(str.strip, lines))), len(written) * 10)
@@ -79,7 +79,7 @@ class Completed:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file to be put on a host; ``owner`` is a user name there."""
+    """A file to write on a host; ``owner`` is a user name there."""
 
     path: str
     content: bytes
@@ -93,8 +93,8 @@ class Service:
 
     ``ready`` is a command that exits 0 once the service serves. ``revision``
     names the state of the files it reads: a start with another revision sends
-    ``reload_signal`` where there is one, and restarts the service where there is none.
-    A start with another ``restart_on`` restarts it in any case.
+    ``reload_signal`` if there is one, and else restarts the service.
+    A start with another ``restart_on`` always restarts it.
     """
 
     name: str
@@ -126,14 +126,14 @@ class Reader(Protocol):
         """Return one line with its end, or ``b""`` at the end of the stream."""
 
     async def read(self, most: int, /) -> bytes:
-        """Return what has come, of it at most ``most`` bytes, or ``b""`` at the end."""
+        """Return at most ``most`` bytes of what has arrived, or ``b""`` at the end."""
 
 
 class Process(Protocol):
     """A command on a host whose life is tied to ours through its standard input.
 
-    When this side goes away, for whatever reason, the command reads the end of
-    its input; a command that wants to leave nothing behind ends then.
+    When this side ends, for whatever reason, the command reads the end of its
+    input. A command that must leave nothing behind ends then.
     """
 
     @property
@@ -158,7 +158,7 @@ class Access(Protocol):
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float
     ) -> Completed:
-        """Run a command to its end. A non-zero exit is a value, not an error."""
+        """Run a command to its end. A non-zero exit status is returned, not raised."""
 
     async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
         """Write each file atomically, making folders as needed; return the paths that changed."""
@@ -167,16 +167,16 @@ class Access(Protocol):
         """Return the content of each path that exists."""
 
     async def start(self, service: Service, *, timeout_seconds: float) -> None:
-        """Have the service running as described and ready; the same call again changes nothing.
+        """Start the service as described and wait until it is ready; do nothing if it is.
 
         Raises `ServiceError` with the service's last lines if it dies instead.
         """
 
     async def stop(self, name: str, *, timeout_seconds: float) -> None:
-        """Have no service of that name; without one nothing happens."""
+        """Stop and remove the service; do nothing if it does not exist."""
 
     def attach(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Process]:
-        """Start a command and hold it: leaving the context ends it."""
+        """Start a command; leaving the context ends it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,12 +201,12 @@ class Host:
     underlay6: str = ""
 
     def seen_from(self, other: "Host") -> str:
-        """Return the underlay address by which ``other``, which may have IPv6 alone, knows it."""
+        """Return the underlay address at which ``other``, which may have only IPv6, reaches it."""
         return self.underlay6 if self.underlay6 and ":" in other.underlay else self.underlay
 
     @property
     def bits(self) -> int:
-        """The width of its words: Python's hash, by which MPyC numbers messages, depends on it."""
+        """The width of its words. Python's hash, which numbers MPyC's messages, depends on it."""
         return 64 if self.system.startswith(("x86_64", "aarch64")) else 32
 
 
@@ -224,7 +224,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Relayed:
-    """The path class ``relayed`` of an overlay that knows by which host."""
+    """The path class ``relayed``, where the overlay knows the relaying host: ``by``."""
 
     by: str
 
@@ -237,9 +237,9 @@ Paths = Mapping[tuple[str, str], PathClass | Relayed]
 class PairPath:
     """How one host reaches another over the overlay, both named; ``rtt_ms`` as measured.
 
-    ``by`` names the host that relays, where one does and the overlay knows which. The seconds
-    count from when the hosts began to be joined: until the two had exchanged data, and until
-    the overlay reported the path as direct, at most; None where that was not seen.
+    ``by`` names the host that relays, if the overlay knows it. The seconds count from the start
+    of connecting: ``contact_seconds`` until the two had exchanged data, ``direct_seconds`` until
+    the overlay reported the path as direct, at most. They are None where that was not seen.
     """
 
     source: str
@@ -251,7 +251,7 @@ class PairPath:
     direct_seconds: float | None = None
 
     def reported(self, known: PathClass | Relayed) -> "PairPath":
-        """Return this path as an overlay reports it by now."""
+        """Return this path with the class that the overlay reports now."""
         if isinstance(known, Relayed):
             return replace(self, path_class="relayed", by=known.by)
         return replace(self, path_class=known, by="")
@@ -263,8 +263,8 @@ class Network:
 
     ``addresses`` gives each host's overlay address by host name. ``memory`` is
     the overlay's own (certificates, blocklist, ...): JSON values that it gets
-    back at the next connect. ``renew_after`` is the Unix time from which
-    another connect is due although nothing changed, if there is one.
+    back at the next connect. ``renew_after`` is the Unix time after which
+    `connect` must run again although nothing changed, if there is one.
     """
 
     addresses: Mapping[str, str]
@@ -276,22 +276,22 @@ class Network:
 class Needs:
     """What an overlay asks of its surroundings, and what it cannot do, as data.
 
-    ``open_to_all`` says that it keeps nobody out: who reaches the underlay reaches the
-    parties. ``address_trust`` says what an address of it proves about who speaks.
-    ``tools`` are programs built by scripts/setup, ``packages`` come from the
-    distribution, ``authority`` is the certificate encoding to be signed, ``credential`` what the
-    stack makes at a service so that its hosts are let in, if any. ``account`` says what only the
-    user can bring, such as an account with somebody. ``control_server``
-    says that one server serves all: when its host leaves, the others join anew. It may give the
-    addresses, too, in the order in which identities come to it: a host made anew gets another.
+    ``open_to_all``: it keeps nobody out, so whoever reaches the underlay reaches the parties.
+    ``address_trust``: what the source address of a connection proves about its sender.
+    ``tools`` are programs built by scripts/setup, ``packages`` come from the distribution.
+    ``authority`` is the encoding of certificates that must be signed. ``credential`` is what the
+    stack makes at a service so that its hosts are admitted. ``account`` is what only the user can
+    bring, such as an account at a service. ``control_server``: one server serves all, and when
+    its host leaves, the others join again. That server may assign the addresses in the order in
+    which identities register: a host that is made anew gets another one.
 
-    Of the network below: ``udp`` says that it speaks nothing else, ``public_host`` that one host
-    at least must be public. ``punches`` says that a path may begin as a relayed one, and is direct
-    within seconds where the NATs between let it. ``crosses_nats`` is false for one that reaches
-    hosts where they are: one behind a NAT then dials, and nobody dials it. ``port_443_suffices``
-    says that a host whose firewall passes TCP to port 443 alone can join, if that is one of the
-    ports at which it listens; ``ipv6`` that one without an IPv4 address can, where public hosts
-    have addresses of both kinds. What follows is in e3/reachability.py.
+    Of the network below: ``udp``: it uses UDP only. ``public_host``: at least one host must be
+    public. ``punches``: a path may begin as relayed, and becomes direct within seconds where the
+    NATs allow it. ``crosses_nats`` is false if hosts keep their underlay addresses: a host behind
+    a NAT then dials, and no other host can dial it. ``port_443_suffices``: a host whose firewall
+    passes only TCP to port 443 can join, if the overlay listens there. ``ipv6``: a host without
+    an IPv4 address can join, where public hosts have addresses of both kinds.
+    e3/reachability.py derives which hosts can be joined.
     """
 
     tools: tuple[str, ...] = ()
@@ -313,7 +313,7 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class SigningRequest:
-    """What an authority is asked to vouch for: this public key is that host at that address.
+    """What an authority is asked to certify: this public key is that host at that address.
 
     ``public_key`` is in the encoding's own text form; ``valid_seconds`` counts from now.
     """
@@ -337,38 +337,38 @@ class Authority(Protocol):
 
 
 class Overlay(Protocol):
-    """One way of connecting hosts; a frozen dataclass whose fields are its options."""
+    """One way of connecting hosts: a frozen dataclass whose fields are its options."""
 
     needs: ClassVar[Needs]
 
     @property
     def range(self) -> IPv4Network | None:
-        """The addresses that the overlay gives out itself, None where it gives none."""
+        """The range from which the overlay assigns addresses; None if it assigns none."""
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
-        """Return the overlay address of each host name, empty where the overlay gives none.
+        """Return the overlay address of each host name; empty if the overlay assigns none.
 
-        Pure, and asked once before anything is made: raises `ConfigurationError` when the
-        addresses do not suffice. A host that `previous` knows keeps its address.
+        Pure. Called once before anything is made; raises `ConfigurationError` if there are too
+        few addresses. A host that `previous` knows keeps its address.
         """
 
     def ingress(self) -> Sequence[Ingress]:
-        """Return what a firewall in front of each host has to let in from the other hosts. Pure."""
+        """Return what a firewall before each host must let in from the other hosts. Pure."""
 
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
-        """Join the hosts, and only them; return once each has started what it needs.
+        """Connect the hosts, and only them; return once each has started what it needs.
 
         ``previous`` is what the last connect returned. A host in both keeps its
-        address, and its services are not restarted unless their options changed; a
-        host only in ``previous`` is shut out for good. Calling it again with what
-        it returned changes nothing. The caller then proves that every pair talks, both hosts
-        of a pair beginning at once.
+        address, and its services are not restarted unless their options changed. A
+        host only in ``previous`` is excluded for good. Calling it again with what
+        it returned changes nothing. The caller then checks that every pair exchanges data; both
+        hosts of a pair begin at once.
         """
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Return the class of each ordered pair of host names, as the overlay itself reports it."""
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
-        """Remove from these hosts all that `connect` left there; raise `HostError` for one gone."""
+        """Remove from these hosts all that `connect` left there; `HostError` if one is gone."""

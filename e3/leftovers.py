@@ -1,7 +1,7 @@
-"""What a stack may have left on this machine, looked for where it would be.
+"""Find what a stack has left on this machine.
 
-Everything of a lab hangs on processes, and every host of a lab has a file of the lab's folder
-mounted, so processes tell it all: those of the daemon, and those in any of its namespaces.
+Everything of a lab depends on processes, and every host of a lab has a file of the lab's folder
+mounted. So it suffices to look for the processes of the daemon and those in its namespaces.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def inside(lab: Path) -> list[str]:
 
 
 def _processes(lab: Path) -> Iterator[str]:
-    # by its folder's identity: the name in its command line may be another checkout's by now
+    # by the folder's identity: the path in the command line may now be another checkout's
     labs = {it.process.pid for it in running.daemons(lab.parents[1]) if it.folder == lab}
     for pid, command, mounts in _all():
         if pid in labs or f"{lab}/" in mounts:

@@ -1,4 +1,4 @@
-"""What must hold before anything is made, of the configuration and of this machine.
+"""Check the configuration and this machine before anything is made.
 
 Each check raises an `E3Error` that names key, value and remedy.
 """
@@ -23,14 +23,14 @@ from e3.registry import build
 ROOT = Path(__file__).resolve().parents[1]
 
 PROGRAMS: Mapping[str, str] = {"tinc": "tincd", "wireguard-tools": "wg"}
-"""The program that tells that a package is there; the others are called like their package."""
+"""The program that shows that a package is installed, if it is not called like the package."""
 
 SPARE = [IPv4Network((0x0A00_0000 + (index << 16), 16)) for index in range(80, 256)]
-"""To be proposed: parts of 10.0.0.0/8 that no overlay takes by default."""
+"""Ranges to propose: parts of 10.0.0.0/8 that no overlay uses by default."""
 
 
 def check(experiment: Experiment, overlay: Overlay, *, own_programs: bool) -> None:
-    """Check all; ``own_programs`` says that the hosts have the programs of this machine."""
+    """Run all checks; ``own_programs``: the hosts run the programs of this machine."""
     check_reachability(experiment.overlay.name, overlay, OVERLAYS, experiment.reachability)
     check_range(experiment, overlay)
     overlay.assign(experiment.host_names, None)
@@ -70,8 +70,8 @@ def check_reachability(
 def check_range(experiment: Experiment, overlay: Overlay) -> None:
     """Raise `ConfigurationError` if the overlay's option ``range`` overlaps what others use.
 
-    Labs do not see each other, so several stacks may leave the range at its default; one that was
-    chosen is meant to be the stack's own.
+    Labs are isolated from each other, so several stacks may use the default range; a chosen range
+    must be the stack's own.
     """
     span = overlay.range
     if span is None:
@@ -89,7 +89,7 @@ def check_range(experiment: Experiment, overlay: Overlay) -> None:
 
 
 def _below(experiment: Experiment) -> Iterator[tuple[IPv4Network, str]]:
-    """Yield what the lab keeps for itself, whoever makes this stack's hosts."""
+    """Yield the ranges that labs use, whichever fleet makes this stack's hosts."""
     yield LAB_NETWORK, "the underlay of labs"
     if experiment.nats:
         yield HOME_RANGE, "where hosts behind NATs have their addresses"
@@ -112,13 +112,13 @@ def _of_stacks(experiment: Experiment) -> Iterator[tuple[IPv4Network, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Equipment:
-    """What there is: programs that scripts/setup built, in ``built``, and those on ``path``."""
+    """The programs of this machine: those that scripts/setup built, in ``built``, and ``path``."""
 
     built: Path = ROOT / ".tools" / "bin"
     path: str = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
     def check(self, overlay: str, needs: Needs, stack: str) -> None:
-        """Raise `PlatformError` with what the overlay of that name lacks, and who brings it."""
+        """Raise `PlatformError` with the programs that the overlay lacks, and the remedy."""
         lacking = [tool for tool in needs.tools if not self._has_built(tool)]
         lacking += [package for package in needs.packages if not self._has_installed(package)]
         if lacking:

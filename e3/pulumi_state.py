@@ -20,11 +20,11 @@ STACKS = STORE / "stacks/e3"
 """Where the stacks of this project are; another project's are beside it."""
 
 OURS = "pulumi-python:dynamic/e3:"
-"""The begin of the types of E3's own resources."""
+"""The prefix of the types of E3's own resources."""
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """A resource of a state. ``delete`` says that it has been replaced and awaits its removal."""
+    """A resource of a state; ``delete``: it has been replaced and will be removed."""
 
     urn: str
     type: str

@@ -1,4 +1,4 @@
-"""Which overlay can join which hosts, from what both declare; pure, before anything is made."""
+"""Decide which overlay can join which hosts, by what both declare. Pure: nothing is made yet."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +12,7 @@ HTTPS = 443
 
 
 def needs_of(overlay: Overlay) -> Needs:
-    """Return what an overlay with these options needs: port 443 suffices where it listens there."""
+    """Return the needs of an overlay with its options: port 443 suffices if it listens there."""
     needs = overlay.needs
     listening = [span for span in overlay.ingress() if span.protocol == "tcp"]
     there = not listening or any(span.first <= HTTPS <= span.last for span in listening)
@@ -47,11 +47,11 @@ def shortfall(name: str, needs: Needs, reachability: Mapping[str, Reachability])
 
 
 def meet(one: Reachability, other: Reachability) -> bool:
-    """Tell whether hosts behind these can find a direct path, if need be by punching holes.
+    """Return whether two such hosts can find a direct path, if need be by hole punching.
 
-    A symmetric NAT has a port for each destination, which nobody else can know, so its peer must
-    take packets from any. Who has IPv6 alone meets who has that. Nothing is to be hoped for where
-    UDP does not pass.
+    A symmetric NAT uses another port for each destination, which no other host can know, so its
+    peer must accept packets from any port. A host that has only IPv6 needs a peer with IPv6.
+    Without UDP no direct path can be expected.
     """
     kinds = {one, other}
     if "ipv6-only" in kinds:

@@ -1,4 +1,4 @@
-"""Building blocks by name: from a `Choice` of the configuration to the value it names."""
+"""Build what a `Choice` of the configuration names, such as a fleet or an overlay."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

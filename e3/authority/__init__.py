@@ -1,1 +1,1 @@
-"""Who signs identities, and the encodings of what is signed."""
+"""Authorities, which sign identities, and the encodings of certificates."""

@@ -1,4 +1,4 @@
-"""The local authority: one key, held by the stack as a Pulumi secret."""
+"""The local authority for Nebula: one key, which the stack holds as a Pulumi secret."""
 
 import asyncio
 from collections.abc import Sequence

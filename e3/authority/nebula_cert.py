@@ -1,7 +1,7 @@
-"""Nebula's certificates, made and read by the upstream tool ``nebula-cert``.
+"""Make and read Nebula's certificates with the upstream tool ``nebula-cert``.
 
-No private key touches a file here: the tool reads ``-`` from standard input
-and writes it to standard output (nebula v1.12.0, ``cmd/nebula-cert``).
+No private key is written to a file: for ``-`` the tool reads standard input
+and writes standard output (nebula v1.12.0, ``cmd/nebula-cert``).
 """
 
 import asyncio
@@ -37,7 +37,7 @@ async def make_authority(name: str, valid_seconds: int) -> tuple[str, str]:
 
 
 async def sign(certificate: str, key: str, request: SigningRequest) -> str:
-    """Return the certificate that vouches for ``request``; its address is in CIDR form."""
+    """Return the certificate for ``request``, whose address is in CIDR form."""
     with tempfile.TemporaryDirectory(prefix="e3-sign-") as folder:
         arguments = ["-ca-crt", _write(folder, "ca.crt", certificate), "-ca-key", "-"]
         arguments += ["-in-pub", _write(folder, "host.pub", request.public_key)]
@@ -48,7 +48,7 @@ async def sign(certificate: str, key: str, request: SigningRequest) -> str:
 
 
 async def read(certificate: str) -> CertificateFacts:
-    """Return what matters here of what ``certificate`` says."""
+    """Return the facts that E3 needs of ``certificate``."""
     shown = await show(certificate)
     details = shown["details"]
     return CertificateFacts(

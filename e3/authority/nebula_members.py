@@ -1,4 +1,4 @@
-"""Who holds which certificate of a Nebula network, and whose are refused from now on."""
+"""The certificates of a Nebula network: of each member, and those that are blocked."""
 
 import time
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ class Member:
     """A host of the network, in public values; ``not_after`` is a Unix time.
 
     ``earlier`` are certificates for the same key that are still valid, by fingerprint with
-    their expiry: they admit the host as well, and are blocked with the current one.
+    their expiry. They admit the host as well, and are blocked together with the current one.
     """
 
     address: str
@@ -33,7 +33,7 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Membership:
-    """All members by name; ``authority`` is who signed, as a certificate.
+    """All members by name; ``authority`` is the certificate of the authority that signed.
 
     ``blocklist`` maps the fingerprints of refused certificates to their expiry.
     """
@@ -45,7 +45,7 @@ class Membership:
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What a certificate says of every host, and when it is renewed; both in seconds."""
+    """Groups and validity of every certificate, and how long before its end it is renewed."""
 
     groups: tuple[str, ...]
     valid_seconds: float
@@ -59,11 +59,11 @@ async def certify(
     authority: Authority,
     terms: Terms,
 ) -> Membership:
-    """Return the membership of the hosts that ``addresses`` names, with prefix length.
+    """Return the membership of the hosts in ``addresses``, which have a prefix length.
 
-    A host is signed anew if its key, address or authority is another, or its certificate ends
-    within the margin. The certificates of a host that left, or has another key, are blocked until
-    they end; those of a renewed one go on, as they vouch for the same key.
+    A host gets a new certificate if its key, address or authority changed, or its certificate
+    ends within the margin. The certificates of a host that left, or changed its key, are blocked
+    until they expire. Earlier ones of a renewed host stay valid: they are for the same key.
     """
     now = time.time()
     due = [

@@ -1,7 +1,7 @@
 """X.509 certificates for MPyC's own TLS: short-lived, each bound to one party.
 
-MPyC asks of whom it dials for the name ``MPyC party <pid>``; E3 asks the same of whom calls
-(`e3.party.admission`). What comes in is a signing request, so that the key stays on its host.
+MPyC requires the name ``MPyC party <pid>`` of a party that it dials; E3 requires it of callers,
+too (`e3.party.admission`). The input is a signing request, so that the key stays on its host.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from e3.interfaces import SigningRequest
 from e3.remote.tasks import in_thread
 
 EARLIER = timedelta(hours=1)
-"""Hosts' clocks may be slow by that much."""
+"""Certificates are valid from this long ago: hosts' clocks may be slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ def make_authority(name: str, valid_seconds: int) -> tuple[str, str]:
 
 
 def sign(certificate: str, key: str, request: SigningRequest) -> str:
-    """Return the certificate that vouches for ``request.name``, whatever its holder asked for.
+    """Return the certificate for ``request.name``, whatever name the signing request has.
 
-    Raises `AuthorityError` where the request was not made by the holder of its key.
+    Raises `AuthorityError` if the request was not signed by the holder of its key.
     """
     authority = x509.load_pem_x509_certificate(certificate.encode())
     signer = load_pem_private_key(key.encode(), None)
@@ -98,7 +98,7 @@ def sign(certificate: str, key: str, request: SigningRequest) -> str:
 
 
 def not_after(certificate: str) -> float:
-    """Return the end of a certificate as a Unix time."""
+    """Return when a certificate expires, as a Unix time."""
     return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp()
 
 
@@ -108,14 +108,14 @@ def fingerprint(certificate: str) -> str:
 
 
 def named(name: str) -> x509.Name:
-    """Return a subject that has one common name."""
+    """Return a subject with this common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def certificate_builder(
     subject: x509.Name, issuer: x509.Name, valid: timedelta
 ) -> x509.CertificateBuilder:
-    """Return a certificate that lacks its key, its extensions and its signature."""
+    """Return a builder that still lacks key, extensions and signature."""
     now = datetime.fromtimestamp(time.time(), UTC)
     return (
         x509.CertificateBuilder()
@@ -128,7 +128,7 @@ def certificate_builder(
 
 
 def usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    """Return what a key may do: sign certificates, or prove who holds it."""
+    """Return what a key may do: sign certificates, or authenticate its holder."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,

@@ -1,7 +1,4 @@
-"""Addresses given out by overlays: automatic, stable, from a range of the configuration.
-
-And how addresses of the network below are written.
-"""
+"""Assign overlay addresses, automatic and stable, and write underlay addresses."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
@@ -11,15 +8,15 @@ from e3.interfaces import Network
 
 
 def socket(address: str, port: int) -> str:
-    """Return address and port in one, an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+    """Return ``address:port``, with an IPv6 address in brackets (RFC 3986, 3.2.2)."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def assign(names: Sequence[str], span: IPv4Network, joined: Network | None) -> dict[str, str]:
     """Return an address of ``span`` for each name, in the order of ``names``.
 
-    A name keeps the address it had; a new one gets the lowest that nobody had, so that
-    adding a host never moves another and a removed host's address is not given out at once.
+    A name keeps its address. A new name gets the lowest address that was never used, so that
+    adding a host never moves another, and a removed host's address is not reused at once.
     Raises `ConfigurationError` when ``span`` is too small.
     """
     previous = joined.addresses if joined else {}

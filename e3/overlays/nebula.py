@@ -1,4 +1,4 @@
-"""Nebula: certificates decide who belongs, hosts find each other through lighthouses."""
+"""Nebula: certificates decide who is a member; hosts find each other through lighthouses."""
 
 import json
 import re
@@ -45,7 +45,7 @@ class NebulaKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """What is read of an entry of Nebula's host map, by the names that Nebula gives."""
+    """An entry of Nebula's host map, with the field names of Nebula."""
 
     vpnAddrs: list[str]  # noqa: N815
     currentRemote: str  # noqa: N815
@@ -58,9 +58,9 @@ class Nebula:
 
     Public hosts serve as lighthouses, which tell members where the others are, and as relays
     for pairs that cannot reach each other. Whoever holds the authority's key can admit a
-    member; a lighthouse learns who talks to whom, a relay carries only what it cannot read.
-    Settings as measured against the upstream defaults (github.com/slackhq/nebula,
-    examples/config.yml): large buffers double the throughput, and offloads do so again.
+    member. A lighthouse learns who talks to whom; a relay cannot read what it forwards.
+    The settings were measured against the upstream defaults (github.com/slackhq/nebula,
+    examples/config.yml): large buffers double the throughput, and offloads double it again.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -91,7 +91,7 @@ class Nebula:
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
-        """Let each host make its key, sign the public ones, and run Nebula everywhere."""
+        """Let each host make its key, sign the public keys, and start Nebula on all hosts."""
         if authority is None:
             raise OverlayError("Nebula needs an authority to sign its certificates")
         given = self.assign([host.name for host in hosts], previous)
@@ -115,7 +115,7 @@ class Nebula:
     async def paths(
         self, hosts: Sequence[Host], network: Network
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
-        """Ask each Nebula for its host map: a current remote is direct, a relay to us relayed."""
+        """Read the host map of each Nebula: a current remote is direct, a relay to us relayed."""
         names = {address: name for name, address in network.addresses.items()}
         maps = await gather_or_cancel(map(_host_map, hosts))
         found: dict[tuple[str, str], PathClass | Relayed]
@@ -138,12 +138,12 @@ class Nebula:
 
     @property
     def terms(self) -> Terms:
-        """What certificates say; they are renewed in the last third of their life."""
+        """The terms of certificates, which are renewed in the last third of their validity."""
         seconds = self.certificate_days * DAY_SECONDS
         return Terms(groups=(GROUP,), valid_seconds=seconds, margin_seconds=seconds / 3)
 
     def choose_lighthouses(self, hosts: Sequence[Host], known: Sequence[str]) -> list[str]:
-        """Return the names of the lighthouses; only a start makes a Nebula one."""
+        """Return the names of the lighthouses; a host becomes one only by a restart of Nebula."""
         return topology.choose_servers(
             hosts,
             known,
@@ -153,7 +153,7 @@ class Nebula:
         )
 
     def plan(self, host: Host, members: Members[NebulaKeys, Memory]) -> Sequence[Unit]:
-        """Return Nebula as ``host`` runs it; pure."""
+        """Return the unit that runs Nebula on ``host``. Pure."""
         memory = members.memory
         configuration = self._configuration(host, members)
         files = {
@@ -168,7 +168,7 @@ class Nebula:
                 files=text_files(CONFIGURATION, files),
                 argv=(f"{host.tools}/nebula", "-config", f"{CONFIGURATION}/config.yml"),
                 ready=_control(host, "version"),  # answered once the device is up
-                # It reads only pki, lighthouse.hosts, static_host_map, relay and firewall again.
+                # On SIGHUP it rereads only pki, lighthouse.hosts, static_host_map, relay, firewall.
                 reload_signal="HUP",
                 restart_on={
                     "listen": configuration["listen"],
@@ -199,12 +199,12 @@ class Nebula:
             "lighthouse": {
                 "am_lighthouse": serving,
                 "interval": 10,
-                # Nebula: this should be empty on lighthouse nodes.
+                # Nebula's documentation: this should be empty on lighthouse nodes.
                 "hosts": [] if serving else others,
             },
             "listen": {
-                # Any address of its own, which may change. One socket of IPv6 serves both kinds,
-                # but there is none where the kernel has no IPv6.
+                # Listen on all addresses, as they may change. An IPv6 socket serves both kinds,
+                # but cannot be opened where the kernel has no IPv6.
                 "host": "::" if ":" in host.underlay + host.underlay6 else "0.0.0.0",  # noqa: S104
                 "port": self.port,
                 "batch": 64,
@@ -212,14 +212,14 @@ class Nebula:
                 "write_buffer": 10_485_760,
                 "udp_offloads": True,
             },
-            # A relayed pair is promoted to a direct path with its next packet. Who was called by
-            # relay knows no address until it asks a lighthouse: at once, then once a minute.
+            # A relayed pair moves to a direct path with its next packet. A host that was called
+            # by relay knows no address until it asks a lighthouse: at once, then once a minute.
             "counters": {
                 "try_promote": 1,
                 "requery_every_packets": 1,
                 "requery_wait_duration": "60s",
             },
-            # What is gone is given up after 6 s, not 20: a session waits no longer than that.
+            # A dead tunnel is dropped after 6 s, not 20: a session waits no longer than that.
             "timers": {"connection_alive_interval": 2, "pending_deletion_interval": 3},
             "punchy": {"punch": True, "respond": True, "delay": "1s", "respond_delay": "5s"},
             "relay": {"am_relay": serving, "use_relays": True, "relays": [] if serving else others},
@@ -241,7 +241,7 @@ class Nebula:
 
 
 async def _make_keys(host: Host) -> NebulaKeys:
-    """Let a host make its key, unless it has one; `OverlayError` if its Nebula is too old."""
+    """Let a host make its key if it has none; `OverlayError` if its Nebula is too old."""
     made = await run_script(host, "nebula.sh", SECRETS, host.tools)
     first, _, public_key = made.partition("\n")
     version = first.removeprefix("Version: ")
@@ -255,7 +255,7 @@ async def _make_keys(host: Host) -> NebulaKeys:
 
 
 def _control(host: Host, *words: str) -> tuple[str, ...]:
-    """Return the command that asks the Nebula on a host, by a socket of root's."""
+    """Return a command for the Nebula on a host, through its socket, which only root can use."""
     return f"{host.tools}/nebula", "ctl", "-socket", CONTROL, *words
 
 
@@ -266,5 +266,5 @@ async def _host_map(host: Host) -> list[Peer]:
     except msgspec.MsgspecError:
         raise OverlayError(
             f"Nebula on {host.name} does not show its host map: {printable(answer)}; "
-            "`pulumi refresh`, then `pulumi up` begin it anew"
+            "`pulumi refresh`, then `pulumi up` start it again"
         ) from None

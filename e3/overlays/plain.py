@@ -1,4 +1,4 @@
-"""Plain: the underlay as it is, the baseline of every comparison."""
+"""Plain: the underlay without an overlay, as the baseline of every comparison."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ class Plain:
     """Hosts talk to each other's underlay addresses; nothing is added.
 
     Whoever can send from, or listen on, a network in between can read and forge
-    everything: an address proves nothing here. A host behind a NAT can dial public ones
-    and is dialled by nobody, so there can be only one.
+    everything: an address proves nothing here. A host behind a NAT can dial public ones,
+    but no host can dial it, so there can be only one.
     """
 
     needs: ClassVar[Needs] = Needs(open_to_all=True, crosses_nats=False)
     range: ClassVar[None] = None
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
-        """Return nothing: the fleet has given the addresses."""
+        """Return nothing: the fleet has assigned the addresses."""
         del names, previous
         return {}
 
     def ingress(self) -> Sequence[Ingress]:
-        """Return the ports of probe and parties, which nothing carries here."""
+        """Return the ports of probe and parties, which no tunnel carries here."""
         return (
             Ingress(protocol="tcp", first=PROBE_PORT, last=PROBE_PORT),
             Ingress(protocol="tcp", first=PARTY_PORT, last=LAST_PARTY_PORT),

@@ -1,4 +1,4 @@
-"""Which hosts serve the others, and who begins with whom; all of it pure."""
+"""Decide which hosts serve the others, and which host of a pair dials. Pure."""
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
@@ -18,9 +18,9 @@ def can_meet(one: Host, other: Host) -> bool:
 
 
 def dials(host: Host, peer: Host, addresses: Mapping[str, str]) -> bool:
-    """Return whether ``host`` begins with ``peer``: one side of each pair that can meet.
+    """Return whether ``host`` dials ``peer``: one side of each pair that can meet does.
 
-    It is the one that nobody can reach, else the newcomer: who came later has the higher address.
+    It is the host that no other can reach, else the newer one, which has the higher address.
     """
     if host.name == peer.name or not is_public(peer):
         return False
@@ -31,7 +31,7 @@ def public_hosts(hosts: Sequence[Host], *, need: str, instead: str) -> list[Host
     """Return the hosts that the others can reach.
 
     If there is none, `OverlayError` says ``need``, such as "Nebula needs {} as relay", and what
-    one may do ``instead`` of making a host public.
+    the user can do ``instead`` of making a host public.
     """
     public = [host for host in hosts if is_public(host)]
     if not public:
@@ -47,7 +47,7 @@ def choose_servers(
 ) -> list[str]:
     """Return the names of at most ``count`` public hosts: those ``known``, then one a region first.
 
-    So none changes that can go on. ``need`` and ``instead`` are those of `public_hosts`.
+    So a server stays one as long as it can. ``need`` and ``instead`` are those of `public_hosts`.
     """
     public = public_hosts(hosts, need=need, instead=instead)
     first = {host.region: host for host in reversed(public)}
@@ -56,9 +56,9 @@ def choose_servers(
 
 
 def hub(hosts: Sequence[Host], addresses: Mapping[str, str], *, of: str) -> Host:
-    """Return where the hosts meet that nobody can reach: the public host that is there longest.
+    """Return the hub, where hosts meet that no other can reach: the oldest public host.
 
-    It has the lowest address, as newcomers get higher ones. ``of`` names who needs it.
+    It has the lowest address, as newer hosts get higher ones. ``of`` names the overlay.
     """
     public = public_hosts(
         hosts, need=f"{of} needs {{}}", instead="choose an overlay that brings its own relays"

@@ -1,8 +1,8 @@
 """The kit of overlays: what they run on a host, as data, and how it gets there.
 
-An overlay decides by a pure function, `Overlay.plan`: a host and the members go in, units come
-out. `apply` brings the host to them, `remove` takes all of it away, and `run_script` runs what
-lies in e3/overlays/scripts.
+The pure function `Planned.plan` of an overlay takes a host and the members, and returns units.
+`apply` makes the host match them, `remove` removes all of it, and `run_script` runs a script of
+e3/overlays/scripts.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from e3.interfaces import File, Host, ReloadSignal, Service
 from e3.remote.tasks import each_to_its_end
 
 TIMEOUT_SECONDS = 30.0
-"""Of one call to a host."""
+"""The limit of one call to a host."""
 
 SCRIPTS = files("e3.overlays") / "scripts"
 
@@ -27,9 +27,9 @@ Memory = TypeVar("Memory")
 
 @dataclass(frozen=True, kw_only=True)
 class Members(Generic[Public, Memory]):
-    """Who is joined, in public values: all that a plan depends on besides the options.
+    """The joined hosts, in public values: all that a plan depends on besides the options.
 
-    ``addresses`` has each host's overlay address and ``public`` what it told of itself, such as
+    ``addresses`` has each host's overlay address and ``public`` what the host reported, such as
     its public key, both by host name. ``memory`` is what the overlay keeps between deployments.
     """
 
@@ -43,9 +43,9 @@ class Members(Generic[Public, Memory]):
 class Unit:
     """A service of an overlay on a host, with the files that it reads.
 
-    A service gets ``reload_signal`` when its files changed, and is restarted if it has none. One
-    that ``rereads`` gets neither: the overlay tells it. Another value of ``restart_on``, which is
-    plain data, restarts the service in any case. It is to be ready within ``ready_seconds``.
+    If its files changed, a service gets ``reload_signal``, or is restarted if it has none. With
+    ``rereads`` neither happens: the overlay itself tells the service. A changed ``restart_on``,
+    which is plain data, always restarts it. It must be ready within ``ready_seconds``.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Unit:
 
     @property
     def revision(self) -> str:
-        """What names the state of the files."""
+        """A digest of the files."""
         return digest([(file.path, file.content.decode(), file.mode) for file in self.files])
 
     @property
@@ -78,7 +78,7 @@ class Unit:
 
 
 class Planned(Protocol):
-    """The first step of every overlay: what a host is to run; the second is `Overlay.connect`."""
+    """The first step of every overlay: what a host runs. The second is `Overlay.connect`."""
 
     def plan(self, host: Host, members: Members[Any, Any]) -> Sequence[Unit]:
         """Return the units of ``host``, in the order in which they start. Pure."""
@@ -103,9 +103,9 @@ def script(name: str) -> str:
 
 
 async def apply(host: Host, units: Sequence[Unit]) -> frozenset[str]:
-    """Put the files of ``units`` on ``host`` and start them in order; return what files changed.
+    """Put the files of ``units`` on ``host`` and start them in order; return the changed files.
 
-    What is there already as described stays untouched.
+    What already matches stays untouched.
     """
     told = [file for unit in units for file in unit.files]
     changed = await host.access.put(told, timeout_seconds=TIMEOUT_SECONDS) if told else frozenset()
@@ -115,7 +115,7 @@ async def apply(host: Host, units: Sequence[Unit]) -> frozenset[str]:
 
 
 async def remove(hosts: Sequence[Host], services: Sequence[str], *places: str) -> None:
-    """Stop services on all ``hosts``, then remove what lies at ``places``."""
+    """Stop the services on all ``hosts``, then remove the files and folders ``places``."""
 
     async def one(host: Host) -> None:
         for name in services:
@@ -130,8 +130,8 @@ async def run_script(
 ) -> str:
     """Run a script of e3/overlays/scripts on ``host``; return what it printed.
 
-    Folders are arguments, never a part of the script: a host may have them elsewhere. Raises
-    `OverlayError` with the script's own words if it fails.
+    Folders are arguments, never part of the script: a host may have them elsewhere. Raises
+    `OverlayError` with the script's error output if it fails.
     """
     return await run_program(
         host, ["sh", "-c", script(name), name, *arguments], name, timeout_seconds=timeout_seconds

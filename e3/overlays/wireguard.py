@@ -30,7 +30,7 @@ PLACES = (CONFIGURATION, SECRETS, DEVICE)
 """The first arguments of the script."""
 
 SESSION_SECONDS = 180
-"""After this time WireGuard itself takes a session for dead (REJECT_AFTER_TIME)."""
+"""After this time WireGuard itself rejects a session (REJECT_AFTER_TIME)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ class Memory:
 class WireGuard:
     """Full mesh of WireGuard tunnels with keys made on the hosts.
 
-    A pair needs one host that the other can reach over UDP; two that nobody can reach meet
-    through the hub, the public host that is there longest, and are then `relayed`. The kernel's
-    WireGuard serves where there is one, else wireguard-go.
+    A pair needs one host that the other can reach over UDP. Two hosts that no other can reach
+    meet through the hub, the oldest public host, and are then `relayed`. The kernel's WireGuard
+    is used if there is one, else wireguard-go.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -86,9 +86,9 @@ class WireGuard:
         if self.psk:
             await gather_or_cancel(_share(host, members) for host in hosts)
         told = await gather_or_cancel(self._serve(host, members) for host in hosts)
-        # Two first packets that cross each other undo each other, and one that comes too early
-        # is lost: either way WireGuard tries again after 5 s. So one side of each pair begins,
-        # once all are there.
+        # Two first packets that cross cancel each other, and one that arrives too early is lost:
+        # either way WireGuard tries again after 5 s. So one side of each pair begins, once all
+        # hosts are ready.
         fresh = {name for name, key in keys.items() if known.keys.get(name) != key}
         beginning = [
             host
@@ -105,7 +105,7 @@ class WireGuard:
     async def paths(
         self, hosts: Sequence[Host], network: Network
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
-        """Ask each WireGuard for its sessions; a pair without a tunnel of its own is relayed."""
+        """Read the sessions of each WireGuard; a pair without its own tunnel is relayed."""
         names = {key: n for n, key in msgspec.convert(network.memory, Memory).keys.items()}
         answers = await gather_or_cancel(run_script(h, SCRIPT, *PLACES, "sessions") for h in hosts)
         alive = set()
@@ -133,9 +133,9 @@ class WireGuard:
         await gather_or_cancel(map(one, hosts))
 
     async def _serve(self, host: Host, members: Members[str, Memory]) -> Sequence[str]:
-        """Run WireGuard on ``host``; return the keys of peers of whom it was told now."""
+        """Start WireGuard on ``host``; return the keys of its new peers."""
         await apply(host, self.plan(host, members))
-        # Sessions with peers that stay live on through this; a restart would end them.
+        # Sessions with unchanged peers survive this; a restart would end them.
         return (await run_script(host, SCRIPT, *PLACES, "apply")).splitlines()
 
     async def _meet(self, host: Host, members: Members[str, Memory]) -> None:
@@ -144,7 +144,7 @@ class WireGuard:
         await run_script(host, SCRIPT, *PLACES, "meet", str(self.keepalive), *keys)
 
     def plan(self, host: Host, members: Members[str, Memory]) -> Sequence[Unit]:
-        """Return WireGuard as ``host`` runs it; pure. A secret is the path of its file."""
+        """Return the unit that runs WireGuard on ``host``. Pure: secrets are paths of files."""
         hub = _hub(members.hosts, members.addresses)
         hidden = [h for h in members.hosts if not topology.is_public(h)]
         relays = host == hub and len(hidden) > 1
@@ -160,7 +160,7 @@ class WireGuard:
                 name=SERVICE,
                 files=text_files(CONFIGURATION, files),
                 argv=(*serve, f"{host.tools}/wireguard-go", str(self.keepalive)),
-                environment={"WG_PROCESS_FOREGROUND": "1"},  # else it praises the kernel's
+                environment={"WG_PROCESS_FOREGROUND": "1"},  # else it recommends the kernel's
                 ready=("test", "-e", f"{CONFIGURATION}/interface.sh.applied"),
                 rereads=True,
             )
@@ -173,7 +173,7 @@ class WireGuard:
         for peer in members.hosts:
             if peer == host or not can_meet(host, peer):
                 continue
-            # A packet is taken from a peer only if it comes from one of these addresses.
+            # Packets of a peer are accepted only from these source addresses.
             behind = hidden if peer == hub and host in hidden else []
             allowed = [members.addresses[h.name] for h in (peer, *behind) if h != host]
             key = members.public[peer.name]
@@ -194,7 +194,7 @@ class WireGuard:
             f"echo {relays:d} >/proc/sys/net/ipv4/conf/{DEVICE}/forwarding",
             "for rule in 5182 5183; do ip rule delete pref $rule 2>/dev/null || :; done",
         ]
-        if relays:  # between members, and to nothing else that the hub can reach
+        if relays:  # forward between members only, not to other networks of the hub
             lines += [
                 f"ip rule add pref 5182 iif {DEVICE} to {self.range} lookup main",
                 f"ip rule add pref 5183 iif {DEVICE} prohibit",
@@ -207,15 +207,15 @@ def _hub(hosts: Sequence[Host], given: Mapping[str, str]) -> Host:
 
 
 def _preshared(peer_key: str) -> str:
-    """Return where a host keeps the secret that it shares with the holder of that public key."""
+    """Return the path of the secret that a host shares with the holder of that public key."""
     return f"{SECRETS}/psk/{peer_key.replace('/', '_')}"
 
 
 async def _share(host: Host, members: Members[str, Memory]) -> None:
-    """Let ``host`` make the secrets that it shares with peers of higher keys; carry them there.
+    """Let ``host`` make the secrets that it shares with peers of higher keys; copy them there.
 
-    A pre-shared key is a second lock beside the key exchange, so it must not come out of one:
-    it goes through the access to the hosts, in memory only.
+    A pre-shared key protects even if the key exchange is broken, so it must not depend on one:
+    it is copied through the access to the hosts, in memory only.
     """
     keys = members.public
     own = keys[host.name]
