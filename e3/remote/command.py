@@ -1,4 +1,4 @@
-"""A command whose life is tied to the caller's: `main` is the other end of `SshAccess.run`.
+"""A command that ends with its caller: `main` is the host's side of `SshAccess.run`.
 
 The command's input comes in frames; when these end, or nothing comes for too long, the command
 and all its descendants are killed. With ``pid_namespace``, descendants that outlive the command
@@ -67,10 +67,10 @@ def main(request: dict[str, Any]) -> NoReturn:
 
 
 class CommandMonitor:
-    """The loop that passes input on until the command has ended or the caller has gone."""
+    """The loop that passes input on until the command has ended or the caller is gone."""
 
     def __init__(self, family: Family, stdin: int, woken: int, patience_seconds: float) -> None:
-        """Watch over ``family``, whose input is the pipe ``stdin``."""
+        """Watch ``family``, whose standard input is the pipe ``stdin``."""
         self.family = family
         self.over = False
         self._stdin: int | None = stdin
@@ -83,7 +83,7 @@ class CommandMonitor:
         os.set_blocking(stdin, False)
 
     def run(self) -> None:
-        """Return when the command has ended, or must."""
+        """Return when the command has ended, or must end."""
         self.family.reap()  # it may have ended before the handler was installed
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
@@ -169,7 +169,7 @@ def _be_first(request: dict[str, Any], reading: int, told: int) -> NoReturn:
 
 
 def _become(request: dict[str, Any], reading: int) -> NoReturn:
-    """Become the command, the leader of a group of its own."""
+    """Become the command, as leader of a session of its own."""
     argv = request["argv"]
     try:
         os.setsid()

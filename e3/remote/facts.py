@@ -1,4 +1,4 @@
-"""What a machine is: `look` answers with plain facts; it changes nothing."""
+"""Facts about a machine: `look` reports them and changes nothing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 from e3.remote import framing
 
 ABROAD = ("192.0.2.1", 9)
-"""Of documentation (RFC 5737): nothing is sent there, the kernel is only asked for a route."""
+"""An address for documentation (RFC 5737): nothing is sent; the kernel only selects a route."""
 
 FOR_ENVIRONMENTS = ("venv", "ensurepip", "ssl", "ctypes", "zlib")
 """Modules of Python that some distributions leave out."""
 
 
 def look(request: dict[str, Any]) -> None:
-    """Answer what this machine is and has; ``folder`` is where E3 would put its files."""
+    """Report what this machine is and has; ``folder`` is where E3 would put its files."""
     framing.begin()
     framing.answer(
         {

@@ -1,4 +1,4 @@
-"""Files of a host: `put` and `get` are the other ends of the verbs of `SshAccess`."""
+"""Files of a host: the host's side of the verbs `put` and `get` of `SshAccess`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from e3.remote import framing
 
 
 def put(request: dict[str, Any]) -> None:
-    """Write each of ``files`` (path, mode, owner, size, SHA-256) atomically, where it differs.
+    """Write each of ``files`` (path, mode, owner, size, SHA-256) atomically if it differs.
 
-    The contents of those that differ alone are asked for. Without rights (``plain``) whoever
+    Only the contents of files that differ are requested. Without rights (``plain``) the user that
     writes a file owns it.
     """
     framing.begin()
@@ -52,7 +52,7 @@ def get(request: dict[str, Any]) -> None:
 
 
 def _read(path: str) -> bytes:
-    # non-blocking: a pipe must not hold us for ever
+    # non-blocking: a pipe must not block us for ever
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         try:
             return file.read()
@@ -72,7 +72,7 @@ def _ids(file: dict[str, Any]) -> tuple[int, int]:
 
 def _holds(file: dict[str, Any], owner: tuple[int, int] | None) -> bool:
     try:
-        # a link is replaced, whatever it leads to
+        # a link is replaced, whatever its target
         descriptor = os.open(file["path"], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
@@ -92,7 +92,7 @@ def _holds(file: dict[str, Any], owner: tuple[int, int] | None) -> bool:
 
 
 def _make_folder(place: Path) -> None:
-    """Have a folder, with those that it is in; `Path.mkdir` recurses, and gives up at 1000."""
+    """Make a folder and those above it; `Path.mkdir` would recurse, and fail at 1000 levels."""
     if not place.is_dir():
         for folder in reversed((place, *place.parents)):
             folder.mkdir(0o755, exist_ok=True)
@@ -100,7 +100,8 @@ def _make_folder(place: Path) -> None:
 
 def _write(file: dict[str, Any], content: bytes, owner: tuple[int, int] | None) -> None:
     place = Path(file["path"])
-    temporary = place.with_name(f".e3-{secrets.token_hex(8)}")  # any name may be as long as can be
+    # a short name: the file's own may be as long as names can be
+    temporary = place.with_name(f".e3-{secrets.token_hex(8)}")
     try:
         _make_folder(place.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

@@ -1,7 +1,7 @@
-"""Runs on a host: how much goes through a path, by TCP as MPyC uses it. Standard library only.
+"""Runs on a host: measures a path's throughput over TCP, as MPyC uses it. Standard library only.
 
-``receive ADDRESS PORT SECONDS`` writes a line once it listens, then, when the one sender is
-done, the bits per second that came after the first ``SECONDS``, in which TCP finds its rate.
+``receive ADDRESS PORT SECONDS`` writes an empty line once it listens. When its only sender is done,
+it writes the bits per second that arrived after the first ``SECONDS``, in which TCP finds its rate.
 ``send FROM TO PORT SECONDS`` sends that long.
 """
 
@@ -14,7 +14,7 @@ WAIT_SECONDS = 30.0
 
 
 def receive(address: str, port: int, start_seconds: float) -> None:
-    """Take what one sender sends, and say how fast it came."""
+    """Receive from one sender, and print how fast the data arrived."""
     with socket.create_server((address, port), family=family(address)) as server:
         server.settimeout(WAIT_SECONDS)
         print(flush=True)  # noqa: T201 - that is the protocol
@@ -31,7 +31,7 @@ def receive(address: str, port: int, start_seconds: float) -> None:
 
 
 def send(source: str, target: str, port: int, seconds: float) -> None:
-    """Send as fast as it goes."""
+    """Send as fast as possible."""
     with socket.create_connection(
         (target, port), timeout=WAIT_SECONDS, source_address=(source, 0)
     ) as connection:
@@ -41,12 +41,12 @@ def send(source: str, target: str, port: int, seconds: float) -> None:
 
 
 def family(address: str) -> socket.AddressFamily:
-    """Return the kind of an address."""
+    """Return the family of an address."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the command of the arguments."""
     if sys.argv[1] == "receive":
         receive(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
     else:

@@ -1,9 +1,9 @@
-"""What both ends of a call say to each other.
+"""The protocol of a call to a host.
 
-To the host: frames, each a length of four bytes and that many bytes; one of length `END` says
-that the command's input ends, one of length `BEAT` that the caller is still there. The end of the
-stream itself means that the caller has gone. From the host: `MARK` on a line of its own, before
-which a login shell may say what it likes, then what the verb answers.
+To the host go frames, each a length of four bytes and that many bytes. The length `END` says that
+the command's input ends, `BEAT` that the caller is still there. The end of the stream itself means
+that the caller is gone. From the host comes `MARK` on a line of its own, then the verb's answer; a
+login shell may print anything before `MARK`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def sign(kind: int) -> bytes:
 
 
 def begin() -> None:
-    """Say that what follows on standard output is ours; files are as readable as on any host."""
+    """Write `MARK`: what follows on standard output is ours; set the usual umask for files."""
     os.umask(0o022)
     write(MARK)
 
@@ -52,7 +52,7 @@ def answer(values: dict[str, Any]) -> None:
 
 
 def read(size: int) -> bytes:
-    """Read exactly ``size`` bytes of standard input, however frames lie; `END` is skipped."""
+    """Read exactly ``size`` bytes of content from the frames; `END` and `BEAT` are skipped."""
     content = b""
     while len(content) < size:
         length = int.from_bytes(_exactly(4), "big")
@@ -62,7 +62,7 @@ def read(size: int) -> bytes:
 
 
 def environment(request: dict[str, Any]) -> dict[str, str]:
-    """Return the environment of commands; None in the request is the login's own value."""
+    """Return the environment of commands; None in the request means the login's own value."""
     asked = request["environment"].items()
     return {name: os.environ.get(name, "/") if text is None else text for name, text in asked}
 

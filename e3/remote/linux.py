@@ -1,7 +1,7 @@
-"""The system calls that Python lacks, through the C library; for hosts and for labs alike.
+"""System calls that Python lacks, through the C library; for hosts and for labs.
 
 Numbers and structures are those of the Linux UAPI headers (sched.h, mount.h, prctl.h, openat2.h).
-A call that fails raises `OSError`, which names what it was about.
+A call that fails raises `OSError`, which names the call or the path.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def check(status: int, what: str) -> int:
-    """Return the status of a call, or raise `OSError` that names ``what`` where it has failed."""
+    """Return the status of a call; raise `OSError`, which names ``what``, if it failed."""
     if status < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), what)
@@ -44,7 +44,7 @@ def check(status: int, what: str) -> int:
 
 
 def call(number: int, *arguments: Any, what: str) -> int:  # noqa: ANN401 -- what C takes
-    """Return what the system call of that number returns."""
+    """Make the system call of that number, and return its result."""
     return check(libc.syscall(ctypes.c_long(number), *arguments), what)
 
 
@@ -55,14 +55,14 @@ def prctl(option: int, value: int | bytes) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when the process ``parent``, which forked it, dies."""
+    """Make the kernel kill this process when ``parent``, the process that forked it, ends."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the call
         os._exit(1)
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces that ``flags`` name for new ones."""
+    """Move to new namespaces of the kinds in ``flags``."""
     check(libc.unshare(flags), "unshare")
 
 

@@ -1,13 +1,13 @@
-"""Runs on a host: exchange data with every other host over the overlay, and time it.
+"""Runs on a host: exchanges data with every other host over the overlay, and times it.
 
 Reads one JSON line: ``{"name", "address", "port", "peers": {name: address}, "first": [name],
 "seconds"}``.
-Answers every peer that dials it, dials every peer itself until ``seconds`` have passed,
-and writes one JSON line: ``{"rtt_ms": {name: number}, "ago": {name: seconds}, "errors": {name:
-text}}``, of which ``ago`` says how long before that line data came back. It goes on answering
-until its standard input ends. Standard library only.
+It answers every peer that connects, connects to every peer until ``seconds`` have passed, and
+writes one JSON line: ``{"rtt_ms": {name: number}, "ago": {name: seconds}, "errors": {name:
+text}}``. ``ago`` is how long before that line data came back. It continues to answer until its
+standard input ends. Standard library only.
 
-Peers named in ``first`` dial first. Two ends of a WireGuard tunnel that begin at once refuse
+Peers named in ``first`` connect first. Two ends of a WireGuard tunnel that start at once refuse
 each other's handshake, and try again 5 s later, at about the same time.
 """
 
@@ -26,7 +26,7 @@ TURN_SECONDS = 1.0
 
 
 def answer(connection: socket.socket) -> None:
-    """Send back whatever arrives, until the peer has enough."""
+    """Send back whatever arrives, until the peer closes the connection."""
     with connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while data := connection.recv(GREETING_BYTES):
@@ -34,7 +34,7 @@ def answer(connection: socket.socket) -> None:
 
 
 def listen(server: socket.socket, met: Mapping[str, threading.Event]) -> None:
-    """Answer each connection in a thread of its own, and note from which address it came."""
+    """Answer each connection in a thread of its own; set the event of its address in ``met``."""
     while True:
         connection, source = server.accept()
         if source[0] in met:
@@ -43,7 +43,7 @@ def listen(server: socket.socket, met: Mapping[str, threading.Event]) -> None:
 
 
 def echo(connection: socket.socket, greeting: bytes) -> float:
-    """Send a greeting, await it, and return how many seconds that took."""
+    """Send a greeting, wait for its echo, and return how many seconds that took."""
     start = time.perf_counter()
     connection.sendall(greeting)
     received = b""
@@ -58,9 +58,9 @@ def echo(connection: socket.socket, greeting: bytes) -> float:
 
 
 def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> tuple[float, float]:
-    """Return the round-trip time to a peer in ms, and when it was met, on the monotonic clock.
+    """Return the round-trip time to a peer in ms, and the monotonic time of its first answer.
 
-    Tries again until the deadline.
+    Retries until the deadline.
     """
     greeting = f"e3-probe {name}\n".encode()
     patience = FIRST_TRY_SECONDS
@@ -70,7 +70,7 @@ def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> t
                 address, timeout=patience, source_address=(source, 0)
             ) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                # What has a connection may take its time: Tor does.
+                # Once connected, an answer may take long: with Tor it does.
                 connection.settimeout(max(deadline - time.monotonic(), RETRY_SECONDS))
                 first, met = echo(connection, greeting), time.monotonic()
                 others = [echo(connection, greeting) for _ in range(ROUNDS - 1)]
@@ -79,19 +79,19 @@ def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> t
             if time.monotonic() + RETRY_SECONDS >= deadline:
                 raise
             time.sleep(RETRY_SECONDS)
-            # A first packet lost on a path that is just being made must not cost the long
+            # The first packet may be lost while a path is made. That must not cost the long
             # retransmission time-outs of TCP.
             patience = min(2 * patience, max(deadline - time.monotonic(), RETRY_SECONDS))
 
 
 def report(findings: dict[str, object]) -> None:
-    """Write the one line that is awaited."""
+    """Write the one line of the answer."""
     sys.stdout.write(json.dumps(findings) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Read the task, meet every peer, report, and answer until the input ends."""
+    """Read the task, connect to every peer, report, and answer until the input ends."""
     task = json.loads(sys.stdin.readline())
     deadline = time.monotonic() + task["seconds"]
     rtt_ms: dict[str, float] = {}

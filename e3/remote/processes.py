@@ -1,4 +1,4 @@
-"""Processes of the program: tied to the runner, found and ended with all their children."""
+"""A child process and all its descendants: found, killed and reaped together."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from e3.remote import linux
 
 
 def adopt_orphans() -> None:
-    """Make every orphan below this process its child, daemons included."""
+    """Make every orphan below this process, daemons included, its child."""
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
 
 
 class Family:
-    """A child process, and whatever descends from it."""
+    """A child process and its descendants."""
 
     def __init__(self, pid: int, user: int = 0) -> None:
-        """Watch over ``pid``, which this process has forked; ``user`` is its own, if it has one."""
+        """Watch ``pid``, which this process has forked; ``user`` is a user of its own, or 0."""
         self.pid = pid
         self._user = user
         self.status: int | None = None
-        """How the child ended: its exit status, negative for a signal; None while it runs."""
+        """The child's exit status, negative for a signal; None while it runs."""
 
     def reap(self) -> bool:
-        """Collect every child that has ended, adopted ones too; return whether others are left."""
+        """Reap every child that has ended, adopted ones too; return whether others are left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -41,10 +41,10 @@ class Family:
     def kill(self, *, timeout_seconds: float = 2.0) -> int:
         """Kill all that is left of the family; return how many processes outlived the child.
 
-        Killing a parent hands its children to us, so this goes on until there are none. Where the
-        family has a user of its own, none gets away by forking faster than we look.
+        Killing a parent makes its children ours, so this repeats until there are none. If the
+        family has a user of its own, no process escapes by forking faster than we look.
         """
-        # blocked, so that an end between two looks is not missed
+        # blocked, so that no end between two checks is missed
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         deadline = time.monotonic() + timeout_seconds
         strays: set[int] = set()
@@ -64,7 +64,7 @@ class Family:
 
 
 def kill_all_of(user: int) -> None:
-    """Kill all processes of a user at once, if we may become that user; there is no root here."""
+    """Kill all processes of a user at once, if we may become that user; never those of root."""
     if (child := os.fork()) == 0:
         with contextlib.suppress(OSError):
             os.setresuid(user, user, user)

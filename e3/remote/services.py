@@ -1,7 +1,7 @@
-"""Services of a host: `start` and `stop` are the other ends of the verbs of `SshAccess`.
+"""Services of a host: the host's side of the verbs `start` and `stop` of `SshAccess`.
 
-What keeps a service running is a manager: `Systemd` where that runs and we are root, else
-`Supervisor`. A service's folder holds its start script, and what was last applied of it.
+A manager keeps a service running: `Systemd` where that runs and we are root, else `Supervisor`. A
+service's folder has its start script, and a record of what was applied last.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MANAGERS: dict[str, type[Supervisor | Systemd]] = {"supervisor": Supervisor, "sy
 
 
 def start(request: dict[str, Any]) -> None:
-    """Have the service run as ``service`` describes it, and ready; answer how it died if so."""
+    """Start or update the service that ``service`` describes; answer once it is ready or died."""
     framing.begin()
     service, folder = request["service"], Path(request["folder"])
     manager = MANAGERS[request["manager"]](service["name"], folder)
@@ -61,18 +61,18 @@ def start(request: dict[str, Any]) -> None:
 
 
 def stop(request: dict[str, Any]) -> None:
-    """Have no such service, nor its folder."""
+    """Stop and remove the service and its folder; do nothing if it does not exist."""
     framing.begin()
     folder = Path(request["folder"])
     MANAGERS[request["manager"]](request["name"], folder).remove()
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
-        folder.parent.rmdir()  # the last service takes it along
+        folder.parent.rmdir()  # removed with the last service
     framing.answer({"done": True})
 
 
 def run_script(service: dict[str, Any], environment: dict[str, str]) -> str:
-    """Return the script that becomes the service; readable by its owner, for secrets."""
+    """Return the start script; it may have secrets, so only its owner may read it."""
     values = {**environment, **service["environment"]}
     # exported here and not given to env(1), whose command line anyone can read
     exports = [f"export {name}={shlex.quote(text)}" for name, text in values.items()]
@@ -80,7 +80,7 @@ def run_script(service: dict[str, Any], environment: dict[str, str]) -> str:
 
 
 class _Check:
-    """The command that tells whether a service serves; ended when the caller goes away."""
+    """The command that checks whether a service is ready; killed when the caller is gone."""
 
     def __init__(self, argv: list[str], environment: dict[str, str]) -> None:
         self._argv = argv
@@ -89,7 +89,7 @@ class _Check:
         threading.Thread(target=self._end_with_caller, daemon=True).start()
 
     def await_ready(self, manager: Supervisor | Systemd, deaths: int) -> None:
-        """Answer once the service is up and the check passes, or as soon as it died."""
+        """Answer once the service is up and the check passes, or as soon as the service died."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             passed = manager.up() and self._passes() and manager.up()

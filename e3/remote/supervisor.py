@@ -1,9 +1,9 @@
-"""Keeps a service running where no systemd does: one small process a service.
+"""Keeps a service running where there is no systemd: one small process a service.
 
-The service runs in a session of its own, is started again a second after it died, and has its
-output kept, bounded, in its folder. It dies with its supervisor, and whatever it started dies
-with it. Signals are what the supervisor is told: TERM to end all, `RESTART` to start the service
-anew; HUP, USR1 and USR2 are passed on.
+The service runs in a session of its own and is started again a second after it died. Its output is
+kept in its folder, limited in size. If the supervisor ends, the service and whatever it started are
+killed. The supervisor is controlled by signals: TERM ends it with its service, `RESTART` restarts
+the service; HUP, USR1 and USR2 are passed on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Supervisor:
     """The supervised service whose files lie in ``folder``, as its manager."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        """Look at the service; nothing is done yet."""
+        """Refer to the service; nothing is done yet."""
         del name
         self._folder = folder
 
@@ -49,10 +49,10 @@ class Supervisor:
             return False
         except BlockingIOError:
             return True
-        return False  # whoever held it is gone
+        return False  # the supervisor that held it is gone
 
     def renew(self, reload: str | None) -> None:
-        """Start it, or start it anew, by its script as it is now."""
+        """Start or restart the service by its present script."""
         del reload
         if self.exists():
             self.restart()
@@ -62,34 +62,34 @@ class Supervisor:
             self._await(lambda: self._status()["starts"] > 0)
 
     def restart(self) -> None:
-        """Have it end and start."""
+        """Stop and start the service."""
         before = self._status()
         os.kill(before["supervisor"], RESTART)
         self._await(lambda: self._status()["starts"] > before["starts"])
 
     def revive(self) -> None:
-        """Do nothing: what died is started again by itself."""
+        """Do nothing: the supervisor restarts a service that died."""
 
     def reload(self, name: str) -> None:
         """Send it the signal of that name."""
         os.kill(self._status()["supervisor"], getattr(signal, f"SIG{name}"))
 
     def up(self) -> bool:
-        """Return whether it runs."""
+        """Return whether the service runs."""
         return self.exists() and self._status()["child"] != 0
 
     def deaths(self) -> int:
-        """Return how often it ended by itself."""
+        """Return how often the service ended by itself."""
         return int(self._status()["deaths"])
 
     def exit_report(self) -> tuple[str, bytes]:
-        """Return how it last ended, and the end of what it wrote."""
+        """Return how the service last ended, and the end of its log."""
         with contextlib.suppress(FileNotFoundError):
             return str(self._status()["end"]), (self._folder / "log").read_bytes()
         return str(self._status()["end"]), b""
 
     def remove(self) -> None:
-        """Have it end, and its supervisor."""
+        """Stop the service and its supervisor."""
         if self.exists():
             os.kill(self._status()["supervisor"], signal.SIGTERM)
             self._await(lambda: not self.exists())
@@ -109,7 +109,7 @@ class Supervisor:
 
 
 def _spawn(folder: Path) -> None:
-    """Start the supervisor, apart from whoever called."""
+    """Start the supervisor as a daemon, independent of its caller."""
     if os.fork():
         os.wait()
         return
@@ -128,7 +128,7 @@ def _spawn(folder: Path) -> None:
 
 
 class _Supervision:
-    """What the supervising process does."""
+    """The loop of the supervising process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -156,7 +156,7 @@ class _Supervision:
         }
 
     def run(self) -> NoReturn:
-        """Supervise until told to end."""
+        """Supervise until TERM."""
         try:
             self._start()
             while True:
@@ -200,7 +200,7 @@ class _Supervision:
                     signal.signal(number, signal.SIG_DFL)  # Python ignores them
                 for stream in (1, 2):
                     os.dup2(self._writing, stream)
-                # by sh: where the folder lies, nothing may be executable
+                # by sh: the folder may be on a file system without execution
                 os.execv("/bin/sh", ["sh", str(self._folder / "run")])  # noqa: S606
             finally:
                 os._exit(1)
@@ -208,7 +208,7 @@ class _Supervision:
         self._note(child=pid, starts=int(self._known["starts"]) + 1)
 
     def _reap(self) -> None:
-        """Note the service's end, if it has ended by itself."""
+        """Reap the service and record its end, if it has ended by itself."""
         family = self._family
         if family is None or (family.reap() and family.status is None):
             return
@@ -220,7 +220,7 @@ class _Supervision:
             self._note(child=0, deaths=int(self._known["deaths"]) + 1, end=how)
 
     def _end(self) -> None:
-        """Have the service end by TERM, or be killed with all that it started."""
+        """End the service by TERM; then kill what is left of it and of what it started."""
         family, self._family = self._family, None
         if family is None:
             return

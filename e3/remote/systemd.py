@@ -1,7 +1,7 @@
-"""Keeps a service running by systemd: a unit in /run/systemd/system, which ends with the boot.
+"""Keeps a service running by systemd: a unit in /run/systemd/system, which is lost at a reboot.
 
-The unit is a file and no call of systemd-run, so that it can be checked as data, is replaced in
-one step, and has neither the service's arguments nor its environment on a command line.
+The unit is a file rather than a call of systemd-run: it can be tested as data, is replaced in one
+step, and puts neither the service's arguments nor its environment on a command line.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class Systemd:
     """The service ``name`` as its manager; ``folder`` has its start script."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        """Look at the service; nothing is done yet."""
+        """Refer to the service; nothing is done yet."""
         self._name = name
         self._folder = folder
         self._unit = f"e3-{name}.service"
         self._file = UNITS / self._unit
 
     def exists(self) -> bool:
-        """Return whether there is such a unit."""
+        """Return whether the unit exists."""
         return self._file.exists()
 
     def renew(self, reload: str | None) -> None:
-        """Start it, or start it anew, by its script and unit as they are now."""
+        """Write the unit, and start or restart the service by its present script."""
         UNITS.mkdir(parents=True, exist_ok=True)
         aside = self._file.with_name(f".{self._unit}")
         aside.write_text(unit(self._name, self._folder, reload))
@@ -61,34 +61,34 @@ class Systemd:
         self.restart()
 
     def restart(self) -> None:
-        """Have it end and start."""
+        """Stop and start the service."""
         _call("systemctl", "restart", self._unit)
 
     def revive(self) -> None:
-        """Start it if somebody stopped it."""
+        """Start the service if it was stopped."""
         _call("systemctl", "start", self._unit)
 
     def reload(self, name: str) -> None:
-        """Have its reload signal sent, which the unit knows."""
+        """Send the reload signal, which is in the unit."""
         del name
         _call("systemctl", "reload", self._unit)
 
     def up(self) -> bool:
-        """Return whether it runs."""
+        """Return whether the service runs."""
         return self._show("ActiveState") == "active"
 
     def deaths(self) -> int:
-        """Return how often systemd has started it again; one that cannot start counts."""
+        """Return how often systemd has restarted the service; a failure to start counts, too."""
         return int(self._show("NRestarts") or 0) + (self._show("ActiveState") == "failed")
 
     def exit_report(self) -> tuple[str, bytes]:
-        """Return how it last ended, and the end of what it wrote."""
+        """Return how the service last ended, and the end of its log."""
         end = f"{self._show('Result')}, exitcode {self._show('ExecMainStatus')}"
         lines = ["--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}", f"--unit={self._unit}"]
         return end, _call("journalctl", *lines)
 
     def remove(self) -> None:
-        """Have it end, and no such unit."""
+        """Stop the service and remove its unit; do nothing if it does not exist."""
         if self.exists():
             _call("systemctl", "stop", self._unit)
             self._file.unlink(missing_ok=True)

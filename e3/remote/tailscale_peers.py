@@ -1,12 +1,12 @@
-"""Runs on a host: asks tailscaled by its socket who is there, and pings hosts until they answer.
+"""Runs on a host: asks tailscaled at its socket for its peers, and pings hosts until they answer.
 
     python tailscale_peers.py SOCKET SECONDS GREETING_SECONDS [NAME...]
 
-A process for each question would keep the processors of many hosts' machine busy. Hosts of these
-names are pinged until they answer, as they do once both know each other: a ping that came too
-early is never answered. Then they are greeted, so that a tunnel is made before all talk. Prints
-the client's status as JSON, its ``Peer`` the names that have not answered. The local API is that
-of ipn/localapi/localapi.go in github.com/tailscale/tailscale.
+A process for each question would load a machine that has many hosts. The hosts with these names
+are pinged until they answer; both ends must know each other, and a ping that came too early is
+never answered. Then each gets a greeting packet, so that its tunnel is made before all parties
+connect. Prints the client's status as JSON; its ``Peer`` is replaced by the names that have not
+answered. The local API is that of ipn/localapi/localapi.go in github.com/tailscale/tailscale.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 ANSWER_SECONDS = 5.0
 DISCARD_PORT = 9
 NEVER = "0001-"
-"""The zero of time in Go."""
+"""How Go prints its zero time."""
 
 
 class Peers:
-    """What is known of the hosts that are waited for."""
+    """The hosts that are waited for."""
 
     def __init__(self, path: str, names: set[str]) -> None:
         """Ask the client at the socket ``path`` for hosts of ``names``."""
@@ -35,7 +35,7 @@ class Peers:
         self._met: set[str] = set()
 
     def look(self, seconds: float, greeting_seconds: float) -> dict[str, Any]:
-        """Return the client's status once all have met, or when time is up."""
+        """Return the client's status once all have a tunnel, or when time is up."""
         end = time.monotonic() + seconds
         while True:
             said = self._ask("GET /localapi/v0/status" + ("" if self._names else "?peers=false"))
@@ -81,7 +81,7 @@ class Peers:
 
 
 def main(path: str, seconds: str, greeting_seconds: str, *names: str) -> None:
-    """Print what was found."""
+    """Print the status as JSON."""
     found = Peers(path, set(names)).look(float(seconds), float(greeting_seconds))
     sys.stdout.write(json.dumps(found))
 

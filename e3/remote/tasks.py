@@ -1,9 +1,9 @@
-"""Tasks and threads that end with the block that began them, whatever way it is left.
+"""Tasks and threads that end with the block that started them, however it is left.
 
-`asyncio.gather`, `create_task`, `ensure_future`, `shield` and `to_thread` begin work that goes on
-when their caller fails or is cancelled: a host logs in while the others are tidied up. These
-functions are E3's only callers of them (ruff and scripts/lint_tasks.py refuse others), and nothing
-that they begin outlives them. Groups of tasks proper are `asyncio.TaskGroup`'s.
+`asyncio.gather`, `create_task`, `ensure_future`, `shield` and `to_thread` start work that continues
+when their caller fails or is cancelled: a host would log in while the others are cleaned up. In E3
+only these functions call them (ruff and scripts/lint_tasks.py refuse others), and nothing that they
+start outlives them. For plain groups of tasks use `asyncio.TaskGroup`.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
     """Return what each of ``work`` returns, in order.
 
-    The first error ends all others and is raised once they have ended.
+    The first error cancels all others and is raised once they have ended.
     """
     try:
         async with asyncio.TaskGroup() as group:
@@ -31,7 +31,7 @@ async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, Result]]) -> list[
 async def each_to_its_end(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
     """Return what each of ``work`` returns, in order: for removing things.
 
-    An error of one keeps no other from its own end; the first is raised then.
+    An error of one does not stop the others; the first error is raised when all have ended.
     """
     async with running(work) as tasks:
         if tasks:
@@ -43,10 +43,10 @@ async def each_to_its_end(work: Iterable[Coroutine[Any, Any, Result]]) -> list[R
 async def running(
     work: Iterable[Coroutine[Any, Any, Result]],
 ) -> AsyncIterator[Sequence["asyncio.Task[Result]"]]:
-    """Run each of ``work`` beside the block; when that is left they are cancelled and have ended.
+    """Run each of ``work`` beside the block; when it is left, cancel them and wait for their end.
 
-    What they return or raise is the block's to ask for. An error that it did not ask for is
-    raised at its end.
+    The block may ask for their results and errors. An error that it did not ask for is raised at
+    the end of the block.
     """
     tasks = [asyncio.create_task(each) for each in work]  # noqa: TID251 - ended below
     try:
@@ -73,9 +73,9 @@ async def whole(
     *,
     seconds: float | None = None,
 ) -> Result:
-    """Return what ``work`` returns. If we are cancelled meanwhile, it goes on and is undone.
+    """Return what ``work`` returns. If we are cancelled meanwhile, finish it, then undo it.
 
-    For what should not be cancelled half-way; it is, if it does not end within ``seconds`` then.
+    For work that should not be cancelled half-way; after a cancellation it has ``seconds`` to end.
     """
     task = asyncio.create_task(work)  # noqa: TID251 - waited for in any case
     try:
@@ -92,7 +92,7 @@ async def whole(
 async def in_thread(function: Callable[..., Result], *arguments: object) -> Result:
     """Return what ``function`` returns in a thread of its own.
 
-    A thread cannot be cancelled: if we are, its end is waited for.
+    A thread cannot be cancelled: if we are cancelled, we wait for its end.
     """
     thread = asyncio.to_thread(function, *arguments)  # noqa: TID251 - waited for in any case
     return await whole(thread, _keep)
@@ -103,7 +103,7 @@ async def _keep(_: object) -> None:
 
 
 async def _ended(*tasks: "asyncio.Task[Any]") -> None:
-    """Return once these have ended; who cancels us meanwhile waits for that as well."""
+    """Return once these have ended, also if we are cancelled meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     while going := [task for task in tasks if not task.done()]:
         try:
@@ -112,6 +112,6 @@ async def _ended(*tasks: "asyncio.Task[Any]") -> None:
             cancelled = error
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # asked for: it is no surprise to anybody
+            task.exception()  # read, so that asyncio does not log it
     if cancelled is not None:
         raise cancelled

@@ -1,20 +1,20 @@
-"""Text that somebody else wrote, made fit for a person's terminal, a log and a sentence.
+"""Text from others, made safe for a terminal, a log and a sentence.
 
-What a party, a host, a program or a file says may hold control sequences, line breaks where one
+Text from a party, a host, a program or a file may have control sequences, line breaks where one
 line is expected, characters that reverse the order of others, halves of surrogate pairs, or a
-gigabyte of anything. `printable` is the one way by which such text enters a message. It is never
-used as a template, nor as markup.
+gigabyte of anything. Such text enters a message only by `printable`. It is never used as a template
+or as markup.
 """
 
 LINE_LENGTH = 300
-"""Characters of foreign text in a sentence, unless its caller says otherwise."""
+"""The most characters of such text in a sentence, unless the caller says otherwise."""
 
 
 def printable(text: object, most: int = LINE_LENGTH) -> str:
-    r"""Return ``text`` as one line of at most ``most`` characters; ``...`` says that there is more.
+    r"""Return ``text`` as one line of at most ``most`` characters; ``...`` marks a cut.
 
-    What cannot be printed is escaped as Python does (``\n``, ``\x1b``, ``\udc80``), so that it can
-    neither act on a terminal nor fail to be encoded.
+    What cannot be printed is escaped as in Python (``\n``, ``\x1b``, ``\udc80``): so it cannot
+    control a terminal, and can always be encoded.
     """
     whole = text if isinstance(text, str) else str(text)
     shown = whole[:most]
@@ -24,9 +24,9 @@ def printable(text: object, most: int = LINE_LENGTH) -> str:
 
 
 def printable_lines(text: str, most: int | None = None) -> str:
-    """Return ``text`` with its line breaks and tabs, and all else escaped as by `printable`.
+    """Return ``text`` with its line breaks and tabs; all else is escaped as by `printable`.
 
-    At most ``most`` characters of it, and ``...`` where there are more.
+    The result has at most ``most`` characters of it; ``...`` marks a cut.
     """
     more = most is not None and len(text) > most
     shown = text[:most]

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Headscale's server on a host: sh headscale.sh FOLDER ADDRESS [IPV6-ADDRESS]
 #
-# Make a key and a certificate for these addresses in FOLDER, unless they are there.
+# Make a key and a certificate for these addresses in FOLDER, unless they exist.
 set -eu
 umask 077
 mkdir -p "$1"

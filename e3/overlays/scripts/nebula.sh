@@ -1,13 +1,13 @@
 #!/bin/sh
 # Nebula on a host: sh nebula.sh SECRETS TOOLS
 #
-# Print the version of the program TOOLS/nebula, then the host's public key, made in the folder
-# SECRETS with its private one if there is none.
+# Print the version of the program TOOLS/nebula, then the host's public key. If there is none, make
+# it and its private key in the folder SECRETS.
 set -eu
 umask 077
 mkdir -p "$1"
 cd "$1"
-rm -f debug debug.pub # of the SSH server by which E3 asked Nebula before it had `nebula ctl`
+rm -f debug debug.pub # keys of the SSH server that E3 used before `nebula ctl` existed
 if [ ! -s host.pub ]; then
     rm -f new.key
     "$2/nebula-cert" keygen -out-key new.key -out-pub new.pub

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Tailscale's client on a host: sh tailscale.sh VERB [ARGUMENT...].
 #
-# The key of a tailnet comes by standard input, as no command line shows it, and lies in the first
-# folder that can be written to: some machines have /var read-only.
+# The key of a tailnet comes by standard input, so that no command line shows it. It is kept in the
+# first folder that can be written to: some machines have /var read-only.
 set -eu
 umask 077
 folders='/var/keys /run/keys'
@@ -20,8 +20,8 @@ receive() {
     cat >"$folder/$key"
 }
 
-# Log in by the command $2... If $1 is "given", the key comes now; else the host has it already,
-# and it stays until it has served.
+# Log in by the command $2... If $1 is "given", the key comes now and is removed in any case. Else
+# the host has it already, and it is removed once the login succeeds.
 log_in() {
     given=$1
     shift
@@ -33,7 +33,7 @@ log_in() {
     return $status
 }
 
-# Remove the key, and the folders if nothing else is there.
+# Remove the key, and its folders if they are empty.
 forget() {
     for folder in $folders; do
         rm -f "$folder/$key"
@@ -41,7 +41,7 @@ forget() {
     done
 }
 
-# Take back what the program $3, tailscaled, told the kernel, then remove its folders $1 and $2.
+# Undo what the program $3, tailscaled, has set in the kernel, then remove its folders $1 and $2.
 clean() {
     [ ! -d "$1" ] || TS_LOGS_DIR="$1" "$3" --cleanup || :
     rm -rf "$1" "$2"

@@ -1,14 +1,14 @@
 #!/bin/sh
 # tinc on a host: sh tinc.sh CONFIGURATION SECRETS VERB [ARGUMENT...]
 #
-# CONFIGURATION is the folder that tincd reads, SECRETS that of the keys.
+# CONFIGURATION is the folder that tincd reads, SECRETS the folder of the keys.
 set -eu
 umask 077
 configuration=$1 secrets=$2
 shift 2
 
-# Print the host's public key, made with its private one if there is none; forget whoever is not
-# named: tinc reads its files again by their full path, so these go before.
+# Print the host's public key; make it and its private key if there is none. Remove the files of
+# nodes that are not among the arguments: tinc would read them again.
 make_keys() {
     mkdir -p "$secrets"
     cd "$secrets"
@@ -26,11 +26,11 @@ make_keys() {
     done
 }
 
-# Be the service: run $3..., with the options $1 if it begins anew alone. All begin anew when the
-# settings $2 are others.
+# Run the service: $3..., with the options $1 if this host restarts alone. When the settings $2 have
+# changed, all hosts restart.
 serve() {
     cd "$configuration"
-    rm -f pid # a process number of before may be another's by now, and tinc would not start
+    rm -f pid # an old process number may now be another process's, and tinc would not start
     again=
     [ "$2" != "$(cat begun 2>/dev/null)" ] || again=$1
     echo "$2" >begun
@@ -41,8 +41,8 @@ serve() {
 
 # Print tinc's list of nodes and connections.
 #
-# tinc answers USR2 in its log, from within the signal's handler: one that comes while tinc
-# allocates memory would hang it. So it is stopped first, until that meets it in the system
+# tinc answers USR2 in its log, from within the signal's handler: a signal that comes while tinc
+# allocates memory would hang it. So tinc is stopped first, until it is stopped in the same system
 # call in which it was seen asleep, waiting for packets.
 dump() {
     cd "$configuration"
@@ -64,7 +64,7 @@ dump() {
     cat log
 }
 
-# Sleep for a moment, 500 times at most in all.
+# Sleep for a moment; fail with the message $1 after 500 times.
 tries=0
 pause() {
     tries=$((tries + 1))
@@ -72,7 +72,7 @@ pause() {
     sleep 0.01
 }
 
-# Wait until the node $1 has $2 connections, for 5 s at most: later every pair is verified.
+# Wait until the node $1 has $2 connections, for 5 s at most; every pair is verified later.
 meet() {
     end=$(($(date +%s) + 5))
     until met "$@" || [ "$(date +%s)" -gt $end ]; do sleep 0.05; done

@@ -1,6 +1,6 @@
-# What differs between peers.conf and peers.conf.applied, a paragraph a peer: -v only=all prints
-# what is new or changed, with each secret read from the file that its line names; only=keys the
-# public keys of these; only=gone the public keys of those that are no more.
+# The differences between peers.conf and peers.conf.applied, which have a paragraph a peer. With -v
+# only=all, print new and changed paragraphs, with each secret read from the file that its line
+# names; with only=keys, print their public keys; with only=gone, the public keys of removed peers.
 function key(text) { sub(/.*PublicKey = /, "", text); sub(/\n.*/, "", text); return text }
 function secret(file, text) { if ((getline text <file) < 1) exit 1; close(file); return text }
 BEGIN {
@@ -11,7 +11,7 @@ BEGIN {
 ($0 in was) || only == "gone" { next }
 only == "keys" { print key($0); next }
 {
-  # A peer that has no PresharedKey shall lose the one that it had.
+  # A peer without a PresharedKey loses the one that it had.
   shared = $1 == "[Peer]" ? "PresharedKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" : ""
   for (i = 1; i <= NF; i++) {
     name = substr($i, 1, index($i, " = ") + 2)

@@ -1,15 +1,15 @@
 #!/bin/sh
 # WireGuard on a host: sh wireguard.sh CONFIGURATION SECRETS DEVICE VERB [ARGUMENT...]
 #
-# CONFIGURATION is the folder of peers.conf, interface.sh and wireguard.awk, SECRETS that of the
-# keys. Secrets go through a variable and a pipe of the shell to `wg`: no command line and no
+# CONFIGURATION is the folder of peers.conf, interface.sh and wireguard.awk, SECRETS the folder of
+# the keys. Secrets reach `wg` through a variable and a pipe of the shell: no command line and no
 # other file shows them.
 set -eu
 umask 077
 configuration=$1 secrets=$2 device=$3
 shift 3
 
-# Print the host's public key, made with its private one if there is none.
+# Print the host's public key; make it and its private key if there is none.
 make_keys() {
     mkdir -p "$secrets"
     cd "$secrets"
@@ -22,7 +22,7 @@ make_keys() {
     cat host.pub
 }
 
-# Make a pre-shared key in a file of each of these names, unless it is there.
+# Make a pre-shared key in a file of each of these names, unless it exists.
 make_preshared_keys() {
     mkdir -p "$secrets/psk"
     cd "$secrets/psk"
@@ -31,7 +31,7 @@ make_preshared_keys() {
     done
 }
 
-# Print what differs between peers.conf and what was applied of it: all, gone or keys.
+# Print the differences between peers.conf and what was applied: $1 is all, gone or keys.
 news() {
     awk -v only="$1" -f wireguard.awk peers.conf
 }
@@ -40,11 +40,11 @@ changed() {
     ! cmp -s "$1" "$1.applied"
 }
 
-# Tell WireGuard what changed, and print the keys of the peers that are new or changed.
+# Apply what changed to WireGuard, and print the keys of new and changed peers.
 apply() {
     cd "$configuration"
     if changed peers.conf; then
-        # Not `wg syncconf`: it would tell WireGuard all of every peer for one that is new.
+        # Not `wg syncconf`: for one new peer it would send WireGuard the settings of all.
         text=$(news all)
         printf '%s\n' "$text" | wg addconf "$device" /dev/stdin
         for key in $(news gone); do wg set "$device" peer "$key" remove; done
@@ -62,7 +62,7 @@ apply() {
     fi
 }
 
-# Be the service: the kernel's WireGuard where there is one, else the program $1, wireguard-go.
+# Run the service: the kernel's WireGuard if it has one, else the program $1, wireguard-go.
 serve() {
     cd "$configuration"
     rm -f ./*.applied
@@ -71,7 +71,7 @@ serve() {
         apply
         exec sleep infinity
     fi
-    # Its parent ends at once, so that it is not left to wireguard-go, which reaps nothing.
+    # Its parent ends at once, so that it is no child of wireguard-go, which reaps none.
     ({
         # `wg` deletes a socket that refuses it, so not before wireguard-go listens (net/unix.h).
         until grep -q " 00010000 .*/${device}[.]sock\$" /proc/net/unix; do
@@ -79,14 +79,14 @@ serve() {
             sleep 0.01
         done
         apply || kill $$
-        # One that comes back finds the others at work, who take it for alive for another 15 s.
+        # After a restart, peers believe for another 15 s that the old session lives.
         # shellcheck disable=SC2046  # a key has no spaces
         [ ! -e met ] || dial "$2" $(wg show "$device" peers)
     } &)
     exec "$1" -f "$device"
 }
 
-# Keep in touch each $1 seconds with the peers of these keys, which begins a session at once.
+# Send a keepalive each $1 seconds to the peers of these keys, which starts a session at once.
 dial() {
     seconds=$1
     shift
@@ -97,7 +97,7 @@ dial() {
     [ $# = 0 ] || wg set "$device" "$@"
 }
 
-# Dial, and wait until each peer has answered, for 2 s at most.
+# Dial, then wait until each peer has answered, for 2 s at most.
 meet() {
     cd "$configuration"
     dial "$@"
@@ -109,7 +109,7 @@ meet() {
     done
 }
 
-# Print the time, then each peer's key and when it last shook hands. `wg show dump` shows keys.
+# Print the time, then each peer's key and its last handshake. `wg show dump` would show secrets.
 sessions() {
     date +%s
     exec wg show "$device" latest-handshakes

@@ -201,7 +201,7 @@ class Tor:
             Unit(
                 name=PROXY,
                 files=text_files(CONFIGURATION, {"onion_proxy.json": told}),
-                argv=("sh", SCRIPT_ON_HOST, "deaf", *_proxy_command(host, "serve")),
+                argv=("sh", SCRIPT_ON_HOST, "ignore_hup", *_proxy_command(host, "serve")),
                 ready=("grep", "-qx", revision, READY),
                 ready_seconds=PUBLISH_SECONDS,
                 reload_signal="HUP",
