@@ -1,4 +1,4 @@
-"""How an agreement went, in words: from what a party reports to one sentence."""
+"""Turn what a party reports about the agreement into one sentence."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from e3.session.verdicts import How
 
 
 def sentence(found: Mapping[str, Any], names: Mapping[int, str]) -> str:
-    """Say who differs in what, of a party's report; ``names`` are the hosts by pid."""
+    """Return a sentence that says which parties differ in what; ``names`` are the hosts by pid."""
     return fields.sentence(differences(found, names), names)
 
 
 def differences(found: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, fields.Groups]:
-    """Return what a report holds of differences; the host it comes from may report anything."""
+    """Return the differences in a report; drop what no honest host reports."""
     groups = {
         name: [(value, [pid for pid in pids if pid in names]) for value, pids in values]
         for name, values in found.items()
@@ -24,7 +24,7 @@ def differences(found: Mapping[str, Any], names: Mapping[int, str]) -> dict[str,
 
 
 def explain(report: Mapping[str, Any], reporter: int, names: Mapping[int, str]) -> tuple[How, str]:
-    """Return how an agreement ended that did not come about, and the sentence that says why."""
+    """Return how a failed agreement ended, and a sentence that says why."""
     how: How = "unreachable" if report["result"] == "unreachable" else "incompatible"
     found = sentence(report["found"], names)
     peer, by, detail = report["peer"], report["by"], report["detail"]
@@ -40,7 +40,7 @@ def explain(report: Mapping[str, Any], reporter: int, names: Mapping[int, str]) 
 
 
 def accuse(peer: int | None, detail: str, reporter: int, names: Mapping[int, str]) -> str:
-    """Say what a party did, as another one saw it."""
+    """Return a sentence that says what a party did, as another one saw it."""
     who = "somebody" if peer is None or peer not in names else f"party {peer} ({names[peer]})"
     return f"{who} {printable(detail)}, as party {reporter} ({names[reporter]}) saw"
 
@@ -48,8 +48,8 @@ def accuse(peer: int | None, detail: str, reporter: int, names: Mapping[int, str
 def about(report: Mapping[str, Any], names: Mapping[int, str]) -> tuple[int, ...]:
     """Return the parties that a report is about: the peer at fault, or those that differ.
 
-    What another party said, and this one did not see, is about nobody.
-    Where some differ from most, those are meant; where no value has the most, all are.
+    If most parties share a value, the others are returned; if no value has a majority, all are.
+    A report of what another party said, which this one did not see, is about no party.
     """
     if report["by"] is not None:
         return ()

@@ -1,4 +1,4 @@
-"""Certificates for MPyC's own TLS, new ones for each session: keys are made on their host."""
+"""Certificates for MPyC's own TLS, new for each session; each key is made on its host."""
 
 from dataclasses import dataclass
 
@@ -8,25 +8,25 @@ from e3.party.admission import certified
 from e3.party.certificates import AUTHORITY, CERTIFICATE, FOLDER, KEY
 
 MARGIN_SECONDS = 3600
-"""By which a certificate outlives the session's deadline: clocks differ."""
+"""How long a certificate is valid after the session's deadline, since clocks differ."""
 
 OPENSSL_SECONDS = 30.0
 
 REQUEST = b"[req]\ndistinguished_name = name\n[name]\n"
-"""OpenSSL's configuration: hosts may have another, or none."""
+"""OpenSSL's configuration; that of a host may differ or be missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """Has a session's keys made and certified, for as long as it may last."""
+    """Makes keys on hosts and certifies them for as long as a session may last."""
 
     authority: Authority
     deadline_seconds: float
 
     async def issue(self, access: Access, folder: str, pid: int) -> None:
-        """Have key and certificate of a party in its session's ``folder``.
+        """Make a party's key in its session's ``folder``, and put the certificate beside it.
 
-        Raises `AuthorityError` where the host cannot make a key.
+        Raises `AuthorityError` if the host cannot make a key.
         """
         place = f"{folder}/{FOLDER}"
         root = File(path=f"{place}/{AUTHORITY}", content=self.authority.certificate.encode())

@@ -1,4 +1,4 @@
-"""Whether all parties printed the same, as `e3:compare: same` asks."""
+"""Compare what the parties printed, for `e3:compare: same`."""
 
 import difflib
 from collections import Counter
@@ -11,7 +11,7 @@ from e3.session.verdicts import Outcome, Verdict, listed
 SHOWN_CHARACTERS = 60
 DIFF_LINES = 200
 COMPARED_LINES = 2000
-"""Of each output, for a diff: it takes the square of their number, at worst."""
+"""Lines of each output that are compared: a diff takes quadratic time at worst."""
 
 ADVICE = (
     "outputs.diff of the evidence shows it; where parties are meant to print different things, "
@@ -22,14 +22,14 @@ ADVICE = (
 def differing(parties: Sequence[PartyResult]) -> tuple[str, list[PartyResult]]:
     """Return what most parties printed, and the parties that printed something else.
 
-    Between equally many it is what the lowest of them printed.
+    If two outputs are equally frequent, the one of the lowest pid counts.
     """
     most = Counter(party.output for party in parties).most_common(1)[0][0]
     return most, [party for party in parties if party.output != most]
 
 
 def compare(parties: Sequence[PartyResult]) -> Outcome | None:
-    """Return the outcome ``diverged`` with the first difference; None where there is none."""
+    """Return the outcome ``diverged`` with the first difference; None if all outputs are equal."""
     most, others = differing(parties)
     if not others:
         return None
@@ -44,7 +44,7 @@ def compare(parties: Sequence[PartyResult]) -> Outcome | None:
 
 
 def first_difference(text: str, other: str) -> tuple[int, str | None, str | None]:
-    """Return the number of the first line that differs and both lines, None past an end."""
+    """Return the number of the first line that differs, and both lines (None past an end)."""
     lines, others = text.splitlines(), other.splitlines()
     for number in range(max(len(lines), len(others))):
         one = lines[number] if number < len(lines) else None

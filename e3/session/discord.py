@@ -1,9 +1,9 @@
-"""Why parties did not agree, where that is one party's word against another's.
+"""Decide who is at fault when parties contradict each other about a failed agreement.
 
-A party that finds something wrong calls the agreement off, and tells all others why; they did not
-see it. So what a party reports is of one of three kinds: what it saw, what it heard, or nothing.
-The owner of a host can have it report any of them, so nobody is named whom only one party accuses
-that may be the culprit itself.
+A party that finds something wrong calls the agreement off and tells all others why. The others
+did not see it themselves, so a report is what a party saw, what it heard, or gives no reason.
+The owner of a host can make it report any of these. A party is therefore not named at fault if
+its only accuser may be at fault itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Quarrel = tuple[str, list["End"]]
 
 
 def judge(end: End, ends: Sequence[End]) -> Quarrel | None:
-    """Return what follows from the end that nothing explains; None if it can be believed."""
+    """Return what follows from an end that no other explains; None if it can be believed."""
     if not end.disagreed:
         return None
     if not end.says_why:
@@ -27,22 +27,22 @@ def judge(end: End, ends: Sequence[End]) -> Quarrel | None:
     if not contested(end, ends):
         return None
     pair = [end, *accused_alone(end, ends)]
-    # two that do not reach each other: whatever lies between them is to blame, or one of them
+    # two that do not reach each other: the fault lies between them, or with one of them
     torn = all(each.how == "unreachable" and each.called_off_by is None for each in pair)
     return f"{end.reason}, and nobody else did", pair if torn else []
 
 
 def unheard(end: End, ends: Sequence[End]) -> bool:
-    """Return whether others may still say more about why the parties did not agree."""
+    """Return whether other parties may still report why the agreement failed."""
     if not end.disagreed:
         return False
     return not end.says_why or any(each.how == "stopped" for each in accused_alone(end, ends))
 
 
 def contested(end: End, ends: Sequence[End]) -> bool:
-    """Return whether a party is accused by one other, of which it says that it is the culprit.
+    """Return whether the only party that ``end`` accuses contradicts it.
 
-    It has heard of that from its accuser, or accuses it as well.
+    It does if it heard of the failure from ``end``, or accuses ``end`` as well.
     """
     return any(
         each.called_off_by == end.pid or (each.disagreed and each.about == (end.pid,))
@@ -51,23 +51,22 @@ def contested(end: End, ends: Sequence[End]) -> bool:
 
 
 def support(end: End, ends: Sequence[End]) -> int:
-    """Return how many others say of the same parties that the agreement failed because of them."""
+    """Return how many other parties blame the same parties for the failed agreement."""
     others = (each for each in ends if each is not end and each.disagreed)
     return sum(bool(set(each.about or ()) & set(end.about or ())) for each in others)
 
 
 def accused_alone(end: End, ends: Sequence[End]) -> list[End]:
-    """Return the party of which ``end`` says, and no other, that it is at fault."""
+    """Return the party that ``end``, and no other, says is at fault."""
     if end.about is None or len(end.about) != 1 or support(end, ends):
         return []
     return [each for each in ends if each.pid in end.about and each is not end]
 
 
 def called_off(ends: Sequence[End]) -> Quarrel:
-    """Return what follows where nobody says why: whoever began it is at fault.
+    """Return what follows if no party says why: the party that called it off first is at fault.
 
-    That is the party from which others have heard that they would not agree, and which has heard it
-    from nobody.
+    That is the party from which others heard of it, and which itself heard of it from nobody.
     """
     told = [end for end in ends if end.disagreed and not end.says_why]
     heard = {end.pid: end.called_off_by for end in told if end.called_off_by is not None}

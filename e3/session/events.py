@@ -1,8 +1,8 @@
-"""What a party's runner says, decoded into typed values of bounded size: a closed list.
+"""Decode the events of a party's runner into typed values of bounded size: a closed list.
 
-The words are those of `e3.party.protocol`. Whoever owns a host can have its runner say anything,
-so nothing else of the deployer reads such a line: what `decode` returns is one of `Event`, or no
-line of E3's, and what it raises names what is wrong.
+`e3.party.protocol` defines them. The owner of a host can make its runner write anything, so no
+other module of the deployer reads these lines. `decode` returns an `Event`, or None for a line
+that is not E3's; its error names what is wrong.
 """
 
 import re
@@ -16,7 +16,7 @@ from e3.party.protocol import STREAMS
 from e3.remote.text import printable
 
 LINE_BYTES = 262_144
-"""Of one line; the longest honest one tells the differences among many parties."""
+"""Of one line; the longest that a correct runner writes lists differences of many parties."""
 
 Word = Annotated[str, Meta(max_length=256)]
 Sentence = Annotated[str, Meta(max_length=4096)]
@@ -32,17 +32,17 @@ Strangers = Annotated[dict[Word, Count], Meta(max_length=64)]
 
 
 class EventError(Exception):
-    """A line begins as one of E3's and is none; the message says what is wrong with it."""
+    """A line begins like an event and is none; the message says what is wrong with it."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="e3"):
-    """Anything that a runner says; ``at`` are the seconds since it had read its spec."""
+    """Any event of a runner; ``at`` is in seconds since the runner had read its spec."""
 
     at: Seconds
 
 
 class Ready(Said, tag="ready", frozen=True):
-    """See `e3.party.protocol`, as for all of these."""
+    """The runner has read its spec; `e3.party.protocol` describes every event."""
 
     python: Word
 
@@ -54,7 +54,7 @@ class Refused(Said, tag="refused", frozen=True):
 
 
 class Agreeing(Said, tag="agreeing", frozen=True):
-    """It compares with the other parties."""
+    """The runner compares with the other parties."""
 
 
 class Agreed(Said, tag="agreed", frozen=True):
@@ -65,7 +65,7 @@ class Agreed(Said, tag="agreed", frozen=True):
 
 
 class Disagreed(Said, tag="disagreed", frozen=True):
-    """They are not, or one is not there."""
+    """The parties are about to run different things, or one is missing."""
 
     result: Literal["incompatible", "unreachable"]
     peer: Pid | None
@@ -76,7 +76,7 @@ class Disagreed(Said, tag="disagreed", frozen=True):
 
 
 class Bounded(Said, tag="bounded", frozen=True):
-    """It is about to be."""
+    """The program's resources are limited now."""
 
     note: Sentence
 
@@ -86,7 +86,7 @@ class Started(Said, tag="started", frozen=True):
 
 
 class Confined(Said, tag="confined", frozen=True):
-    """It has given up what it does not need."""
+    """The program's process has given up rights that it does not need."""
 
     notes: Annotated[list[Sentence], Meta(max_length=64)]
 
@@ -102,30 +102,30 @@ class Connecting(Said, tag="connecting", frozen=True):
 
 
 class Connected(Said, tag="connected", frozen=True):
-    """All parties are connected to it."""
+    """All parties are connected to this one."""
 
 
 class Sent(Said, tag="sent", frozen=True):
-    """What it has sent so far."""
+    """What the program has sent so far."""
 
     total_bytes: Count
 
 
 class Stranger(Said, tag="stranger", frozen=True):
-    """A caller that is no party was turned away."""
+    """A caller whose address is no party's was rejected."""
 
     address: Sentence
 
 
 class Impostor(Said, tag="impostor", frozen=True):
-    """A party was turned away."""
+    """A caller that claimed to be a party was rejected."""
 
     peer: Pid | None
     detail: Sentence
 
 
 class Lost(Said, tag="lost", frozen=True):
-    """A connection ended before its time."""
+    """A connection to a peer ended too early."""
 
     peer: Pid
 
@@ -171,7 +171,7 @@ class Alive(Said, tag="alive", frozen=True):
 
 
 class Exited(Said, tag="exited", frozen=True):
-    """All is over."""
+    """The party has ended and nothing of it runs any more."""
 
     exit: Annotated[int, Meta(ge=-128, le=255)] | None
     why: Literal["", "stop", "flood", "memory", "silence", "end", "report"]
@@ -213,9 +213,9 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def decode(line: bytes) -> Event | None:
-    """Return what a line says, None if it is none of E3's (a banner, a traceback).
+    """Return the event in a line; None if the line is not E3's (a banner, a traceback).
 
-    Raises `EventError` if it begins as one and says nothing that a runner may say.
+    Raises `EventError` if the line begins like an event and is not a valid one.
     """
     if not line.startswith(OURS):
         return None
@@ -227,10 +227,10 @@ def decode(line: bytes) -> Event | None:
 
 
 class Incoming:
-    """The lines of one runner, in whatever pieces they come; holds no more than one line."""
+    """Splits what a runner writes into lines; holds no more than one line."""
 
     def __init__(self, most_bytes: int) -> None:
-        """Take at most ``most_bytes`` in all."""
+        """Accept at most ``most_bytes`` in all."""
         self._most_bytes = self._left_bytes = most_bytes
         self._rest = bytearray()
 
@@ -248,7 +248,7 @@ class Incoming:
                 yield self.rest()
 
     def rest(self) -> bytes:
-        """Return what has come of a line that has no end, at the end of all."""
+        """Return the unfinished line that is left at the end."""
         line = bytes(self._rest)
         self._rest.clear()
         return line

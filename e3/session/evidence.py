@@ -1,4 +1,4 @@
-"""What a session leaves for a reader: a folder with manifest, one log a host, and result."""
+"""The evidence of a session: a folder with the manifest, a log for each host, and the result."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from e3 import private
 from e3.session.plan import Plan
 
 LATEST = "latest"
-"""Beside the sessions' folders, a link to the one that began last: for ``tail -f``."""
+"""A link beside the sessions' folders to the newest one: for ``tail -f``."""
 
 
 class Evidence:
-    """The folder of one session, written as things happen."""
+    """The folder of one session, written while it runs."""
 
     def __init__(self, sessions: Path, name: str) -> None:
         """Make the folder ``name`` below ``sessions``."""
@@ -37,7 +37,7 @@ class Evidence:
 
     @property
     def name(self) -> str:
-        """The folder as results name it: relative to the working directory where it lies below."""
+        """The folder as results name it: relative to the working directory, if it lies below."""
         path = Path(os.path.relpath(self.folder))
         return str(self.folder if path.parts[:1] == ("..",) else path)
 
@@ -67,14 +67,14 @@ class Evidence:
         self._write("manifest.json", self._manifest)
 
     def log(self, host: str) -> TextIO:
-        """Open the log of a host; each line is there at once, whatever it holds."""
+        """Open the log of a host; each line is written at once, whatever characters it has."""
         opened = private.descriptor(self.folder / f"{host}.log", os.O_WRONLY | os.O_APPEND)
         return os.fdopen(
             opened, "a", buffering=1, encoding="utf-8", errors="backslashreplace", newline=""
         )
 
     def end(self, result: Mapping[str, object], versions: Mapping[str, Mapping[str, str]]) -> None:
-        """Write the result, and complete the manifest by each host's versions."""
+        """Write the result, and add each host's versions to the manifest."""
         ended = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._write("manifest.json", {**self._manifest, "ended": ended, "hosts": dict(versions)})
         self._write("result.json", result)

@@ -1,8 +1,8 @@
-"""A text that may be long, of which the begin and the end are kept."""
+"""Keep the beginning and the end of a text that may be long."""
 
 
 class Excerpt:
-    """Keeps ``most`` characters of what is added: half of them the first ones, half the last."""
+    """Keeps ``most`` characters of what is added: half from the beginning, half from the end."""
 
     def __init__(self, most: int) -> None:
         """Begin empty."""
@@ -26,7 +26,7 @@ class Excerpt:
         return (self._end or self._begin).rstrip().rpartition("\n")[2]
 
     def __str__(self) -> str:
-        """Return what was kept; where something is left out, that is said."""
+        """Return what was kept, with a note where characters are left out."""
         left_out = self._left_out
         gap = f"\n[{left_out} characters left out, see the log]\n" if left_out else ""
         return f"{self._begin}{gap}{self._end}"

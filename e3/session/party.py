@@ -1,4 +1,4 @@
-"""One party of a running session: shipped, started, followed and ended."""
+"""One party of a running session: ship it, start it, follow it and end it."""
 
 import asyncio
 import contextlib
@@ -21,17 +21,17 @@ LEAVE_SECONDS = 4.0
 """For a runner to kill what it started and to end; it takes 2 s at most for the former."""
 
 REMOVE = 'rm -rf "$1" 2>/dev/null || { chmod -R u+rwX "$1" 2>/dev/null; rm -rf "$1"; }'
-"""As a command of a shell: once more with the rights that a program may have taken away."""
+"""A shell command; its second attempt restores rights that a program may have taken away."""
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Errors of a disk without room."""
+"""Errors of a full disk."""
 
 PIECE_BYTES = 65_536
-"""Read of a runner's words at once."""
+"""Read of a runner's output at once."""
 
 
 class Party:
-    """Does what has to be done with one party; what it learns is in `record`."""
+    """Runs one party on its host; `record` keeps what is known of it."""
 
     def __init__(
         self, record: Record, host: Host, spec: Spec, log: TextIO, clock: Callable[[], float]
@@ -39,7 +39,7 @@ class Party:
         """``clock`` gives the seconds since the session began."""
         self.record = record
         self.certificates: Certificates | None = None
-        """Who certifies its key, with MPyC's own TLS."""
+        """Certifies its key; only with MPyC's own TLS."""
         self._host = host
         self._spec = spec
         self._log = log
@@ -47,17 +47,16 @@ class Party:
         self._folder = f"/run/e3/sessions/{spec.session}"
         self._process: Process | None = None
         self._missed = False
-        """Its runner has said nothing for too long."""
+        """Its runner has been silent for too long."""
         self._stopping = False
 
     async def attend(
         self, runner: Sequence[File], program: Sequence[File], *, ship_seconds: float
     ) -> None:
-        """Run the party from shipping to its end; its record has an end then, whatever happened.
+        """Run the party from shipping to its end; its record has an end then, whatever happens.
 
-        The files' paths are relative to the session's folder, the host is to take them within
-        ``ship_seconds``. Leaves nothing on the host,
-        also when this task is cancelled.
+        The files' paths are relative to the session's folder. The host must accept them within
+        ``ship_seconds``. Leaves nothing on the host, also if this task is cancelled.
         """
         files = [
             File(path=f"{self._folder}/{file.path}", content=file.content, mode=file.mode)
@@ -78,7 +77,7 @@ class Party:
         except AuthorityError as error:
             self._finish("refused", detail=str(error))
         except HostError as error:
-            # a host that answers with an error of its own is there: its disk may be full
+            # a host that reports an error of its own is not gone: its disk may be full
             cause = error.__cause__
             how: How = "refused" if isinstance(cause, OSError) else "gone"
             full = isinstance(cause, OSError) and cause.errno in FULL
@@ -94,12 +93,12 @@ class Party:
             self._log.close()
 
     def stop(self) -> None:
-        """Have all of it end at once, and `attend` return soon."""
+        """Stop the party at once; `attend` then returns soon."""
         self._stopping = True
         self._tell("stop")
 
     def beat(self) -> None:
-        """Let the runner know that we are here."""
+        """Tell the runner that the deployer is alive."""
         self._tell("beat")
 
     def _tell(self, kind: str) -> None:
@@ -108,7 +107,7 @@ class Party:
                 self._process.stdin.write(encode(kind))
 
     async def _lead(self, process: Process) -> None:
-        """Give the runner its spec and follow it; it ends with our interest in it."""
+        """Send the runner its spec and follow it; the runner ends when its input is closed."""
         private = ("[private]",) if self._spec.private else ()
         self._log.write(f"$ python {shlex.join(replace(self._spec, private=private).argv)}\n")
         if self._stopping:
@@ -135,7 +134,7 @@ class Party:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     data = await process.stdout.read(PIECE_BYTES)
             except TimeoutError:
-                self._miss()  # now: until it is gone takes seconds, and all others are to stop
+                self._miss()  # at once: the runner takes seconds to end, and all others must stop
                 return
             if not data:
                 self._hear(incoming.rest())
@@ -161,7 +160,7 @@ class Party:
         self._finish("gone", detail=f"its host is silent while {self.record.phase}")
 
     async def _explain(self, process: Process) -> None:
-        """Find out why the runner ended without a word."""
+        """Find out why the runner ended without an event."""
         async with asyncio.timeout(LEAVE_SECONDS):
             status = await process.wait()
         alive = await self._host.access.run(["true"], timeout_seconds=LEAVE_SECONDS)
@@ -172,7 +171,7 @@ class Party:
         self._finish(how, detail=f"its runner {describe(status)}{complaint}")
 
     async def _clean(self) -> None:
-        """Remove the session's folder, unless the runner did; say so where it stays."""
+        """Remove the session's folder unless the runner did; log it if that fails."""
         if self.record.removed:
             return
         argv = ["sh", "-c", REMOVE, "sh", self._folder]

@@ -1,4 +1,4 @@
-"""The paths of a session as it begins and after it, and what changed meanwhile."""
+"""The paths of a session before and after it, and what changed between."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,7 +7,7 @@ from e3.errors import E3Error, OverlayError
 from e3.interfaces import PairPath, Paths
 
 Look = Callable[[], Awaitable[Paths]]
-"""Asks an overlay for the present class of each ordered pair; raises `E3Error` if it cannot be."""
+"""Asks an overlay for the present class of each ordered pair; raises `E3Error` if it fails."""
 
 LIMIT_SECONDS = 8.0
 
@@ -26,7 +26,7 @@ async def look_again(look: Look, paths: Sequence[PairPath]) -> tuple[PairPath, .
 
 
 def changes(before: Sequence[PairPath], after: Sequence[PairPath]) -> list[str]:
-    """Return a sentence for each path that is not what it was."""
+    """Return a sentence for each path that has changed."""
     first = {(path.source, path.target): path for path in before}
     return [
         f"the path from {end.source} to {end.target} was {_words(begin)} as the session began, "

@@ -1,4 +1,4 @@
-"""Who sits where: from hosts and their overlay addresses to the parties of a session. Pure."""
+"""Assign the parties of a session to hosts and overlay addresses. Pure."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ BASE_PORT = PARTY_PORT
 class Seat:
     """One party: its index, the name of its host, and where it listens on the overlay.
 
-    ``private`` are arguments of this party's program alone, which no other party learns.
+    ``private`` are program arguments of this party alone; no other party learns them.
     """
 
     pid: int
@@ -35,7 +35,7 @@ class Plan:
 
     @property
     def inputs(self) -> dict[str, object]:
-        """What decides whether a session must run again: with equal inputs it need not."""
+        """The values whose change makes a session run again."""
         return {
             "program": self.program.digest,
             "entry": self.program.entry,
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """The inputs as one SHA-256 in hexadecimal."""
+        """The SHA-256 of the inputs, in hexadecimal."""
         return hashlib.sha256(json.dumps(self.inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -74,7 +74,7 @@ def plan(  # noqa: PLR0913 -- what a plan is made of, by keyword
     private_args: Mapping[str, Sequence[str]] | None = None,
     base_port: int = BASE_PORT,
 ) -> Plan:
-    """Return who runs where; ``addresses`` gives the overlay address by host name.
+    """Return which party runs on which host; ``addresses`` has the overlay address by host name.
 
     ``private_args`` are arguments of one party alone, by host name.
     """

@@ -1,4 +1,4 @@
-"""MPyC programs: read from a file or a folder, checked, digested, made ready to be shipped."""
+"""MPyC programs: read a file or a folder, check it, make its digest, and list what is shipped."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ LIMIT_BYTES = 100_000_000
 LIMIT_FILES = 20_000
 FAR_TOO_MANY = 2 * LIMIT_FILES
 LARGEST = 3
-"""Parts of a folder that are named where it is too large."""
+"""How many parts of a folder are named if it is too large."""
 
 OURS = {
     "-P": "E3 gives each party's address",
@@ -31,7 +31,7 @@ OURS = {
     "--config": "E3 gives each party's address",
     "--ssl": "set e3:tls: true, which has a certificate made for each party",
 }
-"""Options of MPyC that say who the parties are, and why a program's arguments cannot."""
+"""MPyC options that a program's arguments must not have, since E3 sets them; and the reason."""
 
 
 def load(path: str | Path, args: Sequence[str] = ()) -> Program:
@@ -63,10 +63,10 @@ def load(path: str | Path, args: Sequence[str] = ()) -> Program:
 
 
 def files(program: Program, folder: str) -> list[File]:
-    """Return the program's files as they are to lie below ``folder`` on a host.
+    """Return the program's files with their paths on a host, below ``folder``.
 
-    A list of its empty folders, which its runner makes, lies beside the folder. Raises
-    `ProgramError` if they are no longer what `load` has seen.
+    A list of its empty folders, which the runner makes, lies beside the folder. Raises
+    `ProgramError` if the files have changed since `load`.
     """
     contents = list(read(program.path))
     if digest(contents) != program.digest:
@@ -83,11 +83,11 @@ def files(program: Program, folder: str) -> list[File]:
 
 
 def check_args(where: str, args: Sequence[str]) -> None:
-    """Raise `ProgramError` if an argument, given ``where``, is an option that only E3 can give."""
+    """Raise `ProgramError`, which names ``where``, if an argument is an option that E3 sets."""
     for arg in args:
         if arg == "--":
             return
-        # MPyC reads -Px as -P x, whatever the program would make of it
+        # MPyC reads -Px as -P x, however the program would read it
         option = arg.partition("=")[0] if arg.startswith("--") else arg[:2]
         if option in OURS:
             raise ProgramError(f"{where}: leave out the argument {arg!r}; {OURS[option]}")
@@ -141,7 +141,7 @@ def alone(path: Path) -> Entry:
 
 
 def within_limits(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield what is found, until it is far too much: folders that link to others may never end."""
+    """Yield entries, and raise `TreeError` when there are far too many: links may never end."""
     for number, entry in enumerate(entries):
         if number > FAR_TOO_MANY:
             raise TreeError(f"it has more than {FAR_TOO_MANY} files, with links; ship less")
@@ -149,7 +149,7 @@ def within_limits(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def largest(entries: Iterable[Entry]) -> str:
-    """Return the parts of a folder that are the largest, with their sizes."""
+    """Return the largest parts of a folder with their sizes."""
     sizes: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for entry in entries:

@@ -1,4 +1,4 @@
-"""What can be seen of a session while it goes on."""
+"""What an observer sees of a session while it runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ PHASES = {
     "stopped": "running on after mpc.shutdown",
     "exited": "done",
 }
-"""What a party is doing since an event of `e3.party.protocol`."""
+"""What a party does after each event of `e3.party.protocol`."""
 
 WAITING = "connected, waiting for other parties"
-"""The same of a connected party while not all are."""
+"""The phase of a connected party while other parties are not connected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartyProgress:
     """One party at this moment.
 
-    ``phase`` says in words what it is doing, or how it ended; ``seconds`` are those since the
-    session began, up to the party's end. ``sent_bytes`` is what MPyC has sent to its peers, a
-    second old at most where the program lets its loop turn, and None before; ``line`` is the last
-    one that it printed on standard output.
+    ``phase`` says in words what it does, or how it ended. ``seconds`` counts from the session's
+    beginning to the party's end. ``sent_bytes`` is what MPyC has sent to its peers: None at first,
+    then at most a second old if the program does not block its event loop. ``line`` is the last
+    line that it printed on standard output.
     """
 
     pid: int
@@ -44,19 +44,19 @@ class PartyProgress:
 
 
 class Observer(Protocol):
-    """Who follows a session; called in its event loop, so each call returns at once."""
+    """Follows a session; it is called in the session's event loop, so it must return at once."""
 
     def waiting(self, session: str) -> None:
-        """Hear that ``session`` has the hosts, and that this one waits for its end."""
+        """Take note that this session waits for the end of ``session``, which has the hosts."""
 
     def began(
         self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
     ) -> None:
-        """Hear that the session of that name goes on; ``look`` gives its parties by pid."""
+        """Take note that ``session`` has begun; ``look`` returns its parties by pid."""
 
 
 class NullObserver:
-    """The observer of a session that nobody follows."""
+    """An observer that does nothing."""
 
     def waiting(self, session: str) -> None:
         """See `Observer`."""

@@ -1,4 +1,4 @@
-"""Sessions on the same hosts take turns: one at a time, each with the ports to itself."""
+"""Run sessions on the same hosts one after another, since they use the same ports."""
 
 import asyncio
 import contextlib
@@ -16,17 +16,17 @@ from e3 import private
 from e3.errors import SessionError
 
 LOCK = "run.lock"
-"""In the folder of all sessions; the kernel lets go of it however its holder ends."""
+"""In the folder of all sessions; the kernel releases it however its holder ends."""
 
 GRACE_SECONDS = 30.0
-"""How long a session may stay beyond its deadline: it stops its parties and cleans up."""
+"""How long a session may take after its deadline to stop its parties and clean up."""
 
 LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Whose turn it is: the session, the process that runs it, and when it is to be over.
+    """The session that holds the lock, the process that runs it, and when it must be over.
 
     ``ends_by`` is a time of the machine's monotonic clock, in seconds.
     """
@@ -40,12 +40,11 @@ class Holder:
 async def front_of_queue(
     sessions: Path, waiting: Callable[[str], None], *, grace_seconds: float = GRACE_SECONDS
 ) -> AsyncIterator[Callable[[str, float], None]]:
-    """Have the turn among the sessions of a folder; others wait meanwhile.
+    """Wait until no other session of the folder runs, then hold its lock.
 
-    Yields what notes the session that has it and the seconds that it may take. ``waiting`` is
-    called with the session ahead, again for each one. Sessions have deadlines, so the wait has
-    an end as well; raises `SessionError` when the one ahead stays ``grace_seconds``
-    beyond its own.
+    Yields a function that records the session that holds the lock and the seconds it may take.
+    ``waiting`` is called with each session ahead. Raises `SessionError` if the one ahead still
+    runs ``grace_seconds`` after its deadline, so the wait has an end.
     """
     lock = _open(sessions)
     try:
@@ -60,7 +59,7 @@ async def front_of_queue(
 
 
 def holder(sessions: Path) -> Holder | None:
-    """Return whose turn it is now, None if nobody's."""
+    """Return which session holds the lock now; None if none does."""
     try:
         lock = os.open(sessions / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -71,7 +70,7 @@ def holder(sessions: Path) -> Holder | None:
         return _read(lock)
     finally:
         os.close(lock)
-    return None  # what it says is of one that was killed
+    return None  # what the file says is about a session that was killed
 
 
 def _open(sessions: Path) -> int:
@@ -92,7 +91,7 @@ async def _take(lock: int, waiting: Callable[[str], None], grace_seconds: float)
                 f"{who} still has the hosts, long after its deadline; end that process, "
                 "then run again"
             )
-        # flock(2) cannot be awaited, and a thread that sits in it cannot be called back
+        # flock(2) cannot be awaited, and a thread that blocks in it cannot be cancelled
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -1,7 +1,7 @@
-"""What is known of one party: what its runner says, reduced to how far it is and how it ended.
+"""Reduce the events of one party's runner to its progress and its end.
 
-Pure: a line and the time go in, text for the party's log comes out. Nothing that a runner can say
-makes it raise, and what it keeps is bounded. A party's word about another one is kept as that:
+Pure: it takes a line and the time, and returns text for the party's log. No line makes it raise,
+and what it keeps is bounded. What a party says of another one is kept as a claim:
 `e3.session.verdicts` decides what follows from it.
 """
 
@@ -25,55 +25,55 @@ from e3.session.watchdog import PartyMilestones
 MB = 1_000_000
 
 RESULT_CHARACTERS = 65_536
-"""Of a party's output that become part of the result; the log has more."""
+"""The most characters of a party's output in the result; the log has more."""
 
 DETAIL_LENGTH = 2000
-"""Characters of why a party ended; a sentence on differences among many is that long."""
+"""The most characters of why a party ended: enough to list differences among many parties."""
 
 SLACK_BYTES = MB
-"""What an honest runner may have passed on beyond the limit when it notices that it is passed."""
+"""How much a correct runner may have forwarded beyond the limit before it notices."""
 
 MOST_BYTES = 32 * MB
-"""What a runner may say in all, besides `ESCAPED` times its program's output."""
+"""The most that a runner may write, besides `ESCAPED` times its program's output."""
 
 ESCAPED = 8
-"""A byte of output as JSON, at most, and some of what stands around it."""
+"""The most bytes that one byte of output takes as JSON, with its share of the event."""
 
 LOOP_STOPPED = "RuntimeError: Event loop stopped"
 ORDER = ("ready", "agreeing", "agreed", "bounded", "started")
-"""How a runner goes on before the program runs; each at most once."""
+"""The order of events before the program runs; each comes at most once."""
 
 BEFORE = frozenset({*ORDER, "alive", "refused", "disagreed", "exited"})
-"""What a runner may say before the program runs."""
+"""The events that a runner may send before the program runs."""
 
 
 class Record:
-    """One party as its runner's words describe it."""
+    """One party, as the events of its runner describe it."""
 
     def __init__(self, seat: Seat, spec: Spec, names: Mapping[int, str]) -> None:
-        """Begin with a party of which nothing is known; ``names`` are the hosts by pid."""
+        """Start with a party of which nothing is known; ``names`` are the hosts by pid."""
         self.seat = seat
         self.end: End | None = None
         self.phase = "shipping the program"
         self.versions: dict[str, str] = {}
         self.connected_seconds: float | None = None
-        """When all parties were connected to this one, since the session began."""
+        """When all parties were connected to this one, in seconds since the session began."""
         self.served_seconds: float | None = None
-        """When it had its last result: its last shutdown, or its end without one; as above."""
+        """When it had its last result: its last shutdown, else its end; since the session began."""
         self.lost: dict[int, float] = {}
-        """The peers that it says it lost while it needed them, and when."""
+        """The peers that it reports as lost while it needed them, and when."""
         self.ended_seconds: float | None = None
         self.removed = False
-        """Its runner has removed its folder."""
+        """Whether its runner has removed its folder."""
         self._names = names
         self._spec = spec
         self._ready_seconds: float | None = None
         self._connecting_seconds: float | None = None
         self._begun_seconds = 0.0
-        """When the runner began to count, as well as that is known here: as its first word came."""
+        """When the runner's clock began, estimated from the arrival of its first event."""
         self._step = -1  # of `ORDER`
         self._link = "none"
-        """How its connections to peers stand: none, connecting, connected or stopping."""
+        """The state of its connections to peers: none, connecting, connected or stopping."""
         self._seconds = 0.0
         self._sent_bytes: int | None = None
         self._sent_since_bytes = 0  # in the computation that goes on
@@ -91,17 +91,17 @@ class Record:
 
     @property
     def most_bytes(self) -> int:
-        """What its runner may say in all."""
+        """The most bytes that its runner may write."""
         return ESCAPED * self._spec.flood_bytes + MOST_BYTES
 
     @property
     def complaint(self) -> str:
-        """The last line that it or its runner wrote to standard error."""
+        """The last line that the program or the runner wrote to standard error."""
         return printable(self._complaint)
 
     @property
     def result(self) -> PartyResult:
-        """What this party contributes to the session's result."""
+        """The party's part of the session's result."""
         return PartyResult(
             pid=self.seat.pid,
             host=self.seat.host,
@@ -113,7 +113,7 @@ class Record:
 
     @property
     def milestones(self) -> PartyMilestones:
-        """How far this party is."""
+        """When this party reached its milestones."""
         return PartyMilestones(
             ready_seconds=self._ready_seconds,
             agreeing=ORDER[self._step] == "agreeing",
@@ -124,7 +124,7 @@ class Record:
         )
 
     def progress(self, now: float) -> PartyProgress:
-        """Return what can be seen of this party, ``now`` seconds since the session began."""
+        """Return what an observer sees ``now``, in seconds since the session began."""
         state, phase = self._describe_state()
         return PartyProgress(
             pid=self.seat.pid,
@@ -137,13 +137,13 @@ class Record:
         )
 
     def current_end(self, *, all_connected: bool) -> End:
-        """Return how the party ended, or as what it would end now."""
+        """Return how the party ended, or how it would end now."""
         if self.phase in {PHASES["connected"], WAITING}:
             self.phase = PHASES["connected"] if all_connected else WAITING
         return self.end or self._make_end("stopped", detail=self._error)
 
     def hear(self, line: bytes, now: float) -> str:
-        """Take in one line of the runner's, ``now``; return what the log is to have of it."""
+        """Process one line of the runner, received ``now``; return text for the log."""
         self._now = now
         try:
             event = events.decode(line)
@@ -156,13 +156,13 @@ class Record:
         return self._said()
 
     def garble(self, what: str, now: float) -> str:
-        """End the party since its runner said what no runner says; return text for the log."""
+        """End the party because its runner broke the protocol; return text for the log."""
         self._now = now
         self._garble(what)
         return self._said()
 
     def finish(self, how: How, now: float, detail: str = "") -> str:
-        """Note how the party ended; only the first end counts. Return text for the log."""
+        """Record how the party ended, if it has not ended before; return text for the log."""
         self._now = now
         self._finish(how, detail=detail)
         return self._said()
@@ -173,7 +173,7 @@ class Record:
         return text
 
     def _garble(self, what: str) -> None:
-        self._finish("garbled", detail=f"its runner said what none says: {what}")
+        self._finish("garbled", detail=f"its runner broke the protocol: {what}")
 
     def _finish(self, how: How, *, status: int | None = None, detail: str = "") -> None:
         if self.end is None:
@@ -182,7 +182,7 @@ class Record:
             self._remark(self.end.reason)
 
     def _remark(self, text: str) -> None:
-        """Have the log say something of E3's own."""
+        """Add a remark of E3's own to the log."""
         self._log.append(f"[e3: {text}]\n")
 
     def _describe_state(self) -> tuple[State, str]:
@@ -193,10 +193,10 @@ class Record:
         return ("failed", self.end.reason) if self.end.failed else ("done", "done")
 
     def _make_end(self, how: How, *, status: int | None = None, detail: str = "") -> End:
-        # by its own will, or killed by what it read
+        # it ended because of what it read: it refused that, or was killed by it
         fell = status is not None and (status == REFUSED_STATUS or status < 0)
         refused = self._accused is not None and fell
-        lost = () if how == "garbled" else tuple(self.lost)  # nothing of it is believed
+        lost = () if how == "garbled" else tuple(self.lost)  # none of its claims are believed
         return End(
             pid=self.seat.pid,
             host=self.seat.host,
@@ -205,7 +205,7 @@ class Record:
             exit=status,
             detail=self._offence if refused else detail,
             lost=lost,
-            # whoever goes on, or ends in another way than by refusing it, contradicts itself
+            # a party that accuses and goes on, or ends in another way, contradicts itself
             accused=self._accused if refused or how == "stopped" else None,
             about=self._about,
             **self._discord,  # type: ignore[arg-type]  # of these two fields
@@ -222,7 +222,7 @@ class Record:
         self.phase = PHASES.get(kind, self.phase)
         if kind == "ready":
             self._begun_seconds = max(self._now - event.at, 0.0)
-        # a clock that goes wrong, or a word that is no clock's, moves nothing past this moment
+        # a wrong clock or a false time of a runner never yields a time after this moment
         self._note(event, min(self._begun_seconds + event.at, self._now))
 
     def _check_order(self, kind: str) -> None:
@@ -235,14 +235,14 @@ class Record:
             self._step = step
 
     def _peer(self, pid: int) -> int:
-        """Return the index of another party; nobody can speak of one that is none."""
+        """Return ``pid`` if it is that of another party; raise `EventError` if not."""
         if pid not in self._names or pid == self.seat.pid:
             raise EventError(f"{pid} as the index of another party")
         return pid
 
     @singledispatchmethod
     def _note(self, event: Said, at: float) -> None:
-        """Take in what an event says; what is not below says nothing that is kept."""
+        """Keep what an event says; events without a method below say nothing that is kept."""
 
     @_note.register
     def _(self, event: events.Ready, _at: float) -> None:
@@ -306,7 +306,7 @@ class Record:
 
     @_note.register
     def _(self, _event: events.Connecting, at: float) -> None:
-        if self._link != "connected":  # a party that is connected has nobody to turn away
+        if self._link != "connected":  # a connected party rejects nobody
             self._link = "connecting"
         if self._connecting_seconds is None:
             self._connecting_seconds = at
@@ -342,11 +342,11 @@ class Record:
         peer = None if event.peer is None else self._peer(event.peer)
         reason = agreement.accuse(peer, event.detail, self.seat.pid, self._names)
         if self._link != "connecting":
-            # MPyC's listener is open while it connects: else this is said late, or made up
+            # MPyC's listener is open only while it connects: this event is late, or false
             self._remark(f"{reason}, while it was not connecting: nothing follows from that")
             return
         if peer is not None:
-            # who has been connected to all is no stranger to any: one word against another
+            # after it was connected to all, this is one party's word against another's
             self._about = () if self.connected_seconds is not None else (peer,)
         self._finish("incompatible", detail=reason)
 
@@ -369,7 +369,7 @@ class Record:
 
     @_note.register
     def _(self, event: events.Raised, _at: float) -> None:
-        # MPyC stops the loop when a coroutine fails; the cause is what that met
+        # MPyC stops the loop when a coroutine fails; the exception there is the cause
         if not (self._error and event.error.startswith(LOOP_STOPPED)):
             self._error = printable(event.error, DETAIL_LENGTH)
 
@@ -388,7 +388,7 @@ class Record:
             self._finish("bloated", detail=f"its processes took more than {limit} together")
         elif event.why == "report":
             fault = printable(event.fault)
-            self._finish("garbled", detail=f"its program reported what none may: {fault}")
+            self._finish("garbled", detail=f"its program sent a forbidden report: {fault}")
         elif event.exit is None:
             self._finish("stopped")
         else:

@@ -1,4 +1,4 @@
-"""What a session yields: raw numbers with their units in the names."""
+"""The result of a session: raw numbers, with their units in the names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from e3.remote.text import printable, printable_lines
 from e3.session.verdicts import Verdict
 
 SENTENCE_LENGTH = 4000
-"""Characters of a sentence in a result."""
+"""The most characters of a sentence in a result."""
 
 Identity = Literal["certificates", "addresses", "nothing"]
 
@@ -18,17 +18,17 @@ IDENTITY: Mapping[AddressTrust, Identity] = {
     "unverified": "nothing",
     "translated": "nothing",
 }
-"""What proves who is which party, without TLS, by what an overlay's addresses do."""
+"""What proves a party's identity without TLS, by how far an overlay's addresses are trusted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartyResult:
-    """One party's share of a session.
+    """One party's part of a session.
 
-    ``exit`` is the program's own status, negative for a signal, None where it had none (it
-    never started, or was stopped). ``seconds`` is the time its process ran, ``sent_bytes``
-    what MPyC sent to its peers up to its shutdown, None where it did not get there.
-    ``output`` is what it printed on standard output, its begin and its end where it is long.
+    ``exit`` is the program's own status, negative for a signal; None if it never started or was
+    stopped. ``seconds`` is how long its process ran. ``sent_bytes`` is what MPyC sent to its
+    peers up to its shutdown; None if it did not get there. ``output`` is what it printed on
+    standard output; of a long output, the beginning and the end.
     """
 
     pid: int
@@ -43,15 +43,15 @@ class PartyResult:
 class SessionResult:
     """How a session went.
 
-    ``reason`` is one sentence that says why it has that verdict, ``concerned`` are the pids that
-    it is about, and ``advice`` says what to do, if anything.
-    ``setup_seconds`` last from its begin until all parties are connected, ``online_seconds``
-    from then until the last party has its last result; both are None if the parties never
-    got there. ``paths`` are those at the session's begin, ``paths_after`` the same at its end, none
-    where they could not be read; ``notes`` has a sentence for each that changed meanwhile, and
-    whatever else is to be known besides the verdict. ``identity`` is what proved who is which
-    party: ``certificates``, ``addresses`` of an overlay that authenticates its members, or
-    ``nothing``. ``evidence`` is the folder with logs and manifest.
+    ``reason`` is one sentence that says why it has that verdict. ``concerned`` are the pids that
+    the reason concerns, and ``advice`` says what to do, if anything.
+    ``setup_seconds`` is the time until all parties are connected, ``online_seconds`` that from
+    then until the last party has its last result; None if the parties never got there.
+    ``paths`` are those at the session's beginning, ``paths_after`` those at its end; none if they
+    could not be read. ``notes`` has a sentence for each path that changed meanwhile, and other
+    remarks besides the verdict. ``identity`` is what proved the parties' identities:
+    ``certificates``, ``addresses`` of an overlay that authenticates its members, or ``nothing``.
+    ``evidence`` is the folder with logs and manifest.
     """
 
     id: str
@@ -75,7 +75,7 @@ class SessionResult:
     def to_properties(self) -> dict[str, object]:
         """Return the stack output ``session``: values of JSON under stable names.
 
-        `pulumi up` shows it as it is, so what parties printed and said is made printable.
+        `pulumi up` shows it unchanged, so texts that parties wrote are made printable.
         """
         return {
             "id": self.id,
@@ -99,7 +99,7 @@ class SessionResult:
         }
 
     def _paths(self) -> list[dict[str, str | float | PathClass]]:
-        """Return each path; ``by`` and what was found at the end stand there if they are known."""
+        """Return each path; ``by`` and the class at the end are included if they are known."""
         ends = {(path.source, path.target): path for path in self.paths_after}
         items = []
         for path in self.paths:

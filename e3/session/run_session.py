@@ -1,4 +1,4 @@
-"""Running a session: all its parties from shipping to verdict, within the deadline."""
+"""Run a session: all its parties from shipping to verdict, within the deadline."""
 
 import asyncio
 import secrets
@@ -76,7 +76,7 @@ async def run_session(spec: SessionSpec) -> SessionResult:
 
 
 def new_id() -> str:
-    """Return a name for a session: its time in UTC, and four characters against equal times."""
+    """Return a name for a session: its time in UTC, and four characters to keep names unique."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
@@ -144,7 +144,7 @@ class SessionRun:
             await self._stop(tasks)
 
     async def _look(self) -> tuple[PairPath, ...]:
-        """Return the paths as the overlay reports them now; none where it cannot be asked."""
+        """Return the paths as the overlay reports them now; none if it cannot be asked."""
         if self._spec.look is None:
             return ()
         try:
@@ -154,7 +154,7 @@ class SessionRun:
             return ()
 
     async def _look_back(self, before: tuple[PairPath, ...]) -> None:
-        """Note how the paths are by now, and which of them are not as ``before``."""
+        """Note the paths as they are now, and which of them have changed since ``before``."""
         if before:
             self._paths = before
             self._paths_after = await self._look()
@@ -226,7 +226,7 @@ class SessionRun:
         return [record.progress(self._clock()) for record in self._records]
 
     def _ends(self) -> list[End]:
-        """Return how each party ended, or as what it would end now."""
+        """Return how each party ended, or how it would end now."""
         records = self._records
         met = all(record.connected_seconds is not None for record in records)
         ended = {record.seat.pid: record.ended_seconds for record in records}
@@ -248,7 +248,7 @@ class SessionRun:
                 party.beat()
 
     async def _watch(self, tasks: Sequence[asyncio.Task[None]]) -> Outcome | None:
-        """Return when all have ended, one has failed, or, with the outcome, one takes too long."""
+        """Return when all have ended or one has failed, or the outcome when one takes too long."""
         pending = set(tasks)
         while pending:
             done, pending = await asyncio.wait(
@@ -280,20 +280,20 @@ class SessionRun:
         return min(failed, default=None)
 
     def _pause(self) -> float:
-        """Return for how long nothing is to be looked at."""
+        """Return how long to wait until the next check."""
         if self._failed_seconds is not None:
             return WITNESS_TICK_SECONDS
         return min(max(self._spec.deadline_seconds - self._clock(), 0.0), TICK_SECONDS)
 
     def _failed_for_good(self) -> bool:
-        """Return whether a party has failed, and others have had time to bear out what it says."""
+        """Return whether a party has failed, and others have had time to confirm what it says."""
         failed = self._failed_seconds
         if failed is None:
             return False
         return self._clock() > failed + WITNESS_SECONDS or not undecided(self._ends())
 
     def _judge(self) -> Outcome:
-        """Return the outcome of a session whose parties all ended."""
+        """Return the outcome of a session that did not take too long."""
         parties = [record.result for record in self._records]
         silent = not any(party.output.strip() for party in parties)
         outcome = decide(self._ends(), silent=silent)
@@ -308,7 +308,7 @@ class SessionRun:
         return replace(outcome, reason=f"{outcome.reason}; they did not all print the same")
 
     async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """End what still runs: ask the runners, which then report; else close their lifelines."""
+        """Stop what still runs: ask the runners, which then report; else close their lifelines."""
         for party in self._parties:
             party.stop()
         living = [task for task in tasks if not task.done()]
@@ -320,7 +320,7 @@ class SessionRun:
                 await asyncio.wait(stuck)
 
     def _conclude(self, outcome: Outcome) -> SessionResult:
-        """Return the result, after it is written to the evidence."""
+        """Write the result to the evidence and return it."""
         setup, online = self._times()
         result = SessionResult(
             id=self._evidence.id,

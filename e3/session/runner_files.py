@@ -1,4 +1,4 @@
-"""The party runner as files to be shipped to a host."""
+"""The files of the party runner that are shipped to a host."""
 
 import functools
 import py_compile
@@ -10,16 +10,16 @@ from e3 import party, remote
 from e3.interfaces import File
 
 SHARED = ("__init__", "linux", "processes", "text")
-"""Modules of `e3.remote` that a party needs besides all of `e3.party`."""
+"""The modules of `e3.remote` that a party needs besides all of `e3.party`."""
 
 
 @functools.cache
 def runner_files() -> tuple[File, ...]:
     """Return the runner as files below a session's folder: the package and its name alone.
 
-    With each source goes its bytecode, which saves each party 25 ms. It is used by the Python
-    version that made it; another one finds a name that is not its own (PEP 3147). No date is
-    compared (PEP 552), as files get a new one on each host.
+    Each source is shipped with its bytecode, which saves each party 25 ms. Only the Python
+    version that made the bytecode uses it: its name has the version (PEP 3147). Dates are not
+    compared (PEP 552), since files get a new date on each host.
     """
     shared = (Path(remote.__path__[0], f"{name}.py") for name in SHARED)
     sources = [*sorted(Path(party.__path__[0]).glob("*.py")), *shared]

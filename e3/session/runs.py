@@ -1,4 +1,4 @@
-"""The runs of a stack, read from the evidence that they left."""
+"""The runs of a stack, read from their evidence."""
 
 import contextlib
 import json
@@ -15,13 +15,13 @@ from e3.session.evidence import LATEST
 from e3.session.queue import holder
 
 KEEP = 50
-"""How many runs of a stack keep their evidence: the newest."""
+"""The evidence of that many runs of a stack is kept: of the newest."""
 
 NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
-"""What `e3.session.run_session.new_id` gives; to a second, names are in the order of time."""
+"""The form of `e3.session.run_session.new_id`; names sort by time, to the second."""
 
 LENGTH = 4000
-"""Characters of a text in a run's files that are shown."""
+"""The most characters of a text in a run's files that are shown."""
 
 RUNNING = "running"
 INTERRUPTED = "interrupted"
@@ -29,9 +29,9 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRun:
-    """One run as its folder tells it.
+    """One run, as its folder describes it.
 
-    ``verdict`` is that of its result; without one it is ``running``, or ``interrupted`` if
+    ``verdict`` is that of its result; without a result it is ``running``, or ``interrupted`` if
     the process that ran it was killed. ``hosts`` are those of the parties by pid.
     """
 
@@ -48,14 +48,14 @@ class RecordedRun:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on."""
+        """Whether the run has not ended."""
         return self.verdict == RUNNING
 
 
 def runs(sessions: Path) -> list[RecordedRun]:
     """Return the runs below ``sessions``, the newest last."""
     folders = _folders(sessions)
-    now = holder(sessions)  # after them: whoever makes a folder has the turn before
+    now = holder(sessions)  # read after the folders: a session takes the lock before it makes one
     found = [
         _read(folder, running=now is not None and now.session == folder.name) for folder in folders
     ]
@@ -63,7 +63,7 @@ def runs(sessions: Path) -> list[RecordedRun]:
 
 
 def resolve(sessions: Path, name: str) -> list[RecordedRun]:
-    """Return the runs that ``name`` may mean: the latest, or those that begin or end with it."""
+    """Return the runs that ``name`` may mean: the latest, or those whose id begins or ends so."""
     known = runs(sessions)
     if name == LATEST:
         return known[-1:]
@@ -71,7 +71,7 @@ def resolve(sessions: Path, name: str) -> list[RecordedRun]:
 
 
 def prune(sessions: Path, keep: int = KEEP) -> None:
-    """Remove the evidence of all but the newest runs; whoever calls has the turn."""
+    """Remove the evidence of all but the newest runs; the caller holds the lock."""
     folders = _folders(sessions)
     for folder in folders[: max(len(folders) - keep, 0)]:
         shutil.rmtree(folder, ignore_errors=True)
@@ -83,7 +83,7 @@ def _folders(sessions: Path) -> Sequence[Path]:
 
 
 def _read(folder: Path, *, running: bool) -> RecordedRun:
-    """Return what a folder tells, as far as that is of the form which this version writes."""
+    """Return what a folder describes, as far as its files have the form of this version."""
     manifest, result = _load(folder / "manifest.json"), _load(folder / "result.json")
     parties = [party for party in _items(manifest, "parties") if isinstance(party, dict)]
     hosts = [_text(party, "host") for party in parties]
@@ -103,7 +103,7 @@ def _read(folder: Path, *, running: bool) -> RecordedRun:
 
 
 def _text(content: Mapping[str, Any], key: str) -> str:
-    """Return a text; what others wrote, in whatever version, stands in some of them."""
+    """Return a text, made printable: another version or a program may have written it."""
     value = content.get(key)
     return printable(value, LENGTH) if isinstance(value, str) else ""
 
@@ -114,7 +114,7 @@ def _items(content: Mapping[str, Any], key: str) -> Sequence[Any]:
 
 
 def _started(name: str, manifest: Mapping[str, Any]) -> datetime:
-    """Return when a run began: as its manifest says, else as far as its name tells."""
+    """Return when a run began: by its manifest, else by its name."""
     with contextlib.suppress(ValueError):
         said = datetime.fromisoformat(_text(manifest, "started"))
         if said.tzinfo is not None:
@@ -125,7 +125,7 @@ def _started(name: str, manifest: Mapping[str, Any]) -> datetime:
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    """Return what a file of the evidence says; nothing where it is not there, or not whole."""
+    """Return the content of a file of the evidence; nothing if it is missing or incomplete."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads(path.read_text())
         if isinstance(content, dict):

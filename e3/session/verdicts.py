@@ -1,4 +1,4 @@
-"""How a session ends: one word of a closed list, why, by whom, and what to do about it."""
+"""Decide how a session ended: one word of a closed list, the reason, the parties, and advice."""
 
 import signal
 from collections import Counter
@@ -11,28 +11,28 @@ from e3.session import discord
 
 
 class Verdict(StrEnum):
-    """The closed list; `EXIT_STATUS` gives each its exit status."""
+    """The closed list of verdicts; `EXIT_STATUS` has the exit status of each."""
 
     COMPLETED = "completed"
     """Every party's program ended with status 0."""
 
     INCOMPATIBLE = "incompatible"
-    """The parties were about to run different things, and found out before they began."""
+    """The parties were about to run different things, or a party was not who it claimed to be."""
 
     UNREACHABLE = "unreachable"
     """A host is gone, does not answer, or two parties lost their connection."""
 
     PARTY_FAILED = "party-failed"
-    """One party's program could not start, failed, was killed or flooded its output."""
+    """One party's program could not start, failed, was killed, or broke a limit or the protocol."""
 
     TIMED_OUT = "timed-out"
-    """The deadline passed while parties were still running."""
+    """The deadline passed, or a party did not come to ``mpc.start`` in time."""
 
     DIVERGED = "diverged"
-    """All parties completed, with results that should be the same and are not."""
+    """All parties completed, and their outputs differ where `e3:compare` is `same`."""
 
     CANCELLED = "cancelled"
-    """Whoever started the session ended it."""
+    """The user who started the session ended it."""
 
 
 EXIT_STATUS: dict[Verdict, int] = {
@@ -44,7 +44,7 @@ EXIT_STATUS: dict[Verdict, int] = {
     Verdict.DIVERGED: 14,
     Verdict.CANCELLED: 130,
 }
-"""For commands that run a session; 1 and 2 stay free for errors of the command itself."""
+"""Of commands that run a session; 1 and 2 are left for errors of the command itself."""
 
 How = Literal[
     "exited",
@@ -57,34 +57,34 @@ How = Literal[
     "garbled",
     "stopped",
 ]
-"""An end: the program's own, not begun, not agreed on (two), host lost, too much output or memory,
-said what nobody may say in place of E3's own words, or ours to all others."""
-
+"""How a party ended: its program ended by itself; it did not start; the parties did not agree
+(``incompatible`` or ``unreachable``); its host was lost; it took too much output or memory; it sent
+events that no runner sends; or E3 stopped it."""
 
 NOT_AGREED = frozenset({"incompatible", "unreachable"})
-"""Ends before any program began; what they say is about all parties."""
+"""Ends before any program began; they concern all parties."""
 
 VERDICTS: dict[How, Verdict] = {
     "incompatible": Verdict.INCOMPATIBLE,
     "unreachable": Verdict.UNREACHABLE,
     "gone": Verdict.UNREACHABLE,
 }
-"""What an end that no other explains makes of the session; `PARTY_FAILED` where not listed."""
+"""The verdict that an end causes if no other end explains it; `PARTY_FAILED` if not listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class End:
     """What is known about one party when its session is over.
 
-    ``exit`` is set where the program ended by itself; ``detail`` is the error it met, or
-    why it did not start, or how its host was lost. ``lost`` are the peers whose
-    connections broke before that. ``phase`` is what it was doing last, in words. ``accused`` is
-    the peer that sent what may not be sent, which ``detail`` then is; ``about`` are the parties
-    that an end is about where it is not this one alone. Of ``lost``, ``left_by`` had ended before
-    that was noticed. ``parted`` says that it closed its connections together with all others.
-    Where it did not agree with the others, ``says_why`` is whether it saw itself what is wrong,
-    and ``called_off_by`` the party from which it heard that they would not agree. All
-    but ``how`` and ``exit`` is the party's own word.
+    ``exit`` is set if the program ended by itself. ``detail`` is the error it met, why it did
+    not start, or how its host was lost. ``phase`` is what it did last, in words. ``lost`` are
+    the peers whose connections broke before the end; of them, ``left_by`` had ended before that
+    was noticed. ``accused`` is the peer that sent something forbidden, which ``detail`` then
+    names. ``about`` are the parties that the end concerns, if not this one alone. ``parted``
+    says that it closed its connections together with all others. If the parties did not agree,
+    ``says_why`` is whether it saw itself what is wrong, and ``called_off_by`` is the party from
+    which it heard that the agreement failed. All but ``how`` and ``exit`` are the party's own
+    claims.
     """
 
     pid: int
@@ -103,12 +103,12 @@ class End:
 
     @property
     def failed(self) -> bool:
-        """Whether this end is no good end, and is not our doing."""
+        """Whether the party failed: it ended badly, and not because E3 stopped it."""
         return self.how != "stopped" and self.exit != 0
 
     @property
     def disagreed(self) -> bool:
-        """Whether it ended since the parties did not agree."""
+        """Whether it ended because the parties did not agree."""
         return self.how in NOT_AGREED
 
     @property
@@ -152,8 +152,8 @@ class Named(Protocol):
 class Outcome:
     """How a session ended.
 
-    ``reason`` is one sentence that says why; ``parties`` are the pids that it is about, and
-    ``advice`` says what to do, empty where nothing needs to be done.
+    ``reason`` is one sentence that says why. ``parties`` are the pids that it concerns.
+    ``advice`` says what to do; it is empty if there is nothing to do.
     """
 
     verdict: Verdict
@@ -163,12 +163,12 @@ class Outcome:
 
     @classmethod
     def of(cls, verdict: Verdict, reason: str, parties: Iterable[Named], advice: str) -> "Outcome":
-        """Return the outcome that is about these parties."""
+        """Return the outcome that concerns these parties."""
         pids = tuple(sorted({party.pid for party in parties}))
         return cls(verdict=verdict, reason=reason, parties=pids, advice=advice)
 
 
-AGAIN = "run `pulumi refresh` and `pulumi up`, which make hosts anew that are gone; see `e3 doctor`"
+AGAIN = "run `pulumi refresh` and `pulumi up`, which replace hosts that are gone; see `e3 doctor`"
 LOG = "read that party's log: `e3 logs`"
 NETWORK = "see whether these hosts reach each other: run `e3 doctor`, then run the session again"
 PICKLE = (
@@ -197,8 +197,8 @@ CANCELLED = Outcome(verdict=Verdict.CANCELLED, reason="the session was ended by 
 def decide(ends: Sequence[End], *, silent: bool) -> Outcome:
     """Return the outcome of a session whose parties all ended, in the order given.
 
-    ``silent`` says that no party printed anything: that is no failure, since a program may
-    give its results to nobody here, but it is said.
+    ``silent`` says that no party printed anything. That is no failure, since a program may give
+    its results elsewhere, but the reason says so.
     """
     cause = first_cause(ends)
     if cause is not None:
@@ -215,11 +215,11 @@ def decide(ends: Sequence[End], *, silent: bool) -> Outcome:
 def first_cause(ends: Sequence[End]) -> Outcome | None:
     """Return the failure that led to the others; None if there is none.
 
-    A party that failed after it had lost the connection to another failed party is a
-    victim of that one. So no two clocks are compared: not the first report counts, but
-    the failure that no other explains. What a party says of another one counts only if something
-    else bears it out, see `bereft` and `offended`: else it is told as that party's word, and is
-    about nobody.
+    If a party failed after it had lost the connection to another failed party, the other failure
+    explains its own. The failure that no other explains counts, not the first report, so clocks
+    are never compared. A party's claim about another one counts only if something else confirms
+    it, see `bereft` and `offended`; else the reason reports it as that party's claim, and the
+    outcome concerns no party.
     """
     failures = [end for end in ends if end.failed]
     if not failures:
@@ -228,7 +228,7 @@ def first_cause(ends: Sequence[End]) -> Outcome | None:
         return offence
     end = unexplained(ends)
     if end is None:
-        # where each blames another, the network between them is to blame
+        # if each blames another, the network between them is at fault
         first = min(failures, key=rank)
         outcome = broken(ends)
         return replace(outcome, reason=f"{outcome.reason}; then {first.reason}")
@@ -243,23 +243,24 @@ def first_cause(ends: Sequence[End]) -> Outcome | None:
 
 
 def rank(end: End) -> tuple[bool, bool, bool]:
-    """Return what sorts ends: whoever needs no word about others first, then other speakers.
+    """Return the sort key of ends: the likeliest cause first.
 
-    Whoever speaks something else has no runner that could tell. Who did not agree and does not say
-    why comes last: another one may.
+    Ends that rest on a claim about others come after those that do not. ``incompatible`` comes
+    first: a peer without E3 has no runner that could report. A party that did not agree and does
+    not say why comes last: another one may say why.
     """
     word = end.accused is not None or bool(end.lost)
     return not end.says_why, word, end.how != "incompatible"
 
 
 def unexplained(ends: Sequence[End]) -> End | None:
-    """Return the failure that nothing else explains, None where others explain each."""
+    """Return the failure that no other explains; None if others explain each of them."""
     causes = [end for end in ends if end.failed and not bereft(end, ends)]
     return min(causes, key=lambda end: (*rank(end), -discord.support(end, ends)), default=None)
 
 
 def undecided(ends: Sequence[End]) -> bool:
-    """Return whether the failure is told by one party's word alone, so far."""
+    """Return whether the failure rests on one party's claim alone, so far."""
     if not any(end.failed for end in ends) or offended(ends) is not None:
         return False
     end = unexplained(ends)
@@ -269,10 +270,11 @@ def undecided(ends: Sequence[End]) -> bool:
 
 
 def bereft(end: End, ends: Sequence[End]) -> tuple[int, ...]:
-    """Return the peers that a party lost while it needed them, as more than its own word says.
+    """Return the peers that a party lost while it needed them, if something confirms its claim.
 
-    That is: the peer failed, and not because it lost this party when that had ended; it left before
-    all others were done; it noticed the same; or another party lost it, too.
+    One of these confirms it: the peer failed, and not because it lost this party after that had
+    ended; the peer left before all others were done; it noticed the same; or another party lost
+    it, too.
     """
     others = {other.pid: other for other in ends}
     return tuple(peer for peer in end.lost if _borne_out(end, others[peer], ends))
@@ -289,7 +291,7 @@ def _borne_out(end: End, other: End, ends: Sequence[End]) -> bool:
 
 
 def alone(end: End, ends: Sequence[End]) -> Outcome:
-    """Return the outcome that one party tells of others, and nobody else: it is about nobody."""
+    """Return the outcome of a claim that only one party makes; it concerns no party."""
     peers = {party.pid: party for party in ends}
     if end.accused is not None:
         reason = (
@@ -305,9 +307,9 @@ def alone(end: End, ends: Sequence[End]) -> Outcome:
 
 
 def offended(ends: Sequence[End]) -> Outcome | None:
-    """Return the outcome where a peer sent what may not be sent; None if none did.
+    """Return the outcome if a peer sent something forbidden; None if none did.
 
-    One party's word is not enough: a second one says it too, or the peer has itself failed.
+    One party's claim is not enough: a second one says it too, or the peer has itself failed.
     """
     for end in ends:
         if end.accused is None or not end.failed:
@@ -325,7 +327,7 @@ def offended(ends: Sequence[End]) -> Outcome | None:
 
 
 def broken(ends: Sequence[End]) -> Outcome:
-    """Return the outcome where parties lost connections that they needed, by `End.lost`.
+    """Return the outcome of parties that lost connections they needed, by `End.lost`.
 
     The party that most others lost is named first: its host or cable is the likely cause.
     """
@@ -342,7 +344,7 @@ def broken(ends: Sequence[End]) -> Outcome:
 
 
 def timed_out(ends: Iterable[End], seconds: float) -> Outcome:
-    """Return the outcome of a session that the deadline ended: who was doing what."""
+    """Return the outcome of a session that the deadline ended; it says what each party did."""
     ends = list(ends)
     going = [end for end in ends if end.exit is None]
     advice = "if the program needs longer, raise e3:deadline-seconds; else read the logs: `e3 logs`"
@@ -351,7 +353,7 @@ def timed_out(ends: Iterable[End], seconds: float) -> Outcome:
 
 
 def doing(ends: Iterable[End]) -> str:
-    """Say what each party was doing, those that did the same together."""
+    """Return what each party was doing; parties that did the same are grouped."""
     groups: dict[str, list[End]] = {}
     for end in sorted(ends, key=lambda end: end.pid):
         notes = [f"it lost party {peer}" for peer in end.lost]
@@ -364,14 +366,14 @@ def doing(ends: Iterable[End]) -> str:
 
 
 def advise(end: End) -> str:
-    """Say what to do about a party's own failure."""
+    """Return what to do about a party's own failure."""
     if "MemoryError" in end.detail or end.exit == -signal.SIGKILL:
         return f"if it needs more memory, raise memory-mb of e3:limits; {LOG}"
     return ADVICE.get(end.how, LOG)
 
 
 def listed(parties: Iterable[Named]) -> str:
-    """Return parties as messages name them, with "and" before the last."""
+    """Return the names of parties for a message, with "and" before the last."""
     *most, last = (f"party {party.pid} ({party.host})" for party in parties)
     return f"{', '.join(most)} and {last}" if most else last
 

@@ -1,4 +1,4 @@
-"""What takes too long: the limit of each phase of a session, besides its deadline.
+"""Find what takes too long: each phase of a session has a limit, besides the deadline.
 
 | phase | limit | held by |
 |---|---|---|
@@ -8,8 +8,9 @@
 | running | the deadline; `LOST_SECONDS` after a connection to a peer broke | here |
 | collecting, from the program's end to the runner's | `LEAVE_SECONDS` of a party | the party |
 
-Slowness is not silence: runner and deployer hear of each other every `BEAT_SECONDS` whatever the
-program does, and the kernels of two parties acknowledge each other's messages.
+A slow program is not mistaken for a lost one: runner and deployer exchange a message every
+`BEAT_SECONDS` whatever the program does, and the kernels of two parties acknowledge each other's
+messages.
 """
 
 from collections.abc import Sequence
@@ -29,23 +30,23 @@ from e3.session.verdicts import (
 )
 
 LOST_SECONDS = 3.0
-"""For a party that lost a peer to fail by itself, and for the peer's own end to be heard of."""
+"""For a party that lost a peer to fail by itself, and for the peer's own end to be reported."""
 
 WITNESS_SECONDS = 0.8
-"""For others to bear out what one party says of a peer, once that party has failed."""
+"""For others to confirm what a party says of a peer, once that party has failed."""
 
 LAST_SECONDS = AGREE_SECONDS + 2.0
-"""For a party to agree, or to report that it does not."""
+"""For a party to agree, or to report why it does not."""
 
 TICK_SECONDS = 0.5
-"""How often a session is looked at."""
+"""How often a session is checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartyMilestones:
-    """How far one party is: when it reached what, in seconds since the session began.
+    """When a party reached each milestone, in seconds since the session began.
 
-    ``lost_seconds`` is when it first lost a peer while it still needed it; ``agreeing`` is whether
+    ``lost_seconds`` is when it first lost a peer that it still needed; ``agreeing`` is whether
     it still compares with the others.
     """
 
@@ -67,7 +68,7 @@ def overdue(
 ) -> Outcome | None:
     """Return how the session ends ``now`` because something took too long; None if nothing did.
 
-    ``ends`` say as what each party would end now, in the order of ``milestones``.
+    ``ends`` are how each party would end now, in the order of ``milestones``.
     """
     known = list(zip(milestones, ends, strict=True))
     late = [end for party, end in known if party.ready_seconds is None and not party.ended]
@@ -94,7 +95,7 @@ def _unconnected(
     known: Sequence[tuple[PartyMilestones, End]], now: float, limit_seconds: float
 ) -> Outcome | None:
     begun = [party.connecting_seconds for party, _ in known if party.connecting_seconds is not None]
-    # one that ended is left to the others' own ends: MPyC may have no part in what it does
+    # a party that ended is not waited for: its program may not use MPyC at all
     waited_for = [
         (party, end) for party, end in known if party.connected_seconds is None and not party.ended
     ]
@@ -103,7 +104,7 @@ def _unconnected(
     if any(
         party.agreeing and now < (party.ready_seconds or 0) + LAST_SECONDS for party, _ in known
     ):
-        return None  # it will say by itself who is missing there
+        return None  # that party will report who is missing
     absent = [end for party, end in waited_for if party.connecting_seconds is None]
     reason = f"not connected {limit_seconds:g} s after the first party's mpc.start; "
     if absent:

@@ -49,7 +49,7 @@ def saying(**report: object) -> str:
     "a program that says that it has ended",
     Verdict.PARTY_FAILED,
     "party 0",
-    "reported what none may",
+    "sent a forbidden report",
     "'exited'",
     concerned=(0,),
 )
@@ -226,7 +226,7 @@ for what, said in LIES.items():
         f"a runner that says {what}",
         Verdict.PARTY_FAILED,
         "party 1",
-        "its runner said what none says",
+        "its runner broke the protocol",
         concerned=(1,),
     )(lambda stage, said=said: lie(stage, said))  # type: ignore[misc]  # bound now
 
