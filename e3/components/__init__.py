@@ -1,1 +1,1 @@
-"""Pulumi components: several resources that a person sees as one."""
+"""Pulumi components: several resources that `pulumi up` shows as one."""

@@ -1,4 +1,4 @@
-"""NixOS on the hosts as a hive says, by Colmena (https://colmena.cli.rs): a command of Pulumi's."""
+"""Apply a hive of NixOS configurations to the hosts with Colmena (https://colmena.cli.rs)."""
 
 import hashlib
 import json
@@ -15,18 +15,18 @@ from e3.access import host_from_properties
 from e3.errors import ConfigurationError, PlatformError
 
 APPLY_SECONDS = 3600
-"""For building and switching; nothing of pulumi-command ends a local command."""
+"""For building and switching; pulumi-command has no limit for a local command."""
 
 SOURCES = ("*.nix", "flake.lock", "nix/**/*.nix", "images/**/*.nix")
 
 
 def check(hive: str) -> None:
-    """Raise an `E3Error` unless there is the hive, and Colmena to apply it."""
+    """Raise an `E3Error` unless the hive exists and Colmena is installed."""
     if not hive:
         return
     if not Path(hive).is_file():
         raise ConfigurationError(
-            f"e3:fleet-options: colmena is {hive!r}, which is no file; name a hive, such as "
+            f"e3:fleet-options: colmena is {hive!r}, which is not a file; name a hive, such as "
             "nix/hive.nix"
         )
     if shutil.which("colmena") is None:
@@ -39,9 +39,9 @@ def check(hive: str) -> None:
 def apply_hive(
     hive: str, hosts: Sequence[Output[Mapping[str, Any]]], ssh_config: Input[str]
 ) -> Resource:
-    """Declare `colmena apply`: again when the hosts, the hive or the sources of Nix change.
+    """Declare `colmena apply`, which runs again when the hosts, the hive or Nix files change.
 
-    The hive reads the hosts from E3_HOSTS, a module each by name (`e3.outputs.colmena`).
+    The hive reads the hosts from E3_HOSTS, one module for each by name (`e3.outputs.colmena`).
     """
     from pulumi_command import local  # noqa: PLC0415 - slow to load, and only needed here
 
@@ -64,7 +64,7 @@ def render(hosts: Sequence[Mapping[str, Any]], ssh_config: str) -> str:
 
 
 def digest(files: Sequence[str], folder: Path = Path()) -> str:
-    """Return a digest of these files and the project's sources of Nix."""
+    """Return a digest of these files and the project's Nix files."""
     found = {folder / file for file in files}
     found |= {path for pattern in SOURCES for path in folder.glob(pattern)}
     total = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The session of a stack, as a person sees it in `pulumi up`."""
+"""The session of a stack, as `pulumi up` shows it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

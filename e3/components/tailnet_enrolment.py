@@ -1,4 +1,4 @@
-"""How the key of a service reaches machines that Pulumi's own way reaches, too: over plain SSH."""
+"""Copy the key of a service over plain SSH to machines that pulumi-command can reach."""
 
 import json
 import shlex
@@ -13,19 +13,19 @@ from e3.overlays.unit import script
 
 DIALS = 2
 DIAL_SECONDS = 10
-"""pulumi-command tries once more than the limit says: 30 s for a host that is not there."""
+"""pulumi-command tries once more than this limit: 30 s for a host that does not exist."""
 
-IGNORE = "cat > /dev/null"  # a command that does not read what it is sent fails
+IGNORE = "cat > /dev/null"  # a command that does not read its standard input fails
 RECEIVE = shlex.join(["sh", "-c", script(SCRIPT), SCRIPT, "receive"])
 
 
 class Enrolment(ComponentResource):
     """The key on each host, as a file that only root can read, until the host has logged in.
 
-    One ``remote.Command`` a host: it receives the key on its standard input when the host is
-    new; another key changes nothing there. It has no command for its deletion: that would fail,
-    and `pulumi destroy` with it, where a host is gone (ADR 22). Logging out is the
-    overlay's. ``done`` is the text ``""`` once all hosts have the key.
+    Each host has one ``remote.Command``, which receives the key on its standard input when the
+    host is new; another key changes nothing there. It has no command for its deletion: if a host
+    is gone, that would fail, and `pulumi destroy` with it (ADR 22). The overlay logs hosts
+    out. ``done`` is the text ``""`` once all hosts have the key.
     """
 
     done: Output[str]

@@ -1,4 +1,4 @@
-"""The key with which a stack's hosts join a tailnet that is not E3's own."""
+"""Make the key with which a stack's hosts join a tailnet of the user."""
 
 import hashlib
 import json
@@ -37,10 +37,10 @@ class TailnetOptions(Protocol):
 class TailnetKey(ComponentResource):
     """A key with which the hosts of one stack, and no others, become devices of a tailnet.
 
-    It is ephemeral (a device that is gone is forgotten), pre-authorised, tagged and valid for as
-    long as joining takes. Another one is made when a host is to join, and only then: its
-    description has a digest of the hosts. One that expired meanwhile is made anew after
-    `pulumi refresh`. ``key`` is a secret.
+    It is ephemeral (the tailnet removes devices that are gone), pre-authorised, tagged and valid
+    only as long as joining takes. Another key is made only when another host joins: the
+    description has a digest of the hosts. An expired key is made again after `pulumi refresh`.
+    ``key`` is a secret.
     """
 
     key: Output[str]
@@ -53,14 +53,14 @@ class TailnetKey(ComponentResource):
         options: TailnetOptions,
         hosts: Sequence[Output[Mapping[str, Any]]],
     ) -> None:
-        """Declare the key and, where the stack owns the tailnet's policy, that."""
-        # half a second of each deployment, if it stood above
+        """Declare the key, and the tailnet's policy if the stack owns it."""
+        # at the top it would cost each deployment half a second
         from pulumi_tailscale import Acl, TailnetKey  # noqa: PLC0415
 
         super().__init__("e3:tailnet:Key", name)
         policy = []
         if options.policy == "own":
-            # refused by the service unless the policy is the one that a new tailnet has
+            # the service refuses this unless the policy is that of a new tailnet
             acl = Acl(
                 f"{name}-policy",
                 acl=json.dumps(render_policy(options.tag), indent=2),
@@ -84,7 +84,7 @@ class TailnetKey(ComponentResource):
 
 
 def describe(stack: str, hosts: Sequence[Mapping[str, Any]]) -> str:
-    """Return a key's description: other hosts have another one."""
+    """Return a key's description, which differs if the hosts do."""
     reached = sorted(json.dumps(host["access"], sort_keys=True) for host in hosts)
     digest = hashlib.sha256("\n".join(reached).encode()).hexdigest()[:8]
     label = re.sub("[^A-Za-z0-9]+", "-", stack)[: DESCRIPTION_LENGTH - len(f"e3  {digest}")]
@@ -110,9 +110,9 @@ def tailnet_key(
     *,
     plain_ssh: bool,
 ) -> Mapping[str, Output[str]]:
-    """Return the option ``auth_key`` of an overlay that has not been given a key in a file.
+    """Return the option ``auth_key`` of an overlay without a key in a file.
 
-    It is ``""`` where the ``hosts`` have got the key already: those that pulumi-command reaches
+    It is ``""`` if the ``hosts`` have the key already, as pulumi-command reaches them
     (``plain_ssh``).
     """
     options = cast("TailnetOptions", overlay)

@@ -1,4 +1,4 @@
-"""tinc 1.0: a mesh that finds ways of its own, over TCP where UDP does not pass."""
+"""tinc 1.0: a mesh that finds its own routes, over TCP where UDP does not pass."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -38,19 +38,19 @@ LOG = f"{CONFIGURATION}/log"
 DAEMON = ("tincd", "-D", "-c", CONFIGURATION, f"--pidfile={CONFIGURATION}/pid", f"--logfile={LOG}")
 
 KEY_SECONDS = 20
-"""Where some hear of third members. With a new key a host behind a NAT learns the other's new
-address, and a pair whose keys came in the wrong order talks again. But packets on the way are lost
-then, and if tinc's own probes are among them, it sends through the hub for some 2.5 s until it has
-found anew what passes (net_packet.c, send_mtu_probe): both begin with a second, on all hosts, so
-that they do meet."""
+"""The lifetime of session keys if any host gossips. With a new key a host behind a NAT learns the
+other's new address, and a pair whose keys arrived in the wrong order talks again. But packets in
+flight are then lost. If tinc's own probes are among them, it sends through the hub for some 2.5 s,
+until it has found again which size passes (net_packet.c, send_mtu_probe): keys and probes both
+change on full seconds, on all hosts, so that they do coincide."""
 
 RESTARTED_KEY_SECONDS = 4
-"""Of one of these that was begun anew alone: it does not know the keys that those have who still
-hear of it by ways of before. They ask for new ones when it changes its own, sooner than a session
-ends."""
+"""The same on a gossiping host that was restarted alone: it does not know the keys of hosts that
+still reach it by earlier routes. They ask for new keys when it changes its own, which is sooner
+than a session gives up."""
 
 HEADER_BYTES = 14
-"""Of Ethernet, which tinc counts as a part of a packet."""
+"""The Ethernet header, which tinc counts as a part of a packet."""
 
 REACHABLE = 0x10
 """The bit of a node's status in tinc's dump (its node.h)."""
@@ -63,7 +63,7 @@ NODE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What is kept between deployments: the names of those who hear of third members."""
+    """What is kept between deployments: the names of the hosts that gossip."""
 
     gossips: list[str] = field(default_factory=list)
 
@@ -73,8 +73,8 @@ class Tinc:
     """A mesh of daemons that know each other's RSA keys, made on the hosts.
 
     Each host keeps a TCP connection to every public one, and sends packets over UDP as soon as
-    that passes. Where it does not, packets go over TCP; two hosts that nobody can reach find
-    each other through the hub, the public host that is there longest, and meet there at worst.
+    UDP passes; until then they go over TCP. Two hosts that no other can reach find each other
+    through the hub, the oldest public host, which relays if no direct path is found.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -105,7 +105,7 @@ class Tinc:
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
-        """Let each host make its keys, and run tinc with the public ones of all."""
+        """Let each host make its keys, and start tinc with the public keys of all."""
         del authority
         given = self.assign([host.name for host in hosts], previous)
         before = msgspec.convert(previous.memory, Memory) if previous else Memory()
@@ -117,7 +117,7 @@ class Tinc:
         keys = {host.name: key for host, key in zip(hosts, made, strict=True)}
         members = Members(hosts=hosts, addresses=given, public=keys, memory=memory)
         told = await gather_or_cancel(self._serve(host, members) for host in hosts)
-        # A packet that comes before its connection is lost, and sent again after whole seconds.
+        # A packet that arrives before its connection is lost; it is resent seconds later.
         changed = [host for host, news in zip(hosts, told, strict=True) if news]
         known = previous.addresses if previous else {}
         newcomers = [host for host in changed if host.name not in known]
@@ -127,7 +127,7 @@ class Tinc:
     async def paths(
         self, hosts: Sequence[Host], network: Network
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
-        """Ask each tinc by which way it sends to each other one."""
+        """Read from each tinc by which route it sends to each other host."""
         dumps = await gather_or_cancel(run_script(host, SCRIPT, *PLACES, "dump") for host in hosts)
         names = {node(host, network.addresses): host.name for host in hosts}
         found: dict[tuple[str, str], PathClass | Relayed] = {}
@@ -148,10 +148,10 @@ class Tinc:
         await remove(hosts, [SERVICE], CONFIGURATION, SECRETS)
 
     async def _serve(self, host: Host, members: Members[str, Memory]) -> bool:
-        """Run tinc on ``host``; return whether it was told anything new.
+        """Start tinc on ``host``; return whether any file changed.
 
-        With dozens of connections tinc 1.0.36 now and then dies (SIGSEGV) of reading its files
-        again; the next one has read them from the start.
+        With dozens of connections tinc 1.0.36 sometimes crashes (SIGSEGV) when it rereads its
+        files. The restarted daemon has then read them from the start.
         """
         units = self.plan(host, members)
         try:
@@ -161,7 +161,7 @@ class Tinc:
             return True
 
     def plan(self, host: Host, members: Members[str, Memory]) -> Sequence[Unit]:
-        """Return tinc as ``host`` runs it; pure."""
+        """Return the unit that runs tinc on ``host``. Pure."""
         given, gossips = members.addresses, host.name in members.memory.gossips
         up = [
             "#!/bin/sh",
@@ -186,8 +186,7 @@ class Tinc:
                 files=files,
                 argv=("sh", f"{CONFIGURATION}/{SCRIPT}", *PLACES, "serve", again, options, *DAEMON),
                 ready=("sh", "-c", f"ip -o link show up dev {DEVICE} | grep -q ."),
-                # It reads hosts and whom to connect to again; connections to those that are as
-                # they were stay.
+                # On SIGHUP it rereads hosts and ConnectTo; connections to unchanged hosts stay.
                 reload_signal="HUP",
                 restart_on=[node(host, given), up, gossips],
             )
@@ -201,7 +200,7 @@ class Tinc:
             "Cipher": "aes-256-cbc",
             "Digest": "sha256",
             "MACLength": "16",  # else 4 bytes
-            "StrictSubnets": "yes",  # only we say who has which address, no member does
+            "StrictSubnets": "yes",  # addresses come from these files, not from members
             "TunnelServer": "no" if host.name in members.memory.gossips else "yes",
             "Broadcast": "no",
             "PingInterval": str(self.keepalive),
@@ -222,12 +221,12 @@ class Tinc:
 
 
 def read_ways(dump: str, own: str, largest: int) -> dict[str, str]:
-    """Return the node that gets the packets for each that a dump of ``own`` calls reachable; pure.
+    """Return the next node on the route to each node that a dump of ``own`` calls reachable. Pure.
 
     It is ``via``, over UDP, for packets up to the size that has passed there, and ``nexthop`` for
-    larger ones (net_packet.c, send_udppacket). So while tinc still looks for that size, it is
-    ``via`` only if the ``largest`` of the tunnel pass; a ``via`` that is the node itself means
-    ``nexthop`` as well.
+    larger ones (net_packet.c, send_udppacket). So while tinc still searches for that size, it is
+    ``via`` only if packets of size ``largest`` pass. A ``via`` that is ``own`` means ``nexthop``
+    as well.
     """
     ways = {}
     for line in NODE.finditer(dump):
@@ -239,21 +238,21 @@ def read_ways(dump: str, own: str, largest: int) -> dict[str, str]:
 
 
 def node(host: Host, given: Mapping[str, str]) -> str:
-    """Return the host's name for tinc, of letters, digits and underscores, the hub's first; pure.
+    """Return the host's name for tinc: letters, digits, underscores; the hub's sorts first. Pure.
 
-    Of two ways to a third member that are as long, tinc asks that for session keys whose first
-    host comes first by name (graph.c, sssp_bfs); a host that does not gossip would not answer.
+    Of two equally long routes to a third member, tinc requests session keys by the one whose first
+    host sorts first by name (graph.c, sssp_bfs); a host that does not gossip would not answer.
     """
     return f"{int(IPv4Address(given[host.name])):08x}_{host.name.replace('-', '_')}"
 
 
 def gossiping(hosts: Sequence[Host], given: Mapping[str, str], before: Sequence[str]) -> list[str]:
-    """Return who hears of third members: the hidden hosts, and the hub that tells them; pure.
+    """Return the hosts that gossip, i.e. learn of third members: the hidden ones and the hub. Pure.
 
-    The others know only those to whom they have a connection (`TunnelServer`). With gossip,
-    session keys go through whoever was there first, who could read them; and two keys on two
-    ways can arrive in the wrong order, after which a pair is silent until the next exchange.
-    A host of ``before`` goes on: only a start ends it, and that would end connections.
+    The others know only the hosts to which they have a connection (`TunnelServer`). With gossip,
+    session keys pass through the host that was there first, which could read them. Two keys on
+    two routes can also arrive in the wrong order; the pair is then silent until the next exchange.
+    A host of ``before`` continues: only a restart ends gossip, and that would end connections.
     """
     hidden = [host for host in hosts if not topology.is_public(host)]
     hub = topology.hub(hosts, given, of="tinc")

@@ -96,7 +96,7 @@ def test_a_hive_is_applied_when_it_or_the_hosts_change(stack: Stack) -> None:
 
 def test_what_is_missing_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     colmena.check("")
-    with pytest.raises(ConfigurationError, match=r"colmena is 'no/such.nix', which is no file"):
+    with pytest.raises(ConfigurationError, match=r"colmena is 'no/such.nix', which is not a file"):
         colmena.check("no/such.nix")
     (tmp_path / "hive.nix").write_text("{}")
     monkeypatch.setenv("PATH", os.devnull)

@@ -1,1 +1,1 @@
-"""Tailscale's clients, with a control server of our own or somebody else's."""
+"""Tailscale's clients, with a control server of the stack or of another operator."""

@@ -31,7 +31,7 @@ class Tailnet:
     client_secret: str = field(default="", repr=False)
 
     def remove_device(self, id_: str) -> bool:
-        """Have no device of that id, a ``nodeId``; return whether there was one.
+        """Remove the device with that id, a ``nodeId``; return whether there was one.
 
         https://tailscale.com/api#tag/devices/delete/device/{deviceId}
         """
@@ -40,7 +40,7 @@ class Tailnet:
         return self._call("DELETE", path, headers, {}) is not None
 
     def _token(self) -> str:
-        """Return the API key, or what OAuth's client credentials give for an hour.
+        """Return the API key, or an OAuth access token, which is valid for an hour.
 
         https://tailscale.com/kb/1215/oauth-clients#tailscale-oauth-token-endpoint
         """
@@ -74,7 +74,7 @@ class Tailnet:
 
 
 def account() -> Tailnet:
-    """Return the tailnet of the credentials in the environment; `ConfigurationError` without."""
+    """Return the tailnet of the credentials in the environment; else `ConfigurationError`."""
     url = (os.environ.get(ENDPOINT) or URL).rstrip("/")
     api_key = _read(API_KEY)
     client_id, client_secret = _read(CLIENT_ID), _read(CLIENT_SECRET)
@@ -89,7 +89,7 @@ def account() -> Tailnet:
 
 
 def _read(name: str) -> str:
-    """Return what a variable says or, after ``file:``, the file that it names."""
+    """Return the value of a variable or, after ``file:``, the content of the file it names."""
     value = os.environ.get(name, "")
     if not value.startswith("file:"):
         return value

@@ -1,4 +1,4 @@
-"""Tailscale's client on a host, whoever runs its control server."""
+"""Run Tailscale's client on a host, with any control server."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ SCRIPT = "tailscale.sh"
 LOGIN_SECONDS = 30
 LOGOUT_SECONDS = 10
 INTRODUCED_SECONDS = 10.0
-"""Then the other host of a pair begins."""
+"""After this time the other host of a pair begins."""
 
 GREETING_SECONDS = 3.0
 """A pair without a tunnel by then connects later: every pair is verified afterwards."""
@@ -43,8 +43,8 @@ def check_ports(ports: Mapping[str, int]) -> None:
 
 
 def unit(host: Host, *, port: int, certificate: str = "") -> Unit:
-    """Return tailscaled, which trusts ``certificate`` instead of the system's if given; pure."""
-    # A folder for its log that is not there would be ignored, for one of the distribution's.
+    """Return the unit of tailscaled, which trusts only ``certificate`` if that is given. Pure."""
+    # If the folder for its log does not exist, tailscaled uses one of the distribution's.
     environment = {
         "TS_NO_LOGS_NO_SUPPORT": "true",
         "TS_LOGS_DIR": CONFIGURATION,
@@ -70,8 +70,8 @@ def unit(host: Host, *, port: int, certificate: str = "") -> Unit:
 
 
 async def status(host: Host) -> dict[str, Any]:
-    """Return what the client says of itself, once it knows its state."""
-    # Who knows it already is asked by a third of the processor time that Python takes to start.
+    """Return the client's status once it knows its state."""
+    # Python takes three times the processor time, so it is used only if the state is unknown.
     answer = await ask(host, "status", "--json", "--peers=false")
     said: dict[str, Any] = json.loads(answer.stdout or b"{}")
     if _stateless(said):
@@ -86,7 +86,7 @@ async def status(host: Host) -> dict[str, Any]:
 async def _look(
     host: Host, *names: str, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> dict[str, Any]:
-    """Return the client's status once it met hosts of ``names``; its ``Peer`` are the others."""
+    """Return the client's status once it met hosts of ``names``; ``Peer`` has the remaining."""
     limits = (f"{timeout_seconds:g}", f"{GREETING_SECONDS:g}")
     answer = await run_program(
         host,
@@ -118,9 +118,9 @@ def address(said: Mapping[str, Any]) -> str:
 
 
 async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
-    """Have the control server admit the host by ``auth_key``; returns once it is connected.
+    """Log the host in at the control server with ``auth_key``; return once it is connected.
 
-    Without ``auth_key`` the host has it already, where it would be put. It stays until it served.
+    Without ``auth_key`` the key's file is on the host already. The file stays until it was used.
     """
     up = [
         *_program(host),
@@ -148,8 +148,8 @@ async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
 
 
 async def log_out(host: Host) -> None:
-    """Give the identity back; what cannot reach the control server any more leaves without it."""
-    # The limit holds over there: one that passes here means that the host is gone.
+    """Log out; a host that cannot reach the control server any more is no error."""
+    # `timeout` runs on the host: a timeout on this side means that the host is gone.
     words = ("timeout", str(LOGOUT_SECONDS), f"{host.tools}/tailscale", f"--socket={SOCKET}")
     await host.access.run([*words, "logout"], timeout_seconds=TIMEOUT_SECONDS)
 
@@ -159,19 +159,19 @@ async def _forget_key(host: Host) -> None:
 
 
 async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) -> None:
-    """Return once a newcomer and the others, who have all logged in, have met.
+    """Return once a newcomer and the other hosts, all logged in, have exchanged packets.
 
-    A first packet before both know each other is lost, and two that cross each other undo each
-    other: either way WireGuard tries again only 5 s later. So one host of each pair begins.
+    A first packet before both know each other is lost, and two that cross cancel each other:
+    either way WireGuard tries again only 5 s later. So one host of each pair begins.
     """
     others = [
         other.name for other in hosts if other.name not in newcomers or other.name > host.name
     ]
     said = await _look(host, *others, timeout_seconds=INTRODUCED_SECONDS)
     silent = [other for other in hosts if other.name in said["Peer"]]
-    # When many come at once, Headscale 0.28 does not tell everybody where the last ones are: it
-    # loses what arrives while it hands out what came before (`addToBatch`, batcher_lockfree.go).
-    # The last ones know where we are.
+    # When many hosts join at once, Headscale 0.28 does not tell all of them where the last ones
+    # are: it loses updates that arrive while it sends earlier ones (`addToBatch`,
+    # batcher_lockfree.go). The last ones know this host's address, so they begin.
     answers = await gather_or_cancel(_look(other, host.name) for other in silent)
     strangers = [h.name for h, said in zip(silent, answers, strict=True) if said["Peer"]]
     if strangers:
@@ -182,13 +182,13 @@ async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) ->
 
 
 async def _peers(host: Host) -> list[dict[str, Any]]:
-    """Return what the client says of the others."""
+    """Return the client's status of the other hosts."""
     answer = await ask(host, "status", "--json")
     return list((json.loads(answer.stdout or b"{}").get("Peer") or {}).values())
 
 
 async def remove_client(host: Host) -> None:
-    """Stop the client and remove its files, its keys, and what it told the kernel."""
+    """Stop the client and remove its files, its keys and its settings in the kernel."""
     await host.access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
     places = (CONFIGURATION, SECRETS, f"{host.tools}/tailscaled")
     await run_script(host, SCRIPT, "clean", *places)
@@ -198,7 +198,7 @@ async def remove_client(host: Host) -> None:
 async def paths(hosts: Sequence[Host], network: Network) -> Paths:
     """Return the class of each ordered pair as the clients report it.
 
-    A client knows for 45 s by which path it sent; a peer that it has not sent to is pinged.
+    A client remembers for 45 s by which path it sent; other peers are pinged.
     """
     at_once = asyncio.Semaphore(PINGS_AT_ONCE)
 
@@ -221,7 +221,7 @@ async def paths(hosts: Sequence[Host], network: Network) -> Paths:
 
 
 def read_paths(peers: Sequence[Mapping[str, Any]]) -> dict[str, PathClass | Relayed]:
-    """Return the path to each address that a client sends to now, by its own status; pure."""
+    """Return the path to each address to which a client sends now, by its status. Pure."""
     found: dict[str, PathClass | Relayed] = {}
     for peer in peers:
         if peer["Active"] and not peer["LastHandshake"].startswith(NEVER):
@@ -232,7 +232,7 @@ def read_paths(peers: Sequence[Mapping[str, Any]]) -> dict[str, PathClass | Rela
 
 
 def read_pongs(said: str) -> PathClass | Relayed:
-    """Return the path that a ping found, by its last answer; pure."""
+    """Return the path that a ping found, by its last answer. Pure."""
     pongs = [line for line in said.splitlines() if line.startswith("pong")]
     if not pongs:
         return "none"
@@ -241,7 +241,7 @@ def read_pongs(said: str) -> PathClass | Relayed:
 
 
 async def ask(host: Host, *arguments: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Completed:
-    """Return what a command of the client answers."""
+    """Run a command of the client; return how it ended."""
     argv = [*_program(host), *arguments]
     return await host.access.run(argv, timeout_seconds=timeout_seconds)
 

@@ -1,6 +1,6 @@
-"""Headscale: Tailscale's clients with control server and relay on a host of our own.
+"""Headscale: Tailscale's clients with control server and relay on a host of the stack.
 
-Both are one program at one port, 443 unless told otherwise: so who can use that port alone can
+Both are one program at one port, 443 by default. So a host that can use only that port can
 join, and is relayed.
 """
 
@@ -32,7 +32,7 @@ from e3.remote.tasks import beside, each_to_its_end, gather_or_cancel
 SERVICE = "headscale"
 USER = "e3"
 LOGINS_AT_ONCE = 10
-"""Each login tells all who are there of it, several times."""
+"""Each login is sent to all hosts that are logged in, several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Headscale:
-    """WireGuard tunnels that our own control server arranges, with our own relay beside it.
+    """WireGuard tunnels that the stack's own control server arranges, with its own relay.
 
     Both are Headscale on the first public host; whoever controls that host decides who belongs. The
-    relay (DERP) carries what it cannot read, and serves nobody whom the control server does not
-    know. No program talks to any server outside of the fleet. Configuration as documented in
+    relay (DERP) cannot read what it forwards, and serves only nodes that the control server knows.
+    No program talks to a server outside the fleet. The configuration is documented in
     github.com/juanfont/headscale, config-example.yaml.
     """
 
@@ -91,9 +91,9 @@ class Headscale:
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
-        """Serve from a public host, let each host log in there, and delete all other nodes.
+        """Start the server on a public host, log each host in, and delete all other nodes.
 
-        When the server's host has left, another one takes over: then every host logs in anew
+        When the server's host has left, another one takes over: then every host logs in again
         and gets a new address.
         """
         del authority
@@ -102,7 +102,7 @@ class Headscale:
         certificate = await make_certificate(server)
         memory = Memory(server=server.name, certificate=fingerprint(certificate))
         if previous and before.certificate != memory.certificate:
-            # Another server, or the same one built anew: to it, all the identities are unknown.
+            # Another server, or the same one made anew, does not know the existing identities.
             await gather_or_cancel(map(client.remove_client, hosts))
         public = {server.name: certificate}
         members = Members(hosts=hosts, addresses={}, public=public, memory=memory)
@@ -114,21 +114,21 @@ class Headscale:
         return Network(addresses=given, memory=asdict(memory))
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
-        """Ask each client for the present path to each other host."""
+        """Ask each client for its current path to each other host."""
         return await client.paths(hosts, network)
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
-        """Remove client, server and relay with all keys; what leaves alone is deleted by id.
+        """Remove client, server and relay with all keys.
 
-        The deletion is a part of the next `connect`, as the server need not be among ``hosts``;
-        the keys of a host are gone here and now.
+        The next `connect` deletes the nodes of hosts that left, as the server need not be among
+        ``hosts``; their keys are removed here.
         """
         del network
         await each_to_its_end(map(client.remove_client, hosts))
         await remove(hosts, [SERVICE], CONFIGURATION, SECRETS)
 
     def plan(self, host: Host, members: Members[str, Memory]) -> Sequence[Unit]:
-        """Return the client of ``host``, and control server and relay if it serves; pure."""
+        """Return the client of ``host``, and control server and relay if it is the server. Pure."""
         certificate = members.public[members.memory.server]
         own = client.unit(host, port=self.port, certificate=certificate)
         if host.name != members.memory.server:
@@ -136,7 +136,7 @@ class Headscale:
         return [self.server(host, certificate), own]
 
     def server(self, host: Host, certificate: str) -> Unit:
-        """Return control server and relay on ``host``, which has made ``certificate``; pure."""
+        """Return control server and relay on ``host``, which has made ``certificate``. Pure."""
         ports = {"control_port": self.control_port, "stun_port": self.stun_port}
         own = configuration(host, url=self.url(host, host), **ports)
         files = {
@@ -153,15 +153,15 @@ class Headscale:
         )
 
     def url(self, server: Host, client: Host) -> str:
-        """Return where a client finds the control server."""
-        # https, as the client asks for the key of the server's Noise handshake in the clear:
-        # over http, whoever sits in between could answer with one of his own.
+        """Return the URL of the control server for a client."""
+        # https, as the client requests the key of the server's Noise handshake unencrypted: over
+        # http, a man in the middle could answer with another key.
         return f"https://{addresses.socket(server.seen_from(client), self.control_port)}"
 
     async def _admit_all(
         self, members: Members[str, Memory], server: Host, known: Mapping[str, str]
     ) -> tuple[Mapping[str, Mapping[str, Any]], AbstractSet[str]]:
-        """Run server and clients; return each client's status, and which hosts had to log in."""
+        """Start server and clients; return each client's status, and which hosts had to log in."""
         at_once = asyncio.Semaphore(LOGINS_AT_ONCE)
         certificate = members.public[server.name]
         found: dict[str, Mapping[str, Any]] = {}
@@ -184,14 +184,14 @@ class Headscale:
                     said = await client.status(host)
             found[host.name] = said
 
-        # Newcomers first: a login is mostly waiting, and the others can be asked meanwhile.
+        # Newcomers first: a login mostly waits, and the others can be asked meanwhile.
         order = sorted(members.hosts, key=lambda host: host.name in known)
         async with beside(serve()) as serving:
             await gather_or_cancel(admit(host, serving) for host in order)
         return found, joining
 
     async def _admit(self, host: Host, server: Host, user: str) -> None:
-        """Let a host log in with a key that serves once and soon expires."""
+        """Log a host in with a key that can be used once and soon expires."""
         made = await _headscale(
             server,
             *("preauthkeys", "create", "--user", user),
@@ -201,7 +201,7 @@ class Headscale:
 
 
 def choose_server(hosts: Sequence[Host], before: Memory) -> Host:
-    """Return the host that serves: the one that did, else the first public one."""
+    """Return the server's host: the same as before, else the first public one."""
     (name,) = topology.choose_servers(
         hosts,
         [before.server],
@@ -231,7 +231,7 @@ def _program(server: Host) -> tuple[str, ...]:
 
 
 async def _user(server: Host) -> str:
-    """Return the number of the stack's one user, made if it is not there."""
+    """Return the number of the stack's one user, which is made if it does not exist."""
     users = await _headscale(server, "users", "list") or []
     if not users:
         users = [await _headscale(server, "users", "create", USER)]
@@ -243,7 +243,7 @@ async def _nodes(server: Host) -> list[dict[str, Any]]:
 
 
 async def _expel_others(server: Host, members: AbstractSet[str]) -> None:
-    """Delete the nodes whose keys are not of these."""
+    """Delete the nodes whose keys are not among ``members``."""
     for node in await _nodes(server):
         if node["node_key"] not in members:
             argv = ("nodes", "delete", "--force", "--identifier", str(node["id"]))
@@ -251,6 +251,6 @@ async def _expel_others(server: Host, members: AbstractSet[str]) -> None:
 
 
 async def _headscale(server: Host, *arguments: str) -> Any:  # noqa: ANN401 - JSON
-    """Return the answer of Headscale's own command line, which reaches it by a socket of root's."""
+    """Run Headscale's command line, which uses a socket for root only; return its answer."""
     argv = [*_program(server), "--output", "json", *arguments]
     return json.loads(await run_program(server, argv, f"headscale {' '.join(arguments[:2])}"))

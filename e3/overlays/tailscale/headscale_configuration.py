@@ -11,7 +11,7 @@ from e3.interfaces import LAST_PARTY_PORT, PARTY_PORT, PROBE_PORT, Host
 CONFIGURATION = "/run/e3/headscale"
 SECRETS = "/var/lib/e3/headscale"
 SOCKET = f"{CONFIGURATION}/headscale.sock"
-REGION = 900  # Tailscale leaves 900 to 999 to relays of one's own
+REGION = 900  # Tailscale reserves 900 to 999 for users' own relays
 
 
 def configuration(server: Host, *, url: str, control_port: int, stun_port: int) -> object:
@@ -20,7 +20,7 @@ def configuration(server: Host, *, url: str, control_port: int, stun_port: int) 
     return {
         "server_url": url,
         "listen_addr": f"[::]:{control_port}",
-        # Neither is used; names that cannot be resolved would keep Headscale from starting.
+        # Neither is used, but Headscale does not start if a name cannot be resolved.
         "metrics_listen_addr": "127.0.0.1:0",
         "grpc_listen_addr": "127.0.0.1:0",
         "grpc_allow_insecure": False,
@@ -58,15 +58,16 @@ def configuration(server: Host, *, url: str, control_port: int, stun_port: int) 
         "unix_socket": SOCKET,
         "unix_socket_permission": "0700",
         "logtail": {"enabled": False},
-        # Made for thousands of hosts, its delays make few hosts wait: changes reach clients
-        # after the first, by default 800 ms, and some answers of a login come after the second,
-        # 500 ms. Who has more changes waiting than fit, 30 by default, and takes none for 50 ms
-        # is told nothing any more (batcher_lockfree.go): dozens who join at once may have.
+        # The default delays suit thousands of hosts and make few hosts wait: changes reach
+        # clients after the first, by default 800 ms, and some answers of a login after the
+        # second, 500 ms. If a client's queue, 30 changes by default, stays full for 50 ms,
+        # Headscale stops sending it updates (batcher_lockfree.go): that can happen when dozens
+        # of hosts join at once.
         "tuning": {
             "batch_change_delay": "50ms",
             "node_store_batch_timeout": "20ms",
             "node_mapsession_buffered_chan_size": 4096,
-            "batcher_workers": 1,  # several may tell a change before the one that it builds on
+            "batcher_workers": 1,  # several may send a change before an earlier one
         },
     }
 
@@ -90,7 +91,7 @@ def relay_map(server: Host, certificate: str, *, control_port: int, stun_port: i
         "regions": {
             REGION: {
                 "regionid": REGION,
-                "regioncode": server.name,  # by which clients call it
+                "regioncode": server.name,  # clients report it by this name
                 "regionname": f"Relay on {server.name}",
                 "nodes": [node],
             }
@@ -101,8 +102,8 @@ def relay_map(server: Host, certificate: str, *, control_port: int, stun_port: i
 def policy() -> dict[str, object]:
     """Return who may reach whom: the stack's hosts each other, at the ports of sessions alone.
 
-    There are no other nodes; to name these by their user would not admit less. But Headscale 0.28
-    forgets one of two that log in at once where a rule depends on who is there (`SetNodes`).
+    There are no other nodes, so a rule that names their user would not admit less. And if a rule
+    depends on the nodes, Headscale 0.28 loses one of two that log in at once (`SetNodes`).
     """
     ports = f"{PROBE_PORT},{PARTY_PORT}-{LAST_PARTY_PORT}"
     return {"acls": [{"action": "accept", "proto": "tcp", "src": ["*"], "dst": [f"*:{ports}"]}]}

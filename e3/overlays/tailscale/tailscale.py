@@ -15,19 +15,19 @@ from e3.overlays.unit import Members, Unit, apply
 from e3.remote.tasks import each_to_its_end, gather_or_cancel, in_thread
 
 LONGEST_KEY_MINUTES = 90 * 24 * 60
-"""Of a Tailscale auth key: 90 days."""
+"""The longest validity of a Tailscale auth key: 90 days."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tailscale:
-    """Tailscale with a control server that is not ours: the commercial one, or any by its URL.
+    """Tailscale with an external control server: the commercial one, or any by its URL.
 
-    The control server decides who belongs: it hands out public keys and access rules, and
-    learns who talks to whom; so do its relays (DERP), which carry what they cannot read. The
-    tailnet's own access rules apply; they must let the hosts reach each other.
+    The control server decides who is a member: it distributes public keys and access rules, and
+    learns who talks to whom. Its relays (DERP) learn that, too, but cannot read what they
+    forward. The tailnet's own access rules apply; they must let the hosts reach each other.
 
     Hosts log in with the key of ``auth_key_file``. Without one the stack makes its own, for
-    ``key_minutes`` and ``tag``, hands it over as ``auth_key``, and removes devices by their ids.
+    ``key_minutes`` and ``tag``, passes it as ``auth_key``, and removes devices by their ids.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -65,7 +65,7 @@ class Tailscale:
             )
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
-        """Return nothing: the control server gives the addresses. Say so if hosts get no key."""
+        """Return nothing: the control server assigns addresses. Raise if there is no usable key."""
         del names, previous
         self._certificate()
         if self.auth_key:
@@ -86,7 +86,7 @@ class Tailscale:
     async def connect(
         self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
     ) -> Network:
-        """Run Tailscale on each host, and log in those that are not logged in yet."""
+        """Start Tailscale on each host, and log in those that are not logged in yet."""
         del authority, previous
         members = Members[Any, None](hosts=hosts, addresses={}, public={}, memory=None)
         newcomers: set[str] = set()
@@ -108,14 +108,14 @@ class Tailscale:
         return Network(addresses=given, memory={"devices": devices})
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
-        """Ask each client for the present path to each other host."""
+        """Ask each client for its current path to each other host."""
         return await client.paths(hosts, network)
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Log out, then remove client and keys, and the device at the control server by its id.
 
-        The id is what counts: a host that is gone has not logged out, and the one that takes its
-        name would be called ``NAME-1``.
+        The device is removed although the host logs out: a host that is gone could not, and the
+        next host of its name would be called ``NAME-1``.
         """
         known = network.memory.get("devices")
         devices = known if isinstance(known, dict) and not self.auth_key_file else {}
@@ -131,7 +131,7 @@ class Tailscale:
         await each_to_its_end(map(one, hosts))
 
     def plan(self, host: Host, members: Members[Any, None]) -> Sequence[Unit]:
-        """Return the client of ``host``. Pure but for the certificate, a file of this machine."""
+        """Return the client of ``host``. Pure, except that it reads the certificate's file."""
         del members
         return [client.unit(host, port=self.port, certificate=self._certificate())]
 
@@ -146,7 +146,7 @@ class Tailscale:
             ) from error
 
     def _certificate(self) -> str:
-        """Return the certificate of a control server that no public authority vouches for."""
+        """Return the certificate of a control server that no public authority has signed."""
         if not self.control_certificate:
             return ""
         try:
@@ -158,7 +158,7 @@ class Tailscale:
             ) from error
 
     def _auth_key(self) -> str:
-        """Return the key; of one in a file only the place stands in configuration and state."""
+        """Return the key; configuration and state have only the path of a key in a file."""
         if not self.auth_key_file:
             return self.auth_key
         try:
