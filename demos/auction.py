@@ -1,18 +1,18 @@
 """Second-price auction: the highest of sealed bids wins, and pays the second highest.
 
-In William Vickrey's auction nobody gains by bidding anything but what the thing is worth
-to them: the winner pays what the next one would have paid. But bidders must trust whoever
-opens the bids. Here nobody does: bids are secret-shared among the parties, and all
-learn who wins and the price; the winning bid, and the order of all others, stay secret.
-Among equal highest bids the first bidder wins, at that price.
+In William Vickrey's auction nobody gains by bidding anything but what the item is worth to
+them: the winner pays what the next bidder would have paid. But bidders must trust whoever
+opens the bids. Here nobody opens them: bids are secret-shared among the parties. All learn
+who wins and the price; the winning bid, and the order of all others, stay secret. Among
+equal highest bids the first bidder wins, at that price.
 
 Each party places its own bid, which is its private input:
 
     python auction.py -P host0:11365 -P host1:11366 -P host2:11367 -I 0 --bid 310
 
-Without one a party bids at random. With `--bids N` there are N bidders, whose bids the
-parties hold in turn; `--seed` makes them the same in each run (and known to all who know
-it: for tests). With three parties on this machine:
+Without `--bid` a party bids at random. With `--bids N` there are N bidders, whose bids the
+parties hold in turn. `--seed` is for tests: it makes the bids the same in each run, and known
+to all who know the seed. With three parties on this machine:
 
     python auction.py -M3
     python auction.py -M3 --bids 20 --seed 7
@@ -24,10 +24,10 @@ import random
 from mpyc.runtime import mpc
 
 HIGHEST = 1000
-"""Of the bids."""
+"""The highest possible bid."""
 
 FEWEST = 2
-"""Bidders: the price is the second highest bid."""
+"""The fewest bidders: the price is the second highest bid."""
 
 
 def arguments() -> argparse.Namespace:
@@ -62,7 +62,7 @@ def own_bid(options: argparse.Namespace, bidder: int) -> int:
 
 
 def seal(secint: type, options: argparse.Namespace) -> list:
-    """Return all bids, each shared by the party that holds it; no party sees another's."""
+    """Return all bids, each secret-shared by the party that holds it; no party sees another's."""
     m = len(mpc.parties)
     rounds = range(0, options.bids, m)
     # every party shares one bid a round, bidders beyond the last one are left out
@@ -79,7 +79,7 @@ def sell(bids: list) -> tuple:
     beats = {(i, j): bids[i] >= bids[j] for i in bidders for j in bidders if i < j}
     beats |= {(j, i): 1 - beaten for (i, j), beaten in beats.items()}
     wins = [mpc.all([beats[i, j] for j in bidders if j != i]) for i in bidders]
-    # the second beats all but the winner; either-or is a sum here, since nobody beats the winner
+    # the second beats all but the winner; "or" is a sum here, since nobody beats the winner
     second = [mpc.all([beats[i, j] + wins[j] for j in bidders if j != i]) for i in bidders]
     winner = mpc.sum([i * wins[i] for i in bidders])
     price = mpc.in_prod([second[i] - wins[i] for i in bidders], bids)

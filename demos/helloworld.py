@@ -1,8 +1,8 @@
-"""Hello, world: parties say hello, and add up numbers that they keep to themselves.
+"""Hello, world: parties say hello, and add up numbers that they keep secret.
 
-Each party has a number. All learn the sum, and nothing else about the numbers of
-the others: with m parties, fewer than m/2 of them who put together all that they
-see learn no more than their own numbers and the sum tell them anyway.
+Each party has a number. All learn the sum, and nothing else about the numbers of the others:
+with m parties, a coalition of fewer than m/2 learns no more than what its own numbers and the
+sum tell it anyway.
 
 Run it by hand with three parties on this machine:
 

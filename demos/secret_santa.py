@@ -1,15 +1,14 @@
 """Secret Santa: a random permutation without fixed points, drawn by nobody.
 
-Who gives a present to whom? Each of n players gets one present and gives one, to
-somebody else. The permutation is uniformly random among all that have no fixed point
-(derangements), and while it is drawn it is secret for every party: no coalition of
-fewer than half of the parties can choose or foresee it. At the end all learn the result.
-(To tell each player only whom they give to, open to party i its own entry alone:
-`mpc.output(santa[i], receivers=i)`.)
+Who gives a present to whom? Each of n players gets one present and gives one, to somebody
+else. The permutation is uniformly random among all without a fixed point (derangements).
+While it is drawn it is secret for every party: no coalition of fewer than half of the
+parties can choose or predict it. At the end all learn the result. (To tell each player only
+whom they give to, open to party i its own entry only: `mpc.output(santa[i], receivers=i)`.)
 
-Each of t+1 parties shuffles in secret, one after the other, where t is the largest
-number of parties that may put together what they see (fewer than half). One of the t+1
-stays outside of any such coalition, and its shuffle alone makes the result uniformly random.
+Each of t+1 parties shuffles in secret, one after the other, where t is the largest size of a
+coalition (fewer than half of the parties). At least one of the t+1 parties is outside of any
+such coalition, and its shuffle alone makes the result uniformly random.
 One permutation in e = 2.718... has no fixed point, so several are drawn at a time: over
 long distances rounds cost more than multiplications. To test one, the product of all
 s[i] - i is opened after multiplication by a random number: zero, or nothing but "not zero".
@@ -26,10 +25,10 @@ import random
 from mpyc.runtime import mpc
 
 FEWEST = 2
-"""Players: one alone has nobody to give to."""
+"""The fewest players: one alone has nobody to give to."""
 
 AT_A_TIME = 6
-"""Candidates drawn in parallel: all have a fixed point in 6 % of the cases."""
+"""Candidates drawn in parallel: in 6 % of the cases all have a fixed point."""
 
 
 def arguments() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""All parties are called at once, and each answer goes to who asks for it."""
+"""All peers are called at once, and MPyC gets the connection to each when it asks for it."""
 
 import asyncio
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def test_all_are_called_at_once_each_by_its_name() -> None:
     asyncio.run(asyncio.wait_for(scenario(), 5))
 
 
-def test_who_cannot_be_reached_is_called_again_when_mpyc_asks() -> None:
+def test_a_peer_that_cannot_be_reached_is_called_again_when_mpyc_asks() -> None:
     async def scenario() -> None:
         network = Network(102)
         connector = ParallelConnector(network.runtime, lambda _, pid: pid, network.connect)
