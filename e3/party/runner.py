@@ -64,7 +64,7 @@ class DeployerStream:
         self.fd_in, self.fd_out = os.dup(0), os.dup(1)
         self.over = False
         """Whether the deployer is gone: its end of a pipe is closed."""
-        self.heard = self.born = time.monotonic()
+        self.heard = self.started = time.monotonic()
         self.unread: list[bytes] = []
         """Lines that arrived together with the one that was waited for."""
         self._incoming = b""
@@ -73,7 +73,7 @@ class DeployerStream:
 
     def say(self, kind: str, *, at: float | None = None, **fields: object) -> None:
         """Send one event with its time, by default the present."""
-        seconds = (time.monotonic() if at is None else at) - self.born
+        seconds = (time.monotonic() if at is None else at) - self.started
         self._outgoing += encode(kind, at=round(seconds, 6), **fields)
         self.flush()
 
@@ -324,7 +324,7 @@ def read_spec(channel: DeployerStream) -> Spec:
     while not channel.over:
         line, *channel.unread = channel.hear() or [b""]
         if line:
-            channel.born = time.monotonic()
+            channel.started = time.monotonic()
             if (spec := decode_spec(line)) is None:
                 raise RefusedError("the runner and the deployer are of different versions of E3")
             return spec

@@ -1,4 +1,4 @@
-"""The agreement over real sockets: equal, different, late, absent, and other than E3."""
+"""The agreement over real sockets: parties that are equal, different, late, absent or not E3."""
 
 import json
 import socket
@@ -64,7 +64,7 @@ def test_a_party_that_comes_late_is_waited_for() -> None:
     with Table(3) as table, ThreadPoolExecutor(3) as pool:
         table.listeners[2].close()
         early = [pool.submit(table.agree, pid) for pid in (0, 1)]
-        probe = table.call(1, [], source=table.addresses[0])  # the others are at it
+        probe = table.call(1, [], source=table.addresses[0])  # the others have started
         reset(probe)
         address = (table.addresses[2], table.ports[2])
         table.listeners[2] = table.exits.enter_context(socket.create_server(address))
@@ -134,7 +134,7 @@ def test_a_party_that_speaks_something_else_is_named(two: Table, data: bytes, de
         assert is_closed(caller)
 
 
-def test_a_stranger_is_turned_away_and_noted() -> None:
+def test_a_stranger_is_rejected_and_noted() -> None:
     with Table(2) as table, ThreadPoolExecutor(2) as pool:
         upper = pool.submit(table.agree, 1)
         for data in (b"GET / HTTP/1.1\r\n\r\n", b""):
@@ -154,7 +154,7 @@ def test_a_party_that_takes_anothers_pid_is_named() -> None:
         assert outcome.detail == ("claims to be party 0 from 127.0.1.3, the address of party 1")
 
 
-def test_addresses_are_not_looked_at_where_nobody_sees_them() -> None:
+def test_addresses_are_not_checked_where_they_are_translated() -> None:
     with Table(3, address_trust="translated") as table:
         assert {outcome.kind for outcome in table.all_agree({})} == {"agreed"}
 
@@ -180,7 +180,7 @@ def test_half_a_message_and_nothing_after_it_is_named(two: Table) -> None:
         )
 
 
-def test_a_listener_that_hangs_up_on_us_is_no_e3(two: Table) -> None:
+def test_a_listener_that_closes_connections_is_not_e3(two: Table) -> None:
     """An MPyC closes the connection when a caller names a pid that does not exist."""
 
     def hang_up() -> None:
@@ -243,7 +243,9 @@ def stated(pid: int, *, to: int, facts: object = None) -> bytes:
 
 
 @pytest.mark.parametrize("said", [(None, ""), (1, "sent half a message"), (2, "\x1b[2J{x}")])
-def test_who_calls_it_off_is_told_from_who_is_at_fault(said: tuple[int | None, str]) -> None:
+def test_the_party_that_calls_it_off_is_told_from_the_one_at_fault(
+    said: tuple[int | None, str],
+) -> None:
     with Table(3) as table, ThreadPoolExecutor(1) as pool:
         outcome = pool.submit(table.agree, 2)
         caller = table.call(2, [stated(0, to=2)], source=table.addresses[0])
@@ -270,7 +272,7 @@ def test_the_others_are_told_why_it_is_called_off() -> None:
         assert frames.decode_off(body, 3) == (0, "speaks HTTP instead of E3's agreement")
 
 
-def test_who_leaves_after_it_was_called_off_is_not_to_blame() -> None:
+def test_a_party_that_leaves_after_it_was_called_off_is_not_blamed() -> None:
     """The connection of a party that leaves may end before that of the one that called it off."""
     with Table(3) as table, ThreadPoolExecutor(1) as pool:
         outcome = pool.submit(table.agree, 2)

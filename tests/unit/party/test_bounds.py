@@ -1,4 +1,4 @@
-"""What a party's processes may take together: by the kernel where it can, else by weight."""
+"""Bounds of a party's processes together: by the kernel where possible, else by measuring."""
 
 import os
 import signal
@@ -81,7 +81,7 @@ def test_files_in_memory_weigh_though_nothing_maps_them(children: list[int]) -> 
 
 
 def many() -> None:
-    """Take more memory than one process may, in many; waits to be killed."""
+    """Take more memory than one process may, in several processes; wait to be killed."""
     for _ in range(6):
         if os.fork() == 0:
             kept = b"x" * 40 * MB
@@ -91,7 +91,7 @@ def many() -> None:
 
 
 def runner(bounds: Bounds) -> tuple[bool, bool, int | None]:
-    """Be a runner; return whether it and whether the kernel found too much, and how it ended."""
+    """Act as runner; return whether it or the kernel found too much, and the exit status."""
     adopt_orphans()
     if (pid := os.fork()) == 0:
         try:

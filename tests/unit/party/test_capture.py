@@ -1,4 +1,4 @@
-"""A stream of a program: passed on, cut in the middle, never large."""
+"""A stream of a program: it is passed on, cut in the middle, and never large."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What a peer states about itself: typed and bounded as it comes in, and never a template."""
+"""A peer's statements about itself: typed and bounded when they arrive, never a template."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pickles of a peer that means harm: they change nothing, cost little, and name what they hold."""
+"""Pickles of a hostile peer: they change nothing and cost little; errors name what they hold."""
 
 import datetime as dt
 import decimal
@@ -42,7 +42,7 @@ MPFR = bytes.fromhex("0441020035000080f500007f0080bc7d748265f8")
 
 @dataclass
 class Ballot:
-    """A type of a program's own, which a user allows."""
+    """A type of a program, which a user allows."""
 
     choice: Any = 0
     weight = 1
@@ -202,7 +202,7 @@ CHANGES = [
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """Check that what a pickle could reach stays as it is."""
+    """Check that a pickle changes nothing that it can reach."""
     kinds = (Ballot, Colour, Narrow, fractions.Fraction, FIELD, FIELD.array, TERNARY, CURVE)
     before = [(each.__name__, each.__bases__, dict(vars(each))) for each in kinds]
     members = dict(vars(Colour.RED))
@@ -216,7 +216,7 @@ def unchanged() -> Iterator[None]:
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """Undo what a pickle has done before it was found out: the process would have ended."""
+    """Undo the changes of a refused pickle, after which a party's process would have ended."""
     kinds = (Ballot, Colour, Narrow, FIELD, FIELD.array, TERNARY, CURVE)
     before = [(each, each.__name__, each.__bases__, dict(vars(each))) for each in kinds]
     members = dict(vars(Colour.RED))
@@ -340,7 +340,7 @@ def test_an_object_of_a_type_that_is_allowed_comes_through() -> None:
 
 
 def test_a_field_has_a_modulus_of_its_own() -> None:
-    """The pickle that made a field could else change it afterwards, for all to come."""
+    """Otherwise the pickle that made a field could change it for all later pickles."""
     memo = MODULUS + b"\x940"
     element = named(EXTENSION) + b"h\x00\x85R" + by_slots(value=MODULUS) + b"b"
     later = b"h\x00" + by_slots(value=plain([2])) + b"b0"
@@ -467,7 +467,7 @@ def test_an_integer_of_gmpy2_where_it_lacks_is_one_of_pythons() -> None:
     assert done.stdout == "[0, 5, -256]\n"
 
 
-# Large ones, which end the process at worst; it has said before from whom they are
+# Large pickles, which may kill the process; it has reported their sender before
 
 CHILD = """
 import json, pickle, sys
@@ -492,7 +492,7 @@ report("done")
 
 
 def read_apart(data: bytes) -> tuple[int, list[Any]]:
-    """Read a pickle in a process of its own; return how that ends, and what it reports."""
+    """Read a pickle in a process of its own; return its exit status and its reports."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD], input=data, capture_output=True, check=False
     )
@@ -525,7 +525,7 @@ def test_one_that_overflows_the_stack_ends_while_its_sender_is_known() -> None:
     assert status < 0
 
 
-# Whatever else
+# Any other pickles
 
 opcodes = st.one_of(
     st.sampled_from(b"N\x88]})\x8f(aesu\x85\x86\x87tld\x90\x91012\x94RR\x81\x81\x92bbb").map(
@@ -540,7 +540,7 @@ opcodes = st.one_of(
 
 
 def is_clean(value: object, depth: int = 6) -> bool:
-    """Return whether nothing that acts, or stands for something else, is in a value."""
+    """Return whether a value has no code and no stand-in in it."""
     if type(value).__module__.startswith("e3.") or isinstance(value, type) or not depth:
         return not depth
     if isinstance(value, FunctionType | BuiltinFunctionType):

@@ -1,4 +1,4 @@
-"""The rules that hold a program to its peers, in a network namespace of the test's own."""
+"""The rules that limit a program to its peers, in a network namespace of the test's own."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A session's folder is removed, whatever was made of it."""
+"""A session's folder is removed, whatever a program has made in it."""
 
 import os
 import subprocess

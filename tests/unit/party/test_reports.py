@@ -1,4 +1,4 @@
-"""What a runner believes of what its program's process says: a form, and nothing beyond it."""
+"""The reports of a program's process: a runner checks and relies on their form only."""
 
 import json
 import tracemalloc

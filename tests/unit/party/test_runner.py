@@ -1,4 +1,4 @@
-"""The runner alone, spoken to over its pipes as the deployer does."""
+"""The runner alone, controlled over its pipes as by the deployer."""
 
 import array
 import fcntl
@@ -86,7 +86,7 @@ class Runner:
         raise AssertionError(found)
 
     def is_gone(self) -> bool:
-        """Wait for the runner to end; return whether its folder went with it."""
+        """Wait for the runner to end; return whether it removed its folder."""
         self.process.wait(WAIT_SECONDS)
         return not self.folder.exists()
 
@@ -222,7 +222,7 @@ def test_an_interrupt_from_the_terminal_is_the_deployers_to_handle(tmp_path: Pat
         assert runner.await_event("alive")
 
 
-def test_a_killed_runner_takes_the_program_along(tmp_path: Path) -> None:
+def test_a_killed_runner_ends_the_program(tmp_path: Path) -> None:
     with running(tmp_path, FOREVER) as runner:
         runner.begin()
         pid = int(runner.await_output("\n"))

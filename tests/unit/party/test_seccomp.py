@@ -1,4 +1,4 @@
-"""The filter of system calls, read as the kernel reads it, for each architecture."""
+"""The filter of system calls, interpreted as the kernel does, for each architecture."""
 
 import errno
 import re

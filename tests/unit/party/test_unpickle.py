@@ -1,4 +1,4 @@
-"""What a pickle from a peer may hold: all that MPyC sends comes through, and nothing else."""
+"""The content of a peer's pickle: all that MPyC sends is accepted, and nothing else."""
 
 import datetime as dt
 import decimal

@@ -48,7 +48,7 @@ class Tor:
 
     async def forget(self) -> None:
         self.forgot += 1
-        raise ConnectionRefusedError  # Tor itself may be away
+        raise ConnectionRefusedError  # Tor itself may not run
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):

@@ -184,4 +184,6 @@ def test_the_end_of_a_quick_command_is_never_missed() -> None:
         ) as process:
             assert process.stdin is not None
             process.stdin.write(call.stdin)
-            assert process.wait(59) == 0  # one that was missed is found by patience alone
+            assert (
+                process.wait(59) == 0
+            )  # an end that was missed would show only after ``patience``

@@ -1,4 +1,4 @@
-"""What begins beside a block has ended when the block is left, whatever way."""
+"""What starts beside a block has ended when the block is left, however it is left."""
 
 import asyncio
 import subprocess
