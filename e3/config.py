@@ -1,8 +1,9 @@
 """Stack configuration to `Experiment`: the only reader of ``Pulumi.<stack>.yaml``.
 
-Pulumi.yaml declares the keys, their types and defaults; this module says what
-values mean, and names key, value and remedy of each mistake. `parse` is pure;
-`read` fetches the values of the running Pulumi program.
+Pulumi.yaml declares the keys, their types and defaults; this module decodes the values, and
+names key, value and remedy of each mistake. `read` takes the values of the running Pulumi
+program, `plain` those of a stack's file. `parse` decodes them, for which it also reads the
+program and an inventory's file; `settings` reads nothing.
 """
 
 import json
@@ -56,7 +57,7 @@ FLEET_KEYS = {
     "image-rollout": "image-rollout",
     "max-hourly-usd": "max-hourly-usd",
 }
-"""Keys of their own that are options of a fleet, by key."""
+"""Configuration keys that set an option of the fleet: key to option."""
 
 HOST_NAME_LENGTH = 15
 """A host's name is also the name of an interface, and Linux allows 15 characters there."""
@@ -79,7 +80,7 @@ NATS: Mapping[str, Reachability] = {kind: kind for kind in get_args(Reachability
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a session follows of its stack's configuration; ``parties`` 0 is one a host."""
+    """The configuration of a stack's sessions; ``parties`` 0 means one on each host."""
 
     parties: int
     deadline_seconds: float
@@ -90,7 +91,7 @@ def read() -> Experiment:
     """Return the experiment of the running Pulumi program; raise `ConfigurationError`."""
     import pulumi  # noqa: PLC0415 - takes a second, which `e3 run` does not have
 
-    # pulumi.Config can only be asked for keys one knows; the unknown ones stand in its source.
+    # pulumi.Config cannot list keys; the variable that it reads also has the unknown ones
     values: dict[str, str] = json.loads(os.environ.get("PULUMI_CONFIG", "{}"))
     prefix = f"{pulumi.get_project()}:"
     return parse(
@@ -106,8 +107,9 @@ def read() -> Experiment:
 def parse(stack: str, values: Mapping[str, str]) -> Experiment:
     """Return the experiment that these values of the ``e3:`` keys describe.
 
-    ``values`` are as Pulumi hands them over: text, with objects as JSON. A path is
-    taken relative to the working directory.
+    ``values`` are as Pulumi passes them: text, with objects as JSON. Paths are relative to the
+    working directory. The program's files and an inventory's file are read; raises
+    `ProgramError` or `ConfigurationError`.
     """
     unknown = sorted(set(values) - set(KEYS))
     if unknown:
@@ -146,7 +148,7 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
 
 
 def settings(values: Mapping[str, str]) -> Settings:
-    """Return what these values, as `parse` has them, say of sessions; names a mistake's key."""
+    """Return what values as `parse` takes say of sessions; raise `ConfigurationError`."""
     return Settings(
         parties=int(_number(values, "parties", 0, least=0, whole=True)),
         deadline_seconds=_number(values, "deadline-seconds", 600, least=1),
@@ -155,9 +157,9 @@ def settings(values: Mapping[str, str]) -> Settings:
 
 
 def plain(stack: Path) -> dict[str, str]:
-    """Return the values of a stack's file as Pulumi hands them over, without those encrypted.
+    """Return the values of a stack's file as Pulumi passes them, without encrypted ones.
 
-    Raises `ConfigurationError` if it is no configuration; a file that is not there has none.
+    A missing file has no values. Raises `ConfigurationError` if it is not a configuration.
     """
     try:
         raw = yaml.safe_load(stack.read_text(encoding="utf-8")) or {}
@@ -165,7 +167,9 @@ def plain(stack: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"{stack} is no stack configuration: {printable(error)}") from None
+        raise ConfigurationError(
+            f"{stack} is not a stack configuration: {printable(error)}"
+        ) from None
     return {
         str(key).removeprefix("e3:"): value
         if isinstance(value, str)
@@ -182,7 +186,7 @@ def _options(raw: Mapping[str, object]) -> dict[str, object]:
 def _fleet_options(values: Mapping[str, str]) -> dict[str, object]:
     own: dict[str, object] = {}
     for key, option in FLEET_KEYS.items():
-        if values.get(key, "") not in {"", "false"}:  # what Pulumi.yaml has for "not said"
+        if values.get(key, "") not in {"", "false"}:  # the defaults of Pulumi.yaml: not set
             try:
                 own[option] = json.loads(values[key])
             except ValueError:
@@ -191,13 +195,13 @@ def _fleet_options(values: Mapping[str, str]) -> dict[str, object]:
 
 
 def _listed(fleet: Choice) -> Mapping[str, inventory.Machine]:
-    """Return the machines of a fleet that has them in a file, by host; none of any other."""
+    """Return the machines in the file of a fleet, by host; none if the fleet has no file."""
     file = fleet.options.get("file")
     return inventory.named(inventory.read(str(file))) if file else {}
 
 
 def _hidden(machines: Mapping[str, inventory.Machine]) -> dict[str, Reachability]:
-    """Return what stands before each machine that is not public."""
+    """Return the reachability of each machine that is not public."""
     kinds = {name: machine.reachability for name, machine in machines.items()}
     return {name: kind for name, kind in kinds.items() if kind != "public"}
 
@@ -233,7 +237,7 @@ def _private(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str,
                 f"e3:private-args: there is no host {host!r}; choose one of {', '.join(hosts)}"
             )
         if not isinstance(text, (str, int, float)) or isinstance(text, bool):
-            raise ConfigurationError(f"e3:private-args: the arguments of {host} are no text")
+            raise ConfigurationError(f"e3:private-args: the arguments of {host} must be a string")
         try:
             private[host] = tuple(shlex.split(str(text)))
         except ValueError as error:
@@ -372,7 +376,7 @@ def _latency(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[tupl
 
 
 def _nats(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str, Reachability]:
-    """Return the class of each host that is not public; a host's own goes before its region's."""
+    """Return the class of each host that is not public; a host's own overrides its region's."""
     region_of = {f"{name}-{i}": name for name, count in regions.items() for i in range(count)}
     for name, value in raw.items():
         if name not in regions and name not in region_of:

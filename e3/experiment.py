@@ -21,11 +21,12 @@ Reachability = Literal[
 ]
 """What stands between a host and the others; e3/lab/nat.py has each class in terms of RFC 4787.
 
-Anybody can open a connection to a ``public`` host. All others can be answered only:
-``full-cone`` from anywhere, at a UDP port from which they sent; ``port-restricted``, the usual home
-router, by whom they sent to; ``symmetric`` the same, with a port for each destination; ``cgnat``
-is a home router behind the carrier's; two firewalls let TCP pass only, or port 443 only. Who is
-``ipv6-only`` has no IPv4 address, and a home router that lets no new flow in (RFC 6092).
+Every host can open a connection to a ``public`` host. All others receive answers only. A
+``full-cone`` host receives from anywhere at a UDP port from which it sent; a ``port-restricted``
+one, behind the usual home router, only from endpoints to which it sent; a ``symmetric`` one
+likewise, with a new port for each destination. ``cgnat`` is a home router behind the carrier's.
+Two classes are firewalls that let only TCP pass, or only port 443. A host that is ``ipv6-only``
+has no IPv4 address, and its home router lets no new flow in (RFC 6092).
 """
 
 
@@ -52,18 +53,18 @@ class Program:
 
     @property
     def name(self) -> str:
-        """The program as a person would call it: its file or folder without ending."""
+        """The name of the file or folder without its ending."""
         return self.path.stem
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a session may take: of its hosts, and of time.
+    """The most that a session may take of its hosts and of time.
 
-    A party takes ``memory_mb``, all its processes together, and its files ``files_mb``, all of
-    them together; it has ``processes`` at once and prints ``output_mb``. The host
-    is to take the program and start it within ``ship_seconds``; all parties are to be connected
-    ``connect_seconds`` after the first is ready for it.
+    The processes of a party take at most ``memory_mb`` together, and its files ``files_mb``. It
+    runs at most ``processes`` at once and prints ``output_mb``. A host must accept the program and
+    start it within ``ship_seconds``. All parties must be connected within ``connect_seconds``
+    after the first called ``mpc.start``.
     """
 
     memory_mb: float = 4096
@@ -75,7 +76,7 @@ class Limits:
 
 
 Openness = Literal["peers", "open"]
-"""What a program reaches: its peers' endpoints, or all that its host reaches."""
+"""What a program can reach: its peers' endpoints, or all that its host can reach."""
 
 Comparison = Literal["none", "same"]
 """Whether all parties must print the same."""
@@ -83,7 +84,7 @@ Comparison = Literal["none", "same"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What holds in a session, whatever the program is.
+    """The rules of a session, which hold for every program.
 
     ``unpickle`` are types, as ``module.name``, that parties may send one another besides those
     that MPyC sends. ``tls`` asks for MPyC's own TLS, with certificates of the stack's authority.
@@ -104,8 +105,8 @@ class Experiment:
     ``regions`` maps a region to its number of hosts; ``latency_ms`` overrides round-trip
     times in milliseconds by pair of regions, each pair in alphabetical order. ``nats`` is
     the class of each host that is not public. ``parties`` is the number of parties, at most one
-    a host; ``trigger`` any text, a new one runs the session again; ``rules`` hold in the session.
-    ``private_args`` are arguments of the program on one host alone, by host, told to no other.
+    a host. ``trigger`` is any text; a new one runs the session again. ``private_args`` are
+    program arguments of one host alone, by host; no other host learns them.
     """
 
     stack: str

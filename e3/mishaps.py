@@ -1,8 +1,8 @@
-"""What a person is told of an error that nobody raised on purpose, and where its traceback goes.
+"""Describe an unexpected error to the user, and keep its traceback.
 
-A disk is full, a folder is another user's, a file went away: the system says which file and why,
-and this module says what helps. The traceback is for who mends E3: it goes to ``.e3/errors.log``,
-and with E3_DEBUG=1 to the terminal as well.
+A disk is full, a folder is another user's, a file is missing: the system says which file and
+why, and this module says what helps. The traceback is for developers of E3: it goes to
+``.e3/errors.log``, and with E3_DEBUG=1 to the terminal as well.
 """
 
 import errno
@@ -18,14 +18,14 @@ from e3.errors import E3Error
 from e3.remote.text import printable, printable_lines
 
 LOG = Path(private.TOP, "errors.log")
-"""Relative to the project, in which the command, the program and its providers all work."""
+"""Relative to the project, the working directory of the command, the program and providers."""
 
 LOG_BYTES = 1_000_000
-"""A longer one begins anew."""
+"""A longer log is removed before the next entry."""
 
 DEBUG = "E3_DEBUG"
 MOST = 3
-"""Of the errors of a group; the others are like them, or follow from them."""
+"""The most errors of a group that are shown; others are alike, or follow from them."""
 
 OWNER = (
     "it belongs to another user, or may not be written: if E3 once ran as root here, type "
@@ -52,7 +52,7 @@ UNKNOWN = "`e3 doctor` tells what is wrong with this machine"
 
 
 def told(error: BaseException) -> str:
-    """Return what to tell a person of any error, its traceback noted if nobody meant it."""
+    """Return the message for any error; log the traceback of an unexpected one."""
     leaves = list(_leaves(error))
     said = "; ".join(dict.fromkeys(_sentence(leaf) for leaf in leaves[:MOST]))
     if all(isinstance(leaf, E3Error) or _speaks(leaf) for leaf in leaves):
@@ -72,7 +72,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _speaks(error: BaseException) -> bool:
-    """Tell whether it is a `TimeoutError` of ours, which says which host did not do what."""
+    """Return whether it is a `TimeoutError` of E3, which says what took too long."""
     return isinstance(error, TimeoutError) and error.errno is None and bool(str(error))
 
 
@@ -93,7 +93,7 @@ def _place(error: OSError) -> str:
 
 
 def _room(error: OSError) -> str:
-    """Return how much room is where it lacks."""
+    """Return how much disk space is free where it ran out; nothing for other errors."""
     if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
         return ""
     named = Path(os.fsdecode(error.filename)) if error.filename else LOG
@@ -102,7 +102,7 @@ def _room(error: OSError) -> str:
 
 
 def _origin(error: BaseException) -> str:
-    """Return the place in E3 where it came from, as far as that is known."""
+    """Return the place in E3 where the error was raised, if that is known."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "/e3/" in frame.filename] or frames
     if not ours:
@@ -111,7 +111,7 @@ def _origin(error: BaseException) -> str:
 
 
 def _note(error: BaseException) -> Path | None:
-    """Add the traceback to the log; return where that is, None where it cannot be written."""
+    """Add the traceback to the log; return its path, None if it cannot be written."""
     try:
         private.folder(LOG.parent)
         if LOG.exists() and LOG.stat().st_size > LOG_BYTES:

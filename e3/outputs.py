@@ -1,7 +1,7 @@
-"""The hosts of a stack in the formats of tools that people have. Pure.
+"""The hosts of a stack in the formats of other tools. Pure.
 
-How a host is reached stands in ``ssh_config`` alone, where a host's name is an alias: ports,
-users, keys and jump hosts are written once, and each of these formats only names the host.
+Only ``ssh_config`` says how a host is reached; a host's name is an alias there. Ports, users,
+keys and jump hosts are written once, and each of these formats only names the host.
 Texts are without their last newline, as `pulumi stack output` adds one.
 """
 
@@ -21,7 +21,7 @@ from e3.remote.text import printable
 TTL_SECONDS = 300
 ADDRESS = re.compile(r"[\w.:%-]*")
 PATH = re.compile(r"(?:(?!\{[{%#]).)*")
-"""What an address or name may be, and a path: without what begins a template of Ansible."""
+"""The allowed form of an address or name, and of a path: no template of Ansible begins in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class HostOutput:
     pid: int | None
 
     def __post_init__(self) -> None:
-        """Refuse what one of the formats would read as its syntax: hosts say some of it."""
+        """Reject values that a format would read as its syntax, since hosts report some of them."""
         for value, form in (
             (self.host.name, ADDRESS),
             (self.host.region, ADDRESS),
@@ -135,7 +135,7 @@ BY_SSH: Mapping[str, Callable[[Sequence[HostOutput], str], object]] = {
     "hosts-colmena": colmena,
     "hosts-pssh": pssh,
 }
-"""Of hosts that ssh_config reaches; its path is the second argument."""
+"""For hosts that ssh_config reaches; its path is the second argument."""
 
 
 def _record(target: str) -> str:

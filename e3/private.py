@@ -1,8 +1,7 @@
-"""Files and folders for their owner alone, whatever the caller's umask: all that ``.e3`` holds.
+"""Make files and folders that only their owner can read, whatever the umask: all of ``.e3``.
 
-State, evidence and keys of stacks are nobody else's business on a shared machine. Everything
-that E3 writes on this machine is made here; the standard library alone is needed, as
-scripts/setup uses it before there is a .venv.
+Other users of a shared machine must not read state, evidence and keys of stacks. This module
+uses the standard library only, since scripts/setup needs it before there is a .venv.
 """
 
 import contextlib
@@ -17,11 +16,11 @@ OTHERS = 0o077
 TOP = ".e3"
 
 SHOWN = frozenset({"hosts", "resolv.conf"})
-"""Files of a folder ``lab`` that hosts show as their own in /etc, to all of their users."""
+"""Files of a folder ``lab`` that hosts mount in /etc, where all of their users read them."""
 
 
 def folder(path: Path) -> Path:
-    """Have the folder, made with its parents as needed; closed, and so is ``.e3`` above it."""
+    """Ensure that the folder exists, with its parents; close it and ``.e3`` above it to others."""
     missing = [place for place in (path, *path.parents) if not place.exists()]
     for place in reversed(missing):
         # another process may make the same one
@@ -35,7 +34,7 @@ def folder(path: Path) -> Path:
 
 
 def descriptor(path: Path, flags: int) -> int:
-    """Open a file as `os.open` does, made if need be, and closed to others in either case."""
+    """Open a file as `os.open` does; create it if it is missing, and close it to others."""
     opened = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     try:
         os.fchmod(opened, FILE_MODE)
@@ -46,7 +45,7 @@ def descriptor(path: Path, flags: int) -> int:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file, whole or not at all: its folder is there, and a full disk leaves the old one.
+    """Write a file whole or not at all: a full disk leaves the old one. Its folder must exist.
 
     Raises `OSError` that names ``path``.
     """
@@ -65,21 +64,21 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add to the end of a file, which is made if need be."""
+    """Append to a file; create it if it is missing."""
     with os.fdopen(descriptor(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
         file.write(text.encode())
 
 
 def loose(top: Path) -> list[Path]:
-    """Return ``top`` and what lies below it as far as others have any right to it.
+    """Return those of ``top`` and of all below it to which other users have any right.
 
-    Links have no modes, and what a lab shows on its hosts has to be readable there.
+    Links are left out, since they have no modes, and so are the files of `SHOWN`.
     """
     return [path for path in _all(top) if stat.S_IMODE(path.lstat().st_mode) & OTHERS]
 
 
 def close(top: Path) -> None:
-    """Take from others every right to ``top`` and to what lies below it."""
+    """Remove every right of other users to ``top`` and to all below it."""
     for path in loose(top):
         with contextlib.suppress(FileNotFoundError):
             path.chmod(stat.S_IMODE(path.lstat().st_mode) & ~OTHERS)

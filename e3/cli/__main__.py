@@ -1,7 +1,8 @@
 """The command line: ``e3 VERB ...``, or ``python -m e3.cli VERB ...``.
 
-Exit status 2 stands for an error of the command itself, 1 for a finding (of `doctor`,
-`paths` and `verify-gone`); `e3 run` ends with that of its verdict.
+Exit status 2 is an error of the command itself. 1 is a finding of `doctor`, `paths` or
+`verify-gone`, a machine that `inventory import` left out, or what `sweep` could not remove.
+`e3 run` exits with the status of its verdict.
 """
 
 import argparse
@@ -19,12 +20,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     write_anything()
     words = sys.argv[1:] if argv is None else argv
-    # what follows is the program's own, also where it looks like an option of ours
+    # what follows belongs to the program, even if it looks like an option of E3
     ours, theirs = words, []
     if "--" in words and words[:1] == ["run"]:
         cut = words.index("--")
         ours, theirs = words[:cut], words[cut + 1 :]
-    parser = argparse.ArgumentParser(prog="e3", description="What helps beside Pulumi.")
+    parser = argparse.ArgumentParser(
+        prog="e3", description="Commands of E3 besides those of Pulumi."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
         verb.declare(verbs)
@@ -38,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     os.chdir(project.ROOT)
     try:
         status: int = arguments.do(arguments)
-        sys.stdout.flush()  # else what cannot be written is told when nobody can answer any more
-    except BrokenPipeError:  # whoever reads has enough: `e3 logs latest | head`
+        sys.stdout.flush()  # here, so that an error of writing is still reported
+    except BrokenPipeError:  # the reader has ended, as in `e3 logs latest | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""A session as a person sees it: a table that moves on a terminal, else a line for each change."""
+"""Show a session: as a live table on a terminal, else as a line for each change."""
 
 import asyncio
 import json
@@ -24,11 +24,11 @@ from e3.session.verdicts import Verdict
 REFRESH_SECONDS = 0.1
 REASON_LENGTH = 4000
 MOST_LINES = 40
-"""Of a party's output; its log has more."""
+"""The most lines of a party's output that are shown; its log has more."""
 
 
 class Display:
-    """Follows one session as its `e3.session.progress.Observer`; this one says nothing."""
+    """An `e3.session.progress.Observer` of one session; subclasses show its progress."""
 
     def __init__(self, console: Console) -> None:
         """Write to ``console``."""
@@ -52,7 +52,7 @@ class Display:
         self.console.print("stopping all parties", style="yellow")
 
     def refresh(self) -> None:
-        """Show what is now."""
+        """Show the present state."""
 
     async def follow(self) -> None:
         """Refresh until cancelled."""
@@ -102,12 +102,12 @@ class Lines(Display):
                 self._shown[party.pid] = party.phase
                 who = f"party {party.pid} ({party.host})"
                 phase = printable(party.phase, REASON_LENGTH)
-                # not terminal lines of a program: `e3 logs` has them, and the end shows results
+                # without the program's own output: `e3 logs` has it, and `conclude` shows it
                 self.console.print(plain(f"{party.seconds:6.1f} s  {who}: {phase}"))
 
 
 class Moving(Display):
-    """A line a party that moves."""
+    """A live table with a line for each party."""
 
     def __init__(self, live: Live) -> None:
         """Show all in ``live``."""
@@ -123,7 +123,7 @@ class Moving(Display):
 
 @contextmanager
 def display(stack: str, seats: Plan, overlay: str, *, quietly: bool) -> Iterator[Display]:
-    """Hold a display for a session; ``quietly`` leaves standard output to the caller."""
+    """Yield a display for a session; ``quietly`` leaves standard output to the caller."""
     console = terminal.console(stderr=quietly)
     count = len(seats.seats)
     if console.is_terminal or not quietly:
@@ -137,7 +137,7 @@ def display(stack: str, seats: Plan, overlay: str, *, quietly: bool) -> Iterator
 
 
 class Silent(Display):
-    """Says nothing but that it waits: nobody reads along."""
+    """Shows only that the session waits: for output that is read by a program."""
 
     def began(
         self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]

@@ -1,4 +1,4 @@
-"""``e3 doctor``: whether this machine is fit for E3, and what of it is in a bad way."""
+"""``e3 doctor``: check whether this machine is fit for E3, and what is wrong with it."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from e3.cli.project import Verbs
 from e3.errors import E3Error
 
 MENDED: tuple[Callable[[], Iterable[Finding]], ...] = (labs.check, store.check)
-"""What ``--fix`` mends, labs first: whose they are stands in the states."""
+"""The checks that ``--fix`` repairs; labs first, since the states say whose they are."""
 
 CHECKS: tuple[Callable[[], Iterable[Finding]], ...] = (
     tools.check,
@@ -31,9 +31,11 @@ def declare(verbs: Verbs) -> None:
         help="check tools, kernel, disk, clock, leftovers and hosts",
         epilog="exit status: 1 if any line says FAIL",
     )
-    fix = "remove what crashed labs, updates and sessions left; restore states that are not whole"
+    fix = "remove what crashed labs, updates and sessions left; restore states that are incomplete"
     verb.add_argument("--fix", action="store_true", help=fix)
-    verb.add_argument("--state", action="store_true", help="labs and state alone, if not OK")
+    verb.add_argument(
+        "--state", action="store_true", help="show only findings of labs and state that are not OK"
+    )
     verb.add_argument("--json", action="store_true", help="one JSON object")
     verb.set_defaults(do=examine)
 
@@ -59,7 +61,7 @@ def examine(arguments: argparse.Namespace) -> int:
 
 
 def _fix(finding: Finding) -> Finding:
-    """Do what a finding offers; return what came of it."""
+    """Apply the fix of a finding; return the result as a finding."""
     try:
         return finding.fixed()
     except (E3Error, OSError) as error:

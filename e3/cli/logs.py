@@ -1,4 +1,4 @@
-"""``e3 logs``: what the parties of a run wrote."""
+"""``e3 logs``: show what the parties of a run wrote."""
 
 import argparse
 import sys
@@ -18,15 +18,17 @@ LOOK_SECONDS = 0.2
 def declare(verbs: Verbs) -> None:
     """Declare the verb's command line."""
     verb = verbs.add_parser("logs", help="show what the parties of a run wrote")
-    verb.add_argument("run", metavar="RUN", help="latest, or a unique begin or the end of a name")
+    verb.add_argument(
+        "run", metavar="RUN", help="latest, or the unique beginning or end of a run's name"
+    )
     verb.add_argument("host", metavar="HOST", nargs="?", help="default: every host")
     verb.add_argument("--stack", metavar="STACK", help="default: every stack")
-    verb.add_argument("--follow", "-f", action="store_true", help="go on until the run ends")
+    verb.add_argument("--follow", "-f", action="store_true", help="continue until the run ends")
     verb.set_defaults(do=show_logs)
 
 
 def show_logs(arguments: argparse.Namespace) -> int:
-    """Print the logs, each line with its host where there are several."""
+    """Print the logs; each line begins with its host if there are several."""
     run = find(arguments.run, arguments.stack)
     hosts = _hosts(run, arguments.host)
     width = max(map(len, hosts))
@@ -45,7 +47,7 @@ def show_logs(arguments: argparse.Namespace) -> int:
 
 
 def _hosts(run: RecordedRun, asked: str | None) -> tuple[str, ...]:
-    # a run that was killed at its very begin has no manifest, and one of another version more
+    # a run that was killed at its start has no manifest; another version's may have other keys
     hosts = run.hosts or tuple(sorted(path.stem for path in run.folder.glob("*.log")))
     if asked is not None and asked not in hosts:
         raise E3Error(
@@ -66,7 +68,7 @@ class _Tail:
     raw: bool = field(default_factory=lambda: not sys.stdout.isatty())
 
     def print(self, *, whole: bool) -> None:
-        """Print the lines that came since, also a last one without end if ``whole``."""
+        """Print new lines; if ``whole``, also a last one without a newline."""
         try:
             with self.path.open("rb") as log:
                 log.seek(self.offset)

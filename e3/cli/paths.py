@@ -1,4 +1,4 @@
-"""``e3 paths``: how every two hosts of a stack that is up reach each other, and how well."""
+"""``e3 paths``: measure how every two hosts of a stack that is up reach each other."""
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ FLOOD_SECONDS = 4.0  # of which TCP needs the first half to find its rate
 HEADER = ("", "from", "to", "path", "overlay ms", "underlay ms", "contact s", "direct s")
 
 Joined = Mapping[tuple[str, str], PairPath]
-"""What was seen of each ordered pair when the hosts were joined last."""
+"""The path of each ordered pair when the hosts were joined last."""
 
 
 def declare(verbs: Verbs) -> None:
@@ -32,7 +32,7 @@ def declare(verbs: Verbs) -> None:
     verb.add_argument(
         "--throughput",
         action="store_true",
-        help=f"measure that, too: {FLOOD_SECONDS:g} s a pair, one by one",
+        help=f"also measure throughput: {FLOOD_SECONDS:g} s for each pair, one by one",
     )
     verb.add_argument("--json", action="store_true", help="print all as JSON")
     verb.set_defaults(do=show_paths)
@@ -60,7 +60,7 @@ def show_paths(arguments: argparse.Namespace) -> int:
 
 
 def _properties(one: Diagnosis, joined: Joined) -> dict[str, object]:
-    """Return a path under the names that the stack output ``session.paths`` has."""
+    """Return a path with the keys of the stack output ``session.paths``."""
     values = asdict(one)
     ends = {"from": values.pop("source"), "to": values.pop("target")}
     contact, direct = _seconds(one, joined)
@@ -69,7 +69,7 @@ def _properties(one: Diagnosis, joined: Joined) -> dict[str, object]:
 
 
 def _seconds(one: Diagnosis, joined: Joined) -> tuple[float | None, float | None]:
-    """Return how long it took, as the hosts were joined, to the first data and to a direct path."""
+    """Return the seconds, when hosts were joined, to the first data and to a direct path."""
     path = joined.get((one.source, one.target))
     return (path.contact_seconds, path.direct_seconds) if path else (None, None)
 
@@ -91,7 +91,7 @@ def _show(found: Sequence[Diagnosis], joined: Joined, *, throughput: bool) -> No
 
 
 def _advice(found: Sequence[Diagnosis], level: str) -> list[str]:
-    """Return what to say, once for both directions of a pair."""
+    """Return the advice of that level, once for both directions of a pair."""
     said: dict[tuple[str, ...], str] = {}
     for one in found:
         if one.level == level:

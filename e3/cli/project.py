@@ -1,4 +1,4 @@
-"""Where things are, and what Pulumi's state says of a stack."""
+"""The folders of the project, and what Pulumi's state says of a stack."""
 
 import argparse
 import json
@@ -29,10 +29,10 @@ from e3.pulumi_state import Resource, decode_export, outputs
 from e3.registry import build
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The project; every verb works in it, wherever it was called."""
+"""The project; every verb changes to it, wherever it was called."""
 
 FILES = Path(".e3")
-"""What stacks keep on this machine, relative to the project."""
+"""The folder of stacks' files, relative to the project."""
 
 DEADLINE_SECONDS = 600.0
 """The default of e3:deadline-seconds."""

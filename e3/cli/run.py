@@ -1,4 +1,4 @@
-"""``e3 run``: a session on a stack that is up, without the engine."""
+"""``e3 run``: run a session on a stack that is up, without Pulumi's engine."""
 
 import argparse
 import asyncio
@@ -31,7 +31,7 @@ def declare(verbs: Verbs) -> None:
         help="run a program on a stack that is up",
         usage="e3 run PROGRAM [--stack STACK] [--parties N] [--deadline SECONDS] [--json] "
         "[-- ARGS...]",
-        description="Run a session on a stack that is up. Ctrl-C ends it everywhere.",
+        description="Run a session on a stack that is up. Ctrl-C stops it on all hosts.",
         epilog="exit status: "
         + ", ".join(f"{status} {verdict}" for verdict, status in EXIT_STATUS.items())
         + "; 2 if no session could be run",
@@ -41,7 +41,9 @@ def declare(verbs: Verbs) -> None:
     verb.add_argument("--parties", metavar="N", type=int, help="default: as configured")
     verb.add_argument("--deadline", metavar="SECONDS", type=float, help="default: as configured")
     verb.add_argument(
-        "--json", action="store_true", help="print the result as the stack output `session` has it"
+        "--json",
+        action="store_true",
+        help="print the result as JSON, like the stack output `session`",
     )
     verb.set_defaults(do=run)
 
@@ -91,7 +93,7 @@ async def _run(
     deadline_seconds: float,
     shown: Display,
 ) -> Mapping[str, Any] | None:
-    """Return the result, also of a session that was cancelled; None if it had not begun."""
+    """Return the result, also of a cancelled session; None if it had not begun."""
 
     async def look() -> Paths:
         return await stack.overlay.paths(stack.hosts, stack.network)
@@ -115,7 +117,7 @@ async def _run(
         async with beside(work) as session, beside(shown.follow()):
 
             def end() -> None:
-                # once: a second one would end the end
+                # once: a second cancellation would interrupt the clean-up
                 if not session.cancelling():
                     session.cancel()
                     shown.ending()

@@ -1,4 +1,4 @@
-"""``e3 runs``: the runs of stacks, from the evidence that they left."""
+"""``e3 runs``: list the runs of stacks, from their evidence."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from e3.session.verdicts import Verdict
 
 @dataclass(frozen=True)
 class StackRun:
-    """A run and the stack on which it was."""
+    """A run and its stack."""
 
     stack: str
     run: RecordedRun
@@ -67,7 +67,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
 
 
 def folders(stack: str | None) -> list[tuple[str, Path]]:
-    """Return stacks with the folders of their sessions; raises `E3Error` if that one has none."""
+    """Return stacks with their session folders; raises `E3Error` if ``stack`` has no runs."""
     known = {path.parent.name: path for path in sorted(FILES.glob("*/sessions"))}
     if stack is None:
         return list(known.items())

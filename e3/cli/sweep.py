@@ -1,4 +1,4 @@
-"""``e3 sweep``: removes experiments at a cloud whose time is over."""
+"""``e3 sweep``: remove experiments at a cloud whose time is over."""
 
 import argparse
 import time
@@ -18,7 +18,7 @@ def declare(verbs: Verbs) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    """Remove what expired, all stacks of the account; exit with 1 if something could not go."""
+    """Remove the account's expired stacks; return 1 if something could not be removed."""
     account = api.account()
     now, failed = time.time(), False
     leases = cleanup.leases(account)

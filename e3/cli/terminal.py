@@ -1,4 +1,4 @@
-"""Text for a person: aligned, coloured where that can be seen, and harmless."""
+"""Print text for a person: aligned, coloured on a terminal, and without control characters."""
 
 import io
 import sys
@@ -11,10 +11,10 @@ from rich.text import Text
 from e3.remote.text import printable, printable_lines
 
 PLAIN_WIDTH = 10_000
-"""What is not a terminal has no width: nothing is cut."""
+"""The width of output that is not a terminal: nothing is cut."""
 
 CELL = 4000
-"""Characters of a cell."""
+"""The most characters of a cell."""
 
 COLOURS = {
     "completed": "green",
@@ -27,11 +27,11 @@ COLOURS = {
     "stopped": "yellow",
     "WARN": "yellow",
 }
-"""Of words that say how things went; all others are bad."""
+"""The colours of result words; all other words are red."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return where to write; on a terminal it knows colours and width."""
+    """Return a console; on a terminal it has colours and the terminal's width."""
     made = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not made.is_terminal:
         made.width = PLAIN_WIDTH
@@ -39,24 +39,24 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Return a text as it stands, whoever wrote it: no markup, and nothing that acts."""
+    """Return an untrusted text unchanged but for control characters, without markup."""
     return Text(printable_lines(text), style)
 
 
 def say(text: str) -> None:
-    """Print a text, whoever wrote it."""
+    """Print an untrusted text."""
     print(printable_lines(text))
 
 
 def write_anything() -> None:
-    """Have both streams of this process take every character, whatever their encoding."""
+    """Let both streams of this process accept every character, whatever their encoding."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def complain(message: str) -> None:
-    """Say on standard error why the command ends."""
+    """Print on standard error why the command fails."""
     console(stderr=True).print(Text.assemble(("e3: ", "bold red"), printable_lines(message)))
 
 

@@ -29,7 +29,7 @@ def test_private_arguments_by_host() -> None:
     ("text", "reason"),
     [
         ('{"mars-0": "--bid 310"}', "there is no host 'mars-0'; choose one of ams3-0, "),
-        ('{"ams3-0": ["--bid"]}', "the arguments of ams3-0 are no text"),
+        ('{"ams3-0": ["--bid"]}', "the arguments of ams3-0 must be a string"),
         ('{"ams3-0": "--bid \'310"}', "the arguments of ams3-0 cannot be split"),
     ],
 )

@@ -39,7 +39,7 @@ def test_without_values_all_are_the_usual_ones(tmp_path: Path, text: str) -> Non
 @pytest.mark.parametrize("text", ["- a\n", "config: 3\n", "config: {", "\x00", "config: [a]\n"])
 def test_what_is_no_configuration_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(ConfigurationError, match=r"x\.yaml is no stack configuration"):
+    with pytest.raises(ConfigurationError, match=r"x\.yaml is not a stack configuration"):
         config.plain(tmp_path / "x.yaml")
 
 
