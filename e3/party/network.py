@@ -79,16 +79,16 @@ class Fence:
             self.note = f"no rules of nftables ({error.strerror or error})"
 
     def leave(self) -> None:
-        """Let go of the rules in a process that was forked; they stay while its parent lives."""
+        """Close the rules' socket in a forked process; they stay while the parent lives."""
         if self._kernel is not None:
             self._kernel.close()
 
 
 def fence(name: str, user: int, own: Endpoint, peers: Sequence[Endpoint]) -> socket.socket:
-    """Let processes of ``user`` reach ``peers`` and each other alone, while the result is open.
+    """Let processes of ``user`` reach ``peers`` and each other only, while the result is open.
 
-    ``own`` is where they are reached themselves, ``name`` what a person sees in nft(8)'s list.
-    Raises `OSError` where the host has no such rules, or gives no right to make them.
+    ``own`` is their own endpoint, ``name`` the table's name in the output of nft(8). Raises
+    `OSError` where the kernel has no such rules, or does not permit them.
     """
     kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETFILTER)
     try:
