@@ -17,7 +17,7 @@ def declare(verbs: Verbs) -> None:
 
 
 def verify_gone(arguments: argparse.Namespace) -> int:
-    """Say what is left of stacks that were destroyed; exit with 1 if anything is."""
+    """Print what is left of stacks that were destroyed; return 1 if anything is."""
     folders = [FILES / name for name in arguments.stacks] or leftovers.stacks(FILES)
     left = {folder.name: [*leftovers.find(folder), *_away(folder)] for folder in folders}
     for stack, found in left.items():
@@ -39,7 +39,7 @@ def verify_gone(arguments: argparse.Namespace) -> int:
 
 
 def _away(folder: Path) -> list[str]:
-    """Return one line for each thing that a stack has at a cloud, as that itself says."""
+    """Return one line for each thing that a stack still has at a cloud, as the cloud reports."""
     entries = record.entries_of(folder)
     if not entries:
         return []

@@ -1,1 +1,1 @@
-"""What is measured with E3, and how it is shown."""
+"""Measurements with E3, and how they are shown."""

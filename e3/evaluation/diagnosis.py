@@ -1,7 +1,7 @@
 """The paths of a stack that is up: every ordered pair, over the overlay and below it.
 
-`judge` is pure: what is wrong with a path, and what would make it better. What can be
-expected of two NATs stands in docs/nat-matrix.yaml.
+`judge` is pure: it says what is wrong with a path, and what would improve it. What can be
+expected between two NATs is in docs/nat-matrix.yaml.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,19 @@ FLOOD_PORT = 11_298
 LIMIT_SECONDS = 60.0
 CONTACT_SECONDS = 10.0
 MOST_FACTOR, MOST_EXTRA_MS = 1.5, 5.0
-"""An overlay may take that many times the underlay's round trip, or that much more."""
+"""An overlay's round trip may be that many times the underlay's, or that much longer."""
 
 BETTER: Sequence[Reachability] = ("port-restricted", "full-cone", "public")
-"""Classes that could be asked of whoever runs a router, the easiest first."""
+"""Classes that the owner of a router could change it to, the easiest first."""
 
 Level = Literal["OK", "WARN", "FAIL"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What is known of the path from one host to another; None where nothing could be measured.
+    """What is known of the path from one host to another; None if it could not be measured.
 
-    ``underlay_rtt_ms`` is None where neither can dial the other without the overlay.
+    ``underlay_rtt_ms`` is None if neither host can dial the other without the overlay.
     """
 
     source: str
@@ -51,10 +51,10 @@ class Diagnosis:
 async def diagnose(
     overlay: Overlay, hosts: Sequence[Host], network: Network, *, flood_seconds: float = 0.0
 ) -> list[Diagnosis]:
-    """Return what there is to know of every ordered pair.
+    """Return the diagnosis of every ordered pair.
 
-    With ``flood_seconds`` throughput is measured, too: pair after pair, that long each.
-    Raises `OverlayError` or `HostError` when hosts cannot be asked.
+    With ``flood_seconds``, throughput is measured, too: pair after pair, that long each.
+    Raises `OverlayError` or `HostError` if hosts cannot be reached.
     """
     name, expected = type(overlay).__name__.lower(), load()
     over = await contact.survey(overlay, hosts, network, timeout_seconds=CONTACT_SECONDS)
@@ -77,7 +77,7 @@ async def diagnose(
 
 
 async def _below(hosts: Sequence[Host]) -> dict[contact.Pair, float]:
-    """Return the round trips of the network below, by IPv6 for hosts that have nothing else."""
+    """Return the round trips of the underlay, by IPv6 for hosts that have only that."""
     rtt_ms: dict[contact.Pair, float] = {}
     for ipv6 in (True, False):
         asking = [host for host in hosts if (":" in host.underlay) == ipv6]
@@ -99,7 +99,7 @@ def judge(  # noqa: PLR0913, PLR0917 - the facts
     classes: Mapping[str, Reachability],
     expected: Expectations,
 ) -> Diagnosis:
-    """Return what to think of a path of the overlay ``name``; ``reason`` says why there is none."""
+    """Return the diagnosis of a path of the overlay ``name``; ``reason`` says why none is."""
     level: Level = "OK"
     advice = ""
     if path is None:
@@ -161,7 +161,7 @@ def _rule(expected: Expectations, name: str, one: Reachability, other: Reachabil
 
 
 async def _flood(source: Host, target: Host, network: Network, seconds: float) -> float | None:
-    """Return how many Mbit/s go from one host to another, None if no connection is made."""
+    """Return the throughput from one host to another in Mbit/s; None if they cannot connect."""
     file = File(path=FLOOD_ON_HOST, content=FLOOD.read_bytes())
     for host in (source, target):
         await host.access.put([file], timeout_seconds=LIMIT_SECONDS)

@@ -1,8 +1,8 @@
-"""Which path each overlay finds between hosts behind every two classes of NAT.
+"""Measure which path each overlay finds between hosts behind every two classes of NAT.
 
-One lab an overlay holds two hosts of each class and two more public ones, on which relays,
-lighthouses and control servers fall. They are all joined at once, and every pair keeps
-talking until paths have settled. docs/nat-matrix.yaml says what is expected, and why.
+For each overlay, one lab has two hosts of each class and two more public ones, which become
+relays, lighthouses and control servers. All are joined at once, and every pair exchanges data
+until the paths are stable. docs/nat-matrix.yaml says what is expected, and why.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ RTT_MS = 10.0
 AUTHORITY_SECONDS = 365 * 86_400  # longer than any certificate
 SURVEY_SECONDS = 20.0
 HOPELESS_SECONDS = 4.0
-"""How long a pair is tried over an overlay that declares that not every pair can talk."""
+"""How long a pair is tried over an overlay that does not cross NATs."""
 
 CellOutcome = PathClass | Literal["unsupported"]
 Kinds = tuple[Reachability, Reachability]
@@ -40,7 +40,7 @@ Kinds = tuple[Reachability, Reachability]
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What is expected of the pairs that fit, and why."""
+    """The path that is expected for matching pairs, and why."""
 
     pair: tuple[str, str]
     path: CellOutcome
@@ -72,10 +72,10 @@ class Expectations:
 class Cell:
     """What was found between two classes of hosts.
 
-    ``found`` has every class of path that was seen at the end, in either direction;
-    ``rtt_ms`` is the least that was measured, ``by`` who relays. ``direct_within_seconds``
-    counts from the start of the overlay to the end of the first survey in which the last of
-    the pairs was direct.
+    ``found`` has every class of path that was seen at the end, in either direction. ``rtt_ms``
+    is the least that was measured, and ``by`` names the relays. ``direct_within_seconds`` is the
+    time from the start of the overlay to the end of the first survey in which the last of the
+    pairs was direct.
     """
 
     kinds: Kinds
@@ -105,12 +105,12 @@ class Matrix:
 
     @property
     def surprises(self) -> Sequence[Cell]:
-        """What is not as expected."""
+        """The cells that are not as expected."""
         return [cell for cell in self.cells if not cell.as_expected]
 
 
 def load() -> Expectations:
-    """Return what is expected."""
+    """Return the content of docs/nat-matrix.yaml."""
     return msgspec.convert(yaml.safe_load(EXPECTATIONS.read_text()), Expectations)
 
 
@@ -122,7 +122,7 @@ def measure(
     settle_seconds: float,
     classes: Sequence[Reachability] = CLASSES,
 ) -> Matrix:
-    """Return the matrix of an overlay, from a lab in ``folder`` that is gone afterwards."""
+    """Return the matrix of an overlay, from a lab in ``folder`` that is then removed."""
     expected = load()
     able = [kind for kind in classes if _joins(name, overlay, kind)]
     with _hosts(folder, able) as hosts:
@@ -136,7 +136,7 @@ def measure(
 
 
 def _joins(name: str, overlay: Overlay, kind: Reachability) -> bool:
-    """Return whether an overlay says that it can join such a host to public ones."""
+    """Return whether an overlay declares that it can join such a host to public ones."""
     with_servers: dict[str, Reachability] = dict.fromkeys(SERVERS, "public")
     needs = reachability.needs_of(overlay)
     return reachability.shortfall(name, needs, {**with_servers, "host": kind}) is None
@@ -163,7 +163,7 @@ def _region(kind: Reachability) -> str:
 
 @dataclass(frozen=True)
 class _Observation:
-    """The last that was seen of each ordered pair, and when it was first direct."""
+    """The last path of each ordered pair, and when it was first direct."""
 
     connect_seconds: float
     last: Mapping[contact.Pair, PairPath]
@@ -171,7 +171,7 @@ class _Observation:
 
 
 async def _observe(overlay: Overlay, hosts: Sequence[Host], settle_seconds: float) -> _Observation:
-    """Join the hosts, and have every pair talk until ``settle_seconds`` have passed."""
+    """Join the hosts, and survey every pair until ``settle_seconds`` have passed."""
     authority = await _authority(overlay)
     began = time.monotonic()
     network = await overlay.connect(hosts, authority, None)

@@ -1,8 +1,8 @@
-"""The NAT matrix for people: ``python -m e3.evaluation.nat_report [OVERLAY...]``.
+"""Report the NAT matrix: ``python -m e3.evaluation.nat_report [OVERLAY...]``.
 
-Measures it for these overlays (default: all that can run here), prints it, and writes
-.e3/nat-matrix/index.html and results.json. Exit status 1 says that something is not as
-docs/nat-matrix.yaml expects.
+Measures these overlays (default: all of docs/nat-matrix.yaml), prints the matrix, and writes
+.e3/nat-matrix/index.html and results.json. Exit status 1 means that an overlay could not be
+measured, or that a path is not as docs/nat-matrix.yaml expects.
 """
 
 import argparse
@@ -52,16 +52,16 @@ dt {{ font-weight: 600; margin-top: .5rem }} dd {{ margin-left: 1.2rem }}
 </style>
 <h1>Which path between two NATs?</h1>
 <p>Two hosts of each class, joined by one overlay, and two public servers for relays. A cell
-says how both directions of every pair of hosts went once paths had settled, the least round trip
-(the network below takes {rtt} ms), and who relayed. A red frame marks what
-docs/nat-matrix.yaml does not expect.</p>
+shows the paths of every pair of hosts in both directions once they were stable, the least round
+trip (the underlay takes {rtt} ms), and the relays. A red frame marks what docs/nat-matrix.yaml
+does not expect.</p>
 {sections}
 </html>
 """
 
 
 def table(matrix: Matrix) -> Table:
-    """Return a matrix for a terminal."""
+    """Return a matrix as a table for a terminal."""
     found = Table(title=f"{matrix.overlay}: {_summary(matrix)}", padding=0)
     found.add_column(no_wrap=True)
     for kind in CLASSES:
@@ -74,7 +74,7 @@ def table(matrix: Matrix) -> Table:
 
 
 def page(matrices: Sequence[Matrix], failures: Mapping[str, str], rtt_ms: float) -> str:
-    """Return the matrices as one page of HTML that needs nothing else."""
+    """Return the matrices as one page of HTML without external files."""
     sections = [_section(matrix) for matrix in matrices]
     for name, reason in failures.items():
         sections.append(f"<h2>{html.escape(name)}</h2><p>Not measured: {html.escape(reason)}</p>")
@@ -82,7 +82,7 @@ def page(matrices: Sequence[Matrix], failures: Mapping[str, str], rtt_ms: float)
 
 
 def main() -> int:
-    """Measure, print and write."""
+    """Measure and print the matrices, and write the report."""
     parser = argparse.ArgumentParser(prog="nat-matrix", description=__doc__)
     parser.add_argument("overlays", nargs="*", metavar="OVERLAY")
     chosen = parser.parse_args().overlays or sorted({*load().overlays} & {*OVERLAYS})

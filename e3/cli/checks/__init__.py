@@ -1,1 +1,1 @@
-"""What `e3 doctor` looks at: one file a matter, each with `check`."""
+"""The checks of `e3 doctor`: one file for each subject, each with a function `check`."""

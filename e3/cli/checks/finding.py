@@ -9,10 +9,10 @@ Level = Literal["OK", "WARN", "FAIL"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found about ``subject``, and what to do where it is not OK.
+    """What was found about ``subject``, and what to do if it is not OK.
 
-    WARN is what limits, or only clutters; FAIL is what keeps stacks from working. ``fix``
-    removes what is safe to remove, or does what ``done`` says.
+    WARN is a limitation or a harmless leftover; FAIL keeps stacks from working. ``fix`` removes
+    what is safe to remove, or does what ``done`` says.
     """
 
     level: Level
@@ -28,7 +28,7 @@ class Finding:
         return f"{self.detail}; {self.remedy}" if self.remedy else self.detail
 
     def fixed(self) -> "Finding":
-        """Do it; return what is to be said then."""
+        """Apply the fix; return the finding that reports it."""
         if self.fix is not None:
             self.fix()
         return Finding(level="OK", subject=self.subject, detail=f"{self.done}: {self.detail}")

@@ -1,4 +1,4 @@
-"""The hosts of stacks that are up: do they answer, and are their clocks ours."""
+"""The hosts of stacks that are up: whether they answer, and whether their clocks are right."""
 
 import asyncio
 import time
@@ -14,11 +14,11 @@ from e3.remote.tasks import gather_or_cancel
 
 ANSWER_SECONDS = 2.0
 SKEW_SECONDS = 5.0
-"""Certificates are valid from when they are signed, by the clock of who checks."""
+"""The most that a clock may be off: certificates are valid from when they are signed."""
 
 
 def check() -> Iterator[Finding]:
-    """Yield one finding a stack that is up."""
+    """Yield one finding for each stack that is up."""
     stacks = []
     for name in sorted({*state.names()} - labs.lost()):
         try:
@@ -51,7 +51,7 @@ async def _answers(stack: Stack) -> Finding:
     return Finding(
         level="FAIL",
         subject=subject,
-        detail=f"{len(wrong)} of {len(answers)} hosts are in a bad way: {', '.join(wrong)}",
+        detail=f"{len(wrong)} of {len(answers)} hosts have problems: {', '.join(wrong)}",
         remedy=f"`pulumi refresh --stack {stack.name}`, then `pulumi up --stack {stack.name}`",
     )
 

@@ -1,4 +1,4 @@
-"""What the lab and the overlays ask of the kernel, tried rather than looked up."""
+"""The kernel features that the lab and the overlays need: each is tried, not looked up."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ NEEDED = {
 
 
 def check() -> Iterator[Finding]:
-    """Yield one finding a feature."""
+    """Yield one finding for each feature."""
     facts = _facts()
     refused = facts.get("refused")
     if refused is not None:
@@ -63,7 +63,7 @@ def _facts() -> Mapping[str, object]:
 
 
 def _ordinary_user() -> Finding:
-    """Tell whether somebody other than root could run a lab; what is tried is theirs."""
+    """Return whether an ordinary user could run a lab, by trying it as one."""
     subject = "user namespaces"
     if os.geteuid() != 0:
         return Finding(level="OK", subject=subject, detail="permitted: this user runs labs")
@@ -86,7 +86,7 @@ def _ordinary_user() -> Finding:
 
 
 def _as_nobody(argv: Sequence[str]) -> int:
-    """Return the exit status of a command that is run as somebody without any rights."""
+    """Return the exit status of a command that runs as a user without any rights."""
     done = subprocess.run(
         argv,
         stdin=subprocess.DEVNULL,

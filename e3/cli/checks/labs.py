@@ -1,7 +1,7 @@
 """What crashed labs and updates left, stack by stack.
 
-Only what this project's own user made and no state of this project has is touched: a lab is
-known by its name, which no other lab ever has, and by the folder that it holds.
+A fix only touches what this project's user made and no state of this project has. A lab is
+identified by its name, which no other lab ever has, and by the folder that it holds.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ DEATH_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class LabFacts:
-    """What all states have, and which labs of this project run."""
+    """The labs that the states have, and the labs of this project that run."""
 
     known: state.StateLabs
     running: Sequence[Daemon]
@@ -49,7 +49,7 @@ class LabFacts:
 
 
 def check() -> Iterator[Finding]:
-    """Yield what is left of labs and updates, or one line that says that nothing is."""
+    """Yield what is left of labs and updates, or one finding that nothing is left."""
     facts = LabFacts(known=state.known(), running=daemons(ROOT / FILES))
     folders = {daemon.folder.parent.name for daemon in facts.running}
     names = sorted({*state.names(), *folders})
@@ -58,7 +58,7 @@ def check() -> Iterator[Finding]:
 
 
 def lost() -> set[str]:
-    """Return the stacks whose lab does not run any more: `check` tells it."""
+    """Return the stacks whose lab does not run any more; `check` reports them."""
     return {lab.stack for lab in state.known().labs if not is_running(lab.id)}
 
 
@@ -128,7 +128,7 @@ def _stray(name: str, daemon: Daemon, facts: LabFacts) -> Finding:
 
 
 def _files(name: str, facts: LabFacts) -> Iterator[Finding]:
-    """Yield what lies in a lab's folder that no lab holds and no state has."""
+    """Yield what is in a lab's folder if no lab holds it and no state has it."""
     place = FILES / name / "lab"
     taken = {lab.folder for lab in facts.known.labs} | {
         daemon.folder.relative_to(ROOT) for daemon in facts.running
@@ -155,7 +155,7 @@ def _files(name: str, facts: LabFacts) -> Iterator[Finding]:
 
 
 def _end(daemon: Daemon) -> None:
-    """Stop a lab; its process is killed where its folder is no longer what it was."""
+    """Stop a lab; kill its process if its folder was removed or replaced."""
     if daemon.current:
         client.stop(daemon.folder)
     with contextlib.suppress(ProcessLookupError):

@@ -21,7 +21,7 @@ TIMEX_BYTES = 512  # more than any struct timex; all zero, it asks and changes n
 
 
 def check() -> Iterator[Finding]:
-    """Yield what stacks need of this machine as a whole."""
+    """Yield findings about disk, memory and clock of this machine."""
     yield _disk()
     yield _memory()
     yield _clock()

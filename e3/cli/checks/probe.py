@@ -1,6 +1,6 @@
-"""What this kernel can do, tried in namespaces of this process: ``python -m e3.cli.checks.probe``.
+"""Try features of this kernel in namespaces of this process: ``python -m e3.cli.checks.probe``.
 
-Prints one JSON object; whatever was made goes with the process.
+Prints one JSON object; all that it makes is removed with the process.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ TRIED = {
     "wireguard": "ip link add e3-wg type wireguard",
     "netem": "tc qdisc add dev lo root netem delay 1ms",
 }
-"""Kernel features that a command shows."""
+"""Kernel features, each with a command that needs it."""
 
 
 def main() -> None:
-    """Try everything and print what came of it."""
+    """Try every feature and print the results."""
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     try:
         enter_namespaces()
@@ -46,7 +46,7 @@ def _runs(line: str) -> bool:
 
 
 def _tun() -> dict[str, str]:
-    """Return the error of /dev/net/tun, or which segments it takes whole."""
+    """Return the error of /dev/net/tun, or which segments it accepts whole."""
     try:
         tun = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
         fcntl.ioctl(

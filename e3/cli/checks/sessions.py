@@ -47,13 +47,13 @@ print(json.dumps({{
     "free_files": room.f_favail if room.f_files else {NEEDED_FILES},
 }}))
 """
-"""As a program of Python; a folder is young while it is being filled."""
+"""A Python program; it leaves out folders of the last minute, which may still be filled."""
 
 REMOVE = 'chmod -R u+rwX "$@"; rm -rf "$@"'
 
 
 class HostState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a host says: folders of sessions that nobody runs, and the room where they lie."""
+    """What a host reports: folders of sessions that do not run, and free space there."""
 
     left: list[str]
     free_bytes: int
@@ -66,7 +66,7 @@ class HostState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check() -> Iterator[Finding]:
-    """Yield what is wrong at hosts of stacks that are up; those that do not answer say nothing."""
+    """Yield what is wrong at hosts of stacks that are up; skip hosts that do not answer."""
     for name in sorted({*state.names()} - labs.lost()):
         try:
             stack = joined(state.resources(name))

@@ -1,4 +1,4 @@
-"""What every stack needs of ``.e3``: the passphrase, the store's own file, whole checkpoints."""
+"""What stacks need in ``.e3``: the passphrase, the backend's own file, complete checkpoints."""
 
 import functools
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ PASSPHRASE = FILES / "passphrase"
 
 
 def check() -> Iterator[Finding]:
-    """Yield what is wrong with the files of the backend, or one line that says that nothing is."""
+    """Yield what is wrong with the files of the backend, or one finding that all is well."""
     found = [*_modes(), *_passphrase(), *_meta(), *_checkpoints()]
     yield from found or [Finding(level="OK", subject="state", detail="can be read")]
 

@@ -1,4 +1,4 @@
-"""Programs: are they there, and which version."""
+"""The programs that E3 needs: whether they are installed, and their versions."""
 
 import os
 import platform
@@ -21,12 +21,12 @@ ANSWER_SECONDS = 10.0
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 LIBRARIES = ("mpyc", "gmpy2", "numpy", "pulumi")
 ESSENTIAL = frozenset({"pulumi", "pulumi-language-python"})
-"""Folders under tools/ without which no stack works; the others serve one overlay each."""
+"""Folders of tools/ that every stack needs; each other one is for one overlay."""
 
 
 @dataclass(frozen=True)
 class SystemTool:
-    """A program of the distribution; ``ask`` prints its version, where it can say one."""
+    """A program of the distribution; the arguments ``ask`` print its version, if any do."""
 
     name: str
     package: str
@@ -49,7 +49,7 @@ PROGRAMS = (
 
 
 def check() -> Iterator[Finding]:
-    """Yield one finding a program."""
+    """Yield one finding for each program."""
     yield _python()
     with ThreadPoolExecutor() as pool:
         yield from pool.map(_built, sorted((ROOT / "tools").glob("*/recipe.toml")))
@@ -66,7 +66,7 @@ def _python() -> Finding:
 
 
 def _built(path: Path) -> Finding:
-    """Look for what a recipe of tools/ gives; scripts/setup finds it or builds it."""
+    """Look for the programs of a recipe of tools/, which scripts/setup finds or builds."""
     recipe, name = tomllib.loads(path.read_text()), path.parent.name
     found = {program: shutil.which(program, path=_built_path()) for program in recipe["programs"]}
     missing = [program for program, place in found.items() if place is None]
@@ -94,7 +94,7 @@ def _built(path: Path) -> Finding:
 
 
 def _built_path() -> str:
-    """Return PATH without scripts/bin, whose `pulumi` leads to the one that is looked for."""
+    """Return PATH without scripts/bin, whose `pulumi` only starts the real one."""
     folders = os.environ["PATH"].split(os.pathsep)
     return os.pathsep.join(path for path in folders if Path(path) != ROOT / "scripts" / "bin")
 
@@ -130,7 +130,7 @@ def _output(argv: Sequence[str]) -> str:
 
 
 def _number(text: str) -> str:
-    """Return the first version number in a text; nothing without one."""
+    """Return the first version number in a text, empty if there is none."""
     match = re.search(r"\d+\.\d+(?:\.\d+)*(?:p\d+)?|\b\d{8}\b", text)
     return match[0] if match else ""
 
