@@ -1,12 +1,12 @@
-"""Pulumi dynamic providers, one a file and thin.
+"""Pulumi dynamic providers: thin, one a file.
 
 Pulumi's state refers to a provider by module and class name, so a file here is never renamed
 (pulumi 3.272, ``dynamic/dynamic.py``: the provider is pickled by reference).
 
 The process that runs them (pulumi 3.272, ``dynamic/__main__.py``) answers an exception with
 ``traceback.format_exc()``, ignores the engine's Cancel, and outlives an engine that was killed.
-This module mends all three: any error is a sentence for a person (`e3.mishaps`), Ctrl-C ends
-what `run` runs, and so does the engine's death.
+This module corrects all three: any error is a sentence for a person (`e3.mishaps`), and both
+Ctrl-C and the end of the engine stop what `run` runs.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from e3.remote.text import printable_lines
 Result = TypeVar("Result")
 
 LAST_SECONDS = 15.0
-"""For what `run` runs to end once the engine is gone."""
+"""How long what `run` runs may take to end once the engine is gone."""
 
 _running: set[Callable[[], object]] = set()
 _lock = threading.Lock()
@@ -62,7 +62,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def cancel() -> None:
-    """End everything that `run` runs."""
+    """Cancel everything that `run` runs."""
     _cancelled.set()
     with _lock:
         for stop in _running:
@@ -70,7 +70,7 @@ def cancel() -> None:
 
 
 def tell(text: str) -> None:
-    """Have the engine show a line at once, which it does with what a provider writes there."""
+    """Show a line at once: the engine shows what a provider writes to standard error."""
     sys.stderr.write(f"{printable_lines(text)}\n")
     sys.stderr.flush()
 
@@ -81,7 +81,7 @@ def _plainly(limit: int | None = None, chain: bool = True) -> str:  # noqa: FBT0
 
 
 def _cancel_call(self: object, request: object, context: object) -> object:
-    """Replace the body of the provider process's Cancel, and run with that module's globals."""
+    """Replace the body of the provider process's Cancel; it runs with that module's globals."""
     from google.protobuf import empty_pb2  # noqa: PLC0415
 
     from e3.providers import cancel  # noqa: PLC0415
@@ -92,7 +92,7 @@ def _cancel_call(self: object, request: object, context: object) -> object:
 
 
 def _outlive_no_engine() -> None:
-    """End this process once the engine is gone: it alone reads our standard output."""
+    """End this process once the engine is gone, the only reader of our standard output."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)  # a pipe without a reader is an error, always reported
     poll.poll()
@@ -106,6 +106,6 @@ def _outlive_no_engine() -> None:
 traceback.format_exc = _plainly
 _servicer = getattr(sys.modules["__main__"], "DynamicResourceProviderServicer", None)
 if _servicer is not None:
-    # gRPC holds the method itself since the server was made, so its code is what can change.
+    # The gRPC server holds the method object, so only the method's code can be replaced.
     _servicer.Cancel.__code__ = _cancel_call.__code__
     threading.Thread(target=_outlive_no_engine, daemon=True).start()

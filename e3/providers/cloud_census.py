@@ -1,6 +1,6 @@
-"""The droplets of a stack, counted: one that an interrupted `pulumi up` lost track of goes.
+"""Remove droplets of a stack that an interrupted `pulumi up` has lost.
 
-When the engine is killed while a droplet is on its way, no state ever names that droplet, and
+If the engine is killed while a droplet is being made, no state ever names that droplet, and
 the next `up` makes another one of the same name. This removes the first.
 """
 
@@ -23,13 +23,13 @@ class CensusProvider(ResourceProvider):
         return CreateResult(props["label"], dict(props))
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
-        """Remove doubles; droplets of before go later, by the engine."""
+        """Remove doubles; the engine removes earlier droplets later."""
         del id
         _remove(news["label"], news["droplets"], known=olds["droplets"])
         return UpdateResult(dict(news))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
-        """Count again when there are other droplets."""
+        """Check again when the droplets change."""
         del id
         return DiffResult(changes=olds["droplets"] != news["droplets"])
 
@@ -45,7 +45,7 @@ def _remove(label: str, droplets: Sequence[str], known: Iterable[str]) -> None:
 
 
 class Census(Resource, module="e3", name="CloudCensus"):
-    """A count of droplets by their ids."""
+    """A check of droplets by their ids."""
 
     def __init__(
         self,

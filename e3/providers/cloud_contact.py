@@ -1,4 +1,4 @@
-"""The first contact with the droplets of a stack as one resource, with concurrency of its own."""
+"""The first contact with the droplets of a stack as one resource with its own concurrency."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from e3.providers import run, tell
 from e3.remote.tasks import gather_or_cancel
 
 SETTLE = "command -v cloud-init >/dev/null && cloud-init status --wait >/dev/null; true"
-"""Until cloud-init has installed what user data asks for; other images have no cloud-init."""
+"""Wait until cloud-init has installed what user data names; some images have no cloud-init."""
 
 SETTLE_SECONDS = 600.0
 
@@ -35,12 +35,12 @@ class ContactProvider(ResourceProvider):
         return CreateResult("met", {**props, "hosts": [host_to_properties(h) for h in hosts]})
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
-        """Wait for all, also for those that were there."""
+        """Wait for all droplets, also for earlier ones."""
         del id, olds
         return UpdateResult(self.create(news).outs)
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
-        """Compare who is to be met."""
+        """Compare the droplets and the overlay."""
         del id
         return DiffResult(changes=any(olds[key] != news[key] for key in ("droplets", "overlay")))
 
@@ -59,9 +59,9 @@ async def _hosts(droplets: Sequence[Droplet], overlay: str, seconds: float) -> l
 
 
 async def _carrying(host: Host, overlay: str, carried: Sequence[str]) -> Host:
-    """Return the host with a folder of tools in which the overlay's programs are.
+    """Return the host with a folder of tools that has the overlay's programs.
 
-    One whose image does not carry them, as where nixpkgs has an older version, is sent E3's own.
+    If its image lacks them, for example as nixpkgs has an older version, it is sent E3's own.
     """
     needs = cast("type[Overlay]", OVERLAYS[overlay]).needs
     if overlay in carried or not needs.tools:
@@ -74,7 +74,7 @@ async def _carrying(host: Host, overlay: str, carried: Sequence[str]) -> Host:
 
 
 async def _provision(droplets: Sequence[Droplet], overlay: str) -> list[Host]:
-    """Bring what a party needs to droplets of a plain image, such as Debian's."""
+    """Install what a party needs on droplets of a plain image, such as Debian's."""
     needs = cast("type[Overlay]", OVERLAYS[overlay]).needs
     machines = {
         it.host: Machine(

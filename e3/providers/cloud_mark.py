@@ -1,7 +1,7 @@
-"""What marks all that a stack has at DigitalOcean as a resource: its label and its lease.
+"""The label and the lease of a stack at DigitalOcean, as a resource.
 
-Made before anything else there and removed after it: then whatever still carries the label is
-what no state knows of, such as a droplet that was on its way when `pulumi up` was killed.
+It is made before anything else there and removed last. Whatever still carries the label then is
+in no state, such as a droplet that was being made when `pulumi up` was killed.
 """
 
 import secrets
@@ -27,7 +27,7 @@ HOUR_SECONDS = 3600
 
 
 class MarkProvider(ResourceProvider):
-    """Makes the tags, renews the lease, and sweeps at the end."""
+    """Makes the tags, renews the lease, and removes what is left at the end."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make a label that was never used, and its lease."""
@@ -40,7 +40,7 @@ class MarkProvider(ResourceProvider):
         return CreateResult(label, {**props, "label": label, "until": lease.until})
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
-        """Let everything that there is stay longer."""
+        """Extend the lease of everything that carries the label."""
         _note(id, news)
         account, lease = api.account(), _lease(id, news)
         resources = [
@@ -58,7 +58,7 @@ class MarkProvider(ResourceProvider):
         return UpdateResult({**news, "label": id, "until": lease.until})
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
-        """Renew the lease when its hours have changed, or half of them are over."""
+        """Renew the lease when its hours have changed, or half of them have passed."""
         del id
         left = float(olds["until"]) - time.time()
         inputs = ("hours", "folder", "spaces")
@@ -66,12 +66,12 @@ class MarkProvider(ResourceProvider):
         return DiffResult(changes=changed or left < float(news["hours"]) * HOUR_SECONDS / 2)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice that the tags are gone; the label stays the stack's."""
+        """Check whether the tags still exist; the stack keeps its label."""
         there = api.account().get(f"tags/{id_}") is not None
         return ReadResult(id_, props if there else {**props, "until": 0})
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name
-        """Remove the tags, and before them what still carries the label."""
+        """Remove what still carries the label, then the tags."""
         for what in cleanup.sweep(api.account(), id, props["spaces"]):
             if not what.startswith("tag "):
                 tell(f"removed {what}, of which the state did not know")

@@ -21,7 +21,7 @@ from e3.providers import tell
 
 
 class ObjectProvider(ResourceProvider):
-    """Uploads a file; what was begun and interrupted is finished."""
+    """Uploads a file; an interrupted upload is completed."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Upload the file under its digest."""
@@ -31,20 +31,20 @@ class ObjectProvider(ResourceProvider):
         return CreateResult(target.key, {**_signed(props), "offered": sorted(props["regions"])})
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
-        """Take note of another path, and of more regions: the file is the same."""
+        """Store another path, or more regions: the file is the same."""
         del id
         offered = sorted({*olds["offered"], *news["regions"]})
         kept = {key: olds[key] for key in ("url", "expires")}
         return UpdateResult({**news, **kept, "offered": offered})
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
-        """Compare file and place; a URL that has expired is of no more use and does no harm."""
+        """Compare file and place; an expired URL needs no change."""
         del id
         replaces = [key for key in ("digest", "bucket", "region") if olds[key] != news[key]]
         return DiffResult(changes=bool(replaces) or olds["path"] != news["path"], replaces=replaces)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice that the object is gone, and sign a new URL in the place of an expired one."""
+        """Check whether the object still exists, and replace an expired URL."""
         if not upload.exists(_target(props)):
             return ReadResult(None, props)
         return ReadResult(id_, props if props["expires"] > time.time() else _signed(props))
@@ -67,10 +67,10 @@ def _signed(props: dict[str, Any]) -> dict[str, Any]:
 
 
 class Object(Resource, module="e3", name="CloudObject"):
-    """A file in a bucket, called by its SHA-256; ``url`` is secret, as it lets anybody read it.
+    """A file in a bucket, named by its SHA-256; ``url`` is secret, as anybody can read by it.
 
-    ``offered`` are all regions in which an image of it was ever wanted: DigitalOcean takes no image
-    out of a region, so that with one less its plugin would import the image once more.
+    ``offered`` are all regions that ever needed an image of it. DigitalOcean cannot remove an
+    image from one region, so with a shorter list its plugin would import the image again.
     """
 
     url: Output[str]

@@ -26,14 +26,14 @@ from e3.overlays import OVERLAYS
 from e3.providers import run, tell
 
 KEPT = ("host", "region", "reachability", "owner")
-"""What a machine that is ready depends on, besides its facts."""
+"""The inputs that, besides its facts, require a machine to be made anew."""
 
 
 class InventoryHostProvider(ResourceProvider):
-    """Puts on a machine what a party needs, and takes it away again."""
+    """Installs on a machine what a party needs, and removes it again."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Claim the machine and make it ready; what fails is undone."""
+        """Claim the machine and make it ready; undo that if it fails."""
         facts = _facts(props)
 
         async def make() -> provision.Ready:
@@ -47,12 +47,12 @@ class InventoryHostProvider(ResourceProvider):
         return CreateResult(f"{props['owner']}/{props['host']}", _made(props, run(make())))
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002
-        """Bring what another overlay or another lock needs."""
+        """Install what another overlay or another lock needs."""
         del id, olds
         return UpdateResult(_made(news, run(_provision(news))))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002
-        """Compare the machine, and what is to be on it."""
+        """Compare the machine, and what must be on it."""
         del id
         replaces = [key for key in KEPT if olds.get(key) != news[key]]
         if _identity(olds) != _identity(news):
@@ -63,7 +63,7 @@ class InventoryHostProvider(ResourceProvider):
         )
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice a reboot, or that what was put there is gone; who is away is left alone."""
+        """Check for a reboot or missing files; a machine that does not answer stays as it is."""
         facts = _facts(props)
         try:
             boot = props["made"]["access"]["boot"]
@@ -74,7 +74,7 @@ class InventoryHostProvider(ResourceProvider):
         return ReadResult(id_ if whole else None, props)
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002
-        """Leave the machine as it was; of one that is away `e3 verify-gone` tells."""
+        """Leave the machine as it was; `e3 verify-gone` reports one that does not answer."""
         del id
         facts = _facts(props)
         try:
@@ -110,7 +110,7 @@ def _facts(props: Mapping[str, Any]) -> Facts:
 
 
 def _identity(props: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return how the machine is reached, and as whom: with another one, all is made anew."""
+    """Return how and as which user the machine is reached; if that changes, all is made anew."""
     access = dict((props.get("facts") or {}).get("access", {}))
     return {key: access.get(key) for key in ("address", "port", "user", "sudo", "own")}
 

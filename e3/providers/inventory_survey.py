@@ -1,4 +1,4 @@
-"""A look at the machines of an inventory as a resource: before it, nothing is made."""
+"""A survey of the machines of an inventory as a resource: before it, nothing is made."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -21,25 +21,25 @@ from e3.providers import run
 
 
 class SurveyProvider(ResourceProvider):
-    """Looks at all machines at once."""
+    """Examines all machines at once."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Find out what each machine is; fail where one cannot be used."""
+        """Find out what each machine is; fail if one cannot be used."""
         return CreateResult("survey", {**props, "facts": _facts(props)})
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002
-        """Look again."""
+        """Examine them again."""
         del id, olds
         return UpdateResult({**news, "facts": _facts(news)})
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002
-        """Look again when the file or the overlay changed."""
+        """Examine again when the file or the overlay changed."""
         del id
         inputs = ("machines", "overlay", "installPackages")
         return DiffResult(changes=any(olds.get(key) != news.get(key) for key in inputs))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Keep what is known: a machine that is away for a while stays what it is."""
+        """Keep what is known: a machine may be unreachable for a while."""
         return ReadResult(id_, props)
 
 
@@ -64,7 +64,7 @@ class Survey(Resource, module="e3", name="Survey"):
         install_packages: bool,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare the look at ``machines``, which have their properties by host."""
+        """Declare the survey; ``machines`` are their properties by host."""
         super().__init__(
             SurveyProvider(),
             name,

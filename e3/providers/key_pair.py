@@ -1,4 +1,4 @@
-"""A key pair of SSH as a resource: made once, its private half a secret of the state."""
+"""An SSH key pair as a resource: made once; its private half is a secret of the state."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from e3 import private
 
 
 class KeyPairProvider(ResourceProvider):
-    """Makes keys, and keeps the file that programs read one from, if there is to be one."""
+    """Makes a pair, and keeps the file with the private key if there is a path."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make a pair (Ed25519), and write its file."""
@@ -34,7 +34,7 @@ class KeyPairProvider(ResourceProvider):
         return UpdateResult(outs)
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
-        """Compare where the file is to be, and see that it is there."""
+        """Compare the path, and check that the file exists."""
         del id
         return DiffResult(changes=olds["path"] != news["path"] or not _written(olds))
 

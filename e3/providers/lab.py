@@ -16,7 +16,7 @@ class LabProvider(ResourceProvider):
     """Starts and stops the daemon of `e3.lab`."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Start a lab; the id names this very one, so that what it holds goes with it."""
+        """Start a lab; its id is unique, so that another lab replaces all resources in it."""
         folder = Path(props["folder"])
         lab = client.start(folder)
         if os.geteuid() == 0:
@@ -35,7 +35,7 @@ class LabProvider(ResourceProvider):
         )
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice that the lab has died."""
+        """Check whether the lab still runs."""
         return ReadResult(id_ if client.Lab(Path(props["folder"])).alive() else None, props)
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name

@@ -18,7 +18,7 @@ class HostProvider(ResourceProvider):
     """Adds hosts to the lab."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Make the host; one of that name that nobody recorded is replaced."""
+        """Make the host; replace a host of that name that no state has."""
         lab = client.Lab(Path(props["folder"]))
         made = lab.add_host(props["host"], props["region"], props["nat"])
         host = made.host(python=str(client.PROJECT / ".venv" / "bin" / "python"))
@@ -36,7 +36,7 @@ class HostProvider(ResourceProvider):
         return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice that the host has died, or has another address."""
+        """Check whether the host still lives, and read its address."""
         if not _alive(props):
             return ReadResult(None, props)
         there = {host.name: host for host in client.Lab(Path(props["folder"])).hosts()}
@@ -72,7 +72,7 @@ class LabHost(Resource, module="e3", name="Host"):
         nat: Reachability,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare host ``name`` in ``region``; ``nat`` is what stands between."""
+        """Declare host ``name`` in ``region``; ``nat`` is the kind of NAT before it."""
         super().__init__(
             HostProvider(),
             name,

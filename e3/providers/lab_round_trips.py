@@ -11,7 +11,7 @@ from e3.lab import client
 
 
 class RoundTripsProvider(ResourceProvider):
-    """Measures, and fails where the lab does not keep what was asked for."""
+    """Measures, and fails if the lab does not have the round-trip times asked for."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Measure each pair of regions."""

@@ -1,4 +1,4 @@
-"""An output of a flake as a resource: built once, and again when what it is made of changed."""
+"""An output of a flake as a resource: built once, and again when its sources change."""
 
 import hashlib
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class NixBuildProvider(ResourceProvider):
     """Builds an output and keeps it from Nix's garbage collection."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Build the output; one that is not what was asked for is not kept."""
+        """Build the output; an output that does not match what was asked for is not kept."""
         try:
             return CreateResult(props["output"], _build(props))
         except BaseException:
@@ -45,7 +45,7 @@ class NixBuildProvider(ResourceProvider):
         return UpdateResult(_build(news))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
-        """Compare what is built; what somebody removed from the store is built again."""
+        """Compare what is built; an output that is missing from the store is built again."""
         del id
         changed = any(olds.get(key) != news.get(key) for key in DECIDING)
         moved = olds["folder"] != news["folder"]
@@ -56,11 +56,11 @@ class NixBuildProvider(ResourceProvider):
         )
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice that the output is no longer kept."""
+        """Check whether the output is still kept."""
         return ReadResult(id_ if _kept(props) else None, props)
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002 - Pulumi's name
-        """Let go of the output, which Nix then may collect."""
+        """Release the output, which Nix may then collect."""
         del id
         nix.release(Path(props["folder"]))
 

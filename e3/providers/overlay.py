@@ -1,4 +1,4 @@
-"""An overlay as one resource: it joins all hosts of a stack, with concurrency of its own."""
+"""An overlay as one resource, which connects all hosts of a stack with its own concurrency."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -34,19 +34,19 @@ LOOK_SECONDS = 10.0
 
 
 class OverlayProvider(ResourceProvider):
-    """Calls `Overlay.connect`, proves that every pair talks, and keeps what is to be known."""
+    """Calls `Overlay.connect`, checks that every pair exchanges data, and stores the result."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Join the hosts for the first time."""
         return CreateResult(props["kind"], run(_connect(props, None)))
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002
-        """Join the hosts that are there now; those that left are shut out."""
+        """Connect the present hosts; exclude those that left."""
         del id
         return UpdateResult(run(_update(olds, news)))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice that not all pairs talk any more, so that the next update joins them again."""
+        """Check that all pairs still exchange data; if not, the next update connects them again."""
         return ReadResult(id_, props if run(_talks(props)) else {**props, "silent": True})
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002
@@ -55,7 +55,7 @@ class OverlayProvider(ResourceProvider):
         run(_leave(_overlay(props), _hosts(props), _network(props)))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002
-        """Compare hosts, options, authority and programs, and the clock with the renewal's time."""
+        """Compare hosts, options, authority and programs; check whether a renewal is due."""
         del id
         inputs = ("options", "hosts", "authority", "programs")
         changed = any(olds.get(key) != _public(news).get(key) for key in inputs)
@@ -98,7 +98,7 @@ async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[s
 
 
 async def _talks(props: Mapping[str, Any]) -> bool:
-    """Return whether every pair of hosts talks, as far as that can be found out."""
+    """Return whether every pair of hosts is found to exchange data."""
     overlay, hosts, network = _overlay(props), _hosts(props), _network(props)
     try:
         found = await contact.survey(overlay, hosts, network, timeout_seconds=LOOK_SECONDS)
@@ -117,14 +117,14 @@ async def _update(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str,
 
 async def _leave(overlay: Overlay, hosts: Sequence[Host], network: Network) -> None:
     async def one(host: Host) -> None:
-        with suppress(HostError, TimeoutError):  # what is gone has left
+        with suppress(HostError, TimeoutError):  # a host that is gone has nothing left to remove
             await overlay.disconnect([host], network)
 
     await gather_or_cancel(map(one, hosts))
 
 
 def _public(props: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs that may stand in the outputs: the authority without its key, no secret."""
+    """Return the inputs that the outputs may contain: no secret, not the authority's key."""
     authority = props.get("authority")
     return {
         "kind": props["kind"],
@@ -159,7 +159,7 @@ class JoinedOverlay(Resource, module="e3", name="Overlay"):
     """The hosts of a stack, joined.
 
     ``addresses`` gives the overlay address by host name, ``memory`` what the overlay itself keeps,
-    ``paths`` the path of each ordered pair as properties of `e3.interfaces.Path`.
+    ``paths`` the path of each ordered pair as properties of `e3.interfaces.PairPath`.
     """
 
     addresses: Output[dict[str, str]]
@@ -178,8 +178,8 @@ class JoinedOverlay(Resource, module="e3", name="Overlay"):
     ) -> None:
         """Declare the overlay over ``hosts``, each the properties of a host.
 
-        ``secrets`` are options that stay out of the outputs, and by which no host joins anew.
-        With other programs, as after an update of E3, all join anew.
+        ``secrets`` are options that the outputs do not contain; when only they change, nothing is
+        done. When the programs change, as by an update of E3, all hosts are connected again.
         """
         super().__init__(
             OverlayProvider(),

@@ -32,7 +32,7 @@ from e3.session.verdicts import Verdict
 
 
 class RunProvider(ResourceProvider):
-    """Conducts a session; one that does not complete fails the deployment."""
+    """Runs a session; if it does not complete, the deployment fails."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Run the session."""
@@ -52,7 +52,7 @@ class RunProvider(ResourceProvider):
 
 
 class StderrObserver(NullObserver):
-    """Says why nothing happens, which Pulumi shows at once."""
+    """Says why the session waits; Pulumi shows that at once."""
 
     def waiting(self, session: str) -> None:
         """See `e3.session.progress.Observer`."""
@@ -120,7 +120,7 @@ def _plan(props: Mapping[str, Any]) -> Plan:
 
 
 class Run(Resource, module="e3", name="Session"):
-    """A session; ``result`` is the stack output ``session``, ``seats`` are its parties by pid."""
+    """A session; ``result`` is the stack output ``session``."""
 
     result: Output[Mapping[str, Any]]
 
@@ -151,7 +151,7 @@ class Run(Resource, module="e3", name="Session"):
         }
         private = {host: list(args) for host, args in experiment.private_args.items()}
         rules = msgspec.to_builtins(experiment.rules)
-        # limits decide nothing about a session that has completed within them
+        # other limits need no new run of a session that has completed
         deciding = {name: rules[name] for name in ("compare", "tls", "unpickle")}
         known = Output.all(hosts=Output.all(*hosts), addresses=addresses)
         super().__init__(
