@@ -38,7 +38,7 @@ PORT = PARTY_PORT
 
 
 def make_authority(overlay: Overlay) -> Authority | None:
-    """Return a new authority of the kind that the overlay asks for."""
+    """Return a new authority of the kind that the overlay needs."""
     kind = overlay.needs.authority
     if kind is None:
         return None
@@ -145,5 +145,5 @@ class Mesh:
         return done.exit == 0
 
     def restart_services(self, name: str) -> None:
-        """Have all services of a host begin again, with the files that are there."""
+        """Restart all services of a host with the files that are there."""
         ask(self.host(name), "sh", "-c", "for s in /run/service/*; do s6-svc -wr -r $s; done")

@@ -67,7 +67,7 @@ def sign(certificate: str, key: str, request: SigningRequest) -> str:
     authority = x509.load_pem_x509_certificate(certificate.encode())
     signer = load_pem_private_key(key.encode(), None)
     if not isinstance(signer, Ed25519PrivateKey):
-        raise AuthorityError("the key of the X.509 authority is not an Ed25519 key; make it anew")
+        raise AuthorityError("the key of the X.509 authority is not an Ed25519 key; make a new one")
     try:
         asked = x509.load_pem_x509_csr(request.public_key.encode())
         possessed = asked.is_signature_valid

@@ -27,7 +27,7 @@ class KeyPairProvider(ResourceProvider):
         return CreateResult(public.split()[1][-16:], outs)
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002 - Pulumi's name
-        """Write the file anew; the pair stays."""
+        """Write the file again; the pair stays."""
         del id
         outs = {**news, "private": olds["private"], "public": olds["public"]}
         _write(outs)

@@ -27,7 +27,7 @@ class LabProvider(ResourceProvider):
         return CreateResult(running.lab_id(daemon), dict(props))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
-        """Make the lab anew when it has died since."""
+        """Replace the lab if it has ended."""
         del id, news
         alive = client.Lab(Path(olds["folder"])).alive()
         return DiffResult(

@@ -27,7 +27,7 @@ class HostProvider(ResourceProvider):
         )
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
-        """Make the host anew when it has died since, or in another lab."""
+        """Replace the host if it has ended, or the lab is another."""
         del id
         inputs = ("lab", "host", "region", "nat")
         replaces = [key for key in inputs if olds.get(key) != news[key]]

@@ -27,7 +27,7 @@ class SshConfigProvider(ResourceProvider):
         return CreateResult(props["path"], dict(props))
 
     def update(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:  # noqa: A002
-        """Write the file anew."""
+        """Write the file again."""
         del id, olds
         return UpdateResult(self.create(news).outs)
 
@@ -40,7 +40,7 @@ class SshConfigProvider(ResourceProvider):
         )
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Notice that the file was removed."""
+        """Check whether the file still exists."""
         return ReadResult(id_ if Path(props["path"]).exists() else None, props)
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002

@@ -44,7 +44,7 @@ def mesh(tmp_path: Path) -> Iterator[Mesh]:
 
 @dataclass(frozen=True)
 class Overheard:
-    """An access that notes all that travels to its host, and from it."""
+    """An access that records everything sent to its host, and received from it."""
 
     inner: Access
     heard: list[bytes] = field(default_factory=list)
@@ -167,7 +167,7 @@ def test_the_firewall_admits_the_group_of_parties_only(mesh: Mesh) -> None:
     (certificate,) = asyncio.run(mesh.authority.sign([request]))
     put_certificate(mesh, "ams3-2", certificate)
     assert not mesh.reaches("ams3-2", "ams3-0")
-    # it is known, and answers: only its own calls fail
+    # it is known, and answers; only its own calls fail
     until(lambda: mesh.reaches("ams3-0", "ams3-2"), "a member reaches a guest")
 
 
@@ -200,7 +200,7 @@ def test_a_host_that_was_joined_by_an_older_e3_begins_anew_with_its_keys(mesh: M
 
 
 def start_as_before(host: Host) -> None:
-    """Have a host run Nebula with what E3 wrote for 1.11."""
+    """Run Nebula on a host with the configuration that E3 wrote for 1.11."""
     configuration = json.loads(ask(host, "cat", f"{CONFIGURATION}/config.yml"))
     configuration["local_api"] = {"control": {"enabled": False}}
     del configuration["tun"]["use_offloads"]
@@ -236,7 +236,7 @@ def test_an_older_nebula_is_refused_before_anything_is_signed(mesh: Mesh, says: 
 
 
 def put_certificate(mesh: Mesh, name: str, certificate: str) -> None:
-    """Have Nebula on a host begin again with another certificate for the same key."""
+    """Restart Nebula on a host with another certificate for the same key."""
     file = File(path=f"{CONFIGURATION}/host.crt", content=certificate.encode())
     asyncio.run(mesh.host(name).access.put([file], timeout_seconds=10))
     mesh.restart_services(name)

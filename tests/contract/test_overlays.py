@@ -17,7 +17,7 @@ NAMES = ("ams3-0", "ams3-1", "sgp1-0")
 RTT_MS = {("ams3", "ams3"): 0.0, ("sgp1", "sgp1"): 0.0, ("ams3", "sgp1"): 5.0}
 OUT_SECONDS = 60.0
 RESTLESS = "/var/lib/e3/tor/"
-"""Where programs write by themselves: every Tor keeps its copy of what the authority says."""
+"""Files that programs write themselves: every Tor stores a copy of the authority's documents."""
 
 
 @pytest.fixture(params=sorted(OVERLAYS))
@@ -74,7 +74,7 @@ def test_hosts_join_and_leave_while_the_others_go_on(mesh: Mesh) -> None:
     assert [processes(host) for host in mesh.hosts[:3]] == before
     assert len(mesh.verify_pairs()) == 20
 
-    for leaving in ("sgp1-0", "ams3-1", "ams3-0"):  # the one that is there longest goes last
+    for leaving in ("sgp1-0", "ams3-1", "ams3-0"):  # the oldest host leaves last
         was = mesh.joined.addresses
         mesh.disconnect(leaving)
         staying.remove(leaving)
@@ -93,9 +93,9 @@ def test_who_is_no_member_reaches_nobody(mesh: Mesh) -> None:
     member = mesh.host("ams3-0").underlay
     assert mesh.reaches("ams3-2", "ams3-0", across=member) == open_to_all
     if open_to_all:
-        return  # nor does it shut anybody out
+        return  # nor does it exclude anybody
 
-    mesh.connect("ams3-0", "ams3-1")  # sgp1-0 goes on as it was
+    mesh.connect("ams3-0", "ams3-1")  # sgp1-0 continues unchanged
     until(lambda: not mesh.reaches("sgp1-0", "ams3-0"), "the host is shut out", OUT_SECONDS)
     assert not mesh.reaches("sgp1-0", "ams3-1")
     mesh.restart_services("sgp1-0")

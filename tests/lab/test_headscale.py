@@ -1,4 +1,4 @@
-"""Headscale keeps to itself: on a real lab, what its programs send goes to hosts of the stack."""
+"""Headscale's programs send only to hosts of the stack, on a real lab."""
 
 import asyncio
 import json
@@ -25,13 +25,13 @@ while True:
         packet, (_, kind, way, *_) = tap.recvfrom(65_535)
         if way == socket.PACKET_OUTGOING and kind == 0x0800:
             seen.add(socket.inet_ntoa(packet[16:20]))
-        # multicast is the kernel's, and stays on the cable
+        # multicast is the kernel's, and stays on the link
         if way == socket.PACKET_OUTGOING and kind == 0x86DD and packet[24] != 0xFF:
             seen.add(socket.inet_ntop(socket.AF_INET6, packet[24:40]))
 """
 NAMES = ("ams3-0", "ams3-1", "sgp1-0")
 QUIET_SECONDS = 5.0
-"""Long enough for what is sent again and again: netcheck, keep-alives, retries of a look-up."""
+"""Long enough for periodic packets: netcheck, keep-alives, retries of a look-up."""
 
 
 def test_nothing_is_sent_out_of_the_fleet(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_nothing_is_sent_out_of_the_fleet(tmp_path: Path) -> None:
 
 
 async def sent_to(hosts: list[Host]) -> set[str]:
-    """Return where hosts send packets while the overlay is made, used and left alone."""
+    """Return where hosts send packets while the overlay is set up, used and idle."""
     overlay = Headscale()
     async with AsyncExitStack() as stack:
 

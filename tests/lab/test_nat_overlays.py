@@ -1,4 +1,4 @@
-"""Overlays over NATs: what the real world lets through, and nothing else."""
+"""Overlays across NATs: pairs are direct where real NATs allow it, and only there."""
 
 import asyncio
 import time
@@ -131,14 +131,14 @@ def test_a_tinc_that_died_tells_its_new_keys_soon(lab: Lab) -> None:
 
     ((first, command),) = running()
     assert "KeyExpire" not in command
-    mesh.with_options(keepalive=7)  # so that all begin anew
+    mesh.with_options(keepalive=7)  # so that all restart
     mesh.connect(*(host.name for host in hosts))
     ((second, same),) = running()
     assert second != first
     assert same == command
     ask(hidden, "pkill", "-KILL", "-x", "tincd")
     deadline = time.monotonic() + AGAIN_SECONDS
-    # tinc takes its option to pieces where it stands.
+    # tinc overwrites its option in its command line.
     again = f"{command} -o KeyExpire {RESTARTED_KEY_SECONDS}"
     while [command for _, command in running()] != [again]:
         assert time.monotonic() < deadline, running()

@@ -113,7 +113,7 @@ class Arena:
         self.mesh.hosts += [handle.host() for handle in self.lab.add_hosts(rows, self.homes)]
 
     def join(self, names: Sequence[str]) -> None:
-        """Do what `pulumi up` does once it knows these hosts: join them, and prove it."""
+        """Do what `pulumi up` does with these hosts: connect them, and check every pair."""
         self.names = list(names)
         self.mesh.connect(*names)
         silent = self.silent(JOIN_SECONDS)

@@ -22,7 +22,7 @@ RANGED = ["nebula", "tinc", "wireguard"]
 
 
 def experiment(**values: object) -> Experiment:
-    """Return what the configuration of stack trial says; what is no text becomes JSON."""
+    """Return the configuration of stack trial; a value that is not a string becomes JSON."""
     known: Mapping[str, object] = {"program": "demos/helloworld.py", **values}
     texts = {
         key.replace("_", "-"): value if isinstance(value, str) else json.dumps(value)
@@ -32,7 +32,7 @@ def experiment(**values: object) -> Experiment:
 
 
 def refusal(made: Experiment) -> str:
-    """Return why nothing is deployed: Pulumi does not run here, so nothing could be."""
+    """Return why the deployment is refused. Pulumi does not run here, so nothing is made."""
     with pytest.raises(E3Error) as error:
         deploy(made)
     return str(error.value)
@@ -75,7 +75,7 @@ def test_the_range_of_another_stack_is_refused_if_it_was_chosen(tmp_path: Path) 
     overlay = build(OVERLAYS, made.overlay, key="overlay")
     with pytest.raises(ConfigurationError, match=r"overlaps 10\.80\.4\.0/22, the overlay of stack"):
         preflight.check_range(made, overlay)
-    # its own range is no hindrance, nor is the default one
+    # neither its own range nor the default one is refused
     (states / "other.json").rename(states / "trial.json")
     preflight.check_range(made, overlay)
     same = replace(experiment(), folder=tmp_path / "second", stack="second")

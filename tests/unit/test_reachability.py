@@ -1,4 +1,4 @@
-"""What an overlay cannot do is said before anything is made, with what works instead."""
+"""An overlay that cannot join the hosts is refused before anything is made, with alternatives."""
 
 import re
 

@@ -1,6 +1,6 @@
-"""Headscale's configuration as data: control server, map of relays, and who may reach whom.
+"""Headscale's configuration as data: control server, map of relays, and access policy.
 
-As documented in github.com/juanfont/headscale, config-example.yaml. All of it is pure.
+Documented in github.com/juanfont/headscale, config-example.yaml. All functions are pure.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ def relay_map(server: Host, certificate: str, *, control_port: int, stun_port: i
 
 
 def policy() -> dict[str, object]:
-    """Return who may reach whom: the stack's hosts each other, at the ports of sessions alone.
+    """Return the access policy: the stack's hosts reach each other, at the ports of sessions only.
 
     There are no other nodes, so a rule that names their user would not admit less. And if a rule
     depends on the nodes, Headscale 0.28 loses one of two that log in at once (`SetNodes`).

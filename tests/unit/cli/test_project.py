@@ -1,4 +1,4 @@
-"""What the command reads of a stack's state, also of states that older versions wrote."""
+"""How the command reads a stack's state, also one that an older version wrote."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Addresses are given out automatically and never move."""
+"""Addresses are assigned automatically and never change."""
 
 from ipaddress import IPv4Address, IPv4Network
 

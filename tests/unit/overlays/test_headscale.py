@@ -1,4 +1,4 @@
-"""Who serves, who may reach whom, how paths are read, and what both control servers refuse."""
+"""Headscale: choice of the server, policy, paths as read, and options that are refused."""
 
 from dataclasses import replace
 from pathlib import Path

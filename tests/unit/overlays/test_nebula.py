@@ -1,4 +1,4 @@
-"""Who holds which certificate, whose are refused, and who serves."""
+"""Nebula: which certificates are issued and blocked, and which hosts are lighthouses."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ def test_lighthouses_stay_and_come_from_other_regions_first() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Noting(NebulaCa):
-    """The local authority, which also notes for whom it signed."""
+    """The local authority, which also records the names that it signed."""
 
     signed: list[str] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ def admitted(
 
 
 def with_end(memory: Membership, names: Iterable[str], not_after: float) -> Membership:
-    """Return memory in which the certificates of ``names`` end at another time."""
+    """Return memory in which the certificates of ``names`` expire at another time."""
     members = {
         name: replace(member, not_after=not_after) if name in names else member
         for name, member in memory.members.items()

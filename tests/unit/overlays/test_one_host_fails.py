@@ -1,4 +1,4 @@
-"""When one host fails, nothing goes on with the others behind the back of whoever tidies up."""
+"""When one host fails, the work on the others has ended before anything is cleaned up."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ VERBS = ("connect", "paths", "disconnect")
 
 @dataclass
 class Slow:
-    """An access whose host takes a moment for everything, and may be gone by its n-th answer."""
+    """An access whose host delays every answer, and may be gone at its n-th answer."""
 
     name: str
     answers: Iterator[int]
@@ -89,7 +89,7 @@ def test_nothing_goes_on(name: str, failing: str, verb: str) -> None:
             }
             for other in work.keys() - {verb}:
                 work[other].close()
-            # what the hosts answered is nonsense, too
+            # the hosts' answers are nonsense, too
             with contextlib.suppress(E3Error, ValueError, LookupError):
                 await work[verb]
             then = [list(each.begun) for each in slow]

@@ -1,4 +1,4 @@
-"""What tinc's dump of nodes means, and who hears of third members."""
+"""How tinc's dump of nodes is read, and which hosts gossip."""
 
 from dataclasses import replace
 

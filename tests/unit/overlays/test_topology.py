@@ -1,4 +1,4 @@
-"""Who begins with whom, who serves, and where those meet that nobody can reach."""
+"""Which host of a pair dials, which hosts serve, and which host is the hub."""
 
 from collections.abc import Mapping
 

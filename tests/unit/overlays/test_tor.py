@@ -1,4 +1,4 @@
-"""Who carries a private network, and who has a service for whom."""
+"""Which hosts run a private Tor network, and which services each host has."""
 
 import json
 from dataclasses import replace

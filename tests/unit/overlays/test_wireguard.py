@@ -1,4 +1,4 @@
-"""What WireGuard on a host is told, and of whom."""
+"""How WireGuard on a host is configured, and with which peers."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from tests.hosts import host
 
 
 def peers(overlay: WireGuard, hosts: Sequence[Host], keys: Mapping[str, str]) -> str:
-    """Return the peers of the first host as WireGuard is told of them."""
+    """Return the peers in the first host's configuration of WireGuard."""
     given = overlay.assign([each.name for each in hosts], None)
     members = Members(hosts=hosts, addresses=given, public=keys, memory=Memory())
     (unit,) = overlay.plan(hosts[0], members)

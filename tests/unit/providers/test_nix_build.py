@@ -1,4 +1,4 @@
-"""The provider of builds without the engine: what it notices, and what it takes for an output."""
+"""The provider of builds, without the engine: what it detects, and what it accepts as output."""
 
 from collections.abc import Iterator
 from pathlib import Path

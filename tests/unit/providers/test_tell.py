@@ -1,4 +1,4 @@
-"""What a provider tells: shown at once, and nothing that acts on a terminal."""
+"""A provider's messages are shown at once, and cannot act on a terminal."""
 
 import traceback
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_a_line_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_error_that_is_answered(
     kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where its traceback goes
+    monkeypatch.chdir(tmp_path)  # its traceback is written there
     try:
         fail(kind)
     except kind:
