@@ -1,4 +1,4 @@
-"""Sessions for tests: a program's text, hosts of this machine, and what came out."""
+"""Sessions for tests: a program's text, hosts of this machine, and the result."""
 
 import asyncio
 import secrets

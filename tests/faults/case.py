@@ -1,4 +1,4 @@
-"""What a case of a fault is, and the table of all."""
+"""A case of a fault, and the table of all cases."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ CASES: "dict[str, Case]" = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A fault, and what must come of it.
+    """A fault, and the result that it must have.
 
-    ``reason`` are words of the sentence, in their order; ``concerned`` are the parties that it
-    is about. ``slow`` cases begin first: they wait for a limit. All is stopped and cleaned up
-    within ``stop_seconds``: more where no program runs yet, or where a runner itself hangs.
+    ``reason`` are words of the reason, in their order; ``concerned`` are the parties of the
+    verdict. ``slow`` cases begin first, since they wait for a limit. All parties must be stopped
+    and cleaned up within ``stop_seconds``: longer if no program runs yet, or a runner hangs.
     """
 
     act: Callable[[Stage], SessionResult]
@@ -35,7 +35,7 @@ def case(
     slow: bool = False,
     stop_seconds: float = STOP_SECONDS,
 ) -> Callable[[Callable[[Stage], SessionResult]], Callable[[Stage], SessionResult]]:
-    """Register a case under the words of the table."""
+    """Register a case under its name in the table."""
 
     def register(act: Callable[[Stage], SessionResult]) -> Callable[[Stage], SessionResult]:
         CASES[name] = Case(

@@ -1,4 +1,4 @@
-"""What goes wrong, one function each: it runs a session on a stage and returns its result."""
+"""One function for each fault: it runs a session on a stage and returns its result."""
 
 import time
 from collections.abc import Callable
@@ -190,7 +190,7 @@ def dies_done(stage: Stage) -> SessionResult:
 
 
 def pull(stage: Stage, pid: int) -> Callable[[], None]:
-    """Pull the cable of a host; return what plugs it in again."""
+    """Disconnect a host; return a function that connects it again."""
     host = stage.hosts[pid]
     routes = ask(host, "ip", "route", "show", "dev", "eth0").splitlines()
     gateway = next(line.split()[2] for line in routes if line.startswith("default"))

@@ -1,4 +1,4 @@
-"""What the owner of one host can do in the agreement: the culprit is named, or nobody is."""
+"""Attacks on the agreement by the owner of one host: the culprit is named, or nobody."""
 
 from e3.session.results import SessionResult
 from e3.session.verdicts import Verdict
@@ -70,7 +70,7 @@ mpc.run(mpc.transfer(1))
 time.sleep(5 if mpc.pid == 2 else 0)
 mpc.run(mpc.shutdown())
 """
-"""Party 2 sends tuples in one another, which overflow the stack of whoever puts them in a set."""
+"""Party 2 sends nested tuples, which overflow the stack of a party that puts them in a set."""
 
 
 @case(

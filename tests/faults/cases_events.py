@@ -1,6 +1,6 @@
-"""A program that speaks in E3's name to its runner, and a host that does to the deployer.
+"""Programs that send forged reports to their runner, and hosts that send forged events.
 
-The culprit is named or nobody is: never a party that did nothing.
+The culprit is named, or nobody is; never an innocent party.
 """
 
 import json
@@ -194,7 +194,7 @@ def foul_output(stage: Stage) -> SessionResult:
 
 
 def speak(stage: Stage, pid: int, *lines: str) -> None:
-    """Have a party's runner say these lines to the deployer in place of `started`."""
+    """Make a party's runner send these lines to the deployer in place of `started`."""
     said = "".join(f"{line}\n" for line in lines).encode()
     changed = f"program_monitor.channel._outgoing += {said!r}; program_monitor.channel.flush()"
     stage.tamper(pid, 'program_monitor.channel.say("started")', changed, below="runner")

@@ -1,4 +1,4 @@
-"""What goes wrong with clocks, keys and names, and peers that mean harm; see also `cases`."""
+"""Faults of clocks, keys and names, and malicious peers; see also `cases`."""
 
 import textwrap
 import time
@@ -19,10 +19,10 @@ print(round((time.time() - float(sys.argv[-1])) / 86400))
 
 
 def shift_clock(stage: Stage, pid: int, days: int) -> None:
-    """Have a party's runner, and its program, read a clock that is so many days ahead.
+    """Shift the clock that a party's runner and its program read by so many days.
 
-    The kernel has one CLOCK_REALTIME for all namespaces, so the library call is what is wrong. What
-    overlays make of a wrong clock, such as of a certificate's dates, cannot be tried in this way.
+    The kernel has one CLOCK_REALTIME for all namespaces, so only the library call is changed. How
+    overlays react to a wrong clock, as to a certificate's dates, cannot be tested in this way.
     """
     stage.start_through(
         pid,
@@ -83,7 +83,7 @@ def wrong_authority(stage: Stage) -> SessionResult:
 
 
 def unwary(stage: Stage, pid: int) -> None:
-    """Have a party's own runner find no fault with its certificate: it belongs to an attacker."""
+    """Make a party's own runner accept its certificate, as a runner of an attacker would."""
     stage.tamper(pid, "(wrong := fault(folder))", "(wrong := '')", below="runner")
 
 
@@ -150,7 +150,7 @@ mpc.run(mpc.start())
 mpc.run(mpc.transfer(Order() if mpc.pid == 2 else None))
 mpc.run(mpc.shutdown())
 """
-"""Party 2 sends a pickle that has whoever reads it run a command."""
+"""Party 2 sends a pickle that runs a command in the process that reads it."""
 
 
 @case(

@@ -1,4 +1,4 @@
-"""A stage for faults: three hosts of a lab on which one thing goes wrong at a chosen moment."""
+"""A stage for faults: three hosts of a lab on which one fault happens at a chosen moment."""
 
 import asyncio
 import shlex
@@ -21,21 +21,21 @@ from tests.sessions import lean
 
 DEMOS = Path(__file__).parents[2] / "demos"
 PROMISE_SECONDS = 30.0
-"""Every failure is a verdict by then, from the moment at which it can be seen."""
+"""The longest time from when a failure is visible until its verdict."""
 
 STOP_SECONDS = 2.0
-"""From the first failure until nothing of any party runs any more, on any host."""
+"""The longest time from the first failure until no process of any party runs on any host."""
 
 LONG_STOP_SECONDS = 5.0
-"""The same where no program runs yet, or a runner hangs and its party is ended from outside."""
+"""The same if no program runs yet, or a runner hangs and its party is killed from outside."""
 
 Moment = Callable[[Sequence[PartyProgress], str], bool]
-"""Whether it is time, from the parties' progress and what their logs say."""
+"""Decides whether the moment has come, from the parties' progress and their logs."""
 
 
 @dataclass(frozen=True)
 class Meddled:
-    """An access to a host that changes the files on their way."""
+    """An access to a host that changes files before it puts them there."""
 
     inner: Access
     change: Callable[[File], File]
@@ -75,16 +75,16 @@ class Stage:
     overlay: str
     rules: Rules = field(default_factory=Rules)
     authority: Authority | None = None
-    """With one, MPyC's own TLS is used."""
+    """If it is set, MPyC's own TLS is used."""
     deadline_seconds: float = 100.0
     known: frozenset[str] = frozenset()
-    """Folders of sessions that are not ours, and stay."""
+    """Folders of other sessions, which stay."""
     seconds: float = 0.0
-    """From the moment at which the fault was there to be seen to the end of the session."""
+    """From when the fault was visible to the end of the session."""
     stop_seconds: float = 0.0
-    """From the first party's failure, or being stopped, until nothing was left of any party."""
+    """From the first party's failure or stop until nothing was left of any party."""
     shown_seconds: float = 0.0
-    """When the fault was there to be seen, by the monotonic clock."""
+    """When the fault became visible, by the monotonic clock."""
     _private: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def write(self, text: str) -> Path:
@@ -97,7 +97,7 @@ class Stage:
         self._private[pid] = args
 
     def tamper(self, pid: int, old: str, new: str, *, below: str = "program") -> None:
-        """Have another text in the program of one party, or in what else is shipped to it."""
+        """Replace a text in the program of one party, or in other files that are shipped to it."""
 
         def change(file: File) -> File:
             if f"/{below}/" not in file.path:
@@ -109,7 +109,7 @@ class Stage:
         self.hosts[pid] = replace(self.hosts[pid], access=Meddled(self.hosts[pid].access, change))
 
     def start_through(self, pid: int, *lines: str) -> None:
-        """Have a script of these lines start one party's runner; ``"$@"`` is its command."""
+        """Start one party's runner by a script of these lines; ``"$@"`` is its command."""
         host = self.hosts[pid]
         text = "\n".join(["#!/bin/sh", f'set -- {shlex.quote(host.python)} "$@"', *lines, ""])
         script = File(path="/run/x/python", content=text.encode(), mode=0o755)
@@ -133,7 +133,7 @@ class Stage:
         when: Moment | None = None,
         then: Callable[[], None] | None = None,
     ) -> SessionResult:
-        """Run the program to its verdict; ``when`` it is time, ``then`` happens."""
+        """Run the program to its verdict; call ``then`` at the moment ``when``."""
         path = self.write(program) if isinstance(program, str) else program
         result = asyncio.run(self._run(self.plan(path, *args), when, then))
         self.seconds = time.monotonic() - self.shown_seconds
@@ -197,7 +197,7 @@ class Stage:
         return (self.folder / "sessions" / result.id / f"{host}.log").read_text()
 
     def leftovers(self) -> list[str]:
-        """Return what the session left on hosts that live: folders, and processes of Python."""
+        """Return what the session left on hosts that still run: folders, and Python processes."""
         alive = {handle.name for handle in self.lab.hosts()}
         return [
             line
@@ -211,7 +211,7 @@ class Stage:
 
 
 class Watcher:
-    """An observer that keeps what it hears."""
+    """An observer that keeps what it is told."""
 
     def __init__(self) -> None:
         self.look: Callable[[], Sequence[PartyProgress]] = tuple
@@ -237,11 +237,11 @@ class Watcher:
         return min(by_state.get("failed") or by_state.get("stopped") or [max(by_state["done"])])
 
     def logs(self) -> str:
-        """Return what all parties' logs say."""
+        """Return the text of all parties' logs."""
         files = sorted(self._evidence.glob("*.log")) if self._evidence else ()
         return "\n".join(file.read_text(errors="replace") for file in files)
 
 
 def all_print(word: str, times: int = 3) -> Moment:
-    """Return the moment at which so many parties have printed a line of that word."""
+    """Return the moment at which so many parties have printed the line ``word``."""
     return lambda _, logs: logs.splitlines().count(word) >= times

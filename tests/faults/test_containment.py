@@ -1,4 +1,4 @@
-"""What a program on a host of a lab can see and do, and that honest programs do not notice."""
+"""What a program on a lab host can see and do; honest programs notice no restriction."""
 
 import shutil
 import subprocess
@@ -17,9 +17,9 @@ from tests.overlays import Mesh, ask
 NAMES = ("ams3-0", "ams3-1", "ams3-2")
 SDIST = ["--no-deps", "--no-binary", "mpyc", "--quiet", "mpyc==0.11"]
 MPYC_PROGRAMS = ("test_gmpy", "test_mpctools", "test_numpy")
-"""Of MPyC's own tests, which its sdist has; its demos are in its repository alone.
+"""Tests from MPyC's sdist; MPyC's demos are only in its repository.
 
-Others of its tests count on a single party: they fail or wait among three without E3, too.
+Its other tests expect a single party: among three they fail or wait without E3, too.
 """
 
 TOGETHER = """
@@ -32,7 +32,7 @@ went = unittest.main("{name}", argv=["tests"], exit=False).result
 mpc.run(mpc.shutdown())
 sys.exit(not went.wasSuccessful())
 """
-"""Has all parties run a test of MPyC's together."""
+"""Runs one of MPyC's tests with all parties."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Every fault is a verdict within the promise: on a lab, over `plain` and over `nebula`.
+"""Every fault has its verdict within the promised time: on a lab, over `plain` and `nebula`.
 
 The cases run side by side, each on three hosts of its own; a test waits for its own. What each
 came to stands in a table at the end of the run.
@@ -31,7 +31,7 @@ RTT_MS = {("ams3", "ams3"): 0.0, ("nyc3", "nyc3"): 0.0, ("ams3", "nyc3"): 5.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What came of a case."""
+    """The result of a case."""
 
     result: SessionResult
     seconds: float
@@ -45,7 +45,7 @@ Trials = Mapping[tuple[str, str], "Future[Trial]"]
 def trials(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Trials]:
-    """Begin all cases that were asked for, the slow ones first."""
+    """Start all selected cases, the slow ones first."""
     asked = [
         item.callspec.id.split(": ")
         for item in request.session.items
@@ -69,7 +69,7 @@ def trials(
 
 
 def try_one(mesh: Mesh, names: list[str], place: Path, overlay: str, name: str) -> Trial:
-    """Run a case on new hosts, which are gone afterwards."""
+    """Run a case on new hosts, which are removed afterwards."""
     mesh.add(*names)
     try:
         addresses = mesh.connect(*names).addresses
@@ -93,7 +93,7 @@ def test_a_fault(
     case, result = CASES[name], trial.result
     record_property("seconds", trial.seconds)
     record_property("stop_seconds", trial.stop_seconds)
-    # a busy machine is late, and breaks no promise
+    # recorded, not asserted: a busy machine may be late
     record_property(
         "late", trial.seconds > PROMISE_SECONDS or trial.stop_seconds > case.stop_seconds
     )

@@ -1,4 +1,4 @@
-"""What a program has of its host, its network and its kernel, and that all of it goes with it."""
+"""What a program can use of its host, network and kernel, and that all of it is removed."""
 
 import asyncio
 import ctypes
@@ -361,7 +361,7 @@ def test_a_folder_that_stays_is_told(stage: Stage) -> None:
     host = stage.hosts[1]
 
     def hold() -> None:
-        """Have the host keep a part of the session's folder."""
+        """Prevent the host from removing a part of the session's folder."""
         (folder,) = ask(
             host, "find", "/run/e3/sessions", "-mindepth", "1", "-maxdepth", "1"
         ).split()

@@ -1,4 +1,4 @@
-"""After many sessions, one after another, all is as it was; tests/lab has four stacks at once."""
+"""Many sessions in a row leave nothing; tests/lab has four stacks at once."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What E3 adds against a malicious peer, beside what MPyC alone lets happen."""
+"""What E3 prevents of a malicious peer, and what happens with MPyC alone."""
 
 import secrets
 import subprocess

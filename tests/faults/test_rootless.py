@@ -1,4 +1,4 @@
-"""What of the containment is left to an ordinary user, with a lab and without one."""
+"""How far an ordinary user has the containment, with a lab and without one."""
 
 import json
 from pathlib import Path

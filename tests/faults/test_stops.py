@@ -23,7 +23,7 @@ AT_ONCE = 4
 ENOUGH_TICKS = 2
 MEMORY_MB = 400
 FILLED = 4
-"""Children of 100 MB that are too many: what they take is too much when the last has filled it."""
+"""Children of 100 MB each: the limit is exceeded when the last one has filled its memory."""
 
 TICKING = """
 import asyncio, os, signal, sys, threading, time
@@ -83,7 +83,7 @@ time.sleep(1000)
 
 
 def itself(stage: Stage, kind: str) -> float:
-    """Let party 2 fail by itself; return when it did, as it says."""
+    """Let party 2 fail by itself; return the time of that, which it printed."""
     limits = replace(stage.rules.limits, memory_mb=MEMORY_MB, output_mb=1)
     stage.rules = replace(stage.rules, limits=limits)
     result = stage.run(TICKING, kind)
@@ -131,7 +131,7 @@ KINDS: Mapping[str, Callable[[Stage, str], float]] = {
 
 @pytest.fixture(scope="module")
 def stops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, "Future[float]"]]:
-    """Let all kinds happen, each on three hosts of its own."""
+    """Run all kinds of failure, each on three hosts of its own."""
     folder = tmp_path_factory.mktemp("stops")
     with (
         running(folder / "lab", {("ams3", "ams3"): 0.0}, ("ams3",)) as lab,
@@ -145,7 +145,7 @@ def stops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, "Fu
 
 
 def try_one(mesh: Mesh, place: Path, number: int, kind: str) -> float:
-    """Return how long after the cause the last process of any party printed something."""
+    """Return how long after the cause the last process of any party still printed something."""
     place.mkdir()
     names = [f"ams3-{3 * number + i}" for i in range(3)]
     mesh.add(*names)

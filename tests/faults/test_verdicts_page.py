@@ -1,4 +1,4 @@
-"""docs/verdicts.md has each verdict, and each of its commands brings it about."""
+"""docs/verdicts.md has each verdict, and each of its commands causes its verdict."""
 
 import asyncio
 import re

@@ -27,10 +27,10 @@ SLOW = joined("""
         print('round', i, flush=True)
         time.sleep(0.5)
 """)
-"""A program that computes for as many half seconds as it is told."""
+"""A program that computes for as many half seconds as its argument says."""
 
 CLOCK_SECONDS = 0.01
-"""The kernel's clock, by which files are dated, may be that late."""
+"""The kernel's clock that dates files may be that late."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def accesses(up: Stack) -> list[NamespaceAccess]:
 
 
 def on(access: NamespaceAccess, script: str) -> str:
-    """Return what a script of a shell prints on a host."""
+    """Return what a shell script prints on a host."""
     argv = [*access.nsenter(), "sh", "-c", script]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 

@@ -1,4 +1,4 @@
-"""Sessions on hosts of a real lab: the whole way, but for the engine."""
+"""Sessions on hosts of a real lab: everything but Pulumi's engine."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a person sees of a session."""
+"""What a user sees of a session."""
 
 import asyncio
 import io
@@ -84,7 +84,7 @@ def test_a_terminal_shows_one_line_a_party(bench: Bench) -> None:
 
 
 FOUL = r"""[/tmp/x] [bold red]hi[/] :smile: \x1b]0;owned\x07\x1b[2J\u202e"""
-"""As a program's source writes it: markup that rich cannot read, and what acts on a terminal."""
+"""In the notation of a source: markup that rich cannot read, and control characters."""
 
 
 @pytest.mark.parametrize("display", [Lines, Moving])

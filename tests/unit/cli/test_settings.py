@@ -1,4 +1,4 @@
-"""A session follows what its stack's configuration says now."""
+"""A session uses the present configuration of its stack."""
 
 from pathlib import Path
 

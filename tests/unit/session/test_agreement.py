@@ -1,4 +1,4 @@
-"""Sessions whose parties do not fit together: what differs is named before anything runs."""
+"""Sessions of incompatible parties: the difference is named before any program runs."""
 
 import asyncio
 import shutil
@@ -62,7 +62,7 @@ def refusal(result: SessionResult) -> str:
 
 @dataclass(frozen=True)
 class Tampering(LocalAccess):
-    """A host on which one file is not what was shipped."""
+    """A host on which one file differs from what was shipped."""
 
     name: str = ""
     content: bytes | None = None

@@ -1,4 +1,4 @@
-"""Programs under a session: the demos, and what programs of users do, with real processes."""
+"""Programs in sessions with real processes: the demos, and what programs of users do."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Processes that flee from whoever looks for them, on hosts that have no PID namespace for them."""
+"""Processes that try to escape being killed, on hosts without a PID namespace for them."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Folders of programs: what is shipped is what a host finds, whatever the folder is made of."""
+"""Folders of programs: a host finds exactly what is shipped, whatever the folder has."""
 
 import os
 import subprocess

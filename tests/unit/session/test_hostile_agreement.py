@@ -1,4 +1,4 @@
-"""The owner of one host in the agreement: the culprit is named, or nobody is."""
+"""Attacks on the agreement by the owner of one host: the culprit is named, or nobody."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a session says of its paths: as it began, after it, and what is not as it was."""
+"""What a session reports of its paths: at its beginning, at its end, and what changed."""
 
 import asyncio
 import json

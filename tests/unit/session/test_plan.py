@@ -1,4 +1,4 @@
-"""Plans: who gets which index and endpoint, and what makes a session run again."""
+"""Plans: each party's index and endpoint, and what makes a session run again."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sessions of one folder take turns, and old evidence is removed."""
+"""Sessions of one folder run one after another, and old evidence is removed."""
 
 import asyncio
 import fcntl
@@ -33,7 +33,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @dataclass
 class Diary:
-    """An observer that writes down what it hears."""
+    """An observer that records its calls."""
 
     waited: list[str] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Diary:
 
 
 class Alone(Diary):
-    """One that asserts, as its session begins, that no party of the others' sessions goes on."""
+    """Asserts, when its session begins, that no party of the other sessions still runs."""
 
     def __init__(self, others: list[Diary]) -> None:
         super().__init__()

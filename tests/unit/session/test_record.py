@@ -1,4 +1,4 @@
-"""Whatever a runner says: a proper state of its party, no exception, and bounded memory."""
+"""Any input of a runner yields a valid state of its party, no exception, and bounded memory."""
 
 import json
 import re
@@ -281,7 +281,7 @@ def test_a_line_without_an_end_does_not_grow_the_deployer() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    """What may be said again and again, a few million bytes of each."""
+    """Events that may be repeated, a few million bytes of each."""
     messages = [
         *RUNNING[1:5],
         *RUNNING[7:14],

@@ -146,7 +146,7 @@ PIDS = st.lists(st.integers(0, 3), max_size=3, unique=True).map(tuple)
 
 @st.composite
 def any_ends(draw: st.DrawFn) -> list[End]:
-    """Return ends as any word of any party may make them."""
+    """Return ends as any claims of any parties may make them."""
     ends = []
     for pid in range(draw(st.integers(1, 4))):
         how = draw(st.sampled_from(get_args(How)))

@@ -1,4 +1,4 @@
-"""What takes too long, and for whom, without waiting for it."""
+"""What takes too long, tested without waiting."""
 
 from collections.abc import Sequence
 
