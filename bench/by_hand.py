@@ -110,7 +110,7 @@ async def tor(hosts: Sequence[Host], member: Host) -> AsyncIterator[str]:
 
 
 async def take_another_circuit(host: Host) -> None:
-    """Have the Tor of a host, E3's or the one by hand, use no circuit again; it does each 10 s."""
+    """Make the Tor of a host, E3's or the one by hand, use new circuits, at most every 10 s."""
     script = "; ".join(
         (
             "import socket, sys, os",

@@ -1,6 +1,6 @@
-"""What the lab costs and carries: hosts in time and memory, the WAN in delay and throughput.
+"""What the lab costs and achieves: time and memory of hosts, delay and throughput of the WAN.
 
-Prints a line for each figure beside what is asked of it, and keeps the raw numbers as JSON:
+Prints a line for each figure beside its limit, and writes the raw numbers as JSON:
 
     python -m bench.lab --out bench/results/lab.json
 """
@@ -87,7 +87,7 @@ class _Raw(argparse.RawDescriptionHelpFormatter):
 
 
 def _hosts(count: int, repetitions: int) -> dict[str, Any]:
-    """Measure how long ``count`` hosts take to come and go, and the memory of the machine."""
+    """Measure how long ``count`` hosts take to start and stop, and the memory of the machine."""
     up, down, memory = [], [], []
     names = [(f"{region}-{i}", region) for region in REGIONS for i in range(count // 4)]
     for _ in range(repetitions):
@@ -156,7 +156,7 @@ def _lab() -> Iterator[Lab]:
 
 
 def _settled_mb() -> float:
-    """Return the available memory once it keeps still: the kernel tidies up in the background."""
+    """Return the available memory once it is stable: the kernel frees some in the background."""
     last = _available_mb()
     for _ in range(20):
         time.sleep(0.5)

@@ -1,11 +1,11 @@
-"""What overlays cost: until every pair talks, to add a host to fifty, and throughput.
+"""What overlays cost: the time to connect every pair, to add a host to fifty, and throughput.
 
-Each figure stands beside its limit, with the processor time of E3 and its commands, which a busy
-machine changes least; the load is kept, too. Throughput is compared with that of the same tool by
-hand (bench/by_hand.py), in turn on the same machine: on all processors, and on one. There the
-ratio is of the work that a byte costs; elsewhere also of where Linux happened to place daemons and
-iperf3, which changes a run by a third. Each stream through Tor takes another circuit, so let there
-be many. MPyC's own TLS is the same by hand, so it is not compared.
+Each figure is printed beside its limit, with the processor time of E3 and its commands, which
+depends least on other load; the load is recorded, too. Throughput is compared with that of the same
+tool set up by hand (bench/by_hand.py), in turn on the same machine: on all processors, and on one.
+On one processor the ratio is that of the work for a byte; on all it also depends on where Linux
+places daemons and iperf3, which changes a run by a third. Each stream through Tor uses another
+circuit, so use many repetitions. MPyC's own TLS is the same by hand, so it is not compared.
 
     python -m bench.overlays --repetitions 3 nebula wireguard
 """
@@ -108,7 +108,7 @@ class Joining:
 async def join(
     overlay: Overlay, hosts: Sequence[Host], authority: Authority | None, before: Network | None
 ) -> Joining:
-    """Join hosts and return once every pair's path is what it will be."""
+    """Join hosts and return once the path of every pair is final."""
     since = time.monotonic()
     network = await overlay.connect(hosts, authority, before)
     paths = await contact.verify_pairs(
@@ -174,7 +174,7 @@ class Addition:
 
 
 async def add_one(name: str, hosts: Sequence[Host]) -> Addition:
-    """Have the last of the hosts join the others, who are joined already."""
+    """Join the last of the hosts to the others, which are joined already."""
     overlay, newcomer = OVERLAYS[name](), hosts[-1]
     authority = await authority_of(overlay)
     before = await overlay.connect(hosts[:-1], authority, None)

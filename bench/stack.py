@@ -72,7 +72,7 @@ def timed(*arguments: str) -> float:
 
 @contextmanager
 def stack() -> Iterator[None]:
-    """Have a stack of our own, and nothing of it afterwards."""
+    """Create a stack of our own, and remove it afterwards."""
     path = Path(f"Pulumi.{STACK}.yaml")
     subprocess.run(
         ["pulumi", "stack", "init", STACK, "--no-select"], check=True, capture_output=True

@@ -1,5 +1,5 @@
-# All programs that scripts/setup would install or build. What is left to it is the Python
-# environment, from the same lock as everywhere, and what is too old here.
+# All programs that scripts/setup would install or build. scripts/setup still creates the Python
+# environment, from the same lock as everywhere, and builds what is too old here.
 {
   alejandra,
   colmena,

@@ -1,9 +1,9 @@
-# The machine as such: small, on time, and nothing that phones home.
+# The basic system: small, with a synchronised clock and no telemetry.
 {lib, ...}: {
   boot.tmp.cleanOnBoot = true;
   documentation.enable = false;
   environment.defaultPackages = lib.mkForce [];
-  # certificates are valid from one moment to another
+  # certificates are valid in a period of time only
   services.timesyncd.enable = true;
   nix.gc = {
     automatic = true;

@@ -1,11 +1,11 @@
-# What E3 needs of a host: /etc/e3, and programs where it looks for them (docs/images.md).
+# What E3 needs of a host: /etc/e3, and programs on its PATH (docs/images.md).
 {
   config,
   lib,
   pkgs,
   ...
 }: let
-  # those of which the programs are here
+  # overlays whose programs are installed
   enabled = lib.filterAttrs (_: overlay: overlay.enable && overlay.package or true != null) config.e3.overlays;
 in {
   options.e3 = {
@@ -39,7 +39,7 @@ in {
         pkgs.rsync
         pkgs.util-linux
       ];
-    # units that E3 writes call it by this name, as everywhere else
+    # units that E3 writes call it by this path, as on other systems
     systemd.tmpfiles.rules = ["L+ /bin/kill - - - - ${pkgs.util-linux}/bin/kill"];
     boot.kernelModules = ["tun"];
   };

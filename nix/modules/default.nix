@@ -1,2 +1,2 @@
-# A host of E3, whatever machine it is.
+# All modules of a host of E3.
 {imports = builtins.attrValues (import ./all.nix);}

@@ -1,4 +1,4 @@
-# Nobody is let in but by SSH, by what an overlay's tunnels need, and through the tunnels.
+# Admits SSH, the ports of an overlay's tunnels, and what comes through the tunnels.
 {
   config,
   lib,
@@ -7,7 +7,7 @@
   options.e3.interfaces = lib.mkOption {
     type = lib.types.listOf lib.types.str;
     default = [];
-    description = "The overlays' interfaces: whoever comes in there is a member.";
+    description = "The overlays' interfaces: packets there come from members.";
   };
 
   config.networking = {
@@ -15,7 +15,7 @@
     firewall = {
       enable = true;
       trustedInterfaces = config.e3.interfaces;
-      # an overlay's packet may come in where its answer would not go out
+      # an overlay's packet may arrive at another interface than its answer leaves by
       checkReversePath = "loose";
       logRefusedConnections = false;
     };

@@ -12,7 +12,7 @@
   };
 
   config = lib.mkIf config.e3.overlays.headscale.enable {
-    e3.overlays.tailscale.enable = true; # its clients are the same
+    e3.overlays.tailscale.enable = true; # its clients are those of Tailscale
     e3.tools = [pkgs.headscale];
     networking.firewall = {
       allowedTCPPorts = [443];

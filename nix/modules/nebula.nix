@@ -1,4 +1,4 @@
-# Nebula. E3 writes its configuration and starts it; here is what it needs of the host.
+# Nebula. E3 writes its configuration and starts it; this is what it needs of the host.
 {
   config,
   lib,
@@ -13,7 +13,7 @@
     };
     package = lib.mkOption {
       type = lib.types.nullOr lib.types.package;
-      # 1.12 is the least that E3 takes
+      # E3 needs at least 1.12
       default =
         if lib.versionAtLeast pkgs.nebula.version "1.12"
         then pkgs.nebula

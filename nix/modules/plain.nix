@@ -1,4 +1,4 @@
-# No overlay: parties meet in the open network, so this is off unless asked for.
+# No overlay: parties connect over the open network, so this is off by default.
 {
   config,
   lib,

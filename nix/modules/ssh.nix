@@ -1,16 +1,16 @@
-# SSH, by which E3 reaches a host: keys alone, and enough sessions at once for a stack.
+# SSH, by which E3 reaches a host: keys only, and enough concurrent sessions for a stack.
 {
   services.openssh = {
     enable = true;
     openFirewall = true;
-    # of one kind, as that is what first contact checks
+    # of this type only, which the first contact checks
     hostKeys = [
       {
         path = "/etc/ssh/ssh_host_ed25519_key";
         type = "ed25519";
       }
     ];
-    # a cloud writes into root's home, a medium comes to /var/keys
+    # a cloud writes to root's home; keys of a medium are copied to /var/keys
     authorizedKeysInHomedir = true;
     authorizedKeysFiles = ["/var/keys/authorized_keys"];
     settings = {

@@ -1,4 +1,4 @@
-# What stands in /etc/e3 of an image, so that E3 finds its way; see docs/images.md.
+# The content of /etc/e3 in an image; see docs/images.md.
 {
   buildEnv,
   lib,

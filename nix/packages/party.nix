@@ -1,4 +1,4 @@
-# The party environment: the Python that runs a party, with what programs may import.
+# The party environment: the Python that runs a party, with the packages for programs.
 {python3}:
 python3.withPackages (packages: [
   (packages.callPackage ./mpyc.nix {})

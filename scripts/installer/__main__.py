@@ -21,7 +21,7 @@ TOOLS = ROOT / ".tools"
 
 
 def main() -> None:
-    """Take the steps that the arguments ask for."""
+    """Run the steps that the arguments ask for."""
     parser = argparse.ArgumentParser(prog="scripts/setup", description="Make this folder ready.")
     parser.add_argument("stacks", metavar="STACK", nargs="*", default=["dev"])
     parser.add_argument("--all", action="store_true", help="what every overlay needs")
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _path_without_ours() -> str:
-    """Return PATH as it is without scripts/activate: what we look for is not what we built."""
+    """Return PATH without the folders of scripts/activate, to find only programs not built here."""
     folders = os.environ["PATH"].split(os.pathsep)
     return os.pathsep.join(path for path in folders if not Path(path).is_relative_to(ROOT))
 

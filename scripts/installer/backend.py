@@ -33,7 +33,7 @@ class Backend:
         """See `Step`."""
         private.close(self.root / private.TOP)
         private.folder(self._state)
-        # Never another passphrase: state that is there can only be read with the one it has.
+        # Never replace the passphrase: existing state can only be read with it.
         if not self._passphrase.exists():
             private.write(self._passphrase, secrets.token_urlsafe(32))
         if self._in_git():

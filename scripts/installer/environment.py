@@ -13,10 +13,10 @@ from installer.steps import aside, digest, pip_install, run
 
 @dataclass(frozen=True)
 class Environment:
-    """``link`` leads to a virtual environment with exactly the packages of the lock.
+    """``link`` points to a virtual environment with exactly the packages of the lock.
 
-    An environment cannot be renamed (its scripts name their interpreter), so each is made at
-    its own place, named by what is in it; the link moves there once it is whole.
+    An environment cannot be renamed (its scripts name their interpreter), so each is created
+    at its own place, named by a digest of its content; the link moves there once it is complete.
     """
 
     lock: Path
@@ -32,7 +32,7 @@ class Environment:
 
     @property
     def folder(self) -> Path:
-        """Where this environment belongs."""
+        """The folder of this environment."""
         # The place is part of the key: an environment does not work in a folder that was moved.
         key = digest(self.lock, platform.python_version(), str(self.python), str(self.tools))
         return self.tools / f"venv-{key}"
@@ -60,7 +60,7 @@ class Environment:
             new.symlink_to(self.folder.relative_to(self.link.parent))
             new.replace(self.link)
         for other in self.tools.glob("venv-*"):
-            # A lab that is up may still run from the one before.
+            # A running lab may still use the former one.
             if other not in {self.folder, previous}:
                 shutil.rmtree(other)
 
@@ -78,7 +78,7 @@ class Environment:
         return any(_lacking(path) for path in (self.folder, *packages, *inside))
 
     def _open(self) -> None:
-        """Give all users the right to read what its owner may."""
+        """Let all users read what the owner may read."""
         for place, folders, files in os.walk(self.folder):
             for path in (Path(place), *(Path(place, name) for name in (*folders, *files))):
                 if lacking := _lacking(path):

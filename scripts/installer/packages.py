@@ -1,4 +1,4 @@
-"""Packages of the distribution: installed by apt-get as root, else named with what to type."""
+"""Packages of the distribution: installed by apt-get as root, or named with the command."""
 
 import importlib.util
 import os
@@ -25,8 +25,8 @@ BASE = (
 )
 BENCH = ("iperf3",)
 TESTS = ("faketime", "fastd", "nix-bin", "pssh", "rsync", "shellcheck", "sudo")
-"""What shifts a clock, builds flakes, gives a user rights, lints shell; the overlay of an example
-test; tools that stacks have outputs for."""
+"""Programs of the tests: they shift a clock, build flakes, give a user rights, lint shell, are the
+example overlay, and read the outputs of stacks."""
 
 PROGRAM = {
     "iproute2": "ip",
@@ -43,12 +43,12 @@ PROGRAM = {
     "util-linux": "nsenter",
     "wireguard-tools": "wg",
 }
-"""The program that tells that a package is there; the others are called like their package."""
+"""The program that shows that a package is installed; others have the name of their package."""
 
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 SERVICE_COMMANDS = ("deb-systemd-helper", "deb-systemd-invoke", "invoke-rc.d", "update-rc.d")
-"""What packages call to start their services and to have them started at boot."""
+"""The commands by which packages start their services and enable them at boot."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the steps of the set-up share: contract, commands, files that are never half-made."""
+"""What the steps of the set-up share: their contract, commands, and atomic files."""
 
 import contextlib
 import errno
@@ -25,25 +25,25 @@ class SetupError(Exception):
 
 
 class Step(Protocol):
-    """Something that must be so before E3 runs."""
+    """A condition that must hold before E3 runs, and how to establish it."""
 
     @property
     def what(self) -> str:
         """What the step does and how long that usually takes, for the user."""
 
     def done(self) -> bool:
-        """Tell, in milliseconds, whether there is nothing to do."""
+        """Return, within milliseconds, whether there is nothing to do."""
 
     def do(self) -> None:
-        """Make it so, or raise `SetupError` and leave what was there before."""
+        """Establish the condition, or raise `SetupError` and keep the former state."""
 
 
 def take(steps: Sequence[Step], tools: Path) -> None:
-    """Take each step that is not done yet; one set-up at a time works in the folder ``tools``."""
+    """Run each step that is not done yet; one set-up at a time works in the folder ``tools``."""
     if all(step.done() for step in steps):
         return
     with disk_full_explained(tools), locked(tools / "lock"):
-        # Left by a set-up that was killed; nobody else works here while we hold the lock.
+        # Left by a set-up that was killed; no other one works here while we hold the lock.
         shutil.rmtree(tools / "aside", ignore_errors=True)
         for step in steps:
             if step.done():
@@ -61,7 +61,7 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of that file; the kernel lets go of it when this process ends in any way."""
+    """Hold the lock of that file; the kernel releases it however this process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
@@ -74,14 +74,14 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def aside(tools: Path) -> Iterator[Path]:
-    """Give a folder on the file system of the final places; it is removed at the end."""
+    """Yield a temporary folder on the file system of the final places."""
     (tools / "aside").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=tools / "aside") as folder:
         yield Path(folder)
 
 
 def write(path: Path, text: str, tools: Path) -> None:
-    """Write a file so that at each moment it is there with all of the text or not at all."""
+    """Write a file atomically: it has all of the text or does not exist."""
     with aside(tools) as folder:
         (folder / path.name).write_text(text)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def write(path: Path, text: str, tools: Path) -> None:
 
 
 def read(path: Path) -> str:
-    """Return the file's text; nothing if it is not there."""
+    """Return the file's text, or "" if it does not exist."""
     try:
         return path.read_text()
     except FileNotFoundError:
@@ -112,7 +112,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     remedy: str = AGAIN,
 ) -> str:
-    """Run a command and return what it printed; if it fails raise `SetupError` with the end."""
+    """Run a command and return its output; raise `SetupError` with the last lines if it fails."""
     command = [str(word) for word in argv]
     done = subprocess.run(
         command,
@@ -141,7 +141,7 @@ def pip_install(python: Path, lock: Path, *options: str | Path) -> None:
 
 @contextlib.contextmanager
 def disk_full_explained(tools: Path) -> Iterator[None]:
-    """Turn the system's "no space left" into a sentence that says where, and what to do."""
+    """Turn "no space left" into an error that says where, and what to do."""
     try:
         yield
     except OSError as error:
