@@ -1,16 +1,16 @@
-# Print what a shell evaluates so that E3 decides of its environment, and say on standard error
-# what that overrides. For awk, which has the variables' names without parsing their values:
+# Print shell commands that set E3's own environment, and report on standard error what they
+# override. In awk, which gets the variables without parsing their values:
 #
 #     eval "$(E3_AT=... E3_FOR=shell awk -f scripts/bin/environment.awk)"
 #
 # E3_FOR is `shell` for a person's shell, `process` for one of E3's own processes, `setup` for
-# the set-up. E3_TOLD=1 says nothing, as whoever calls has been told.
+# the set-up. With E3_TOLD=1 nothing is reported, as the caller has reported it.
 
 BEGIN {
     root = ENVIRON["E3_AT"]
     purpose = ENVIRON["E3_FOR"]
 
-    # Nothing of a stack lies outside of this folder, not even which stack is selected.
+    # All of a stack is in this folder, also which stack is selected.
     set("PULUMI_HOME", root "/.e3/pulumi")
     set("PULUMI_CONFIG_PASSPHRASE_FILE", root "/.e3/passphrase")
     # No plugin is ever downloaded: looking for them takes 2 s of each command.
@@ -20,8 +20,8 @@ BEGIN {
     # What E3 reads and writes is UTF-8, whatever the locale.
     set("PYTHONUTF8", "1")
 
-    # Another backend, passphrase, stack or format of state: E3's own stacks could not be found or
-    # read again. These two do no such thing.
+    # With another backend, passphrase, stack or format of state E3's own stacks could not be found
+    # or read. These two variables are harmless.
     keep("PULUMI_ACCESS_TOKEN PULUMI_DEBUG_GRPC")
     drop_all("^PULUMI_")
     # Other modules, encodings, warnings: these are harmless.
@@ -32,15 +32,15 @@ BEGIN {
     spare_loopback()
 
     if (purpose != "shell") {
-        # A person's own business in a terminal, which no process of E3's may depend on.
+        # Settings of a person's terminal, on which no process of E3's may depend.
         forget("BASH_ENV CDPATH ENV GREP_OPTIONS POSIXLY_CORRECT VIRTUAL_ENV VIRTUAL_ENV_PROMPT")
         # Set inside hooks of git, where they lead to another repository.
         forget("GIT_COMMON_DIR GIT_DIR GIT_INDEX_FILE GIT_NAMESPACE GIT_OBJECT_DIRECTORY")
         forget("GIT_PREFIX GIT_WORK_TREE")
     }
     if (purpose == "setup") {
-        # Where packages and modules come from is for this machine to say; what is made of them,
-        # and where it goes, is in the pins.
+        # This machine decides where packages and modules come from; the pins decide what is
+        # built of them, and where.
         keep("PIP_CACHE_DIR PIP_CERT PIP_CLIENT_CERT PIP_CONFIG_FILE PIP_DEFAULT_TIMEOUT")
         keep("PIP_DISABLE_PIP_VERSION_CHECK PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_INDEX_URL")
         keep("PIP_KEYRING_PROVIDER PIP_NO_CACHE_DIR PIP_NO_INDEX PIP_NO_INPUT PIP_PROXY")
@@ -49,13 +49,13 @@ BEGIN {
         keep("GOAUTH GOCACHE GOENV GOINSECURE GOMODCACHE GONOPROXY GONOSUMDB GOPRIVATE GOPROXY")
         keep("GOSUMDB GOTELEMETRY GOTMPDIR GOVCS")
         drop_all("^GO[0-9A-Z]+$|^CGO_")
-        # Messages of tools are looked for words.
+        # E3 searches the messages of tools.
         print "export LC_ALL=C.UTF-8"
     }
     tell()
 }
 
-# Have a variable hold a value; one that an E3 elsewhere has set is not worth a word.
+# Set a variable; do not report a value that an E3 in another folder has set.
 function set(name, value) {
     wanted[name] = 1
     if (name in ENVIRON && ENVIRON[name] == value) return
@@ -82,8 +82,8 @@ function forget(names,    list, i, n) {
     for (i = 1; i <= n; i++) if (list[i] in ENVIRON) print "unset " list[i]
 }
 
-# Engine and providers speak gRPC over loopback, which would go to a proxy: what else goes there
-# still does. gRPC knows no `*`.
+# Engine and providers use gRPC over loopback, which must not go through a proxy; other traffic
+# still does. gRPC does not support `*`.
 function spare_loopback(    name, proxied, lower, upper, own) {
     for (name in ENVIRON)
         if (tolower(name) ~ /^(all|grpc|http|https)_proxy$/ && ENVIRON[name] != "") proxied = 1

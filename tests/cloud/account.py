@@ -121,7 +121,7 @@ class Account:
         return droplet
 
     def delete_droplet(self, id_: int) -> None:
-        """Have no droplet of that id; its machine goes with it."""
+        """Remove the droplet of that id with its machine."""
         with self.lock:
             self.droplets.pop(id_)
             machine = self.machines.pop(id_, None)
@@ -165,7 +165,7 @@ class Account:
         return action
 
     def filter(self) -> None:
-        """Have each machine's firewalls apply: the union of those that mean it.
+        """Apply its firewalls to each machine: the union of those that select it.
 
         https://docs.digitalocean.com/products/networking/firewalls/concepts/: rules are
         additive; a source given as a tag means each droplet that has it.
@@ -176,7 +176,7 @@ class Account:
             filter_packets(machine, rules)
 
     def lose(self, name: str) -> None:
-        """Have a droplet's SSH stop answering."""
+        """Stop the SSH server of a droplet."""
         id_ = next(i for i, d in self.droplets.items() if d["name"] == name)
         stop_ssh(self.machines[id_])
 

@@ -99,12 +99,12 @@ class Cloud:
         }
 
     def install(self, name: str) -> None:
-        """Have tests/cloud/plugins/``name``.py as the plugin of that name."""
+        """Install tests/cloud/plugins/``name``.py as the plugin of that name."""
         install(self.plugins, name)
 
 
 def install(folder: Path, name: str) -> None:
-    """Have tests/cloud/plugins/``name``.py as the plugin of that name in a folder of PATH."""
+    """Install tests/cloud/plugins/``name``.py as the plugin of that name in a folder of PATH."""
     program = folder / f"pulumi-resource-{name}"
     start = f'exec "{sys.executable}" -m tests.cloud.plugins.{name} "$@"'
     program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" {start}\n')

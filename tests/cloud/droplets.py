@@ -103,7 +103,7 @@ def _pam() -> str:
 
 
 def stop_ssh(handle: HostHandle) -> None:
-    """Have nothing answer any longer."""
+    """Stop all that answers."""
     asyncio.run(handle.access.stop("sshd", timeout_seconds=START_SECONDS))
 
 

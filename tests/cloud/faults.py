@@ -43,7 +43,7 @@ class Faults:
 
     @contextmanager
     def on(self, **values: object) -> Iterator[None]:
-        """Have these faults for a while."""
+        """Inject these faults for a while."""
         before = {name: getattr(self, name) for name in values}
         vars(self).update(values)
         try:

@@ -62,7 +62,7 @@ class Kind(Protocol):
         """Change it to ``inputs``; return its outputs."""
 
     def delete(self, id_: str, outputs: Properties) -> None:
-        """Have it gone, also if it already is."""
+        """Remove it; succeed if it does not exist."""
 
 
 @runtime_checkable

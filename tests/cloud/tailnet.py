@@ -126,7 +126,7 @@ class Tailnet:
         return {**key, "invalid": datetime.fromisoformat(key["expires"]) <= datetime.now(UTC)}
 
     def revoke_key(self, id_: str) -> bool:
-        """Have nobody log in with a key any longer; return whether it was there."""
+        """Revoke a key; return whether it existed."""
         with self._lock:
             if self.keys.pop(id_, None) is None:
                 return False
@@ -142,7 +142,7 @@ class Tailnet:
         return True
 
     def set_policy(self, policy: Mapping[str, Any]) -> None:
-        """Have this policy, or the first one again for an empty one."""
+        """Set this policy, or the default one if it is empty."""
         self.pristine = not policy
         self.policy = policy or DEFAULT
         self._apply()

@@ -281,13 +281,13 @@ def test_what_cannot_be_installed_is_undone_and_what_is_away_does_not_hold_a_des
 
 
 def configure(machine: Machine, text: str) -> None:
-    """Have another configuration of pip, in the same file."""
+    """Write another configuration of pip to the same file for a while."""
     machine.do("sh", "-c", 'printf %s "$0" > /etc/pip.conf', text)
 
 
 @contextmanager
 def unreachable(machine: Machine) -> Iterator[None]:
-    """Have no SSH at a machine for a while."""
+    """Stop SSH on a machine for a while."""
     machine.prefix = ("false",)
     yield
     machine.prefix = ()

@@ -126,7 +126,7 @@ def test_the_machines_settings_do_not_matter(tmp_path: Path, usual: Settings) ->
 
 @contextlib.contextmanager
 def namespaces_inheriting_from_the_present() -> Iterator[None]:
-    """Have each new namespace begin with the settings of the one in which it is made."""
+    """Make each new namespace inherit the settings of the one in which it is created."""
     with LOCK.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         before = INHERIT.read_text()
