@@ -46,9 +46,9 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa
 class Stack:
     """A stack whose hosts are joined, as its state has it.
 
-    ``address_trust`` are of its own session, where that has completed; so are ``parties``,
-    ``deadline_seconds`` and ``rules``, unless `configured` has read them. TLS is asked for where
-    there is an authority for it.
+    ``address_trust``, ``parties``, ``deadline_seconds`` and ``rules`` are those of its own session,
+    or defaults if that has not completed; `configured` replaces the last three. ``rules`` ask for
+    TLS if the state has an authority for it.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Stack:
 
 
 def up(name: str | None) -> Stack:
-    """Return the stack of that name, or the selected one; raises `E3Error` if it is not up."""
+    """Return the stack ``name``, or the selected one; raises `E3Error` if it is not up."""
     stack = joined(export(name))
     if stack is None:
         which, option = (f"stack {name}", f" --stack {name}") if name else ("the stack", "")
@@ -82,7 +82,7 @@ def up(name: str | None) -> Stack:
 
 
 def configured(stack: Stack) -> Stack:
-    """Return the stack with what its configuration says now of sessions, and not at the last one.
+    """Return the stack with the session settings of its present configuration.
 
     Raises `ConfigurationError` for a mistake there.
     """
@@ -91,17 +91,17 @@ def configured(stack: Stack) -> Stack:
         stack,
         parties=now.parties or len(stack.hosts),
         deadline_seconds=now.deadline_seconds,
-        # whether there is an authority is not for the configuration to say until the next `up`
+        # by the state: the configuration makes or removes the authority at the next `up`
         rules=replace(now.rules, tls=stack.rules.tls),
     )
 
 
 def authority(stack: Stack) -> Authority | None:
-    """Return who certifies the keys of a stack's parties; None without TLS.
+    """Return the authority that certifies the keys of a stack's parties; None without TLS.
 
-    Its key is a Pulumi secret. The pulumi command decrypts it, for which it needs the stack's
-    passphrase, and gives it through a pipe; it is kept in this process's memory alone.
-    Raises `E3Error` where that is not to be had.
+    Its key is a Pulumi secret. The pulumi command decrypts it with the stack's passphrase and
+    returns it through a pipe; it is kept in this process's memory alone. Raises `E3Error` if the
+    key cannot be read.
     """
     if not stack.rules.tls:
         return None

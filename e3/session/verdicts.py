@@ -191,7 +191,7 @@ QUARREL = (
     "run the session again; if that happens again, do not trust one of these hosts: `e3 logs` has "
     "what each of them said"
 )
-CANCELLED = Outcome(verdict=Verdict.CANCELLED, reason="the session was ended by whoever started it")
+CANCELLED = Outcome(verdict=Verdict.CANCELLED, reason="the user ended the session")
 
 
 def decide(ends: Sequence[End], *, silent: bool) -> Outcome:
