@@ -123,12 +123,12 @@ def _summary(matrix: Matrix) -> str:
     return f"{said}; joined in {matrix.connect_seconds:g} s"
 
 
-def _styled(cell: Cell | None) -> str:
+def _styled(cell: Cell | None) -> Text:
     if cell is None:
-        return ""
+        return Text()
     word = "/".join(SHORT.get(found, found) for found in cell.found)
     mark = "" if cell.as_expected else " !"
-    return f"[{STYLES[cell.found[0]]}]{word}{mark}[/]"
+    return Text(f"{word}{mark}", STYLES[cell.found[0]])
 
 
 def _words(cell: Cell) -> str:
