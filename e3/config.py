@@ -25,10 +25,7 @@ from e3.remote.text import printable
 from e3.session.programs import check_args, load
 
 KEYS = (
-    "args",
-    "compare",
-    "deadline-seconds",
-    "domain",
+    *("args", "compare", "deadline-seconds", "domain"),
     "expires-hours",
     "fleet",
     "fleet-options",

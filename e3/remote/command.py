@@ -150,7 +150,7 @@ def _enter_namespaces() -> bool:
 
 
 def _be_first(request: dict[str, Any], reading: int, told: int) -> NoReturn:
-    """Be a namespace's first process: start the command, reap all that end, report its status."""
+    """Start the command as a namespace's first process; reap all that end, report its status."""
     with contextlib.suppress(OSError):
         flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
         linux.mount("proc", "/proc", "proc", flags)
