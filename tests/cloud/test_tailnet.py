@@ -1,7 +1,7 @@
 """The overlay ``tailscale`` on hosts of a lab, at a tailnet of which the control server is real."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +9,12 @@ import pytest
 
 from e3 import contact
 from e3.errors import ConfigurationError, HostError, OverlayError
+from e3.experiment import Choice
 from e3.interfaces import Host, Network
+from e3.overlays import OVERLAYS
 from e3.overlays.tailscale import api
 from e3.overlays.tailscale.tailscale import Tailscale
+from e3.registry import build
 from tests.cloud.room import room
 from tests.cloud.tailnet import API_KEY, CLIENT_ID, CLIENT_SECRET, Tailnet, application
 from tests.overlays import ask
@@ -120,7 +123,7 @@ def test_credentials_are_those_of_the_plugin(
     assert tailnet.devices() == {}
 
 
-MISTAKES = {
+MISTAKES: Mapping[str, tuple[Mapping[str, object], str]] = {
     "control-url": ({"control_url": "http://x"}, "control-url is 'http://x'"),
     "certificate": ({"control_certificate": "/no/such"}, "control-certificate is '/no/such'"),
     "tag": ({"tag": "e3"}, "tag is 'e3'; write tag:"),
@@ -137,4 +140,6 @@ def test_a_mistake_is_told_before_anything_is_made(
     monkeypatch.setenv("TAILSCALE_API_KEY", API_KEY)
     options, message = MISTAKES[mistake]
     with pytest.raises(ConfigurationError, match=message):
-        Tailscale(**options).assign(NAMES, None)  # type: ignore[arg-type] # wrong on purpose
+        build(OVERLAYS, Choice(name="tailscale", options=options), key="overlay").assign(
+            NAMES, None
+        )

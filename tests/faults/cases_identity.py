@@ -73,7 +73,7 @@ def clock_behind_with_tls(stage: Stage) -> SessionResult:
     "another authority on one host, with TLS",
     Verdict.PARTY_FAILED,
     "party 1",
-    "did not start: its certificate is not of the authority",
+    "did not start: its certificate is not signed by the authority",
     concerned=(1,),
 )
 def wrong_authority(stage: Stage) -> SessionResult:

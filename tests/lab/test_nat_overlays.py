@@ -85,7 +85,7 @@ def test_a_diagnosis_knows_both_networks_and_says_what_would_help(lab: Lab) -> N
     # by IPv6, which the other has, too
     assert pairs["a-1", "a-0"].underlay_rtt_ms is not None
     assert pairs["a-1", "b-0"].underlay_rtt_ms is None
-    assert "no kind of address in common" in pairs["a-1", "b-0"].advice
+    assert "no IP version in common" in pairs["a-1", "b-0"].advice
 
 
 def test_throughput_is_measured_from_who_can_dial(lab: Lab) -> None:
