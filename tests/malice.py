@@ -75,8 +75,9 @@ def _send(spec, facts, began):
         links = [first()]
         links[0].sendall(bytes(2) + b"k" * 16)
     elif ATTACK == "half":
-        links, wait = [first()], 40.0
-        links[0].sendall(_frames.HEADER.pack(_frames.MAGIC, _frames.VERSION, 1, 500) + b"x" * 9)
+        links, wait = both(), 40.0  # to both, else who gives up first decides how it reads
+        for link in links:
+            link.sendall(_frames.HEADER.pack(_frames.MAGIC, _frames.VERSION, 1, 500) + b"x" * 9)
     elif ATTACK == "silence":
         links, wait = both(), 40.0
     elif ATTACK == "drip":

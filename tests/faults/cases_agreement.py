@@ -12,7 +12,7 @@ REASONS = {
     "large": "announced a message of 4294967295 bytes",
     "garbage": "speaks something unknown",
     "mpyc": "speaks MPyC without E3",
-    "half": "party 0",
+    "half": "sent half a message",
     "silence": "party 0",
     "drip": "party 0",
     "flood": "opened more than 500 connections and stated nothing",
@@ -32,7 +32,7 @@ REASONS = {
 
 def register(attack: str) -> None:
     """Register the case of one attack by party 0."""
-    unreachable = attack in {"agrees-with-one", "silence", "half"}
+    unreachable = attack in {"agrees-with-one", "silence"}
     nobody = attack == "accuses"
 
     def act(stage: Stage) -> SessionResult:
