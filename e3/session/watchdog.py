@@ -32,7 +32,7 @@ from e3.session.verdicts import (
 LOST_SECONDS = 3.0
 """For a party that lost a peer to fail by itself, and for the peer's own end to be reported."""
 
-WITNESS_SECONDS = 0.8
+WITNESS_SECONDS = 1.6
 """For others to confirm what a party says of a peer, once that party has failed."""
 
 LAST_SECONDS = AGREE_SECONDS + 2.0

@@ -19,7 +19,7 @@ SECRETS = "/var/lib/e3/tailscale"
 SOCKET = f"{CONFIGURATION}/tailscaled.sock"
 TRUSTED = f"{CONFIGURATION}/control.crt"
 SCRIPT = "tailscale.sh"
-LOGIN_SECONDS = 30
+LOGIN_SECONDS = 60
 LOGOUT_SECONDS = 10
 INTRODUCED_SECONDS = 10.0
 """After this time the other host of a pair begins."""
