@@ -323,7 +323,7 @@ def files(folder: Path, lab: Path, port: int) -> None:
 
 @contextmanager
 def agent(path: Path, key: Path) -> Iterator[None]:
-    """Have an agent that holds a key."""
+    """Start an agent that holds a key."""
     with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
