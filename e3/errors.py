@@ -14,6 +14,7 @@
      +-- OverlayError         hosts that should reach each other do not
      +-- AuthorityError       an identity was refused or could not be signed
      +-- SessionError         a session that did not complete; carries its verdict
+     +-- ResultsError         a file of results that is damaged or of another version
 
 Each message is one sentence or two: what is wrong (key and value where there
 are any), and what to do about it. Text that others wrote passes through `printable` first.
@@ -78,3 +79,7 @@ class AuthorityError(E3Error):
 
 class SessionError(E3Error):
     """A session that did not complete."""
+
+
+class ResultsError(E3Error):
+    """A file of results is damaged, of another version, or in use."""

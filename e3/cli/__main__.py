@@ -1,8 +1,8 @@
 """The command line: ``e3 VERB ...``, or ``python -m e3.cli VERB ...``.
 
-Exit status 2 is an error of the command itself. 1 is a finding of `doctor`, `paths` or
-`verify-gone`, a machine that `inventory import` left out, or what `sweep` could not remove.
-`e3 run` exits with the status of its verdict.
+Exit status 2 is an error of the command itself. 1 is a finding of `doctor`, `paths`,
+`results check` or `verify-gone`, a machine that `inventory import` left out, or what `sweep`
+could not remove. `e3 run` exits with the status of its verdict.
 """
 
 import argparse
@@ -10,10 +10,21 @@ import os
 import sys
 
 from e3 import mishaps
-from e3.cli import doctor, inventory, logs, paths, project, run, runs, sweep, verify_gone
+from e3.cli import (
+    doctor,
+    inventory,
+    logs,
+    paths,
+    project,
+    results,
+    run,
+    runs,
+    sweep,
+    verify_gone,
+)
 from e3.cli.terminal import complain, write_anything
 
-VERBS = (run, runs, logs, paths, doctor, verify_gone, inventory, sweep)
+VERBS = (run, runs, logs, paths, doctor, verify_gone, inventory, sweep, results)
 
 
 def main(argv: list[str] | None = None) -> int:

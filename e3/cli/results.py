@@ -1,0 +1,48 @@
+"""``e3 results``: check files of results, and print their schema."""
+
+import argparse
+import json
+from itertools import islice
+from pathlib import Path
+
+from e3.cli import terminal
+from e3.cli.project import Verbs
+from e3.evaluation import results, results_file
+
+MOST_PROBLEMS = 20
+
+
+def declare(verbs: Verbs) -> None:
+    """Declare the verb's command line."""
+    verb = verbs.add_parser("results", help="check results of campaigns, and print their schema")
+    parts = verb.add_subparsers(dest="part", required=True, metavar="PART")
+    checking = parts.add_parser(
+        "check",
+        help="tell whether files of results are whole and as they were written",
+        epilog="exit status: 0, or 1 if something is wrong with a file",
+    )
+    checking.add_argument("files", nargs="+", metavar="FILE")
+    checking.set_defaults(do=check)
+    schema = parts.add_parser("schema", help="print the JSON Schema of a line")
+    schema.set_defaults(do=print_schema)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Check each file; return 1 if something is wrong with one."""
+    wrong = False
+    for name in arguments.files:
+        problems = list(islice(results_file.check(Path(arguments.cwd, name)), MOST_PROBLEMS + 1))
+        wrong = wrong or bool(problems)
+        for problem in problems[:MOST_PROBLEMS]:
+            terminal.say(f"{name}: {problem}")
+        if len(problems) > MOST_PROBLEMS:
+            terminal.say(f"{name}: more than {MOST_PROBLEMS} lines are wrong")
+        if not problems:
+            terminal.say(f"{name}: whole, of schema {results.SCHEMA}")
+    return int(wrong)
+
+
+def print_schema(_: argparse.Namespace) -> int:
+    """Print the schema."""
+    print(json.dumps(results.json_schema(), indent=2))
+    return 0

@@ -1,0 +1,342 @@
+"""The results of a campaign: JSON lines of one schema; docs/results.md describes it for readers.
+
+The first line is a `CampaignRecord`. A `SetupRecord` follows each time the hosts of a cell have
+been joined, a `RepetitionRecord` each finished repetition, and a `CellRecord` each finished cell.
+Numbers are raw, with units in their names; None is what could not be measured.
+
+`e3.evaluation.results_file` reads and writes such files. Everything here is bounded, since anybody
+may have written a file that somebody sends.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from e3.interfaces import PathClass
+from e3.session.verdicts import Verdict
+
+SCHEMA = 1
+"""The version of the schema. A field that is new, gone or means something else makes another."""
+
+MOST_ITEMS = 10_000
+
+Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.+-]*$", max_length=60)]
+CellId = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$", max_length=121)
+]
+Word = Annotated[str, Meta(max_length=256)]
+Sentence = Annotated[str, Meta(max_length=10_000)]
+Time = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Positive = Annotated[int, Meta(ge=1, le=2**31)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
+Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+CellState = Literal["succeeded", "failed", "unsupported"]
+"""How a cell ended; ``unsupported`` is what its overlay declares that it cannot do."""
+
+Layer = Literal["underlay", "overlay"]
+"""The network that a measurement used."""
+
+DisturbanceKind = Literal["cpu", "clock", "suspend", "underlay"]
+"""What disturbed a repetition.
+
+``cpu``: other programs of the machine used its processors. ``clock``: the machine's clock was set.
+``suspend``: the machine slept. ``underlay``: the network below was not as it was when the hosts
+were joined.
+"""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Any part of a line."""
+
+
+class Line(Part, frozen=True, tag_field="kind"):
+    """Any line of a results file."""
+
+
+class OverlayChoice(Part, frozen=True, kw_only=True):
+    """An overlay of the matrix, with the options that differ from its defaults."""
+
+    id: Id
+    overlay: Id
+    options: Annotated[dict[Word, Any], Meta(max_length=100)] = {}
+    tls: bool = False
+
+
+class LinkQuality(Part, frozen=True, kw_only=True):
+    """What a scenario adds to the links between regions (`e3.lab.links.RegionLink`)."""
+
+    jitter_ms: Milliseconds = 0.0
+    loss: Share = 0.0
+    rate_mbit: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+
+
+class ScenarioChoice(Part, frozen=True, kw_only=True):
+    """A placement of hosts of the matrix.
+
+    ``rtt_ms`` is what was asked for, by pair of regions ``<region>-<region>``; ``links`` by the
+    same, or ``all``. ``nats`` is the class of each host that is not public.
+    """
+
+    id: Id
+    about: Sentence = ""
+    fleet: Id
+    regions: Annotated[dict[Word, Positive], Meta(max_length=100)]
+    rtt_ms: Annotated[dict[Word, Milliseconds], Meta(max_length=MOST_ITEMS)] = {}
+    nats: Annotated[dict[Word, Word], Meta(max_length=MOST_ITEMS)] = {}
+    links: Annotated[dict[Word, LinkQuality], Meta(max_length=MOST_ITEMS)] = {}
+
+
+class ProgramChoice(Part, frozen=True, kw_only=True):
+    """A program of the matrix at one level of its input.
+
+    ``parties`` is their number, None for one on each host. ``digest`` is the SHA-256 of what is
+    shipped. Programs of one ``group`` differ in ``level`` alone.
+    """
+
+    id: Id
+    group: Id
+    level: Word = ""
+    about: Sentence = ""
+    program: Word
+    args: Annotated[list[Word], Meta(max_length=1000)] = []
+    parties: Positive | None = None
+    digest: Digest
+
+
+class CampaignRecord(Line, tag="campaign", frozen=True, kw_only=True):
+    """The first line: what was asked for, and which E3 ran it.
+
+    ``digest`` is the SHA-256 of the campaign's content; ``commit`` that of the sources, with a
+    plus sign at its end if they had been changed; empty where there was no repository.
+    """
+
+    schema: int
+    name: Id
+    about: Sentence = ""
+    digest: Digest
+    seed: Count
+    repetitions: Positive
+    started: Time
+    e3: Word
+    commit: Word
+    overlays: Annotated[list[OverlayChoice], Meta(min_length=1, max_length=1000)]
+    scenarios: Annotated[list[ScenarioChoice], Meta(min_length=1, max_length=1000)]
+    programs: Annotated[list[ProgramChoice], Meta(min_length=1, max_length=1000)]
+
+
+class MachineFacts(Part, frozen=True, kw_only=True):
+    """The machine that ran the campaign; of the lab, it also ran every host."""
+
+    system: Word
+    kernel: Word
+    processor: Word
+    cores: Positive
+    memory_bytes: Count
+    load_1m: Annotated[float, Meta(ge=0, le=1e6)]
+
+
+class HostFacts(Part, frozen=True, kw_only=True):
+    """A host of a cell; ``pid`` is its party in a session of one party a host."""
+
+    name: Word
+    region: Word
+    system: Word
+    reachability: Word
+    underlay_address: Word
+    overlay_address: Word
+    pid: Count | None = None
+
+
+class JoinedPair(Part, frozen=True, kw_only=True):
+    """An ordered pair of hosts when the overlay had joined them.
+
+    The seconds count from the start of connecting: until the two had exchanged data, and until the
+    overlay reported the path as direct, at most.
+    """
+
+    source: Word
+    target: Word
+    path_class: PathClass
+    by: Word = ""
+    contact_seconds: Seconds | None = None
+    direct_seconds: Seconds | None = None
+
+
+class Throughput(Part, frozen=True, kw_only=True):
+    """TCP throughput from one host to another; None if they could not connect."""
+
+    source: Word
+    target: Word
+    layer: Layer
+    mbit_per_second: Annotated[float, Meta(ge=0, le=1e9)] | None
+
+
+class RoundTrip(Part, frozen=True, kw_only=True):
+    """Echoes from one host to another: ``sent`` packets, of which ``lost`` did not come back.
+
+    ``jitter_ms`` is the mean difference of successive round trips (RFC 3550 without smoothing).
+    ``transport`` is ``tcp`` where the network passes nothing else; then nothing is seen to be lost.
+    """
+
+    source: Word
+    target: Word
+    layer: Layer
+    transport: Literal["udp", "tcp"]
+    sent: Count
+    lost: Count
+    least_ms: Milliseconds | None
+    median_ms: Milliseconds | None
+    most_ms: Milliseconds | None
+    jitter_ms: Milliseconds | None
+
+
+class SetupRecord(Line, tag="setup", frozen=True, kw_only=True):
+    """The manifest of a cell, written each time its hosts have been joined.
+
+    ``setup`` counts them from 0: a campaign that was resumed has several. ``deploy_seconds`` is
+    all of ``pulumi up``, ``overlay_seconds`` until the overlay had joined every pair, and
+    ``settled_seconds`` until its paths did not change any more. ``programs`` are the digests of
+    the overlay's programs. ``baseline`` and ``throughput`` were measured right after.
+    """
+
+    cell: CellId
+    setup: Count
+    started: Time
+    stack: Word
+    versions: Annotated[dict[Word, Word], Meta(max_length=100)]
+    programs: Sentence
+    machine: MachineFacts
+    hosts: Annotated[list[HostFacts], Meta(min_length=1, max_length=MOST_ITEMS)]
+    deploy_seconds: Seconds
+    overlay_seconds: Seconds | None
+    settled_seconds: Seconds | None
+    pairs: Annotated[list[JoinedPair], Meta(max_length=MOST_ITEMS)]
+    baseline: Annotated[list[RoundTrip], Meta(max_length=MOST_ITEMS)]
+    throughput: Annotated[list[Throughput], Meta(max_length=MOST_ITEMS)]
+    measuring_seconds: Seconds
+
+
+class PartyCost(Part, frozen=True, kw_only=True):
+    """One party's part of a session.
+
+    ``sent_bytes`` is what MPyC sent. ``cpu_seconds`` and ``peak_memory_bytes`` are of its program
+    with all processes. ``stated_rounds`` and ``stated_bytes`` are what the program says that it
+    takes: sequential rounds, and bytes that this party sends.
+    """
+
+    pid: Count
+    host: Word
+    exit: int | None
+    seconds: Seconds
+    sent_bytes: Count | None
+    cpu_seconds: Seconds | None
+    peak_memory_bytes: Count | None
+    stated_rounds: Count | None = None
+    stated_bytes: Count | None = None
+
+
+class HostCost(Part, frozen=True, kw_only=True):
+    """What a session took of a host besides its party.
+
+    Bytes and packets are those of its underlay interface, and so of everything that the host sent
+    and received from before the session to after it. ``daemon_*`` are of the overlay's daemons.
+    """
+
+    host: Word
+    sent_wire_bytes: Count | None
+    received_wire_bytes: Count | None
+    sent_packets: Count | None
+    received_packets: Count | None
+    daemon_cpu_seconds: Seconds | None
+    daemon_peak_memory_bytes: Count | None
+
+
+class PathChange(Part, frozen=True, kw_only=True):
+    """The class of an ordered pair's path at the beginning of a session, and at its end."""
+
+    source: Word
+    target: Word
+    before: PathClass
+    after: PathClass | None = None
+    by_before: Word = ""
+    by_after: Word = ""
+
+
+class Disturbance(Part, frozen=True, kw_only=True):
+    """What disturbed a repetition: a measured ``value`` that is above its ``limit``."""
+
+    kind: DisturbanceKind
+    value: Number
+    limit: Number
+    detail: Sentence
+
+
+class RepetitionRecord(Line, tag="repetition", frozen=True, kw_only=True):
+    """One finished repetition; ``disturbances`` is empty if nothing disturbed it.
+
+    ``order`` counts the repetitions of a campaign as they ran. ``setup`` is that of its cell.
+    The first two of the session's times are None if its parties were never all connected.
+    ``own_seconds`` is what E3 took besides the session and what was asked to be measured, and
+    ``measuring_seconds`` what measuring took, of which nothing falls into the session.
+    """
+
+    cell: CellId
+    program: Id
+    repetition: Count
+    order: Count
+    setup: Count
+    started: Time
+    session: Word
+    verdict: Verdict
+    reason: Sentence
+    setup_seconds: Seconds | None
+    online_seconds: Seconds | None
+    wall_seconds: Seconds
+    own_seconds: Seconds
+    measuring_seconds: Seconds
+    load_1m: Annotated[float, Meta(ge=0, le=1e6)]
+    parties: Annotated[list[PartyCost], Meta(max_length=MOST_ITEMS)]
+    hosts: Annotated[list[HostCost], Meta(max_length=MOST_ITEMS)]
+    paths: Annotated[list[PathChange], Meta(max_length=MOST_ITEMS)]
+    round_trips: Annotated[list[RoundTrip], Meta(max_length=MOST_ITEMS)]
+    disturbances: Annotated[list[Disturbance], Meta(max_length=100)]
+
+
+class CellRecord(Line, tag="cell", frozen=True, kw_only=True):
+    """The end of a cell; ``verdicts`` counts its repetitions by verdict.
+
+    ``reason`` says why it failed or is unsupported; empty if it succeeded.
+    """
+
+    cell: CellId
+    ended: Time
+    state: CellState
+    reason: Sentence
+    verdicts: Annotated[dict[Verdict, Count], Meta(max_length=20)]
+    destroy_seconds: Seconds | None
+
+
+Record = CampaignRecord | SetupRecord | RepetitionRecord | CellRecord
+RECORDS = (CampaignRecord, SetupRecord, RepetitionRecord, CellRecord)
+
+
+def json_schema() -> Mapping[str, Any]:
+    """Return the JSON Schema of a line of a file; docs/schemas/results.json has it."""
+    schema = msgspec.json.schema(Record)
+    for record in RECORDS:
+        of_line = schema["$defs"][record.__name__]
+        # `e3.evaluation.results_file` adds it to each line
+        of_line["properties"]["chain"] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+        of_line["required"].append("chain")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"A line of E3's results, schema {SCHEMA}",
+        **schema,
+    }
