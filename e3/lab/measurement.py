@@ -76,7 +76,7 @@ def _measure(state: LabState) -> dict[Pair, float]:
     for attempt in itertools.count():
         # on a busy machine some echoes are late: a pair that is off so far is measured again
         late = [f for f in paths if attempt < PROBES or _may_improve(f.pair, measured, asked)]
-        if not late or attempt >= PROBES and time.monotonic() > end:
+        if not late or (attempt >= PROBES and time.monotonic() > end):
             break
         limit_seconds = max(asked[f.pair] for f in late) / 1000 + SPARE_SECONDS
         _send_echoes(late, numbers, limit_seconds, measured)
