@@ -15,6 +15,7 @@ from installer.environment import Environment
 from installer.packages import Packages
 from installer.plugins import Plugin
 from installer.programs import Go, Tool
+from installer.salt import Salt
 from installer.steps import AGAIN, ROOT, SetupError, run, say, take
 
 TOOLS = ROOT / ".tools"
@@ -55,6 +56,7 @@ def main() -> None:
             *(Tool(ROOT / "tools" / name, go, TOOLS, path) for name in names),
             *(Plugin(name, version, ROOT, path) for name, version in needs["plugins"].items()),
             go,
+            Salt(ROOT),
         ],
         TOOLS,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from installer import needs
-from installer.backend import STRIP, Backend
+from installer.backend import Backend
 from installer.environment import Environment
 from installer.needs import overlay
 from installer.packages import Packages
@@ -348,26 +348,6 @@ class TestBackend:
             for path in (tmp_path / ".e3", *(tmp_path / ".e3").iterdir())
         }
         assert modes == {".e3": 0o700, "state": 0o700, "passphrase": 0o600}
-
-    def test_keeps_the_salt_of_the_passphrase_out_of_git(self, tmp_path: Path) -> None:
-        def git(*arguments: str) -> str:
-            identity = ["-c", "user.name=e3", "-c", "user.email=e3@localhost"]
-            command = ["git", "-C", str(tmp_path), *identity, *arguments]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-        git("init", "--quiet")
-        shutil.copy(ROOT / ".gitattributes", tmp_path)
-        stack = tmp_path / "Pulumi.dev.yaml"
-        stack.write_text("config:\n  e3:overlay: plain\n")
-        git("add", ".gitattributes", stack.name)
-        git("commit", "--quiet", "--message", "x")
-        Backend(tmp_path).do()
-        with stack.open("a") as file:
-            file.write("encryptionsalt: v1:x:y\n")
-        assert git("diff") == ""
-        git("add", "--all")
-        assert git("diff", "--cached", stack.name) == ""
-        assert git("config", "--get", STRIP[0]).strip() == STRIP[1]
 
 
 class TestNeeds:
