@@ -93,7 +93,7 @@ class Machine:
 
 @contextmanager
 def opened(inside: NamespaceAccess, *prefix: str, address: str = "127.0.0.1") -> Iterator[Machine]:
-    """Have SSH at a lab host, by a server that ``prefix`` starts; each ends with the context."""
+    """Start an SSH server at a lab host, by ``prefix``; it ends with the context."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     server = socket.create_server((address, 0), family=family)
     machine = Machine(inside, server, prefix)
@@ -110,7 +110,7 @@ def opened(inside: NamespaceAccess, *prefix: str, address: str = "127.0.0.1") ->
 
 
 def add_user(inside: NamespaceAccess, lab: Path, *, sudo: bool) -> None:
-    """Have the user ``pi`` on a host, with a home of its own, whom the client's key lets in."""
+    """Make the user ``pi`` on a host, with a home folder; the client's key logs in."""
     covers = {name: text for name, text in MEMBERS.items() if name != "sudoers"}
     files = [
         File(path=f"{COVERED}/{name}", content=(Path("/etc") / name).read_bytes() + text.encode())
@@ -138,7 +138,7 @@ def add_user(inside: NamespaceAccess, lab: Path, *, sudo: bool) -> None:
 
 
 def keys(lab: Path) -> lab_ssh.SshFiles:
-    """Have keys and the server's configuration in the folder that the lab's hosts show."""
+    """Write keys and the server's configuration into the folder that the lab's hosts see."""
     return lab_ssh.prepare(lab)
 
 

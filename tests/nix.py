@@ -31,7 +31,7 @@ def settings(folder: Path) -> dict[str, str]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a store, whose folders nobody may write to."""
+    """Remove a store, whose folders are read-only."""
     for place, folders, _ in os.walk(folder):
         for name in folders:
             path = Path(place, name)
@@ -47,7 +47,7 @@ class Source:
     folder: Path
 
     def write(self, scripts: Mapping[str, str], *, foreign: str = "") -> None:
-        """Have an output for each script; ``foreign`` names one for another kind of machine."""
+        """Return an output for each script; ``foreign`` names one for another kind of machine."""
         outputs = "".join(
             f"""
             packages.{FOREIGN if name == foreign else SYSTEM}.{name} = derivation {{

@@ -50,7 +50,7 @@ class Stack:
     base: Mapping[str, object] = field(default_factory=lambda: FLEET)
 
     def configure(self, values: Mapping[str, object]) -> None:
-        """Have exactly these values in the stack's configuration, besides those of `base`."""
+        """Set exactly these values in the stack's configuration, besides those of `base`."""
         lines = [f"  {key}: {json.dumps(value)}" for key, value in {**self.base, **values}.items()]
         # what Pulumi keeps there itself, the salt of its passphrase, has to stay
         path = self._configuration
@@ -115,7 +115,7 @@ class Stack:
         return self.outputs
 
     def standing(self, **values: object) -> dict[str, Any]:
-        """Have the stack up with these values, to begin from; return the outputs.
+        """Bring the stack up with these values, to begin from; return the outputs.
 
         What `standing` or `brought_up` left with them is taken as it is, if no verb came between.
         """

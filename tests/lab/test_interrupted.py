@@ -111,7 +111,7 @@ def busy(stack: Stack) -> list[str]:
 
 @pytest.fixture
 def fresh(stack: Stack) -> Iterator[Stack]:
-    """The stack, with nothing of it there."""
+    """A stack of which nothing exists yet."""
     yield stack
     if stack.resources or stack.locked:
         stack.pulumi("cancel --yes")

@@ -87,7 +87,7 @@ class Sitting:
 
 @dataclass
 class Arena:
-    """What an event has to play with; `facts` is what came of it, in the words of the data file."""
+    """The hosts and sessions that an event acts on; `facts` is its outcome, in the words of the data file."""
 
     name: str
     mesh: Mesh
@@ -159,7 +159,7 @@ class Arena:
         seconds: float = 8.0,
         repair: Callable[[], None] | None = None,
     ) -> None:
-        """Have sessions go on through an event; then see whether, and how, all pairs talk.
+        """Keep sessions running through an event; then check whether, and how, all pairs talk.
 
         ``direct`` are the hosts of the session that needs no relay, by default `PEER` and home-0;
         the other one, between the homes, is held where an overlay relays between them.
@@ -202,7 +202,7 @@ class Arena:
     def _sitting(
         self, parties: dict[str, list[str]], seconds: float
     ) -> Iterator[dict[str, "Future[Sitting]"]]:
-        """Have these sessions under way."""
+        """Run these sessions while the context is open."""
         pool = ThreadPoolExecutor(len(parties))
         try:
             watchers = {kind: Watcher() for kind in parties}
@@ -269,7 +269,7 @@ def arena(name: str, overlay: Overlay, folder: Path) -> Iterator[Arena]:
 
 
 def readdressed(made: Arena, name: str) -> None:
-    """Have the arena know a host's new underlay address, as `pulumi refresh` does."""
+    """Read a host's new underlay address into the arena, as `pulumi refresh` does."""
     there = next(handle for handle in made.lab.hosts() if handle.name == name)
     made.mesh.hosts = [
         replace(host, underlay=there.underlay, underlay6=there.underlay6)

@@ -138,7 +138,7 @@ def nat_rebooted(made: Arena) -> None:
 
 
 def cut(made: Arena, seconds: float) -> None:
-    """Have home-0 cut off for a while, in the middle of sessions that last longer."""
+    """Cut home-0 off for a while, during sessions that last longer."""
 
     def cut_and_mend() -> None:
         made.lab.set_cable("home-0", whole=False)
@@ -168,7 +168,7 @@ def restarted(made: Arena, before: Mapping[str, list[str]]) -> list[str]:
 
 
 def membership(made: Arena, staying: list[str], change: Callable[[], None]) -> None:
-    """Have members come or go while those who stay compute; nobody's daemons are restarted."""
+    """Add or remove members while the others compute; no daemon is restarted."""
     before = {n: ask(made.mesh.host(n), "sh", "-c", DAEMONS).splitlines() for n in staying}
     made.through(change, direct=staying)
     again = restarted(made, before)
@@ -183,7 +183,7 @@ def host_added(made: Arena) -> None:
 
 
 def remove(made: Arena, name: str) -> None:
-    """Have a host leave as `pulumi up` has it."""
+    """Remove a host as `pulumi up` does."""
     made.mesh.disconnect(name)
     made.join([n for n in made.names if n != name])
 
@@ -220,8 +220,8 @@ def removed_returns(made: Arena) -> None:
 
 
 def called_at(made: Arena, caller: str, called: str, address: str) -> str:
-    """Return whether a member reaches somebody who listens at an address of the overlay's."""
-    # who was shut out may have lost the address with its interface
+    """Return whether a member reaches a listener at an overlay address."""
+    # a host that was shut out may have lost the address with its interface
     ask(made.mesh.host(called), "ip", "address", "replace", f"{address}/32", "dev", "lo")
     network = made.mesh.joined
     made.mesh.network = replace(network, addresses={**network.addresses, called: address})
@@ -246,7 +246,7 @@ def stranger(made: Arena) -> None:
 
 
 def expire_certificate(made: Arena, name: str) -> None:
-    """Have a host use a certificate that ends in a moment."""
+    """Give a host a certificate that ends within seconds."""
     mesh, network = made.mesh, made.mesh.joined
     assert mesh.authority is not None
     members = network.memory["members"]
@@ -267,7 +267,7 @@ def expire_certificate(made: Arena, name: str) -> None:
 
 
 def expire_node(made: Arena, name: str) -> None:
-    """Have the control server end a host's key."""
+    """Let the control server expire a host's key."""
     server = made.mesh.host(made.server)
     nodes = headscale(server, "nodes", "list")
     assert isinstance(nodes, list)
