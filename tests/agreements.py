@@ -67,7 +67,7 @@ class Table:
             os.close(writing)
 
     def all_agree(self, facts: Mapping[int, Mapping[str, Value]]) -> list[AgreementOutcome]:
-        """Run the agreement of every party at once; ``facts`` by pid stand in for what all state."""
+        """Run the agreement of all parties at once; ``facts`` by pid replace what all state."""
         with ThreadPoolExecutor(self.m) as pool:
             tasks = [pool.submit(self.agree, pid, facts.get(pid, FACTS)) for pid in range(self.m)]
             return [task.result(60) for task in tasks]

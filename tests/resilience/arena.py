@@ -87,7 +87,7 @@ class Sitting:
 
 @dataclass
 class Arena:
-    """The hosts and sessions that an event acts on; `facts` is its outcome, in the words of the data file."""
+    """Hosts and sessions that an event acts on; `facts`: its outcome, in the data file's words."""
 
     name: str
     mesh: Mesh
