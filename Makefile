@@ -12,10 +12,12 @@ down: export E3_TOLD =
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/make \1\t/p' Makefile | expand -t 16
 
-up:  ## set-up, then bring up STACK (default: dev) and print its outputs
+# Scripts read the outputs by `pulumi stack output`; a person sees what `e3 show` makes of them.
+up:  ## set-up, then bring up STACK (default: dev) and show what came of it
 	scripts/setup $(STACK)
 	$(E3) { pulumi stack select --create $(STACK) && \
-		pulumi up --stack $(STACK) --yes --skip-preview || $(ADVISE); }
+		pulumi up --stack $(STACK) --yes --skip-preview --suppress-outputs || $(ADVISE); } && \
+		e3 show --stack $(STACK)
 
 down:  ## destroy STACK and prove that nothing is left
 	$(E3) if pulumi stack select $(STACK); then pulumi destroy --yes --skip-preview && \

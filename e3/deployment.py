@@ -57,6 +57,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         overlay=joined,
         address_trust=overlay.needs.address_trust,
         tls=_tls(experiment),
+        measured=made.measured,
     )
     members = Output.all(hosts=Output.all(*made.hosts), addresses=joined.addresses).apply(
         lambda known: _members(experiment, **known)
@@ -64,7 +65,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     exports: dict[str, Output[Any]] = {
         name: members.apply(render) for name, render in outputs.ANYWHERE.items()
     }
-    exports["session"] = session.result
+    exports["session"] = session.result.apply(outputs.session)
     if config is not None:
         exports["ssh_config"] = config.path
         for name, through in outputs.BY_SSH.items():

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote
 
 import yaml
 
@@ -20,6 +21,7 @@ from e3.remote.text import printable
 
 TTL_SECONDS = 300
 ADDRESS = re.compile(r"[\w.:%-]*")
+PATH_MORE = ("by", "class_after", "by_after")
 PATH = re.compile(r"(?:(?!\{[{%#]).)*")
 """The allowed form of an address or name, and of a path: no template of Ansible begins in it."""
 
@@ -123,6 +125,34 @@ def ansible(members: Sequence[HostOutput], ssh_config: str) -> str:
     arguments = shlex.join(["-F", ssh_config])
     inventory = {"all": {"vars": {"ansible_ssh_common_args": arguments}, "children": regions}}
     return yaml.safe_dump(inventory, sort_keys=False).rstrip()
+
+
+def session(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the output ``session``: the result of a session with its paths as one line.
+
+    Of a list, `pulumi up` would show four lines a path. Each path is ``FROM TO CLASS RTT_MS``,
+    then ``by=HOST``, ``class_after=CLASS`` and ``by_after=HOST`` where they are known; ``; `` is
+    between paths. `read_paths` is the inverse.
+    """
+    return {**result, "paths": "; ".join(map(_path, result.get("paths", ())))}
+
+
+def read_paths(line: str) -> list[dict[str, Any]]:
+    """Return the paths of the output ``session`` as a result has them; raise `ValueError`."""
+    return [_read_path(path) for path in line.split("; ") if path]
+
+
+def _path(path: Mapping[str, Any]) -> str:
+    # `by` may be a relay's name of an overlay's own
+    more = [f"{key}={quote(path[key])}" for key in PATH_MORE if path.get(key)]
+    return " ".join([path["from"], path["to"], path["class"], str(path["rtt_ms"]), *more])
+
+
+def _read_path(text: str) -> dict[str, Any]:
+    source, target, path_class, rtt_ms, *more = text.split(" ")
+    known = {"from": source, "to": target, "class": path_class, "rtt_ms": float(rtt_ms)}
+    values = dict(word.split("=", 1) for word in more)
+    return {**known, **{key: unquote(values[key]) for key in PATH_MORE if key in values}}
 
 
 ANYWHERE: Mapping[str, Callable[[Sequence[HostOutput]], object]] = {

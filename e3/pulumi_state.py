@@ -6,6 +6,7 @@ leave an empty or cut file; `UnreadableError` names it.
 
 import gzip
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ OURS = "pulumi-python:dynamic/e3:"
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """A resource of a state; ``delete``: it has been replaced and will be removed."""
+    """A resource of a state; ``delete``: it has been replaced and will be removed.
+
+    ``created`` and ``modified`` are times in ISO 8601; older states have none.
+    """
 
     urn: str
     type: str
@@ -32,6 +36,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     delete: bool = False
     inputs: Mapping[str, Any] | None = None
     outputs: Mapping[str, Any] | None = None
+    created: datetime | None = None
+    modified: datetime | None = None
 
     @property
     def stack(self) -> str:

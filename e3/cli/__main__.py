@@ -19,12 +19,13 @@ from e3.cli import (
     results,
     run,
     runs,
+    show,
     sweep,
     verify_gone,
 )
 from e3.cli.terminal import complain, write_anything
 
-VERBS = (run, runs, logs, paths, doctor, verify_gone, inventory, sweep, results)
+VERBS = (show, run, runs, logs, paths, doctor, verify_gone, inventory, sweep, results)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from e3 import config
+from e3 import config, pulumi_state
 from e3.access import host_from_properties
 from e3.errors import E3Error, PlatformError
 from e3.experiment import Choice, Rules
@@ -118,6 +118,13 @@ def authority(stack: Stack) -> Authority | None:
     made = outputs(resources, "TlsAuthority") or {}
     # Pulumi has a secret as an object with its value in JSON
     return X509Authority(certificate=made["certificate"], key=json.loads(made["key"]["plaintext"]))
+
+
+def state(name: str | None) -> Sequence[Resource]:
+    """Return the resources of a stack, read from its checkpoint where that can be told."""
+    path = pulumi_state.checkpoint(FILES, name) if name else None
+    # one that is cut is for Pulumi to say, as `export` reports it
+    return export(name) if path is None else pulumi_state.read(path)
 
 
 def export(name: str | None, *options: str) -> Sequence[Resource]:

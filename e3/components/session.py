@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pulumi import ComponentResource, Input, Output, ResourceOptions
+from pulumi import ComponentResource, Input, Output, Resource, ResourceOptions
 
 from e3.experiment import Experiment
 from e3.interfaces import AddressTrust
@@ -12,7 +12,7 @@ from e3.providers.session import Run
 
 
 class Session(ComponentResource):
-    """One run of one program by all its parties; `result` is the stack output ``session``."""
+    """One run of one program by all its parties; `result` as `SessionResult.to_properties` has it."""
 
     result: Output[Mapping[str, Any]]
 
@@ -25,12 +25,13 @@ class Session(ComponentResource):
         overlay: JoinedOverlay,
         address_trust: AddressTrust,
         tls: Mapping[str, Input[str]] | None,
+        measured: Sequence[Resource] = (),
         opts: ResourceOptions | None = None,
     ) -> None:
         """Run ``experiment``'s program on ``hosts`` once ``overlay`` has joined them.
 
         ``address_trust`` is what its addresses prove; ``tls`` has certificate and key of an
-        authority.
+        authority. ``measured`` are resources that must exist before it runs.
         """
         super().__init__("e3:session:Session", name, None, opts)
         run = Run(
@@ -42,7 +43,7 @@ class Session(ComponentResource):
             paths=overlay.paths,
             address_trust=address_trust,
             tls=tls,
-            opts=ResourceOptions(parent=self),
+            opts=ResourceOptions(parent=self, depends_on=measured),
         )
         self.result = run.result
         self.register_outputs({"result": run.result})

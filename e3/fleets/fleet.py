@@ -17,7 +17,8 @@ class Made:
     Each host is given as the properties of an `e3.interfaces.Host`
     (`e3.access.host_to_properties`). ``ssh_blocks`` are the hosts' entries in an OpenSSH client
     configuration; there are none if OpenSSH cannot reach the hosts. ``proof`` are resources that
-    must exist before the hosts are used, such as a measurement of their network. ``publish`` gets
+    must exist before the hosts are used, ``measured`` those that must exist before a session runs,
+    such as a measurement of their network, which the overlay need not wait for. ``publish`` gets
     the overlay addresses by host name once they exist. Without hosts there is neither overlay nor
     session. ``plain_ssh`` says that address, key and host key suffice to reach each host, as
     pulumi-command needs it. ``hive`` is the path of a Colmena hive to apply to the hosts first.
@@ -26,6 +27,7 @@ class Made:
     hosts: Sequence[Output[Mapping[str, Any]]]
     ssh_blocks: Sequence[Output[str]] = ()
     proof: Sequence[Resource] = ()
+    measured: Sequence[Resource] = ()
     publish: Callable[[Output[dict[str, str]]], None] = lambda _: None
     plain_ssh: bool = False
     hive: str = ""

@@ -68,7 +68,7 @@ class LabFleet:
         return Made(
             hosts=[host.made for host in hosts],
             ssh_blocks=_ssh_blocks(folder, hosts) if os.geteuid() == 0 else (),
-            proof=(trips,),
+            measured=(trips,),
         )
 
 

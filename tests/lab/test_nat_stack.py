@@ -1,5 +1,6 @@
 """A stack whose hosts are behind NATs: its session, and what is refused before anything is made."""
 
+from e3.outputs import read_paths
 from tests.stack import Stack
 
 SANTA = "demos/secret_santa.py"
@@ -14,7 +15,7 @@ def test_a_session_of_parties_behind_nats(stack: Stack) -> None:
     assert [party["host"] for party in session["parties"]] == ["ams3-1", "sgp1-0", "ams3-0"]
     underlay = {host["name"]: host["underlay"].partition(".")[0] for host in outputs["hosts"]}
     assert underlay == {"ams3-0": "198", "ams3-1": "172", "sgp1-0": "172"}
-    relayed = [path for path in session["paths"] if path["class"] == "relayed"]
+    relayed = [path for path in read_paths(session["paths"]) if path["class"] == "relayed"]
     assert {(path["from"], path["to"]) for path in relayed} == {
         ("ams3-1", "sgp1-0"),
         ("sgp1-0", "ams3-1"),
@@ -55,6 +56,6 @@ def test_a_host_with_another_nat_is_made_anew_and_no_other(stack: Stack) -> None
     # which region was there first, and so the rest of the address, differs
     underlay = {host["name"]: host["underlay"] for host in outputs["hosts"]}
     assert underlay["sgp1-0"].startswith("2001:2::c612:")
-    classes = {(p["from"], p["to"]): p["class"] for p in outputs["session"]["paths"]}
+    classes = {(p["from"], p["to"]): p["class"] for p in read_paths(outputs["session"]["paths"])}
     assert classes["sgp1-0", "ams3-0"] == "direct"
     assert classes["sgp1-0", "ams3-1"] == "relayed"

@@ -144,3 +144,37 @@ def test_what_a_list_would_read_as_its_syntax_is_refused(evil: str) -> None:
     if evil != "a b":  # a folder may have spaces
         with pytest.raises(HostError, match="cannot be written into the lists of hosts"):
             outputs.HostOutput(host=python, overlay="10.77.0.1", pid=0)
+
+
+PATHS = [
+    {"from": "ams3-0", "to": "sgp1-0", "class": "direct", "rtt_ms": 165.213},
+    {
+        "from": "sgp1-0",
+        "to": "ams3-0",
+        "class": "relayed",
+        "rtt_ms": 0.0,
+        "by": "a relay; of = theirs",
+        "class_after": "relayed",
+        "by_after": "ams3-1",
+    },
+]
+
+
+@pytest.mark.parametrize("paths", [[], PATHS[:1], PATHS])
+def test_the_paths_of_a_session_are_one_line_that_reads_back(
+    paths: list[dict[str, object]],
+) -> None:
+    said = outputs.session({"verdict": "completed", "paths": paths})
+    assert said["verdict"] == "completed"
+    assert "\n" not in said["paths"]
+    assert outputs.read_paths(said["paths"]) == paths
+    assert yaml.safe_load(said["paths"] or '""') == said["paths"]  # Pulumi shows YAML in its parts
+
+
+def test_the_paths_of_a_session_are_read_with_the_tools_of_a_shell() -> None:
+    line = outputs.session({"paths": PATHS})["paths"]
+    script = "tr ';' '\\n' | awk '$3 == \"relayed\" { print $1, $2, $4 }'"
+    done = subprocess.run(
+        ["sh", "-c", script], input=line, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "sgp1-0 ams3-0 0.0\n"
