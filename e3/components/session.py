@@ -12,7 +12,7 @@ from e3.providers.session import Run
 
 
 class Session(ComponentResource):
-    """One run of one program by all its parties; `result` as `SessionResult.to_properties` has it."""
+    """One run of one program by all its parties; `result` is that of `SessionResult`."""
 
     result: Output[Mapping[str, Any]]
 
