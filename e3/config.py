@@ -11,32 +11,32 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import yaml
 
 from e3.errors import ConfigurationError
-from e3.experiment import Choice, Comparison, Experiment, Limits, Openness, Reachability, Rules
+from e3.experiment import (
+    Choice,
+    Experiment,
+    Reachability,
+)
 from e3.inventory import machines as inventory
 from e3.remote.text import printable
 from e3.session.programs import check_args, load
+from e3.settings import mapping, settings
 
 KEYS = (
     *("args", "compare", "deadline-seconds", "domain"),
-    "expires-hours",
-    "fleet",
-    "fleet-options",
+    *("expires-hours", "fleet", "fleet-options"),
     "hosts",
     "image-rollout",
     "latency-ms",
     "limits",
     "max-hourly-usd",
-    "nats",
-    "network",
-    "overlay",
+    *("nats", "network", "outputs", "overlay"),
     "overlay-options",
     "parties",
     "private-args",
@@ -67,21 +67,7 @@ REGIONS = 100
 
 LATENCY_MS = 10_000.0
 
-MOST = 1e6
-"""Of any limit: a terabyte, eleven days."""
-
-COMPARISONS: Mapping[str, Comparison] = {name: name for name in get_args(Comparison)}
-OPENNESS: Mapping[str, Openness] = {name: name for name in get_args(Openness)}
 NATS: Mapping[str, Reachability] = {kind: kind for kind in get_args(Reachability)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The configuration of a stack's sessions; ``parties`` 0 means one on each host."""
-
-    parties: int
-    deadline_seconds: float
-    rules: Rules
 
 
 def read() -> Experiment:
@@ -115,7 +101,7 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
     machines = _listed(fleet)
     usual: dict[str, object] = {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}
     counted = dict(inventory.regions(list(machines.values())))
-    regions = _regions(counted or _object(values, "regions", usual))
+    regions = _regions(counted or mapping(values, "regions", usual))
     hosts = sum(regions.values())
     session = settings(values)
     parties = session.parties or hosts
@@ -128,28 +114,19 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
         stack=stack,
         fleet=fleet,
         regions=regions,
-        latency_ms=_latency(_object(values, "latency-ms", {}), regions),
-        nats=_nats(_object(values, "nats", {}), regions) | _hidden(machines),
+        latency_ms=_latency(mapping(values, "latency-ms", {}), regions),
+        nats=_nats(mapping(values, "nats", {}), regions) | _hidden(machines),
         overlay=Choice(
             name=values.get("overlay", "nebula"),
-            options=_options(_object(values, "overlay-options", {})),
+            options=_options(mapping(values, "overlay-options", {})),
         ),
         program=load(Path(values.get("program", "demos/secret_santa.py")), args=_arguments(values)),
         parties=parties,
         trigger=values.get("trigger", ""),
         deadline_seconds=session.deadline_seconds,
         rules=session.rules,
-        private_args=_private(_object(values, "private-args", {}), regions),
+        private_args=_private(mapping(values, "private-args", {}), regions),
         folder=Path(".e3") / stack,
-    )
-
-
-def settings(values: Mapping[str, str]) -> Settings:
-    """Return what values as `parse` takes say of sessions; raise `ConfigurationError`."""
-    return Settings(
-        parties=int(_number(values, "parties", 0, least=0, whole=True)),
-        deadline_seconds=_number(values, "deadline-seconds", 600, least=1),
-        rules=_rules(values),
     )
 
 
@@ -188,7 +165,7 @@ def _fleet_options(values: Mapping[str, str]) -> dict[str, object]:
                 own[option] = json.loads(values[key])
             except ValueError:
                 own[option] = values[key]  # a word
-    return _options({**_object(values, "fleet-options", {}), **own})
+    return _options({**mapping(values, "fleet-options", {}), **own})
 
 
 def _listed(fleet: Choice) -> Mapping[str, inventory.Machine]:
@@ -201,27 +178,6 @@ def _hidden(machines: Mapping[str, inventory.Machine]) -> dict[str, Reachability
     """Return the reachability of each machine that is not public."""
     kinds = {name: machine.reachability for name, machine in machines.items()}
     return {name: kind for name, kind in kinds.items() if kind != "public"}
-
-
-def _rules(values: Mapping[str, str]) -> Rules:
-    compare = COMPARISONS.get(values.get("compare", "none"))
-    if compare is None:
-        raise ConfigurationError(
-            f"e3:compare: unknown value {values['compare']!r}; choose one of "
-            f"{', '.join(COMPARISONS)}"
-        )
-    network = OPENNESS.get(values.get("network", "peers"))
-    if network is None:
-        raise ConfigurationError(
-            f"e3:network: unknown value {values['network']!r}; choose one of {', '.join(OPENNESS)}"
-        )
-    return Rules(
-        limits=_limits(_object(values, "limits", {})),
-        compare=compare,
-        unpickle=_types(values.get("unpickle", "[]")),
-        tls=_boolean(values, "tls"),
-        network=network,
-    )
 
 
 def _private(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
@@ -243,79 +199,6 @@ def _private(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str,
             ) from None
         check_args(f"e3:private-args of {host}", private[host])
     return private
-
-
-def _boolean(values: Mapping[str, str], key: str) -> bool:
-    text = values.get(key, "false").lower()
-    if text not in {"true", "false"}:
-        raise ConfigurationError(f"e3:{key}: {values[key]!r} is neither true nor false")
-    return text == "true"
-
-
-def _limits(raw: Mapping[str, object]) -> Limits:
-    known = {f.name.replace("_", "-"): f for f in fields(Limits)}
-    limits: dict[str, Any] = {}
-    for key, value in raw.items():
-        if key not in known:
-            raise ConfigurationError(
-                f"e3:limits: unknown limit {key!r}; choose one of {', '.join(sorted(known))}"
-            )
-        whole = known[key].type is int
-        number = isinstance(value, int) or (isinstance(value, float) and not whole)
-        if isinstance(value, bool) or not number or not 1 <= float(str(value)) <= MOST:
-            kind = "whole number" if whole else "number"
-            raise ConfigurationError(
-                f"e3:limits: {key} is {value!r}; write a {kind} from 1 to {MOST:g}"
-            )
-        limits[known[key].name] = value
-    return Limits(**limits)
-
-
-def _types(text: str) -> tuple[str, ...]:
-    try:
-        names = json.loads(text)
-    except ValueError:
-        names = None
-    right = isinstance(names, list) and all(
-        isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name)
-        for name in names
-    )
-    if not right:
-        raise ConfigurationError(
-            f"e3:unpickle: {text!r} is not a list of types; write it as `unpickle: "
-            "[module.name]`, such as [__main__.Ballot]"
-        )
-    return tuple(names)
-
-
-def _object(values: Mapping[str, str], key: str, default: dict[str, object]) -> dict[str, object]:
-    text = values.get(key)
-    if text is None:
-        return default
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ConfigurationError(
-            f"e3:{key}: {text!r} is not a mapping; write it as `{key}: {{name: value}}` in "
-            "Pulumi.<stack>.yaml"
-        )
-    return value
-
-
-def _number(
-    values: Mapping[str, str], key: str, default: float, *, least: float, whole: bool = False
-) -> float:
-    text = values.get(key, str(default))
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not number >= least or number == float("inf") or (whole and number != int(number)):
-        kind = "whole number" if whole else "number"
-        raise ConfigurationError(f"e3:{key}: {text!r} is not a {kind} of at least {least:g}")
-    return number
 
 
 def _arguments(values: Mapping[str, str]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from e3.interfaces import (
 from e3.overlays import OVERLAYS
 from e3.pulumi_state import Resource, decode_export, outputs
 from e3.registry import build
+from e3.settings import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project; every verb changes to it, wherever it was called."""
@@ -86,7 +87,7 @@ def configured(stack: Stack) -> Stack:
 
     Raises `ConfigurationError` for a mistake there.
     """
-    now = config.settings(config.plain(ROOT / f"Pulumi.{stack.name}.yaml"))
+    now = settings(config.plain(ROOT / f"Pulumi.{stack.name}.yaml"))
     return replace(
         stack,
         parties=now.parties or len(stack.hosts),

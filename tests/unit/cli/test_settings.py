@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e3 import config
+from e3 import config, settings
 from e3.errors import ConfigurationError
 
 
@@ -25,15 +25,15 @@ def test_values_are_as_pulumi_hands_them_over(tmp_path: Path) -> None:
         "parties": "2",
         "args": "--bids 3",
     }
-    settings = config.settings(values)
-    assert (settings.parties, settings.deadline_seconds) == (2, 600)
-    assert settings.rules.limits.memory_mb == 100
+    found = settings.settings(values)
+    assert (found.parties, found.deadline_seconds) == (2, 600)
+    assert found.rules.limits.memory_mb == 100
 
 
 @pytest.mark.parametrize("text", ["", "config:\n", "encryptionsalt: x\n"])
 def test_without_values_all_are_the_usual_ones(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    assert config.settings(config.plain(tmp_path / "x.yaml")) == config.settings({})
+    assert settings.settings(config.plain(tmp_path / "x.yaml")) == settings.settings({})
 
 
 @pytest.mark.parametrize("text", ["- a\n", "config: 3\n", "config: {", "\x00", "config: [a]\n"])
@@ -59,4 +59,4 @@ def test_any_file_is_values_or_a_mistake(
 def test_a_mistake_names_its_key(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("config:\n  e3:limits: {memory: 100}\n")
     with pytest.raises(ConfigurationError, match="e3:limits: unknown limit 'memory'"):
-        config.settings(config.plain(tmp_path / "x.yaml"))
+        settings.settings(config.plain(tmp_path / "x.yaml"))

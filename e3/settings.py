@@ -1,0 +1,134 @@
+"""The settings of a stack's sessions, from the values of its configuration."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, get_args
+
+from e3.errors import ConfigurationError
+from e3.experiment import Comparison, Limits, Openness, Outputs, Rules
+
+T = TypeVar("T")
+
+MOST = 1e6
+"""Of any limit: a terabyte, eleven days."""
+
+COMPARISONS: Mapping[str, Comparison] = {name: name for name in get_args(Comparison)}
+OUTPUTS: Mapping[str, Outputs] = {name: name for name in get_args(Outputs)}
+OPENNESS: Mapping[str, Openness] = {name: name for name in get_args(Openness)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The configuration of a stack's sessions; ``parties`` 0 means one on each host."""
+
+    parties: int
+    deadline_seconds: float
+    rules: Rules
+
+
+def settings(values: Mapping[str, str]) -> Settings:
+    """Return what values as `e3.config.parse` takes say of sessions; raise `ConfigurationError`."""
+    return Settings(
+        parties=int(number(values, "parties", 0, least=0, whole=True)),
+        deadline_seconds=number(values, "deadline-seconds", 600, least=1),
+        rules=_rules(values),
+    )
+
+
+def _rules(values: Mapping[str, str]) -> Rules:
+    return Rules(
+        limits=_limits(mapping(values, "limits", {})),
+        compare=_word(values, "compare", "none", COMPARISONS),
+        unpickle=_types(values.get("unpickle", "[]")),
+        tls=boolean(values, "tls"),
+        network=_word(values, "network", "peers", OPENNESS),
+        outputs=_word(values, "outputs", "evidence", OUTPUTS),
+    )
+
+
+def _word(values: Mapping[str, str], key: str, default: str, words: Mapping[str, T]) -> T:
+    """Return the value of a key that is one of a few words."""
+    text = values.get(key, default)
+    if text not in words:
+        raise ConfigurationError(
+            f"e3:{key}: unknown value {text!r}; choose one of {', '.join(words)}"
+        )
+    return words[text]
+
+
+def _limits(raw: Mapping[str, object]) -> Limits:
+    known = {f.name.replace("_", "-"): f for f in fields(Limits)}
+    limits: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key not in known:
+            raise ConfigurationError(
+                f"e3:limits: unknown limit {key!r}; choose one of {', '.join(sorted(known))}"
+            )
+        whole = known[key].type is int
+        number = isinstance(value, int) or (isinstance(value, float) and not whole)
+        if isinstance(value, bool) or not number or not 1 <= float(str(value)) <= MOST:
+            kind = "whole number" if whole else "number"
+            raise ConfigurationError(
+                f"e3:limits: {key} is {value!r}; write a {kind} from 1 to {MOST:g}"
+            )
+        limits[known[key].name] = value
+    return Limits(**limits)
+
+
+def _types(text: str) -> tuple[str, ...]:
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    right = isinstance(names, list) and all(
+        isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name)
+        for name in names
+    )
+    if not right:
+        raise ConfigurationError(
+            f"e3:unpickle: {text!r} is not a list of types; write it as `unpickle: "
+            "[module.name]`, such as [__main__.Ballot]"
+        )
+    return tuple(names)
+
+
+def boolean(values: Mapping[str, str], key: str) -> bool:
+    """Return a value that is true or false; raise `ConfigurationError` if it is not."""
+    text = values.get(key, "false").lower()
+    if text not in {"true", "false"}:
+        raise ConfigurationError(f"e3:{key}: {values[key]!r} is neither true nor false")
+    return text == "true"
+
+
+def mapping(values: Mapping[str, str], key: str, default: dict[str, object]) -> dict[str, object]:
+    """Return a value that is a mapping; raise `ConfigurationError` if it is none."""
+    text = values.get(key)
+    if text is None:
+        return default
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ConfigurationError(
+            f"e3:{key}: {text!r} is not a mapping; write it as `{key}: {{name: value}}` in "
+            "Pulumi.<stack>.yaml"
+        )
+    return value
+
+
+def number(
+    values: Mapping[str, str], key: str, default: float, *, least: float, whole: bool = False
+) -> float:
+    """Return a value that is a number; raise `ConfigurationError` if it is not."""
+    text = values.get(key, str(default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not number >= least or number == float("inf") or (whole and number != int(number)):
+        kind = "whole number" if whole else "number"
+        raise ConfigurationError(f"e3:{key}: {text!r} is not a {kind} of at least {least:g}")
+    return number
