@@ -62,7 +62,8 @@ class Limits:
     """The most that a session may take of its hosts and of time.
 
     The processes of a party take at most ``memory_mb`` together, and its files ``files_mb``. It
-    runs at most ``processes`` at once and prints ``output_mb``. A host must accept the program and
+    runs at most ``processes`` at once and prints ``output_mb``. Its output folder has room for
+    ``output_files_mb`` in ``output_files`` besides. A host must accept the program and
     start it within ``ship_seconds``. All parties must be connected within ``connect_seconds``
     after the first called ``mpc.start``.
     """
@@ -71,6 +72,8 @@ class Limits:
     output_mb: float = 100
     files_mb: float = 256
     processes: int = 512
+    output_files: int = 1000
+    output_files_mb: float = 100
     ship_seconds: float = 25
     connect_seconds: float = 24
 
@@ -81,6 +84,9 @@ Openness = Literal["peers", "open"]
 Comparison = Literal["none", "same"]
 """Whether all parties must print the same."""
 
+Outputs = Literal["evidence", "private"]
+"""Where the files go that a party leaves in its output folder: there, or they stay on its host."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -88,7 +94,7 @@ class Rules:
 
     ``unpickle`` are types, as ``module.name``, that parties may send one another besides those
     that MPyC sends. ``tls`` asks for MPyC's own TLS, with certificates of the stack's authority.
-    ``network`` is what the program reaches.
+    ``network`` is what the program reaches, ``outputs`` where its output files go.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -96,6 +102,7 @@ class Rules:
     unpickle: tuple[str, ...] = ()
     tls: bool = False
     network: Openness = "peers"
+    outputs: Outputs = "evidence"
 
 
 @dataclass(frozen=True, kw_only=True)

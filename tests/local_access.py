@@ -1,8 +1,7 @@
 """Hosts without a lab: plain processes of this machine on loopback addresses.
 
-A real implementation of the parts of `e3.interfaces.Access` that sessions use, for tests
-that need real processes and no network: what lies below /run/e3 on a host lies
-in a folder of its own here.
+A real implementation of the parts of `e3.interfaces.Access` that sessions use, for tests that need
+real processes and no network: what lies in E3's folders on a host lies in a folder of its own here.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from pathlib import Path
 from e3.errors import HostError
 from e3.interfaces import Completed, File, Host, Process, Service
 
-SHARED = "/run/e3"
+SHARED = ("/run/e3", "/var/lib/e3", "/var/lib/e3-inputs")
 LINE_BYTES = 1_000_000
 
 
@@ -46,13 +45,14 @@ class LocalProcess:
 
 @dataclass(frozen=True)
 class LocalAccess:
-    """Commands and files of one pretended host; ``root`` holds what would be its /run/e3."""
+    """Commands and files of one pretended host; ``root`` holds what would be E3's folders."""
 
     root: Path
 
     def place(self, text: str) -> str:
         """Return a path or argument as it reads on this machine."""
-        return str(self.root) + text if text.startswith(SHARED) else text
+        ours = any(text == folder or text.startswith(f"{folder}/") for folder in SHARED)
+        return str(self.root) + text if ours else text
 
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from e3.experiment import Rules
 from e3.interfaces import Host
 from e3.session.plan import Plan, plan
 from e3.session.programs import load
@@ -80,6 +81,7 @@ class Bench:
         *,
         parties: int = 3,
         deadline_seconds: float = 60,
+        rules: Rules | None = None,
     ) -> SessionResult:
         """Run a program, given by path or text, to its verdict."""
         path = self.write(program) if isinstance(program, str) else program
@@ -91,6 +93,7 @@ class Bench:
                     overlay="plain",
                     sessions=self.sessions,
                     deadline_seconds=deadline_seconds,
+                    rules=rules or Rules(),
                 )
             )
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Protocol
 
 from e3.party.agreement import Agreement
 from e3.party.certificates import fault, lay
+from e3.party.deployer_stream import DeployerStream
 from e3.party.fields import Groups, Value
 from e3.party.protocol import Exit, Spec, decode
 from e3.party.statement import make
@@ -16,20 +16,6 @@ REPORTED_FIELDS = 8
 REPORTED_GROUPS = 8
 REPORTED_LENGTH = 200
 """Limits of the differences in a report, which must stay short whatever peers state."""
-
-
-class DeployerStream(Protocol):
-    """What the agreement needs of the runner's stream to and from the deployer."""
-
-    fd_in: int
-    over: bool
-    unread: list[bytes]
-
-    def say(self, kind: str, *, at: float | None = None, **fields: object) -> None:
-        """Send one event."""
-
-    def hear(self) -> list[bytes]:
-        """Return the lines that have arrived."""
 
 
 def agree(spec: Spec, folder: str, channel: DeployerStream, listener: socket.socket | None) -> bool:

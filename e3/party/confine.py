@@ -20,10 +20,12 @@ import ctypes
 import hashlib
 import os
 import resource
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from e3.party import outputs
 from e3.party.protocol import Spec
 from e3.party.scope import keep_apart
 from e3.party.seccomp import forbid_calls
@@ -38,12 +40,13 @@ CAPABILITY_VERSION_3 = 0x20080522
 CAPABILITIES = 64
 
 
-def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
+def confine(spec: Spec, folder: str, unfenced: str, runner: socket.socket) -> list[str]:
     """Confine this process; return what could not be done and why, one sentence each.
 
-    ``unfenced`` is why the runner could not restrict its network, empty where it could.
+    ``unfenced`` is why the runner could not restrict its network, empty where it could. The
+    descriptor of the output folder goes to the ``runner``.
     """
-    notes = list(set_apart(spec, folder))
+    notes = list(set_apart(spec, folder, runner))
     for capability in range(CAPABILITIES):  # while it is still permitted: none can be gained later
         linux.libc.prctl(linux.PR_CAPBSET_DROP, capability, 0, 0, 0)
     user = user_of(spec)
@@ -60,13 +63,14 @@ def confine(spec: Spec, folder: str, unfenced: str) -> list[str]:
     limit(spec, alone=user >= FIRST_USER)
     notes += forbid_the_rest()
     os.environ["HOME"] = str(Path(folder, "program"))
+    os.environ[outputs.VARIABLE] = str(Path(folder, outputs.FOLDER))
     # NumPy starts a thread a core for linear algebra on floats, which MPyC's integers do not need.
     # They spin while they wait: with several parties on one machine that is half of their start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return notes
 
 
-def set_apart(spec: Spec, folder: str) -> Iterator[str]:
+def set_apart(spec: Spec, folder: str, runner: socket.socket) -> Iterator[str]:
     """Give the program memory and files of its own; yield what could not be done."""
     try:
         linux.unshare(linux.CLONE_NEWIPC)
@@ -74,10 +78,27 @@ def set_apart(spec: Spec, folder: str) -> Iterator[str]:
         yield f"it shares the host's System V memory: no IPC namespace ({error.strerror})"
     else:
         bound_shared_memory(spec.file_bytes)
+    room = Room(
+        most_bytes=spec.file_bytes,
+        user=user_of(spec),
+        output_bytes=spec.output_bytes,
+        output_files=spec.output_files,
+    )
     try:
-        enter(folder, Room(most_bytes=spec.file_bytes, user=user_of(spec)))
+        output = enter(folder, room)
     except OSError as error:
         yield f"it sees the host's files: no mount namespace ({error.strerror})"
+        output = make_folder(Path(folder, outputs.FOLDER), room.user)
+    socket.send_fds(runner, [b"."], [output])
+    os.close(output)
+
+
+def make_folder(place: Path, user: int) -> int:
+    """Make an output folder on the host's own disk; return a descriptor."""
+    place.mkdir(0o700)
+    with suppress(OSError):  # see `become`
+        os.chown(place, user, user)
+    return os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def forbid_the_rest() -> Iterator[str]:

@@ -54,8 +54,13 @@ class Reporter:
             return
 
 
-def run(
-    spec: Spec, folder: str, listener: socket.socket | None, ends: dict[str, int], unfenced: str
+def run(  # noqa: PLR0913, PLR0917 -- all that the runner hands over, once
+    spec: Spec,
+    folder: str,
+    listener: socket.socket | None,
+    ends: dict[str, int],
+    to_runner: socket.socket,
+    unfenced: str,
 ) -> None:
     """Run the program as ``__main__``; raise `SystemExit` if it fails.
 
@@ -72,7 +77,8 @@ def run(
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as on a terminal
     report = Reporter(ends["events"])
     runner = os.getppid()
-    report("confined", notes=confine(spec, folder, unfenced))
+    with to_runner:  # nothing of the program can send through it
+        report("confined", notes=confine(spec, folder, unfenced, to_runner))
     die_with_parent(runner)  # once more: the kernel forgets it when the user changes
     log = os.fdopen(ends["log"], "w", buffering=1)
     hooks.install(report, log, listener, spec.address_trust, spec.unpickle)

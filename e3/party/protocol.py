@@ -30,6 +30,10 @@ clock.
 ``failed``     a coroutine of MPyC met an exception: ``error``
 ``raised``     the program met an exception that nothing caught: ``error``
 ``output``     the program wrote ``text`` to ``stream``
+``file``       the program has ended, and left a file of ``size`` bytes as output ``name``
+``piece``      the next bytes of that file, in base64: ``data``
+``kept``       its output stays on the host: ``files`` of ``bytes`` together
+``leftout``    ``total`` things in its output folder were not taken; ``files`` names some, with why
 ``alive``      the answer to ``beat``
 ``exited``     the party has ended and no process is left: see `Exit`
 =============  ===============================================================
@@ -64,13 +68,16 @@ STREAMS = ("log", "stderr", "stdout")
 
 START = (
     "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, sys.argv[1] + '/runner'); "
-    "from e3.party.runner import main; main(sys.argv[1])()"
+    "from e3.party.runner import main; main(*sys.argv[1:])()"
 )
-"""The runner as ``python -I -c START <folder of the session>``.
+"""The runner as ``python -I -c START <folder of the session> <E3's folder on the host>``.
 
-That folder holds ``runner``, a tree with this package in it, and ``program``, the
-program's files.
+The session's folder holds ``runner``, a tree with this package in it, and ``program``, the
+program's files. The other folder outlives the session, see `e3.party.keeping`.
 """
+
+STATE = "/var/lib/e3"
+"""E3's folder on a host where E3 is root."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +92,9 @@ class Spec:
     32 bits and some of 64. All processes together may take ``memory_bytes``; their number is
     limited by ``processes``, and what they write by ``file_bytes``. ``unpickle`` are types, as
     ``module.name``, that peers may send besides MPyC's own. ``network`` is what the program
-    reaches: ``peers``, or ``open`` for all that its host reaches.
+    reaches: ``peers``, or ``open`` for all that its host reaches. Its output folder has
+    ``output_bytes`` in ``output_files``; ``outputs`` says where they go, to the ``evidence`` or
+    nowhere: ``private``.
     """
 
     session: str
@@ -106,6 +115,9 @@ class Spec:
     processes: int = 512
     unpickle: tuple[str, ...] = ()
     network: str = "peers"
+    output_bytes: int = 100_000_000
+    output_files: int = 1000
+    outputs: str = "evidence"
     version: int = VERSION
 
     @property

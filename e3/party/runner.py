@@ -27,17 +27,19 @@ from e3.party.agreement_step import agree
 from e3.party.bounds import LOOK_SECONDS, Bounds
 from e3.party.capture import Capture
 from e3.party.confine import user_of
+from e3.party.deployer_stream import DeployerStream
 from e3.party.network import Fence
+from e3.party.output_folder import OutputFolder
 from e3.party.protocol import (
     BEAT_SECONDS,
     FOLDER_STAYS,
     SILENCE_SECONDS,
+    STATE,
     STREAMS,
     Exit,
     Spec,
     decode,
     decode_spec,
-    encode,
 )
 from e3.party.removal import remove
 from e3.party.reports import Report, ReportError, Reports
@@ -56,68 +58,20 @@ class RefusedError(Exception):
     """The program cannot be started; the message says why."""
 
 
-class DeployerStream:
-    """Reads from and writes to the deployer; never blocks, even if the deployer stalls."""
-
-    def __init__(self) -> None:
-        """Take over standard input and output under numbers that the program does not inherit."""
-        self.fd_in, self.fd_out = os.dup(0), os.dup(1)
-        self.over = False
-        """Whether the deployer is gone: its end of a pipe is closed."""
-        self.heard = self.started = time.monotonic()
-        self.unread: list[bytes] = []
-        """Lines that arrived together with the one that was waited for."""
-        self._incoming = b""
-        self._outgoing = bytearray()
-        os.set_blocking(self.fd_out, False)
-
-    def say(self, kind: str, *, at: float | None = None, **fields: object) -> None:
-        """Send one event with its time, by default the present."""
-        seconds = (time.monotonic() if at is None else at) - self.started
-        self._outgoing += encode(kind, at=round(seconds, 6), **fields)
-        self.flush()
-
-    def flush(self) -> bool:
-        """Write what can be written at once; return whether nothing is left."""
-        try:
-            while self._outgoing:
-                del self._outgoing[: os.write(self.fd_out, self._outgoing)]
-        except BlockingIOError:
-            return False
-        except OSError:
-            self.over = True
-            self._outgoing.clear()
-        return True
-
-    def hear(self) -> list[bytes]:
-        """Wait until the deployer sends something; return the lines that are complete."""
-        data = os.read(self.fd_in, 65536)
-        self.over = self.over or not data
-        self.heard = time.monotonic()
-        *lines, self._incoming = (self._incoming + data).split(b"\n")
-        return lines
-
-    def close(self, *, timeout_seconds: float = 1.0) -> None:
-        """Send what is left, if the deployer still reads."""
-        deadline = time.monotonic() + timeout_seconds
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.fd_out, selectors.EVENT_WRITE)
-            while not self.flush() and not self.over and (left := deadline - time.monotonic()) > 0:
-                selector.select(left)
-
-
 class ProgramMonitor:
     """The loop that watches a running program until it ends or must end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 -- what a running party is made of
         self,
         spec: Spec,
         channel: DeployerStream,
         family: Family,
         inputs: dict[str, int],
         bounds: Bounds,
+        output: OutputFolder,
     ) -> None:
         """Watch ``family`` and read ``inputs``: its streams by name, and its ``events``."""
+        self._output = output
         self.bounds = bounds
         self.spec = spec
         self.channel = channel
@@ -161,7 +115,8 @@ class ProgramMonitor:
     def end(self) -> None:
         """Kill what is left of the program, and report how it ended."""
         self.why = self.why or "end"
-        seconds = round(time.monotonic() - self._began, 6)
+        ended = time.monotonic()
+        seconds = round(ended - self._began, 6)
         self.family.reap()
         natural = self.family.status
         strays = self.family.kill()
@@ -179,6 +134,8 @@ class ProgramMonitor:
             self.channel.say("offended", what=what, peer=self._reading["peer"])
         for capture in self._captures:
             self._finish(capture)
+        if natural is not None:
+            self._send_output()
         written = {capture.stream: capture.total_bytes for capture in self._captures}
         why = "" if natural is not None else self.why
         end = Exit(
@@ -189,7 +146,18 @@ class ProgramMonitor:
             strays=strays,
             fault=self._fault,
         )
-        self.channel.say("exited", **vars(end))
+        self.channel.say("exited", at=ended, **vars(end))
+
+    def _send_output(self) -> None:
+        """Send what is in the output folder, unless the session is stopped meanwhile."""
+        for kind, fields in self._output.events():
+            self.channel.say(kind, at=None, **fields)
+            while not self.channel.flush() and not self.channel.over:
+                self._await_channel()
+                if time.monotonic() - self.channel.heard > SILENCE_SECONDS:
+                    return
+            if self.channel.over or self._stop is not None:
+                return
 
     def _watch(self, fd: int, act: Callable[[], object]) -> None:
         self._selector.register(fd, selectors.EVENT_READ, act)
@@ -282,8 +250,11 @@ class ProgramMonitor:
                 self._hear()
 
 
-def main(folder: str) -> Callable[[], object]:
-    """Run one party from ``folder``; return what this process calls next: the program, or exit."""
+def main(folder: str, state: str = STATE) -> Callable[[], object]:
+    """Run one party from ``folder``; return what this process calls next: the program, or exit.
+
+    ``state`` is the folder that outlives the session, see `e3.party.protocol`.
+    """
     runner = os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the deployer's to handle
     for number in LEAVE:
@@ -300,15 +271,17 @@ def main(folder: str) -> Callable[[], object]:
         bounds = Bounds(spec)
         channel.say("bounded", note=bounds.note)
         pipes = {name: os.pipe() for name in (*STREAMS, "events")}
+        here, there = socket.socketpair()
         if (pid := os.fork()) == 0:
+            here.close()
             die_with_parent(runner)
             bounds.enter()
             fence.leave()
             ends = inherit(channel, pipes)
-            return partial(program.run, spec, folder, listener, ends, fence.note)
-        monitor(
-            ProgramMonitor(spec, channel, Family(pid, user_of(spec)), keep(listener, pipes), bounds)
-        )
+            return partial(program.run, spec, folder, listener, ends, there, fence.note)
+        there.close()
+        family, output = Family(pid, user_of(spec)), OutputFolder(spec, state, here)
+        monitor(ProgramMonitor(spec, channel, family, keep(listener, pipes), bounds, output))
     except RefusedError as refusal:
         channel.say("refused", reason=str(refusal))
     finally:

@@ -3,8 +3,9 @@
 In a mount namespace of the program's own, a new root in memory replaces the host's. It has, all
 read-only, the system's programs and libraries, the interpreter with its packages, the few files of
 /etc that libraries read, devices that store nothing, and the program's own processes. The program
-can write to one file system in memory, limited in bytes and in files. Both disappear with the
-program's last process, without a clean-up.
+can write to one file system in memory, limited in bytes and in files, and to another one, its
+output folder. All disappear with the program's last process, without a clean-up; only the runner
+still holds the output folder.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from e3.party.outputs import FOLDER as OUTPUT
 from e3.remote.linux import (
     AT_RECURSIVE,
     CLONE_NEWNS,
@@ -65,14 +67,22 @@ PAGE_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Where a program may write: ``most_bytes`` in all, owned by ``user``."""
+    """Where a program may write: ``most_bytes`` in all, owned by ``user``.
+
+    Its output folder has room for ``output_bytes`` in ``output_files`` besides.
+    """
 
     most_bytes: int
     user: int
+    output_bytes: int
+    output_files: int
 
 
-def enter(folder: str, room: Room) -> None:
-    """Make the program's view the root; raise `OSError`, and change nothing, if that fails."""
+def enter(folder: str, room: Room) -> int:
+    """Make the program's view the root; return a descriptor of its output folder.
+
+    Raises `OSError`, and changes nothing, if that fails.
+    """
     unshare(CLONE_NEWNS)
     mount("", "/", flags=MS_REC | MS_PRIVATE)
     root = Path(folder, "program")  # it exists already, in case the host's disk is full
@@ -81,6 +91,7 @@ def enter(folder: str, room: Room) -> None:
         mount("tmpfs", str(root), "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={ROOT_BYTES}")
         try:
             build(root, folder, make_disk(root, Path(f"/proc/self/fd/{shipped}"), room), room.user)
+            output = make_output(below(root, f"{folder}/{OUTPUT}"), room)
             pivot(root)
         except OSError:
             with suppress(OSError):
@@ -89,6 +100,21 @@ def enter(folder: str, room: Room) -> None:
     finally:
         os.close(shipped)
     os.chdir(folder)
+    return output
+
+
+def make_output(place: Path, room: Room) -> int:
+    """Make the output folder, a file system of limited size of its own; return a descriptor.
+
+    While the descriptor is open, what lies there can be read, also after the program's end.
+    """
+    # whole pages, since the kernel rounds up; the folder itself is one of the files
+    size = max(room.output_bytes // PAGE_BYTES, 1) * PAGE_BYTES
+    options = f"mode=700,size={size},nr_inodes={room.output_files + 1}"
+    mount("tmpfs", str(place), "tmpfs", MS_NOSUID | MS_NODEV, options)
+    with suppress(OSError):  # see `e3.party.confine.become`
+        os.chown(place, room.user, room.user)
+    return os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def build(root: Path, folder: str, disk: Path, user: int) -> None:
@@ -100,7 +126,7 @@ def build(root: Path, folder: str, disk: Path, user: int) -> None:
             show(root, place, source)
     show_etc(root, user)
     show_devices(root)
-    for place in (f"{folder}/program", "/dev/pts"):
+    for place in (f"{folder}/program", f"{folder}/{OUTPUT}", "/dev/pts"):
         below(root, place).mkdir(parents=True, exist_ok=True)
     change(root, set_=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, flags=AT_RECURSIVE)
     for writable in (disk, *(below(root, place) for place in SHARED)):

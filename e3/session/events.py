@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from e3.party.protocol import STREAMS
+from e3.party.outputs import NAME_BYTES, NAMED, PIECE_BYTES
+from e3.party.protocol import STREAMS, Spec
 from e3.remote.text import printable
 
 LINE_BYTES = 262_144
@@ -20,7 +21,7 @@ LINE_BYTES = 262_144
 
 Word = Annotated[str, Meta(max_length=256)]
 Sentence = Annotated[str, Meta(max_length=4096)]
-Output = Annotated[str, Meta(max_length=32_768)]
+Text = Annotated[str, Meta(max_length=32_768)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Pid = Annotated[int, Meta(ge=0, lt=2**31)]
 Pids = Annotated[list[Pid], Meta(max_length=65_536)]
@@ -163,7 +164,38 @@ class Printed(Said, tag="output", frozen=True):
     """The program wrote to one of its streams."""
 
     stream: Literal["log", "stderr", "stdout"]
-    text: Output
+    text: Text
+
+
+class Filed(Said, tag="file", frozen=True):
+    """The program has left a file as output, whose pieces follow."""
+
+    name: Annotated[str, Meta(max_length=NAME_BYTES)]
+    size: Count
+
+
+class Piece(Said, tag="piece", frozen=True):
+    """The next bytes of that file."""
+
+    data: Annotated[bytes, Meta(max_length=PIECE_BYTES)]
+
+
+class Kept(Said, tag="kept", frozen=True):
+    """The output of the program stays on its host."""
+
+    files: Count
+    bytes: Count
+
+
+class LeftOut(Said, tag="leftout", frozen=True):
+    """Part of the output was not taken."""
+
+    files: Annotated[list[tuple[Word, Word]], Meta(max_length=NAMED)]
+    total: Count
+
+
+Output = Filed | Piece | Kept | LeftOut
+"""What a runner says of its program's output folder, see `e3.session.outputs`."""
 
 
 class Alive(Said, tag="alive", frozen=True):
@@ -203,6 +235,10 @@ Event = (
     | Failed
     | Raised
     | Printed
+    | Filed
+    | Piece
+    | Kept
+    | LeftOut
     | Alive
     | Exited
 )
@@ -224,6 +260,22 @@ def decode(line: bytes) -> Event | None:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         wrong = "nested too deeply" if isinstance(error, RecursionError) else printable(error, 200)
         raise EventError(f"{printable(line.decode(errors='replace'), 60)} ({wrong})") from None
+
+
+MOST_BYTES = 32_000_000
+"""The most that a runner may write, besides `ESCAPED` times its program's output."""
+
+ESCAPED = 8
+"""The most bytes that one byte of output takes as JSON, with its share of the event."""
+
+FILE_ESCAPED, FILE_BYTES = 2, 3 * NAME_BYTES
+"""The same of an output file: what one byte takes, and the event with its name."""
+
+
+def most_bytes(spec: Spec) -> int:
+    """Return the most bytes that the runner of a party may write."""
+    files = FILE_ESCAPED * spec.output_bytes + FILE_BYTES * spec.output_files
+    return ESCAPED * spec.flood_bytes + files + MOST_BYTES
 
 
 class Incoming:

@@ -10,10 +10,10 @@ from typing import TextIO
 
 from e3.errors import AuthorityError, HostError
 from e3.interfaces import File, Host, Process
-from e3.party.protocol import SILENCE_SECONDS, START, Spec, encode, encode_spec
+from e3.party.protocol import SILENCE_SECONDS, START, STATE, Spec, encode, encode_spec
 from e3.remote.text import printable
 from e3.session.certificates import Certificates
-from e3.session.events import EventError, Incoming
+from e3.session.events import EventError, Incoming, most_bytes
 from e3.session.record import Record
 from e3.session.verdicts import How, describe
 
@@ -62,7 +62,7 @@ class Party:
             File(path=f"{self._folder}/{file.path}", content=file.content, mode=file.mode)
             for file in (*runner, *program)
         ]
-        argv = [self._host.python, "-I", "-c", START, self._folder]
+        argv = [self._host.python, "-I", "-c", START, self._folder, STATE]
         access = self._host.access
         try:
             await access.put(files, timeout_seconds=ship_seconds)
@@ -90,6 +90,7 @@ class Party:
             self._finish("stopped")
             self._process = None
             await self._clean()
+            self.record.output.close()
             self._log.close()
 
     def stop(self) -> None:
@@ -128,7 +129,7 @@ class Party:
             self.record.removed = self.record.removed and status == 0
 
     async def _follow(self, process: Process) -> None:
-        incoming = Incoming(self.record.most_bytes)
+        incoming = Incoming(most_bytes(self._spec))
         while self.record.end is None:
             try:
                 async with asyncio.timeout(SILENCE_SECONDS):

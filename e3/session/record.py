@@ -16,6 +16,7 @@ from e3.remote.text import printable
 from e3.session import agreement, events
 from e3.session.events import Event, EventError, Said
 from e3.session.excerpt import Excerpt
+from e3.session.outputs import PartyOutput
 from e3.session.plan import Seat
 from e3.session.progress import PHASES, WAITING, PartyProgress, State
 from e3.session.results import PartyResult
@@ -33,12 +34,6 @@ DETAIL_LENGTH = 2000
 SLACK_BYTES = MB
 """How much a correct runner may have forwarded beyond the limit before it notices."""
 
-MOST_BYTES = 32 * MB
-"""The most that a runner may write, besides `ESCAPED` times its program's output."""
-
-ESCAPED = 8
-"""The most bytes that one byte of output takes as JSON, with its share of the event."""
-
 LOOP_STOPPED = "RuntimeError: Event loop stopped"
 ORDER = ("ready", "agreeing", "agreed", "bounded", "started")
 """The order of events before the program runs; each comes at most once."""
@@ -50,9 +45,12 @@ BEFORE = frozenset({*ORDER, "alive", "refused", "disagreed", "exited"})
 class Record:
     """One party, as the events of its runner describe it."""
 
-    def __init__(self, seat: Seat, spec: Spec, names: Mapping[int, str]) -> None:
+    def __init__(
+        self, seat: Seat, spec: Spec, names: Mapping[int, str], output: PartyOutput
+    ) -> None:
         """Start with a party of which nothing is known; ``names`` are the hosts by pid."""
         self.seat = seat
+        self.output = output
         self.end: End | None = None
         self.phase = "shipping the program"
         self.versions: dict[str, str] = {}
@@ -90,11 +88,6 @@ class Record:
         self._now = 0.0
 
     @property
-    def most_bytes(self) -> int:
-        """The most bytes that its runner may write."""
-        return ESCAPED * self._spec.flood_bytes + MOST_BYTES
-
-    @property
     def complaint(self) -> str:
         """The last line that the program or the runner wrote to standard error."""
         return printable(self._complaint)
@@ -109,6 +102,8 @@ class Record:
             seconds=self._seconds,
             sent_bytes=self._sent_bytes,
             output=str(self._output),
+            output_files=self.output.files,
+            output_files_bytes=self.output.bytes,
         )
 
     @property
@@ -303,6 +298,11 @@ class Record:
             self._complaint = event.text.strip().rpartition("\n")[2] or self._complaint
         if self._printed > self._spec.flood_bytes + SLACK_BYTES:
             self._flood()
+
+    @_note.register
+    def _(self, event: events.Output, _at: float) -> None:
+        for remark in self.output.take(event):
+            self._remark(remark)
 
     @_note.register
     def _(self, _event: events.Connecting, at: float) -> None:

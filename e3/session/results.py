@@ -28,7 +28,8 @@ class PartyResult:
     ``exit`` is the program's own status, negative for a signal; None if it never started or was
     stopped. ``seconds`` is how long its process ran. ``sent_bytes`` is what MPyC sent to its
     peers up to its shutdown; None if it did not get there. ``output`` is what it printed on
-    standard output; of a long output, the beginning and the end.
+    standard output; of a long output, the beginning and the end. It left ``output_files`` in its
+    output folder, of ``output_files_bytes`` together, which are in the evidence or on its host.
     """
 
     pid: int
@@ -37,6 +38,8 @@ class PartyResult:
     seconds: float
     sent_bytes: int | None
     output: str
+    output_files: int = 0
+    output_files_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,10 @@ from e3.experiment import Rules
 from e3.interfaces import AddressTrust, Authority, File, Host, PairPath
 from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.remote.tasks import beside, running
-from e3.session import comparison, programs
+from e3.session import comparison, outputs, programs
 from e3.session.certificates import Certificates
 from e3.session.evidence import Evidence
+from e3.session.outputs import PartyOutput
 from e3.session.party import LEAVE_SECONDS, Party
 from e3.session.paths import Look, changes, look_again
 from e3.session.plan import Plan, Seat
@@ -183,9 +184,13 @@ class SessionRun:
             processes=limits.processes,
             unpickle=self._spec.rules.unpickle,
             network=self._spec.rules.network,
+            output_bytes=int(limits.output_files_mb * MB),
+            output_files=limits.output_files,
+            outputs=self._spec.rules.outputs,
         )
         names = {seat.pid: seat.host for seat in self._spec.plan.seats}
-        record = Record(seat, spec, names)
+        output = PartyOutput(self._evidence.folder / outputs.FOLDER / seat.host, spec)
+        record = Record(seat, spec, names, output)
         party = Party(record, host, spec, self._evidence.log(seat.host), self._clock)
         if self._spec.rules.tls:
             party.certificates = self._certificates
@@ -338,12 +343,18 @@ class SessionRun:
             identity="certificates" if self._spec.rules.tls else IDENTITY[self._address_trust],
             paths=self._paths,
             paths_after=self._paths_after,
-            notes=tuple(self._notes),
+            notes=(*self._notes, *self._output_notes()),
             evidence=self._evidence.name,
         )
         versions = {record.seat.host: record.versions for record in self._records}
         self._evidence.end(result.to_properties(), versions)
         return result
+
+    def _output_notes(self) -> Iterator[str]:
+        """Yield a sentence for each party whose output files are not complete."""
+        for record in self._records:
+            for remark in record.output.remarks:
+                yield f"party {record.seat.pid} ({record.seat.host}): {remark}"
 
     def _times(self) -> tuple[float | None, float | None]:
         """Return set-up and online time, as far as the session got."""

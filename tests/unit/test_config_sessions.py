@@ -19,6 +19,13 @@ def test_tls_is_a_boolean() -> None:
         parse("dev", {"tls": "yes"})
 
 
+def test_output_files_stay_on_their_host_if_asked() -> None:
+    assert parse("dev", {}).rules.outputs == "evidence"
+    assert parse("dev", {"outputs": "private"}).rules.outputs == "private"
+    with pytest.raises(ConfigurationError, match="e3:outputs: unknown value 'none'; choose one"):
+        parse("dev", {"outputs": "none"})
+
+
 def test_private_arguments_by_host() -> None:
     experiment = parse("dev", {"private-args": '{"ams3-0": "--bid 310", "sgp1-0": 7}'})
     assert experiment.private_args == {"ams3-0": ("--bid", "310"), "sgp1-0": ("7",)}

@@ -4,6 +4,7 @@ import json
 import re
 import tracemalloc
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -16,6 +17,7 @@ from e3.party import protocol
 from e3.party.protocol import Spec
 from e3.party.reports import kinds
 from e3.session.events import LINE_BYTES, Event, EventError, Incoming, decode
+from e3.session.outputs import PartyOutput
 from e3.session.plan import Seat
 from e3.session.record import RESULT_CHARACTERS, Record
 from e3.session.verdicts import decide
@@ -48,6 +50,8 @@ RUNNING: list[dict[str, Any]] = [
     {"e3": "raised", "at": 1, "error": "ValueError"},
     {"e3": "output", "at": 1, "stream": "stdout", "text": "42\n"},
     {"e3": "output", "at": 1, "stream": "stderr", "text": "oh\n"},
+    {"e3": "file", "at": 1, "name": "a.txt", "size": 0},
+    {"e3": "leftout", "at": 1, "files": [["x", "a link"]], "total": 1},
     {"e3": "alive", "at": 1},
 ]
 EXITED: dict[str, Any] = {
@@ -81,7 +85,9 @@ def record(pid: int = 0, **changes: Any) -> Record:  # noqa: ANN401 -- fields of
     parties = tuple((f"10.0.0.{other}", 1) for other in NAMES)
     spec = Spec(session="s", pid=pid, parties=parties, entry="p.py", args=(), **changes)
     seat = Seat(pid=pid, host=NAMES[pid], endpoint=Endpoint(address=parties[pid][0], port=1))
-    return Record(seat, spec, NAMES)
+    # nothing can be made there: what arrives is checked, and not written
+    output = PartyOutput(Path("/dev/null/output"), spec)
+    return Record(seat, spec, NAMES, output)
 
 
 def line(message: dict[str, Any]) -> bytes:
@@ -146,6 +152,13 @@ LIES: list[tuple[bytes, str]] = [
     (b'{"e3":"output","stream":"other","text":"x","at":1}', "`$.stream`"),
     (b'{"e3":"output","stream":"stdout","text":"\\ud800","at":1}', "party 0 (h0) was stopped"),
     (b'{"e3":"output","stream":"stdout","text":"' + b"x" * 100_000 + b'","at":1}', "`$.text`"),
+    (b'{"e3":"piece","data":"eHg=","at":1}', "2 bytes of a file that has 0 left"),
+    (b'{"e3":"piece","data":"?","at":1}', "`$.data`"),
+    (b'{"e3":"file","name":"../a","size":1,"at":1}', "no path below the folder"),
+    (b'{"e3":"file","name":"/a","size":1,"at":1}', "no path below the folder"),
+    (b'{"e3":"file","name":"a\\n","size":1,"at":1}', "a name that cannot be printed"),
+    (b'{"e3":"file","name":"a","size":100000001,"at":1}', "more output files than allowed"),
+    (b'{"e3":"kept","files":1,"bytes":1,"at":1}', "output that does not belong there"),
     (b'{"e3":"ready","python":"3","at":1}', "'ready' after 'started'"),
     (b'{"e3":"exited","exit":10000,"at":1}', "party 0 (h0) was stopped"),
     (b'{"e3":"\x1b[2J","at":1}', r"\x1b[2J"),

@@ -1,0 +1,59 @@
+"""The runner's stream to and from the deployer: its standard output and input."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+
+from e3.party.protocol import encode
+
+
+class DeployerStream:
+    """Reads from and writes to the deployer; never blocks, even if the deployer stalls."""
+
+    def __init__(self) -> None:
+        """Take over standard input and output under numbers that the program does not inherit."""
+        self.fd_in, self.fd_out = os.dup(0), os.dup(1)
+        self.over = False
+        """Whether the deployer is gone: its end of a pipe is closed."""
+        self.heard = self.started = time.monotonic()
+        self.unread: list[bytes] = []
+        """Lines that arrived together with the one that was waited for."""
+        self._incoming = b""
+        self._outgoing = bytearray()
+        os.set_blocking(self.fd_out, False)
+
+    def say(self, kind: str, *, at: float | None = None, **fields: object) -> None:
+        """Send one event with its time, by default the present."""
+        seconds = (time.monotonic() if at is None else at) - self.started
+        self._outgoing += encode(kind, at=round(seconds, 6), **fields)
+        self.flush()
+
+    def flush(self) -> bool:
+        """Write what can be written at once; return whether nothing is left."""
+        try:
+            while self._outgoing:
+                del self._outgoing[: os.write(self.fd_out, self._outgoing)]
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.over = True
+            self._outgoing.clear()
+        return True
+
+    def hear(self) -> list[bytes]:
+        """Wait until the deployer sends something; return the lines that are complete."""
+        data = os.read(self.fd_in, 65536)
+        self.over = self.over or not data
+        self.heard = time.monotonic()
+        *lines, self._incoming = (self._incoming + data).split(b"\n")
+        return lines
+
+    def close(self, *, timeout_seconds: float = 1.0) -> None:
+        """Send what is left, if the deployer still reads."""
+        deadline = time.monotonic() + timeout_seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.fd_out, selectors.EVENT_WRITE)
+            while not self.flush() and not self.over and (left := deadline - time.monotonic()) > 0:
+                selector.select(left)
