@@ -2,50 +2,28 @@
 
 Pulumi.yaml declares the keys, their types and defaults; this module decodes the values, and
 names key, value and remedy of each mistake. `read` takes the values of the running Pulumi
-program, `plain` those of a stack's file. `parse` decodes them, for which it also reads the
-program and an inventory's file; `settings` reads nothing.
+program. `parse` decodes them, for which it also reads the program and an inventory's file.
 """
 
 import json
 import os
 import re
-import shlex
 from collections.abc import Mapping
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import get_args
 
-import yaml
-
 from e3.errors import ConfigurationError
-from e3.experiment import (
-    Choice,
-    Experiment,
-    Reachability,
-)
+from e3.experiment import Choice, Experiment, Reachability
 from e3.inventory import machines as inventory
-from e3.remote.text import printable
-from e3.session.programs import check_args, load
-from e3.settings import mapping, settings
+from e3.session.programs import load
+from e3.settings import SESSION_KEYS, mapping, session_settings
 
-KEYS = (
-    *("args", "compare", "deadline-seconds", "domain"),
-    *("expires-hours", "fleet", "fleet-options"),
-    "hosts",
-    "image-rollout",
-    "latency-ms",
-    "limits",
-    "max-hourly-usd",
-    *("nats", "network", "outputs", "overlay"),
-    "overlay-options",
-    "parties",
-    "private-args",
-    "program",
-    "regions",
-    "tls",
-    "trigger",
-    "unpickle",
+OTHER_KEYS = (
+    *("domain", "expires-hours", "fleet", "fleet-options", "hosts", "image-rollout"),
+    *("latency-ms", "max-hourly-usd", "nats", "overlay", "overlay-options", "regions"),
 )
+KEYS = tuple(sorted(SESSION_KEYS + OTHER_KEYS))
 
 FLEET_KEYS = {
     "domain": "domain",
@@ -102,13 +80,12 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
     usual: dict[str, object] = {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}
     counted = dict(inventory.regions(list(machines.values())))
     regions = _regions(counted or mapping(values, "regions", usual))
-    hosts = sum(regions.values())
-    session = settings(values)
-    parties = session.parties or hosts
-    if parties > hosts:
+    hosts = [f"{region}-{i}" for region, count in regions.items() for i in range(count)]
+    session = session_settings(values, hosts)
+    if session.parties > len(hosts):
         raise ConfigurationError(
-            f"e3:parties: {parties} parties need as many hosts, but e3:regions makes {hosts}; "
-            "ask for fewer parties or more hosts"
+            f"e3:parties: {session.parties} parties need as many hosts, but e3:regions makes "
+            f"{len(hosts)}; ask for fewer parties or more hosts"
         )
     return Experiment(
         stack=stack,
@@ -120,37 +97,10 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
             name=values.get("overlay", "nebula"),
             options=_options(mapping(values, "overlay-options", {})),
         ),
-        program=load(Path(values.get("program", "demos/secret_santa.py")), args=_arguments(values)),
-        parties=parties,
-        trigger=values.get("trigger", ""),
-        deadline_seconds=session.deadline_seconds,
-        rules=session.rules,
-        private_args=_private(mapping(values, "private-args", {}), regions),
+        program=load(session.program, args=session.args),
+        session=session,
         folder=Path(".e3") / stack,
     )
-
-
-def plain(stack: Path) -> dict[str, str]:
-    """Return the values of a stack's file as Pulumi passes them, without encrypted ones.
-
-    A missing file has no values. Raises `ConfigurationError` if it is not a configuration.
-    """
-    try:
-        raw = yaml.safe_load(stack.read_text(encoding="utf-8")) or {}
-        rows = dict(raw.get("config") or {})
-    except FileNotFoundError:
-        return {}
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"{stack} is not a stack configuration: {printable(error)}"
-        ) from None
-    return {
-        str(key).removeprefix("e3:"): value
-        if isinstance(value, str)
-        else json.dumps(value, default=str)
-        for key, value in rows.items()
-        if str(key).startswith("e3:") and not (isinstance(value, dict) and "secure" in value)
-    }
 
 
 def _options(raw: Mapping[str, object]) -> dict[str, object]:
@@ -178,35 +128,6 @@ def _hidden(machines: Mapping[str, inventory.Machine]) -> dict[str, Reachability
     """Return the reachability of each machine that is not public."""
     kinds = {name: machine.reachability for name, machine in machines.items()}
     return {name: kind for name, kind in kinds.items() if kind != "public"}
-
-
-def _private(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    hosts = [f"{region}-{i}" for region, count in regions.items() for i in range(count)]
-    private: dict[str, tuple[str, ...]] = {}
-    for host, text in raw.items():
-        # no message here shows a value: it is private
-        if host not in hosts:
-            raise ConfigurationError(
-                f"e3:private-args: there is no host {host!r}; choose one of {', '.join(hosts)}"
-            )
-        if not isinstance(text, (str, int, float)) or isinstance(text, bool):
-            raise ConfigurationError(f"e3:private-args: the arguments of {host} must be a string")
-        try:
-            private[host] = tuple(shlex.split(str(text)))
-        except ValueError as error:
-            raise ConfigurationError(
-                f"e3:private-args: the arguments of {host} cannot be split: {error}"
-            ) from None
-        check_args(f"e3:private-args of {host}", private[host])
-    return private
-
-
-def _arguments(values: Mapping[str, str]) -> tuple[str, ...]:
-    text = values.get("args", "")
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise ConfigurationError(f"e3:args: {text!r} cannot be split: {error}") from error
 
 
 def _regions(raw: Mapping[str, object]) -> dict[str, int]:

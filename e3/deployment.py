@@ -55,7 +55,6 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         experiment=experiment,
         hosts=made.hosts,
         overlay=joined,
-        address_trust=overlay.needs.address_trust,
         tls=_tls(experiment),
         measured=made.measured,
     )
@@ -104,7 +103,7 @@ def _secrets(experiment: Experiment, overlay: Overlay, made: Made) -> Mapping[st
 
 
 def _tls(experiment: Experiment) -> Mapping[str, Output[str]] | None:
-    if not experiment.rules.tls:
+    if not experiment.session.rules.tls:
         return None
     authority = TlsAuthority("tls-authority", title=f"E3 {experiment.stack}")
     return {"certificate": authority.certificate, "key": authority.key}
@@ -114,7 +113,7 @@ def _members(
     experiment: Experiment, hosts: list[Mapping[str, Any]], addresses: Mapping[str, str]
 ) -> list[outputs.HostOutput]:
     known = [host_from_properties(host) for host in hosts]
-    pids = {host.name: pid for pid, host in enumerate(seat(known, experiment.parties))}
+    pids = {host.name: pid for pid, host in enumerate(seat(known, experiment.session.parties))}
     return [
         outputs.HostOutput(host=host, overlay=addresses[host.name], pid=pids.get(host.name))
         for host in known

@@ -106,14 +106,31 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionSettings:
+    """What a stack's configuration says of its sessions, by `pulumi up` and `e3 run` alike.
+
+    ``program`` is a file or folder, which may not exist, and ``args`` are its arguments.
+    ``parties`` is their number, at most one a host. ``trigger`` is any text; a new one runs the
+    session again. ``private_args`` are program arguments of one host alone, by host; no other host
+    learns them.
+    """
+
+    program: Path
+    args: tuple[str, ...] = ()
+    parties: int
+    trigger: str = ""
+    deadline_seconds: float
+    rules: Rules = field(default_factory=Rules)
+    private_args: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One stack: its hosts, how they are joined, and what they compute.
 
     ``regions`` maps a region to its number of hosts; ``latency_ms`` overrides round-trip
     times in milliseconds by pair of regions, each pair in alphabetical order. ``nats`` is
-    the class of each host that is not public. ``parties`` is the number of parties, at most one
-    a host. ``trigger`` is any text; a new one runs the session again. ``private_args`` are
-    program arguments of one host alone, by host; no other host learns them.
+    the class of each host that is not public. ``program`` is that of ``session``, as it is now.
     """
 
     stack: str
@@ -123,11 +140,7 @@ class Experiment:
     nats: Mapping[str, Reachability] = field(default_factory=dict)
     overlay: Choice
     program: Program
-    parties: int
-    trigger: str
-    deadline_seconds: float
-    rules: Rules = field(default_factory=Rules)
-    private_args: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    session: SessionSettings
     folder: Path
     """Where the stack keeps its files on this machine: ``.e3/<stack>`` below the project."""
 

@@ -25,16 +25,6 @@ from their own addresses, but anybody else could use them, too. ``translated``: 
 from another address than the sender's, so it says nothing.
 """
 
-_STORED_ADDRESS_TRUST: Mapping[str, AddressTrust] = {
-    "authenticated": "authenticated",
-    "unverified": "unverified",
-    "translated": "translated",
-    # the words that older states have
-    "proven": "authenticated",
-    "claimed": "unverified",
-    "hidden": "translated",
-}
-
 ReloadSignal = Literal["HUP", "USR1", "USR2"]
 
 PROBE_PORT = 11_299
@@ -44,11 +34,6 @@ PARTY_PORT = 11_365
 """MPyC's own: party i listens at PARTY_PORT + i, at its host's overlay address."""
 
 LAST_PARTY_PORT = PARTY_PORT + 9_999
-
-
-def decode_address_trust(stored: str) -> AddressTrust:
-    """Return what a state says of addresses; ``unverified`` where it has an unknown word."""
-    return _STORED_ADDRESS_TRUST.get(stored, "unverified")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from e3.errors import ConfigurationError
-from e3.experiment import Comparison, Limits, Openness, Outputs, Rules
+from e3.experiment import Comparison, Limits, Openness, Outputs, Rules, SessionSettings
+from e3.session.programs import check_args
 
 T = TypeVar("T")
 
@@ -19,22 +22,55 @@ OUTPUTS: Mapping[str, Outputs] = {name: name for name in get_args(Outputs)}
 OPENNESS: Mapping[str, Openness] = {name: name for name in get_args(Openness)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The configuration of a stack's sessions; ``parties`` 0 means one on each host."""
-
-    parties: int
-    deadline_seconds: float
-    rules: Rules
+SESSION_KEYS = (
+    *("args", "compare", "deadline-seconds", "limits", "network", "outputs", "parties"),
+    *("private-args", "program", "tls", "trigger", "unpickle"),
+)
+"""What `session_settings` reads."""
 
 
-def settings(values: Mapping[str, str]) -> Settings:
-    """Return what values as `e3.config.parse` takes say of sessions; raise `ConfigurationError`."""
-    return Settings(
-        parties=int(number(values, "parties", 0, least=0, whole=True)),
+def session_settings(values: Mapping[str, str], hosts: Sequence[str]) -> SessionSettings:
+    """Return what values as `e3.config.parse` takes say of sessions on ``hosts``.
+
+    Raises `ConfigurationError`, or `ProgramError` for an argument that only E3 can give.
+    """
+    return SessionSettings(
+        program=Path(values.get("program", "demos/secret_santa.py")),
+        args=_arguments(values),
+        parties=int(number(values, "parties", 0, least=0, whole=True)) or len(hosts),
+        trigger=values.get("trigger", ""),
         deadline_seconds=number(values, "deadline-seconds", 600, least=1),
         rules=_rules(values),
+        private_args=_private(mapping(values, "private-args", {}), hosts),
     )
+
+
+def _arguments(values: Mapping[str, str]) -> tuple[str, ...]:
+    text = values.get("args", "")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ConfigurationError(f"e3:args: {text!r} cannot be split: {error}") from error
+
+
+def _private(raw: Mapping[str, object], hosts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    private: dict[str, tuple[str, ...]] = {}
+    for host, text in raw.items():
+        # no message here shows a value: it is private
+        if host not in hosts:
+            raise ConfigurationError(
+                f"e3:private-args: there is no host {host!r}; choose one of {', '.join(hosts)}"
+            )
+        if not isinstance(text, (str, int, float)) or isinstance(text, bool):
+            raise ConfigurationError(f"e3:private-args: the arguments of {host} must be a string")
+        try:
+            private[host] = tuple(shlex.split(str(text)))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"e3:private-args: the arguments of {host} cannot be split: {error}"
+            ) from None
+        check_args(f"e3:private-args of {host}", private[host])
+    return private
 
 
 def _rules(values: Mapping[str, str]) -> Rules:

@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     write_anything()
     words = sys.argv[1:] if argv is None else argv
     # what follows belongs to the program, even if it looks like an option of E3
-    ours, theirs = words, []
+    ours: list[str] = words
+    theirs: list[str] | None = None
     if "--" in words and words[:1] == ["run"]:
         cut = words.index("--")
         ours, theirs = words[:cut], words[cut + 1 :]

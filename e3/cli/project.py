@@ -1,33 +1,27 @@
-"""The folders of the project, and what Pulumi's state says of a stack."""
+"""The folders of the project, and what its state and configuration say of a stack."""
 
 import argparse
+import hashlib
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
-from e3 import config, pulumi_state
+from e3 import pulumi_state, settings, stack_file
 from e3.access import host_from_properties
-from e3.errors import E3Error, PlatformError
-from e3.experiment import Choice, Rules
-from e3.interfaces import (
-    AddressTrust,
-    Authority,
-    Host,
-    Network,
-    Overlay,
-    PairPath,
-    decode_address_trust,
-)
+from e3.errors import ConfigurationError, E3Error, PlatformError
+from e3.experiment import Choice, SessionSettings
+from e3.interfaces import Authority, Host, Network, Overlay, PairPath
 from e3.overlays import OVERLAYS
 from e3.pulumi_state import Resource, decode_export, outputs
 from e3.registry import build
-from e3.settings import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project; every verb changes to it, wherever it was called."""
@@ -35,32 +29,35 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = Path(".e3")
 """The folder of stacks' files, relative to the project."""
 
-DEADLINE_SECONDS = 600.0
-"""The default of e3:deadline-seconds."""
+SELECTED = FILES / "pulumi/workspaces"
+"""Where Pulumi keeps which stack is selected: a file for each project, named by its place."""
+
+STACK_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 PULUMI_SECONDS = 60.0
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - has no other name
 
 
+class _Value(msgspec.Struct):
+    value: str = ""
+
+
+class _Workspace(msgspec.Struct):
+    stacks: dict[str, str] = {}
+    stack: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A stack whose hosts are joined, as its state has it.
-
-    ``address_trust``, ``parties``, ``deadline_seconds`` and ``rules`` are those of its own session,
-    or defaults if that has not completed; `configured` replaces the last three. ``rules`` ask for
-    TLS if the state has an authority for it.
-    """
+    """A stack whose hosts are joined, as its state has it; ``certifies``: with an authority."""
 
     name: str
     hosts: tuple[Host, ...]
     choice: Choice
     network: Network
     paths: tuple[PairPath, ...]
-    parties: int
-    deadline_seconds: float
-    rules: Rules
-    address_trust: AddressTrust
+    certifies: bool
 
     @property
     def overlay(self) -> Overlay:
@@ -75,41 +72,41 @@ class Stack:
 
 def up(name: str | None) -> Stack:
     """Return the stack ``name``, or the selected one; raises `E3Error` if it is not up."""
-    stack = joined(export(name))
+    stack = joined(state(name))
     if stack is None:
         which, option = (f"stack {name}", f" --stack {name}") if name else ("the stack", "")
         raise E3Error(f"{which} is not up: it has no joined hosts; run `pulumi up{option}` first")
     return stack
 
 
-def configured(stack: Stack) -> Stack:
-    """Return the stack with the session settings of its present configuration.
+def session_settings(stack: Stack, project: Path = ROOT) -> SessionSettings:
+    """Return the session settings in the present configuration of a stack.
 
     Raises `ConfigurationError` for a mistake there.
     """
-    now = settings(config.plain(ROOT / f"Pulumi.{stack.name}.yaml"))
-    return replace(
-        stack,
-        parties=now.parties or len(stack.hosts),
-        deadline_seconds=now.deadline_seconds,
-        # by the state: the configuration makes or removes the authority at the next `up`
-        rules=replace(now.rules, tls=stack.rules.tls),
-    )
+    ask = partial(_configuration, stack.name)
+    values = stack_file.read(project, stack.name, settings.SESSION_KEYS, ask)
+    return settings.session_settings(values, [host.name for host in stack.hosts])
 
 
-def authority(stack: Stack) -> Authority | None:
+def authority(stack: Stack, settings: SessionSettings) -> Authority | None:
     """Return the authority that certifies the keys of a stack's parties; None without TLS.
 
     Its key is a Pulumi secret. The pulumi command decrypts it with the stack's passphrase and
     returns it through a pipe; it is kept in this process's memory alone. Raises `E3Error` if the
-    key cannot be read.
+    key cannot be read, or is not yet there.
     """
-    if not stack.rules.tls:
+    if not settings.rules.tls:
         return None
+    if not stack.certifies:
+        raise ConfigurationError(
+            f"e3:tls: stack {stack.name} has no authority for certificates yet; run "
+            f"`pulumi up --stack {stack.name}`, which makes it, or set e3:tls: false"
+        )
     from e3.authority.x509 import X509Authority  # noqa: PLC0415 -- most stacks need no cryptography
 
     try:
-        resources = export(stack.name, "--show-secrets")
+        resources = decode_export(_pulumi("stack", "export", "--show-secrets", stack=stack.name))
     except E3Error as error:
         raise E3Error(
             f"e3:tls: the key that certifies the parties of stack {stack.name} is a secret of its "
@@ -122,23 +119,57 @@ def authority(stack: Stack) -> Authority | None:
 
 
 def state(name: str | None) -> Sequence[Resource]:
-    """Return the resources of a stack, read from its checkpoint where that can be told."""
-    path = pulumi_state.checkpoint(FILES, name) if name else None
-    # one that is cut is for Pulumi to say, as `export` reports it
-    return export(name) if path is None else pulumi_state.read(path)
+    """Return the resources of the state of a stack, by default the selected one; needs no secret.
 
-
-def export(name: str | None, *options: str) -> Sequence[Resource]:
-    """Return the resources of a stack's state; this needs no secret, unless they are asked for."""
-    if shutil.which("pulumi") is None:
-        raise PlatformError("pulumi is not on PATH; run `. scripts/activate` in this project first")
+    The file is read without Pulumi, which takes longer than the start of a session. Where there is
+    no such file, Pulumi says why. Raises `E3Error`.
+    """
     if not (FILES / "state").is_dir():
         raise E3Error(
             f"{FILES / 'state'}, which has the stacks, is gone; `scripts/setup` makes a new one, "
             "and `e3 doctor --fix` ends the labs that were up"
         )
+    known = name or _selected()
+    if known is not None and STACK_NAME.fullmatch(known):
+        path = pulumi_state.checkpoint(FILES, known)
+        if path is not None:
+            return pulumi_state.read(path)
+    return decode_export(_pulumi("stack", "export", stack=name))
+
+
+def _selected() -> str | None:
+    """Return the selected stack; None if Pulumi has to be asked."""
+    place = hashlib.sha1(str(ROOT / stack_file.PROJECT).encode(), usedforsecurity=False).hexdigest()
+    try:
+        content = (SELECTED / f"e3-{place}-workspace.json").read_bytes()
+        workspace = msgspec.json.decode(content, type=_Workspace)
+    except (OSError, ValueError):
+        return None
+    names = {*workspace.stacks.values(), *([workspace.stack] if workspace.stack else [])}
+    return names.pop().rpartition("/")[2] if len(names) == 1 else None
+
+
+def _configuration(stack: str) -> Mapping[str, str]:
+    """Return all values of a stack's configuration, decrypted by the pulumi command."""
+    try:
+        answer = _pulumi("config", "--json", "--show-secrets", stack=stack)
+        values = msgspec.json.decode(answer, type=dict[str, _Value])
+    except msgspec.DecodeError as error:
+        raise E3Error(f"pulumi: the configuration of stack {stack} is not whole: {error}") from None
+    except E3Error as error:
+        raise E3Error(
+            f"the configuration of stack {stack} has encrypted values, which cannot be read "
+            f"({error}); it takes {FILES / 'passphrase'} as it was when they were set"
+        ) from None
+    return {key: value.value for key, value in values.items()}
+
+
+def _pulumi(*arguments: str, stack: str | None) -> str:
+    """Return what the pulumi command says of a stack; raise `E3Error`."""
+    if shutil.which("pulumi") is None:
+        raise PlatformError("pulumi is not on PATH; run `. scripts/activate` in this project first")
     done = subprocess.run(
-        ["pulumi", "stack", "export", *(["--stack", name] if name else []), *options],
+        ["pulumi", *arguments, *(["--stack", stack] if stack else [])],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -151,7 +182,7 @@ def export(name: str | None, *options: str) -> Sequence[Resource]:
         broken = "JSON input" in reason or "corrupt store" in reason
         remedy = "`e3 doctor` tells which file" if broken else "`pulumi stack ls` lists the stacks"
         raise E3Error(f"pulumi: {reason}; {remedy}")
-    return decode_export(done.stdout)
+    return done.stdout
 
 
 def joined(resources: Sequence[Resource]) -> Stack | None:
@@ -159,18 +190,12 @@ def joined(resources: Sequence[Resource]) -> Stack | None:
     overlay = outputs(resources, "Overlay")
     if overlay is None:
         return None
-    session = outputs(resources, "Session") or {}
     hosts = tuple(host_from_properties(host) for host in overlay["hosts"])
-    rules = msgspec.convert(session.get("rules", {}), Rules, strict=False)
     return Stack(
         name=resources[0].stack,
         hosts=hosts,
         choice=Choice(name=overlay["kind"], options=overlay["options"]),
         network=Network(addresses=overlay["addresses"], memory=overlay.get("memory") or {}),
         paths=tuple(msgspec.convert(overlay["paths"], list[PairPath])),
-        parties=int(session.get("parties", len(hosts))),
-        deadline_seconds=float(session.get("deadline", DEADLINE_SECONDS)),
-        # a stack whose own session has not completed has no rules in its state yet
-        rules=replace(rules, tls=outputs(resources, "TlsAuthority") is not None),
-        address_trust=decode_address_trust(session.get("sources", "unverified")),
+        certifies=outputs(resources, "TlsAuthority") is not None,
     )

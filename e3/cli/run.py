@@ -6,17 +6,20 @@ import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from e3.cli import terminal
 from e3.cli.display import Display, display
-from e3.cli.project import ROOT, Stack, Verbs, authority, configured, up
+from e3.cli.project import ROOT, Stack, Verbs, authority, session_settings, up
 from e3.errors import ConfigurationError, HostError
-from e3.interfaces import Authority, Host, Paths
+from e3.experiment import Program, SessionSettings
+from e3.interfaces import Authority, Host
 from e3.remote.tasks import beside, gather_or_cancel
 from e3.session import programs
-from e3.session.plan import Plan, plan
+from e3.session.prepare import JoinedHosts, plan_settings, prepare
+from e3.session.progress import Observer
 from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import EXIT_STATUS, Verdict
 
@@ -29,16 +32,28 @@ def declare(verbs: Verbs) -> None:
     verb = verbs.add_parser(
         "run",
         help="run a program on a stack that is up",
-        usage="e3 run PROGRAM [--stack STACK] [--parties N] [--deadline SECONDS] [--json] "
+        usage="e3 run [PROGRAM] [--stack STACK] [--parties N] [--deadline SECONDS] [--json] "
         "[-- ARGS...]",
-        description="Run a session on a stack that is up. Ctrl-C stops it on all hosts.",
+        description="Run a session on a stack that is up, with everything that the stack's "
+        "configuration says of its sessions. Ctrl-C stops it on all hosts.",
         epilog="exit status: "
         + ", ".join(f"{status} {verdict}" for verdict, status in EXIT_STATUS.items())
         + "; 2 if no session could be run",
     )
-    verb.add_argument("program", metavar="PROGRAM", help="a Python file, or a folder")
+    verb.add_argument(
+        "program",
+        metavar="PROGRAM",
+        nargs="?",
+        help="a Python file, or a folder; default: e3:program. ARGS replace e3:args, which are "
+        "those of e3:program",
+    )
     verb.add_argument("--stack", metavar="STACK", help="default: the selected one")
     verb.add_argument("--parties", metavar="N", type=int, help="default: as configured")
+    verb.add_argument(
+        "--no-private-args",
+        action="store_true",
+        help="leave out e3:private-args: the program does not know them",
+    )
     verb.add_argument("--deadline", metavar="SECONDS", type=float, help="default: as configured")
     verb.add_argument(
         "--json",
@@ -52,30 +67,22 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the session; return the exit status of its verdict."""
     if arguments.deadline is not None and not 1 <= arguments.deadline < float("inf"):
         raise ConfigurationError(f"--deadline: {arguments.deadline:g} is not 1 second or more")
-    path = Path(os.path.normpath(Path(arguments.cwd, arguments.program)))
-    if path.is_relative_to(ROOT):
-        path = path.relative_to(ROOT)
-    program = programs.load(path, arguments.args)
-    stack = configured(up(arguments.stack))
-    parties = stack.parties if arguments.parties is None else arguments.parties
-    if not 1 <= parties <= len(stack.hosts):
+    stack = up(arguments.stack)
+    settings = settings_of(arguments, session_settings(stack))
+    program = programs.load(settings.program, settings.args)
+    if not 1 <= settings.parties <= len(stack.hosts):
         asked = "e3:parties" if arguments.parties is None else "--parties"
         raise ConfigurationError(
-            f"{asked}: {parties} parties on the {len(stack.hosts)} hosts of stack {stack.name}; "
-            f"choose 1 to {len(stack.hosts)}, at most one a host"
+            f"{asked}: {settings.parties} parties on the {len(stack.hosts)} hosts of stack "
+            f"{stack.name}; choose 1 to {len(stack.hosts)}, at most one a host"
         )
-    seats = plan(
-        hosts=stack.hosts,
-        addresses=stack.network.addresses,
-        program=program,
-        parties=parties,
-    )
-    deadline_seconds = arguments.deadline or stack.deadline_seconds
+    seats = plan_settings(settings, program, stack.hosts, stack.network.addresses)
     seated = {seat.host for seat in seats.seats}
     asyncio.run(_require(stack.name, [host for host in stack.hosts if host.name in seated]))
-    certifier = authority(stack)
+    certifier = authority(stack, settings)
     with display(stack.name, seats, stack.choice.name, quietly=arguments.json) as shown:
-        result = asyncio.run(_run(stack, seats, certifier, deadline_seconds, shown))
+        spec = spec_of(stack, settings, program, certifier, shown)
+        result = asyncio.run(_run(spec, shown))
     if result is None:
         terminal.complain("cancelled before it began")
         return EXIT_STATUS[Verdict.CANCELLED]
@@ -86,35 +93,56 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_STATUS[Verdict(result["verdict"])]
 
 
-async def _run(
+def settings_of(arguments: argparse.Namespace, settings: SessionSettings) -> SessionSettings:
+    """Return a stack's session settings with what the command line replaces.
+
+    ``e3:args`` are those of ``e3:program``: another program does not get them.
+    """
+    args = arguments.args
+    if arguments.program is not None:
+        path = Path(os.path.normpath(Path(arguments.cwd, arguments.program)))
+        path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        if args is None and path != Path(os.path.normpath(settings.program)):
+            args = ()
+        settings = replace(settings, program=path)
+    if args is not None:
+        settings = replace(settings, args=tuple(args))
+    if arguments.parties is not None:
+        settings = replace(settings, parties=arguments.parties)
+    if arguments.deadline is not None:
+        settings = replace(settings, deadline_seconds=arguments.deadline)
+    return replace(settings, private_args={}) if arguments.no_private_args else settings
+
+
+def spec_of(
     stack: Stack,
-    seats: Plan,
+    settings: SessionSettings,
+    program: Program,
     certifier: Authority | None,
-    deadline_seconds: float,
-    shown: Display,
-) -> Mapping[str, Any] | None:
-    """Return the result, also of a cancelled session; None if it had not begun."""
-
-    async def look() -> Paths:
-        return await stack.overlay.paths(stack.hosts, stack.network)
-
-    work = run_session(
-        SessionSpec(
-            plan=seats,
-            hosts=stack.hosts,
-            overlay=stack.choice.name,
-            sessions=stack.sessions,
-            deadline_seconds=deadline_seconds,
-            paths=stack.paths,
-            look=look,
-            address_trust=stack.address_trust,
-            rules=stack.rules,
-            authority=certifier,
-            observer=shown,
-        )
+    observer: Observer,
+) -> SessionSpec:
+    """Return the session of a program on a stack that is up."""
+    joined = JoinedHosts(
+        hosts=stack.hosts,
+        name=stack.choice.name,
+        overlay=stack.overlay,
+        network=stack.network,
+        paths=stack.paths,
     )
+    return prepare(
+        settings=settings,
+        program=program,
+        joined=joined,
+        sessions=stack.sessions,
+        authority=certifier,
+        observer=observer,
+    )
+
+
+async def _run(spec: SessionSpec, shown: Display) -> Mapping[str, Any] | None:
+    """Return the result, also of a cancelled session; None if it had not begun."""
     try:
-        async with beside(work) as session, beside(shown.follow()):
+        async with beside(run_session(spec)) as session, beside(shown.follow()):
 
             def end() -> None:
                 # once: a second cancellation would interrupt the clean-up

@@ -6,7 +6,6 @@ from typing import Any
 from pulumi import ComponentResource, Input, Output, Resource, ResourceOptions
 
 from e3.experiment import Experiment
-from e3.interfaces import AddressTrust
 from e3.providers.overlay import JoinedOverlay
 from e3.providers.session import Run
 
@@ -23,15 +22,14 @@ class Session(ComponentResource):
         experiment: Experiment,
         hosts: Sequence[Output[Mapping[str, Any]]],
         overlay: JoinedOverlay,
-        address_trust: AddressTrust,
         tls: Mapping[str, Input[str]] | None,
         measured: Sequence[Resource] = (),
         opts: ResourceOptions | None = None,
     ) -> None:
         """Run ``experiment``'s program on ``hosts`` once ``overlay`` has joined them.
 
-        ``address_trust`` is what its addresses prove; ``tls`` has certificate and key of an
-        authority. ``measured`` are resources that must exist before it runs.
+        ``tls`` has certificate and key of an authority. ``measured`` are resources that must exist
+        before it runs.
         """
         super().__init__("e3:session:Session", name, None, opts)
         run = Run(
@@ -41,7 +39,6 @@ class Session(ComponentResource):
             addresses=overlay.addresses,
             memory=overlay.memory,
             paths=overlay.paths,
-            address_trust=address_trust,
             tls=tls,
             opts=ResourceOptions(parent=self, depends_on=measured),
         )

@@ -10,22 +10,13 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 
 from e3.access import host_from_properties
 from e3.errors import SessionError
-from e3.experiment import Choice, Experiment, Rules
-from e3.interfaces import (
-    AddressTrust,
-    Authority,
-    Host,
-    Network,
-    PairPath,
-    Paths,
-    decode_address_trust,
-)
+from e3.experiment import Choice, Experiment, Rules, SessionSettings
+from e3.interfaces import Authority, Host, Network, PairPath
 from e3.overlays import OVERLAYS
 from e3.providers import run, tell
 from e3.registry import build
 from e3.session import programs
-from e3.session.paths import Look
-from e3.session.plan import Plan, plan
+from e3.session.prepare import JoinedHosts, plan_settings, prepare
 from e3.session.progress import NullObserver
 from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
@@ -60,24 +51,7 @@ class StderrObserver(NullObserver):
 
 
 def _run_session(props: dict[str, Any]) -> dict[str, Any]:
-    hosts = [host_from_properties(host) for host in props["hosts"]]
-    result = run(
-        run_session(
-            SessionSpec(
-                plan=_plan(props),
-                hosts=hosts,
-                overlay=props["overlay"],
-                sessions=Path(props["folder"]) / "sessions",
-                deadline_seconds=props["deadline"],
-                paths=msgspec.convert(props["paths"], list[PairPath]),
-                look=_look(props, hosts),
-                rules=msgspec.convert(props["rules"], Rules, strict=False),
-                address_trust=decode_address_trust(props["sources"]),
-                authority=_authority(props.get("tls")),  # Pulumi drops what is None
-                observer=StderrObserver(),
-            )
-        )
-    )
+    result = run(run_session(spec_of(props)))
     if result.verdict is not Verdict.COMPLETED:
         raise SessionError(
             f"session {result.id} {result.verdict}: {result.reason}; {result.advice} "
@@ -86,18 +60,44 @@ def _run_session(props: dict[str, Any]) -> dict[str, Any]:
     return {**props, "tls": None, "result": result.to_properties()}
 
 
-def _look(props: Mapping[str, Any], hosts: Sequence[Host]) -> Look:
-    """Return what asks the overlay that joined the hosts for their paths."""
+def spec_of(props: Mapping[str, Any]) -> SessionSpec:
+    """Return the session that the properties of a `Run` describe."""
+    settings = _settings(props)
     choice = Choice(name=props["overlay"], options=props["options"])
-    overlay = build(OVERLAYS, choice, key="overlay")
-    network = msgspec.convert(
-        {"addresses": props["addresses"], "memory": props.get("memory") or {}}, Network
+    joined = JoinedHosts(
+        hosts=_hosts(props),
+        name=choice.name,
+        overlay=build(OVERLAYS, choice, key="overlay"),
+        network=msgspec.convert(
+            {"addresses": props["addresses"], "memory": props.get("memory") or {}}, Network
+        ),
+        paths=msgspec.convert(props["paths"], list[PairPath]),
+    )
+    return prepare(
+        settings=settings,
+        program=programs.load(settings.program, args=settings.args),
+        joined=joined,
+        sessions=Path(props["folder"]) / "sessions",
+        authority=_authority(props.get("tls")),  # Pulumi drops what is None
+        observer=StderrObserver(),
     )
 
-    async def look() -> Paths:
-        return await overlay.paths(hosts, network)
 
-    return look
+def _hosts(props: Mapping[str, Any]) -> list[Host]:
+    return [host_from_properties(host) for host in props["hosts"]]
+
+
+def _settings(props: Mapping[str, Any]) -> SessionSettings:
+    private = props.get("private") or {}
+    return SessionSettings(
+        program=Path(props["program"]),
+        args=tuple(props["args"]),
+        parties=int(props["parties"]),
+        trigger=props["trigger"],
+        deadline_seconds=props["deadline"],
+        rules=msgspec.convert(props["rules"], Rules, strict=False),
+        private_args={host: tuple(args) for host, args in private.items()},
+    )
 
 
 def _authority(tls: Mapping[str, str] | None) -> Authority | None:
@@ -108,15 +108,28 @@ def _authority(tls: Mapping[str, str] | None) -> Authority | None:
     return X509Authority(certificate=tls["certificate"], key=tls["key"])
 
 
-def _plan(props: Mapping[str, Any]) -> Plan:
-    return plan(
-        hosts=[host_from_properties(host) for host in props["hosts"]],
-        addresses=props["addresses"],
-        program=programs.load(Path(props["program"]), args=props["args"]),
-        parties=int(props["parties"]),
-        trigger=props["trigger"],
-        private_args=props.get("private"),
-    )
+def settings_properties(settings: SessionSettings) -> dict[str, Any]:
+    """Return settings as properties of a `Run`; ``private`` of them has to be made a secret."""
+    return {
+        "program": str(settings.program),
+        "args": list(settings.args),
+        "parties": settings.parties,
+        "trigger": settings.trigger,
+        "deadline": settings.deadline_seconds,
+        "rules": msgspec.to_builtins(settings.rules),
+        "private": {host: list(args) for host, args in settings.private_args.items()},
+    }
+
+
+def deciding_inputs(
+    experiment: Experiment, hosts: Sequence[Mapping[str, Any]], addresses: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the inputs whose change makes a session run again."""
+    known = [host_from_properties(host) for host in hosts]
+    seats = plan_settings(experiment.session, experiment.program, known, addresses)
+    rules = msgspec.to_builtins(experiment.session.rules)
+    # other limits need no new run of a session that has completed
+    return {**seats.inputs, **{name: rules[name] for name in ("compare", "tls", "unpickle")}}
 
 
 class Run(Resource, module="e3", name="Session"):
@@ -133,47 +146,31 @@ class Run(Resource, module="e3", name="Session"):
         addresses: Input[Mapping[str, str]],
         memory: Input[Mapping[str, Any]],
         paths: Input[Sequence[Mapping[str, Any]]],
-        address_trust: AddressTrust,
         tls: Mapping[str, Input[str]] | None,
         opts: ResourceOptions | None = None,
     ) -> None:
         """Declare the run of ``experiment``'s program on ``hosts`` at ``addresses``.
 
-        ``address_trust`` is what these prove, ``memory`` what the overlay keeps;
-        ``tls`` has certificate and key of an authority.
+        ``memory`` is what the overlay keeps; ``tls`` has certificate and key of an authority.
         """
-        program = experiment.program
-        props = {
-            "program": str(program.path),
-            "args": list(program.args),
-            "parties": experiment.parties,
-            "trigger": experiment.trigger,
-        }
-        private = {host: list(args) for host, args in experiment.private_args.items()}
-        rules = msgspec.to_builtins(experiment.rules)
-        # other limits need no new run of a session that has completed
-        deciding = {name: rules[name] for name in ("compare", "tls", "unpickle")}
         known = Output.all(hosts=Output.all(*hosts), addresses=addresses)
+        settings = settings_properties(experiment.session)
+        private = settings["private"]
         super().__init__(
             RunProvider(),
             name,
             {
-                **props,
+                **settings,
+                "private": Output.secret(private) if private else None,
                 "hosts": hosts,
                 "addresses": addresses,
                 "paths": paths,
                 "memory": memory,
                 "overlay": experiment.overlay.name,
                 "options": experiment.overlay.options,
-                "deadline": experiment.deadline_seconds,
-                "rules": rules,
-                "sources": address_trust,  # the name of the property in older states
                 "tls": tls,
-                "private": Output.secret(private) if private else None,
                 "folder": str(experiment.folder),
-                "inputs": known.apply(
-                    lambda values: {**_plan({**props, **values}).inputs, **deciding}
-                ),
+                "inputs": known.apply(lambda values: deciding_inputs(experiment, **values)),
                 "result": None,
             },
             ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["private"])),

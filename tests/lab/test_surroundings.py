@@ -145,7 +145,7 @@ def test_a_state_that_was_cut_off_is_restored_and_refreshed(stack: Stack) -> Non
     assert "trial.json is not whole" in broken["detail"]
     answer = command(stack)("run", HELLO, "--stack", "trial")
     assert answer.returncode == 2
-    assert "`e3 doctor`" in answer.stderr
+    assert "`e3 doctor --fix`" in answer.stderr
     fixed = about(stack, "--fix")[0]
     assert fixed["detail"].startswith("restored the backup")
     assert stack.pulumi("refresh --yes").exit == 0

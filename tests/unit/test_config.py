@@ -80,7 +80,7 @@ def test_a_mistake_names_key_value_and_remedy(mistake: str) -> None:
 def test_defaults_are_the_original_deployment() -> None:
     experiment = parse("dev", {"program": PROGRAM})
     assert experiment.host_names == ("ams3-0", "ams3-1", "ams3-2", "nyc3-0", "sfo3-0", "sgp1-0")
-    assert experiment.parties == len(experiment.host_names)
+    assert experiment.session.parties == len(experiment.host_names)
     assert experiment.folder == Path(".e3/dev")
     assert experiment.overlay.name == "nebula"
 
@@ -165,10 +165,10 @@ def test_the_rules_of_sessions() -> None:
             "limits": '{"memory-mb": 100, "connect-seconds": 2.5}',
             "unpickle": '["__main__.Ballot"]',
         },
-    ).rules
+    ).session.rules
     assert rules.compare == "same"
     assert (rules.limits.memory_mb, rules.limits.connect_seconds) == (100, 2.5)
     assert rules.limits.files_mb == 256
     assert rules.unpickle == ("__main__.Ballot",)
     assert rules.network == "peers"
-    assert parse("s", {"program": PROGRAM, "network": "open"}).rules.network == "open"
+    assert parse("s", {"program": PROGRAM, "network": "open"}).session.rules.network == "open"

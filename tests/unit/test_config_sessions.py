@@ -10,8 +10,8 @@ pytestmark = pytest.mark.unit
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("false", False)])
 def test_tls_is_asked_for(text: str, value: bool) -> None:  # noqa: FBT001 -- a case
-    assert parse("dev", {"tls": text}).rules.tls is value
-    assert parse("dev", {}).rules.tls is False
+    assert parse("dev", {"tls": text}).session.rules.tls is value
+    assert parse("dev", {}).session.rules.tls is False
 
 
 def test_tls_is_a_boolean() -> None:
@@ -20,15 +20,15 @@ def test_tls_is_a_boolean() -> None:
 
 
 def test_output_files_stay_on_their_host_if_asked() -> None:
-    assert parse("dev", {}).rules.outputs == "evidence"
-    assert parse("dev", {"outputs": "private"}).rules.outputs == "private"
+    assert parse("dev", {}).session.rules.outputs == "evidence"
+    assert parse("dev", {"outputs": "private"}).session.rules.outputs == "private"
     with pytest.raises(ConfigurationError, match="e3:outputs: unknown value 'none'; choose one"):
         parse("dev", {"outputs": "none"})
 
 
 def test_private_arguments_by_host() -> None:
     experiment = parse("dev", {"private-args": '{"ams3-0": "--bid 310", "sgp1-0": 7}'})
-    assert experiment.private_args == {"ams3-0": ("--bid", "310"), "sgp1-0": ("7",)}
+    assert experiment.session.private_args == {"ams3-0": ("--bid", "310"), "sgp1-0": ("7",)}
     assert "310" not in repr(experiment)
 
 
