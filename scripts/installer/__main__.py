@@ -11,6 +11,7 @@ from pathlib import Path
 from e3 import mishaps
 from installer import packages
 from installer.backend import Backend
+from installer.cache import Cache, place
 from installer.environment import Environment
 from installer.packages import Packages
 from installer.plugins import Plugin
@@ -19,6 +20,7 @@ from installer.salt import Salt
 from installer.steps import AGAIN, ROOT, SetupError, run, say, take
 
 TOOLS = ROOT / ".tools"
+CACHE = Cache(place())
 
 
 def main() -> None:
@@ -53,7 +55,7 @@ def main() -> None:
     take(
         [
             Packages(needs["packages"], TOOLS),
-            *(Tool(ROOT / "tools" / name, go, TOOLS, path) for name in names),
+            *(Tool(ROOT / "tools" / name, go, TOOLS, path, CACHE) for name in names),
             *(Plugin(name, version, ROOT, path) for name, version in needs["plugins"].items()),
             go,
             Salt(ROOT),
@@ -66,7 +68,12 @@ def main() -> None:
 def _path_without_ours() -> str:
     """Return PATH without the folders of scripts/activate, to find only programs not built here."""
     folders = os.environ["PATH"].split(os.pathsep)
-    return os.pathsep.join(path for path in folders if not Path(path).is_relative_to(ROOT))
+    return os.pathsep.join(path for path in folders if not _ours(Path(path)))
+
+
+def _ours(folder: Path) -> bool:
+    """Tell whether a folder is this checkout's, or that of another checkout's programs."""
+    return folder.is_relative_to(ROOT) or (folder.parent.parent / "scripts/installer").is_dir()
 
 
 def _stop(*_: object) -> None:

@@ -52,15 +52,20 @@ def version(plugin: str) -> str:
 
 
 def main(stacks: list[str]) -> None:
-    """Print the union of these stacks' needs."""
+    """Print the union of these stacks' needs; what the default stack needs comes first."""
     values = [configuration(ROOT / f"Pulumi.{stack}.yaml") for stack in stacks]
     names = {str(value["e3:overlay"]) for value in values} or set(OVERLAYS)
     wanted = {name for value in values for name in plugins(value)}
     needs = [cast(type[Overlay], OVERLAYS[name]).needs for name in names & set(OVERLAYS)]
+    usual = overlay(ROOT / "Pulumi.dev.yaml")
+    first = cast(type[Overlay], OVERLAYS[usual]).needs.tools if usual in OVERLAYS else ()
     print(
         json.dumps(
             {
-                "tools": sorted({tool for need in needs for tool in need.tools}),
+                "tools": sorted(
+                    {tool for need in needs for tool in need.tools},
+                    key=lambda tool: (tool not in first, tool),
+                ),
                 "packages": sorted({package for need in needs for package in need.packages}),
                 "plugins": {name: version(name) for name in sorted(wanted)},
             }

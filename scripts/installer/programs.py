@@ -5,6 +5,7 @@ folder in it is a module that takes the place of one that the module proxy does 
 """
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -13,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.steps import ROOT, aside, digest, pip_install, read, run, write
+from installer.cache import Cache
+from installer.progress import Progress
+from installer.steps import ROOT, aside, digest, pip_install, read, run, say, write
 
 BUILD = {
     "CGO_ENABLED": "0",  # the same program whether or not there is a C compiler
@@ -27,18 +30,25 @@ class Recipe:
     """How a tool is found or built.
 
     ``programs`` are all that it gives. ``version`` prints the version of the one on PATH,
-    which must be at least ``minimum``; without it any will do. ``scripts`` are programs that
-    lie in a module as they are: module -> paths. ``built_as`` gives the name that Go gives a
-    program where it is another. ``usually`` is for a build with empty caches.
+    which must be at least ``minimum`` and below ``below``; without it any will do. ``scripts`` are
+    programs that lie in a module as they are: module -> paths. ``built_as`` gives the name that Go
+    gives a program where it is another. ``usually`` is for a build with empty caches.
     """
 
     programs: Sequence[str]
     usually: str
     version: Sequence[str] = ()
     minimum: str = "0"
+    below: str = ""
     linker_flags: str = ""
     scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     built_as: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def built(self) -> Sequence[str]:
+        """The programs that are not scripts."""
+        scripts = {Path(path).name for paths in self.scripts.values() for path in paths}
+        return [program for program in self.programs if program not in scripts]
 
 
 @dataclass(frozen=True)
@@ -101,17 +111,22 @@ class Go:
 
 @dataclass(frozen=True)
 class Tool:
-    """The programs of one folder under tools/ are in ``tools``/bin, whole and of this recipe."""
+    """The programs of one folder under tools/ are in ``tools``/bin, whole and of this recipe.
+
+    They are links to those on PATH, or copies of what this user's ``cache`` has, or are built.
+    """
 
     source: Path
     go: Go
     tools: Path
     path: str
+    cache: Cache = field(default_factory=lambda: Cache(None))
 
     @property
     def what(self) -> str:
         """See `Step`."""
-        return f"{self.source.name}, from PATH or built (usually {recipe(self.source).usually})"
+        usually = recipe(self.source).usually
+        return f"{self.source.name}, from PATH, from another checkout or built (usually {usually})"
 
     def done(self) -> bool:
         """See `Step`."""
@@ -121,12 +136,15 @@ class Tool:
 
     def do(self) -> None:
         """See `Step`."""
+        how = recipe(self.source)
         with aside(self.tools) as folder:
-            if not self._link(folder):
-                self._build(folder)
+            if self._link(folder):
+                self._fetch_scripts(folder)
+            else:
+                self._copy_or_build(folder)
             self._stamp.unlink(missing_ok=True)
             (self.tools / "bin").mkdir(exist_ok=True)
-            for program in recipe(self.source).programs:
+            for program in how.programs:
                 (folder / program).replace(self.tools / "bin" / program)
         write(self._stamp, self._key(), self.tools)
 
@@ -140,38 +158,79 @@ class Tool:
         return digest(*pins, *replaced)
 
     def _link(self, folder: Path) -> bool:
-        """Link to the programs on PATH, if all are there, of one place, and new enough."""
-        wanted = recipe(self.source)
-        found = [shutil.which(program, path=self.path) for program in wanted.programs]
+        """Link to the programs on PATH, if those to be built are there, of one place, and fit."""
+        how = recipe(self.source)
+        found = [shutil.which(program, path=self.path) for program in how.built]
         places = {Path(program).parent for program in found if program}
         if None in found or len(places) != 1:
             return False
-        if wanted.version:
-            command, *arguments = wanted.version
-            printed = _output([str(places.pop() / command), *arguments])
-            if _version(printed) < _version(wanted.minimum):
+        place = places.pop()
+        if how.version:
+            command, *arguments = how.version
+            has = _version(_output([str(place / command), *arguments]))
+            if has < _version(how.minimum) or (how.below and has >= _version(how.below)):
+                need = f"{how.minimum} or newer" + (f", below {how.below}" if how.below else "")
+                known = ".".join(map(str, has)) or "of no version"
+                say(f"  the one in {place} is {known}, not {need}")
                 return False
-        for program in found:
-            if program:
-                (folder / Path(program).name).symlink_to(program)
+        say(f"  that of {place} is taken")
+        for program in how.programs:
+            if program in how.built or os.access(place / program, os.X_OK):
+                (folder / program).symlink_to(place / program)
         return True
 
+    def _copy_or_build(self, folder: Path) -> None:
+        name = f"{self.source.name}-{digest(self._key(), platform.machine(), *BUILD.values())}"
+        programs = recipe(self.source).programs
+        with self.cache.entry(name) as entry:
+            if entry.take(programs, folder):
+                say("  copied: another checkout has built it")
+                return
+            self._build(folder)
+            entry.put(programs, folder)
+
     def _build(self, folder: Path) -> None:
-        how = recipe(self.source)
-        minimum = re.search(r"^go (\S+)$", (self.source / "go.mod").read_text(), re.MULTILINE)
-        environment = self.go.environment(minimum[1] if minimum else "0")
-        flags = f"-ldflags=-s -w {how.linker_flags}"
-        build = ["go", "build", "-trimpath", flags, "-o", f"{folder}/", "tool"]
-        run(build, cwd=self.source, environment=environment)
+        how, environment = recipe(self.source), self._environment()
+        flags = ["-trimpath", f"-ldflags=-s -w {how.linker_flags}"]
+        stale = "{{if .Stale}}{{.ImportPath}}{{end}}"
+        modules = Progress("modules fetched")
+        listed = run(
+            ["go", "list", "-deps", *flags, "-f", stale, "tool"],
+            cwd=self.source,
+            environment=environment,
+            each=lambda line: modules.step() if line.startswith("go: downloading ") else None,
+        )
+        modules.end()
+        total = sum(not line.startswith("go: ") for line in listed.splitlines())
+        packages = Progress("packages compiled", total)
+        run(
+            ["go", "build", "-v", *flags, "-o", f"{folder}/", "tool"],
+            cwd=self.source,
+            environment=environment,
+            each=lambda line: None if line.startswith(("go: ", "#", "\t")) else packages.step(),
+        )
+        packages.end()
         for program, name in how.built_as.items():
             (folder / name).rename(folder / program)
-        for module, paths in how.scripts.items():
+        self._fetch_scripts(folder)
+
+    def _fetch_scripts(self, folder: Path) -> None:
+        """Bring the scripts that are not in ``folder`` yet."""
+        for module, paths in recipe(self.source).scripts.items():
+            lacking = [path for path in paths if not (folder / Path(path).name).exists()]
+            if not lacking:
+                continue
+            environment = self._environment()
             run(["go", "mod", "download", module], cwd=self.source, environment=environment)
             where = ["go", "list", "-m", "-f", "{{.Dir}}", module]
             source = Path(run(where, cwd=self.source, environment=environment).strip())
-            for path in paths:
+            for path in lacking:
                 shutil.copyfile(source / path, folder / Path(path).name)
                 (folder / Path(path).name).chmod(0o755)
+
+    def _environment(self) -> Mapping[str, str]:
+        minimum = re.search(r"^go (\S+)$", (self.source / "go.mod").read_text(), re.MULTILINE)
+        return self.go.environment(minimum[1] if minimum else "0")
 
 
 def recipe(source: Path) -> Recipe:

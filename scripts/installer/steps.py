@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from installer.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,14 +62,16 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(
+    path: Path, waiting: str = "another set-up is at work in this folder; waiting for it"
+) -> Iterator[None]:
     """Hold the lock of that file; the kernel releases it however this process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another set-up is at work in this folder; waiting for it")
+            say(waiting)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -111,10 +115,15 @@ def run(
     cwd: Path = ROOT,
     environment: Mapping[str, str] | None = None,
     remedy: str = AGAIN,
+    each: Callable[[str], object] = lambda _: None,
 ) -> str:
-    """Run a command and return its output; raise `SetupError` with the last lines if it fails."""
+    """Run a command and return its output; raise `SetupError` with the last lines if it fails.
+
+    ``each`` is called with each line at once.
+    """
     command = [str(word) for word in argv]
-    done = subprocess.run(
+    lines = []
+    with subprocess.Popen(
         command,
         cwd=cwd,
         env={**os.environ, **(environment or {})},
@@ -123,20 +132,36 @@ def run(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        if "no space left on device" in done.stdout.lower():
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                lines.append(line)
+                each(line)
+        except BaseException:
+            process.kill()
+            raise
+    output = "".join(lines)
+    if process.returncode:
+        if "no space left on device" in output.lower():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        last = "\n".join(done.stdout.strip().splitlines()[-15:])
-        raise SetupError(f"{shlex.join(command)} failed ({done.returncode}):\n{last}\n{remedy}")
-    return done.stdout
+        last = "\n".join(output.strip().splitlines()[-15:])
+        raise SetupError(f"{shlex.join(command)} failed ({process.returncode}):\n{last}\n{remedy}")
+    return output
 
 
 def pip_install(python: Path, lock: Path, *options: str | Path) -> None:
     """Install exactly what the lock names, from the package index of this machine."""
-    pip = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes"]
-    run([python, *pip, *options, "--requirement", lock])
+    pip = ["-m", "pip", "--disable-pip-version-check", "install", "--require-hashes"]
+    pinned = sum("==" in line for line in lock.read_text().splitlines())
+    progress = Progress("packages fetched", pinned, last="installing")
+
+    def each(line: str) -> None:
+        if line.startswith("Collecting "):
+            progress.step()
+
+    quiet = ["--progress-bar", "off"]
+    run([python, *pip, *quiet, *options, "--requirement", lock], each=each)
+    progress.end()
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ STAND_IN_GO = """\
 #!/bin/sh
 # Builds a program that says hello; each build adds a line to the log beside this file.
 if [ "$1" = env ]; then echo go1.99; exit; fi
+if [ "$1" = list ]; then echo hello; exit; fi
 echo build >> "$(dirname "$0")/log"
 while [ "$1" != -o ]; do shift; done
 printf '#!/bin/sh\\n' > "$2/hello"
@@ -56,12 +57,20 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def hello(folder: Path, *, path: str = os.environ["PATH"], tools: Path | None = None) -> Tool:
-    """Write the sources of a tool and return the step that makes it."""
+def write_module(folder: Path, **changed: str) -> Path:
+    """Write the sources of a tool, with another recipe if one is given; return their folder."""
     source = folder / "hello"
     source.mkdir(exist_ok=True)
-    for name, text in MODULE.items():
-        (source / name).write_text(textwrap.dedent(text))
+    texts = {**MODULE, **{f"{name}.toml": text for name, text in changed.items()}}
+    for name, text in texts.items():
+        if not (source / name).exists():
+            (source / name).write_text(textwrap.dedent(text))
+    return source
+
+
+def hello(folder: Path, *, path: str = os.environ["PATH"], tools: Path | None = None) -> Tool:
+    """Write the sources of a tool and return the step that makes it."""
+    source = write_module(folder)
     # On a machine without Go, the one that set-up has brought.
     go = Go(ROOT / "tools/go/requirements.txt", ROOT / ".tools", path)
     return Tool(source, go, tools or folder / "tools", path)
