@@ -63,9 +63,9 @@ class Limits:
 
     The processes of a party take at most ``memory_mb`` together, and its files ``files_mb``. It
     runs at most ``processes`` at once and prints ``output_mb``. Its output folder has room for
-    ``output_files_mb`` in ``output_files`` besides. A host must accept the program and
-    start it within ``ship_seconds``. All parties must be connected within ``connect_seconds``
-    after the first called ``mpc.start``.
+    ``output_files_mb`` in ``output_files`` besides, and its inputs have ``input_mb``. A host must
+    accept the program and start it within ``ship_seconds``. All parties must be connected within
+    ``connect_seconds`` after the first called ``mpc.start``.
     """
 
     memory_mb: float = 4096
@@ -74,6 +74,7 @@ class Limits:
     processes: int = 512
     output_files: int = 1000
     output_files_mb: float = 100
+    input_mb: float = 1000
     ship_seconds: float = 25
     connect_seconds: float = 24
 
@@ -88,6 +89,10 @@ Outputs = Literal["evidence", "private"]
 """Where the files go that a party leaves in its output folder: there, or they stay on its host."""
 
 
+InputNames = Literal["same", "any"]
+"""Whether the private inputs of all parties must have the same names."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """The rules of a session, which hold for every program.
@@ -95,6 +100,7 @@ class Rules:
     ``unpickle`` are types, as ``module.name``, that parties may send one another besides those
     that MPyC sends. ``tls`` asks for MPyC's own TLS, with certificates of the stack's authority.
     ``network`` is what the program reaches, ``outputs`` where its output files go.
+    ``input_names`` says whether the inputs of all parties must have the same names.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -103,6 +109,7 @@ class Rules:
     tls: bool = False
     network: Openness = "peers"
     outputs: Outputs = "evidence"
+    input_names: InputNames = "same"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +119,8 @@ class SessionSettings:
     ``program`` is a file or folder, which may not exist, and ``args`` are its arguments.
     ``parties`` is their number, at most one a host. ``trigger`` is any text; a new one runs the
     session again. ``private_args`` are program arguments of one host alone, by host; no other host
-    learns them.
+    learns them. ``inputs`` is a folder with private inputs of each host in a subfolder, which are
+    sent to that host alone.
     """
 
     program: Path
@@ -122,6 +130,7 @@ class SessionSettings:
     deadline_seconds: float
     rules: Rules = field(default_factory=Rules)
     private_args: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    inputs: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from e3.errors import ConfigurationError
-from e3.experiment import Comparison, Limits, Openness, Outputs, Rules, SessionSettings
+from e3.experiment import (
+    Comparison,
+    InputNames,
+    Limits,
+    Openness,
+    Outputs,
+    Rules,
+    SessionSettings,
+)
+from e3.session import inputs
 from e3.session.programs import check_args
 
 T = TypeVar("T")
@@ -18,13 +27,14 @@ MOST = 1e6
 """Of any limit: a terabyte, eleven days."""
 
 COMPARISONS: Mapping[str, Comparison] = {name: name for name in get_args(Comparison)}
+INPUT_NAMES: Mapping[str, InputNames] = {name: name for name in get_args(InputNames)}
 OUTPUTS: Mapping[str, Outputs] = {name: name for name in get_args(Outputs)}
 OPENNESS: Mapping[str, Openness] = {name: name for name in get_args(Openness)}
 
 
 SESSION_KEYS = (
-    *("args", "compare", "deadline-seconds", "limits", "network", "outputs", "parties"),
-    *("private-args", "program", "tls", "trigger", "unpickle"),
+    *("args", "compare", "deadline-seconds", "input-names", "inputs", "limits", "network"),
+    *("outputs", "parties", "private-args", "program", "tls", "trigger", "unpickle"),
 )
 """What `session_settings` reads."""
 
@@ -42,7 +52,15 @@ def session_settings(values: Mapping[str, str], hosts: Sequence[str]) -> Session
         deadline_seconds=number(values, "deadline-seconds", 600, least=1),
         rules=_rules(values),
         private_args=_private(mapping(values, "private-args", {}), hosts),
+        inputs=_inputs(values, hosts),
     )
+
+
+def _inputs(values: Mapping[str, str], hosts: Sequence[str]) -> Path | None:
+    folder = Path(values["inputs"]) if values.get("inputs") else None
+    if folder is not None:
+        inputs.check("e3:inputs", folder, hosts)
+    return folder
 
 
 def _arguments(values: Mapping[str, str]) -> tuple[str, ...]:
@@ -81,6 +99,7 @@ def _rules(values: Mapping[str, str]) -> Rules:
         tls=boolean(values, "tls"),
         network=_word(values, "network", "peers", OPENNESS),
         outputs=_word(values, "outputs", "evidence", OUTPUTS),
+        input_names=_word(values, "input-names", "same", INPUT_NAMES),
     )
 
 

@@ -74,7 +74,7 @@ class Bench:
             base_port=self.base_port,
         )
 
-    def run(
+    def run(  # noqa: PLR0913 -- what a session is made of
         self,
         program: Path | str,
         args: Sequence[str] = (),
@@ -82,6 +82,7 @@ class Bench:
         parties: int = 3,
         deadline_seconds: float = 60,
         rules: Rules | None = None,
+        inputs: Path | None = None,
     ) -> SessionResult:
         """Run a program, given by path or text, to its verdict."""
         path = self.write(program) if isinstance(program, str) else program
@@ -94,9 +95,21 @@ class Bench:
                     sessions=self.sessions,
                     deadline_seconds=deadline_seconds,
                     rules=rules or Rules(),
+                    inputs=inputs,
                 )
             )
         )
+
+    def place(self, host: str, path: str) -> Path:
+        """Return a path of a host as it is on this machine."""
+        return self.folder / "hosts" / host / path.lstrip("/")
+
+    def put(self, host: str, path: str, content: str = "") -> Path:
+        """Write a file on a host whose folder is closed to others."""
+        place = self.place(host, path)
+        place.parent.mkdir(0o700, parents=True, exist_ok=True)
+        place.write_text(content)
+        return place
 
     def log(self, result: SessionResult, pid: int) -> str:
         """Return a party's log as evidence has it."""

@@ -31,6 +31,9 @@ NO_SUCH_COMMAND = 127
 RUN, STATE = "/run/e3", "/var/lib/e3"
 """Where E3 keeps its files on a host: until the next boot, and permanently."""
 
+OWNED = "/var/lib/e3-inputs"
+"""Where a host's owner puts private inputs; beside `SshAccess.own` if E3 is not root there."""
+
 SERVICES = f"{RUN}/services"
 SESSIONS = f"{RUN}/sessions/"
 """Where programs are, which are never rewritten: parties compare their digests."""
@@ -74,6 +77,8 @@ class SshAccess:
             for shared, folder in ((RUN, "run"), (STATE, "state")):
                 if text == shared or text.startswith(f"{shared}/"):
                     return f"{self.own}/{folder}{text.removeprefix(shared)}"
+            if text == OWNED:
+                return f"{self.own}-inputs"
         return text
 
     async def run(

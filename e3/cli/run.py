@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 def settings_of(arguments: argparse.Namespace, settings: SessionSettings) -> SessionSettings:
     """Return a stack's session settings with what the command line replaces.
 
-    ``e3:args`` are those of ``e3:program``: another program does not get them.
+    ``e3:args`` and ``e3:inputs`` are those of ``e3:program``: another program does not get them.
     """
     args = arguments.args
     if arguments.program is not None:
@@ -104,6 +104,8 @@ def settings_of(arguments: argparse.Namespace, settings: SessionSettings) -> Ses
         path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
         if args is None and path != Path(os.path.normpath(settings.program)):
             args = ()
+        if path != Path(os.path.normpath(settings.program)):
+            settings = replace(settings, inputs=None)
         settings = replace(settings, program=path)
     if args is not None:
         settings = replace(settings, args=tuple(args))

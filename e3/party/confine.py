@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from e3.party import outputs
+from e3.party import inputs, outputs
+from e3.party.inputs import Input
 from e3.party.protocol import Spec
 from e3.party.scope import keep_apart
 from e3.party.seccomp import forbid_calls
@@ -40,13 +41,16 @@ CAPABILITY_VERSION_3 = 0x20080522
 CAPABILITIES = 64
 
 
-def confine(spec: Spec, folder: str, unfenced: str, runner: socket.socket) -> list[str]:
+def confine(
+    spec: Spec, folder: str, files: tuple[Input, ...], unfenced: str, runner: socket.socket
+) -> list[str]:
     """Confine this process; return what could not be done and why, one sentence each.
 
     ``unfenced`` is why the runner could not restrict its network, empty where it could. The
-    descriptor of the output folder goes to the ``runner``.
+    descriptor of the output folder goes to the ``runner``. Raises `InputError` if one of the
+    inputs, ``files``, cannot be copied.
     """
-    notes = list(set_apart(spec, folder, runner))
+    notes = list(set_apart(spec, folder, files, runner))
     for capability in range(CAPABILITIES):  # while it is still permitted: none can be gained later
         linux.libc.prctl(linux.PR_CAPBSET_DROP, capability, 0, 0, 0)
     user = user_of(spec)
@@ -63,6 +67,7 @@ def confine(spec: Spec, folder: str, unfenced: str, runner: socket.socket) -> li
     limit(spec, alone=user >= FIRST_USER)
     notes += forbid_the_rest()
     os.environ["HOME"] = str(Path(folder, "program"))
+    os.environ[inputs.VARIABLE] = str(Path(folder, inputs.FOLDER))
     os.environ[outputs.VARIABLE] = str(Path(folder, outputs.FOLDER))
     # NumPy starts a thread a core for linear algebra on floats, which MPyC's integers do not need.
     # They spin while they wait: with several parties on one machine that is half of their start.
@@ -70,7 +75,9 @@ def confine(spec: Spec, folder: str, unfenced: str, runner: socket.socket) -> li
     return notes
 
 
-def set_apart(spec: Spec, folder: str, runner: socket.socket) -> Iterator[str]:
+def set_apart(
+    spec: Spec, folder: str, files: tuple[Input, ...], runner: socket.socket
+) -> Iterator[str]:
     """Give the program memory and files of its own; yield what could not be done."""
     try:
         linux.unshare(linux.CLONE_NEWIPC)
@@ -83,12 +90,15 @@ def set_apart(spec: Spec, folder: str, runner: socket.socket) -> Iterator[str]:
         user=user_of(spec),
         output_bytes=spec.output_bytes,
         output_files=spec.output_files,
+        inputs=files,
     )
     try:
         output = enter(folder, room)
     except OSError as error:
         yield f"it sees the host's files: no mount namespace ({error.strerror})"
         output = make_folder(Path(folder, outputs.FOLDER), room.user)
+        Path(folder, inputs.FOLDER).mkdir()
+        inputs.copy(files, Path(folder, inputs.FOLDER), room.user)
     socket.send_fds(runner, [b"."], [output])
     os.close(output)
 

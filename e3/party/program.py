@@ -13,8 +13,9 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from e3.party import hooks
+from e3.party import hooks, standard_input
 from e3.party.confine import confine
+from e3.party.inputs import Input, InputError
 from e3.party.protocol import Spec
 from e3.party.reports import TEXT_LENGTH
 from e3.remote.linux import die_with_parent
@@ -57,6 +58,7 @@ class Reporter:
 def run(  # noqa: PLR0913, PLR0917 -- all that the runner hands over, once
     spec: Spec,
     folder: str,
+    inputs: tuple[Input, ...],
     listener: socket.socket | None,
     ends: dict[str, int],
     to_runner: socket.socket,
@@ -78,7 +80,14 @@ def run(  # noqa: PLR0913, PLR0917 -- all that the runner hands over, once
     report = Reporter(ends["events"])
     runner = os.getppid()
     with to_runner:  # nothing of the program can send through it
-        report("confined", notes=confine(spec, folder, unfenced, to_runner))
+        try:
+            notes = confine(spec, folder, inputs, unfenced, to_runner)
+        except InputError as error:
+            report("confined", notes=[])
+            report("raised", error=str(error))
+            sys.exit(1)
+    report("confined", notes=notes)
+    standard_input.give(spec, folder)
     die_with_parent(runner)  # once more: the kernel forgets it when the user changes
     log = os.fdopen(ends["log"], "w", buffering=1)
     hooks.install(report, log, listener, spec.address_trust, spec.unpickle)

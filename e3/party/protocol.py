@@ -70,14 +70,15 @@ START = (
     "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, sys.argv[1] + '/runner'); "
     "from e3.party.runner import main; main(*sys.argv[1:])()"
 )
-"""The runner as ``python -I -c START <folder of the session> <E3's folder on the host>``.
+"""The runner as ``python -I -c START <folder of the session> <E3's folder> <owner's inputs>``.
 
-The session's folder holds ``runner``, a tree with this package in it, and ``program``, the
-program's files. The other folder outlives the session, see `e3.party.keeping`.
+The session's folder holds ``runner``, a tree with this package in it, ``program``, the program's
+files, and ``sent``, inputs that were sent to this host alone. The other two folders outlive the
+session, see `e3.party.keeping` and `e3.party.inputs`.
 """
 
-STATE = "/var/lib/e3"
-"""E3's folder on a host where E3 is root."""
+STATE, OWNED = "/var/lib/e3", "/var/lib/e3-inputs"
+"""Those two on a host where E3 is root. E3 makes, changes and removes nothing in the second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,10 @@ class Spec:
     ``module.name``, that peers may send besides MPyC's own. ``network`` is what the program
     reaches: ``peers``, or ``open`` for all that its host reaches. Its output folder has
     ``output_bytes`` in ``output_files``; ``outputs`` says where they go, to the ``evidence`` or
-    nowhere: ``private``.
+    nowhere: ``private``. Its inputs have ``input_bytes`` at most; those of all parties have the
+    same names, unless ``input_names`` is ``any``. ``inputs_from`` is a session whose private
+    outputs are inputs of this one. The runner itself adds the names of its ``inputs``. If ``typed``
+    is true, the deployer passes on what is the program's standard input.
     """
 
     session: str
@@ -118,6 +122,11 @@ class Spec:
     output_bytes: int = 100_000_000
     output_files: int = 1000
     outputs: str = "evidence"
+    input_bytes: int = 1_000_000_000
+    input_names: str = "same"
+    inputs_from: str = ""
+    inputs: tuple[str, ...] = ()
+    typed: bool = False
     version: int = VERSION
 
     @property
@@ -188,5 +197,6 @@ def decode_spec(line: bytes) -> Spec | None:
     fields["parties"] = tuple((str(address), int(port)) for address, port in parties)
     fields["args"] = tuple(map(str, args))
     fields["private"] = tuple(map(str, private))
-    fields["unpickle"] = tuple(map(str, cast("list[str]", message["unpickle"])))
+    for name in ("unpickle", "inputs"):
+        fields[name] = tuple(map(str, cast("list[str]", message[name])))
     return Spec(**fields)  # type: ignore[arg-type]  # the fields came from encode_spec

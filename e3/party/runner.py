@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from e3.party import program
@@ -28,11 +29,13 @@ from e3.party.bounds import LOOK_SECONDS, Bounds
 from e3.party.capture import Capture
 from e3.party.confine import user_of
 from e3.party.deployer_stream import DeployerStream
+from e3.party.inputs import Input, InputError, find
 from e3.party.network import Fence
 from e3.party.output_folder import OutputFolder
 from e3.party.protocol import (
     BEAT_SECONDS,
     FOLDER_STAYS,
+    OWNED,
     SILENCE_SECONDS,
     STATE,
     STREAMS,
@@ -250,10 +253,10 @@ class ProgramMonitor:
                 self._hear()
 
 
-def main(folder: str, state: str = STATE) -> Callable[[], object]:
+def main(folder: str, state: str = STATE, owned: str = OWNED) -> Callable[[], object]:
     """Run one party from ``folder``; return what this process calls next: the program, or exit.
 
-    ``state`` is the folder that outlives the session, see `e3.party.protocol`.
+    ``state`` and ``owned`` are folders that outlive the session, see `e3.party.protocol`.
     """
     runner = os.getpid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the deployer's to handle
@@ -265,6 +268,8 @@ def main(folder: str, state: str = STATE) -> Callable[[], object]:
         spec = read_spec(channel)
         channel.say("ready", python=platform.python_version())
         lay_folders(folder)
+        inputs = find_inputs(spec, folder, state, owned)
+        spec = replace(spec, inputs=tuple(each.name for each in inputs))
         listener, fence = listen(spec), Fence(spec)
         if not agree(spec, folder, channel, listener):
             return partial(os._exit, 0)
@@ -278,7 +283,7 @@ def main(folder: str, state: str = STATE) -> Callable[[], object]:
             bounds.enter()
             fence.leave()
             ends = inherit(channel, pipes)
-            return partial(program.run, spec, folder, listener, ends, there, fence.note)
+            return partial(program.run, spec, folder, inputs, listener, ends, there, fence.note)
         there.close()
         family, output = Family(pid, user_of(spec)), OutputFolder(spec, state, here)
         monitor(ProgramMonitor(spec, channel, family, keep(listener, pipes), bounds, output))
@@ -310,6 +315,14 @@ def lay_folders(folder: str) -> None:
         make_folders(folder)
     except OSError as error:
         raise RefusedError(f"cannot make its folders: {error.strerror}") from None
+
+
+def find_inputs(spec: Spec, folder: str, state: str, owned: str) -> tuple[Input, ...]:
+    """Return the party's private inputs."""
+    try:
+        return tuple(find(spec, folder, state, owned))
+    except InputError as error:
+        raise RefusedError(str(error)) from None
 
 
 def listen(spec: Spec) -> socket.socket | None:

@@ -47,6 +47,8 @@ def make(spec: Spec, folder: str) -> dict[str, Value]:
         "mpyc": release(mpyc_source([program, *sys.path])),  # a program may bring its own
         "program": tree.found(program),
         "entry": spec.entry,
+        "inputs" if spec.input_names == "same" else "own_inputs": ", ".join(spec.inputs),
+        "inputs_from": spec.inputs_from,
         "args": " ".join(args),
         "labels": labels(mixed=bool(options["mix32_64bit"])),
         "arrays": numpy is not None,

@@ -4,8 +4,8 @@ In a mount namespace of the program's own, a new root in memory replaces the hos
 read-only, the system's programs and libraries, the interpreter with its packages, the few files of
 /etc that libraries read, devices that store nothing, and the program's own processes. The program
 can write to one file system in memory, limited in bytes and in files, and to another one, its
-output folder. All disappear with the program's last process, without a clean-up; only the runner
-still holds the output folder.
+output folder. Its inputs are copied to a third one, which is then read-only. All disappear with the
+program's last process, without a clean-up; only the runner still holds the output folder.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from e3.party.inputs import FOLDER as INPUT
+from e3.party.inputs import Input
+from e3.party.inputs import copy as copy_inputs
 from e3.party.outputs import FOLDER as OUTPUT
 from e3.remote.linux import (
     AT_RECURSIVE,
@@ -30,7 +33,9 @@ from e3.remote.linux import (
     MS_NOEXEC,
     MS_NOSUID,
     MS_PRIVATE,
+    MS_RDONLY,
     MS_REC,
+    MS_REMOUNT,
     change_mount,
     libc,
     mount,
@@ -69,19 +74,20 @@ PAGE_BYTES = 4096
 class Room:
     """Where a program may write: ``most_bytes`` in all, owned by ``user``.
 
-    Its output folder has room for ``output_bytes`` in ``output_files`` besides.
+    Its output folder has room for ``output_bytes`` in ``output_files`` besides. It has ``inputs``.
     """
 
     most_bytes: int
     user: int
     output_bytes: int
     output_files: int
+    inputs: tuple[Input, ...]
 
 
 def enter(folder: str, room: Room) -> int:
     """Make the program's view the root; return a descriptor of its output folder.
 
-    Raises `OSError`, and changes nothing, if that fails.
+    Raises `OSError`, and changes nothing, if that fails; `InputError` if an input cannot be copied.
     """
     unshare(CLONE_NEWNS)
     mount("", "/", flags=MS_REC | MS_PRIVATE)
@@ -91,6 +97,7 @@ def enter(folder: str, room: Room) -> int:
         mount("tmpfs", str(root), "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={ROOT_BYTES}")
         try:
             build(root, folder, make_disk(root, Path(f"/proc/self/fd/{shipped}"), room), room.user)
+            lay_inputs(below(root, f"{folder}/{INPUT}"), room)
             output = make_output(below(root, f"{folder}/{OUTPUT}"), room)
             pivot(root)
         except OSError:
@@ -101,6 +108,19 @@ def enter(folder: str, room: Room) -> int:
         os.close(shipped)
     os.chdir(folder)
     return output
+
+
+def lay_inputs(place: Path, room: Room) -> None:
+    """Copy the inputs to a file system in memory of just their size, which is then read-only."""
+    if not room.inputs:
+        return
+    pages = sum(-(-each.size // PAGE_BYTES) for each in room.inputs)
+    folders = sum(each.name.count("/") for each in room.inputs)
+    options = f"mode=500,size={(pages + 1) * PAGE_BYTES},nr_inodes={len(room.inputs) + folders + 2}"
+    flags = MS_NOSUID | MS_NODEV
+    mount("tmpfs", str(place), "tmpfs", flags, options)
+    copy_inputs(room.inputs, place, room.user)
+    mount("tmpfs", str(place), "tmpfs", flags | MS_REMOUNT | MS_RDONLY)
 
 
 def make_output(place: Path, room: Room) -> int:
@@ -126,7 +146,7 @@ def build(root: Path, folder: str, disk: Path, user: int) -> None:
             show(root, place, source)
     show_etc(root, user)
     show_devices(root)
-    for place in (f"{folder}/program", f"{folder}/{OUTPUT}", "/dev/pts"):
+    for place in (*(f"{folder}/{name}" for name in ("program", INPUT, OUTPUT)), "/dev/pts"):
         below(root, place).mkdir(parents=True, exist_ok=True)
     change(root, set_=MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, flags=AT_RECURSIVE)
     for writable in (disk, *(below(root, place) for place in SHARED)):

@@ -97,6 +97,7 @@ def _settings(props: Mapping[str, Any]) -> SessionSettings:
         deadline_seconds=props["deadline"],
         rules=msgspec.convert(props["rules"], Rules, strict=False),
         private_args={host: tuple(args) for host, args in private.items()},
+        inputs=Path(props["input_folder"]) if props.get("input_folder") else None,
     )
 
 
@@ -117,6 +118,7 @@ def settings_properties(settings: SessionSettings) -> dict[str, Any]:
         "trigger": settings.trigger,
         "deadline": settings.deadline_seconds,
         "rules": msgspec.to_builtins(settings.rules),
+        "input_folder": str(settings.inputs or ""),  # where it is, and nothing that is in it
         "private": {host: list(args) for host, args in settings.private_args.items()},
     }
 
@@ -128,8 +130,14 @@ def deciding_inputs(
     known = [host_from_properties(host) for host in hosts]
     seats = plan_settings(experiment.session, experiment.program, known, addresses)
     rules = msgspec.to_builtins(experiment.session.rules)
-    # other limits need no new run of a session that has completed
-    return {**seats.inputs, **{name: rules[name] for name in ("compare", "tls", "unpickle")}}
+    folder = experiment.session.inputs
+    return {
+        **seats.inputs,
+        # other limits need no new run of a session that has completed
+        **{name: rules[name] for name in ("compare", "tls", "unpickle")},
+        # not what is in it: that is in no state, so only the trigger tells of a change
+        **({"input_folder": str(folder)} if folder else {}),
+    }
 
 
 class Run(Resource, module="e3", name="Session"):

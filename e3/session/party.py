@@ -10,7 +10,7 @@ from typing import TextIO
 
 from e3.errors import AuthorityError, HostError
 from e3.interfaces import File, Host, Process
-from e3.party.protocol import SILENCE_SECONDS, START, STATE, Spec, encode, encode_spec
+from e3.party.protocol import OWNED, SILENCE_SECONDS, START, STATE, Spec, encode, encode_spec
 from e3.remote.text import printable
 from e3.session.certificates import Certificates
 from e3.session.events import EventError, Incoming, most_bytes
@@ -51,18 +51,24 @@ class Party:
         self._stopping = False
 
     async def attend(
-        self, runner: Sequence[File], program: Sequence[File], *, ship_seconds: float
+        self,
+        runner: Sequence[File],
+        program: Sequence[File],
+        inputs: Sequence[File],
+        *,
+        ship_seconds: float,
     ) -> None:
         """Run the party from shipping to its end; its record has an end then, whatever happens.
 
-        The files' paths are relative to the session's folder. The host must accept them within
-        ``ship_seconds``. Leaves nothing on the host, also if this task is cancelled.
+        ``inputs`` are this party's own. The files' paths are relative to the session's folder. The
+        host must accept them within ``ship_seconds``. Leaves nothing on the host, also if this
+        task is cancelled.
         """
         files = [
             File(path=f"{self._folder}/{file.path}", content=file.content, mode=file.mode)
-            for file in (*runner, *program)
+            for file in (*runner, *program, *inputs)
         ]
-        argv = [self._host.python, "-I", "-c", START, self._folder, STATE]
+        argv = [self._host.python, "-I", "-c", START, self._folder, STATE, OWNED]
         access = self._host.access
         try:
             await access.put(files, timeout_seconds=ship_seconds)

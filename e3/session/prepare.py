@@ -71,5 +71,6 @@ def prepare(  # noqa: PLR0913 -- what a session is made of, by keyword
         look=look,
         rules=settings.rules,
         authority=authority,
+        inputs=settings.inputs,
         observer=observer,
     )

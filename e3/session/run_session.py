@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from e3.experiment import Rules
 from e3.interfaces import AddressTrust, Authority, File, Host, PairPath
 from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.remote.tasks import beside, running
-from e3.session import comparison, outputs, programs
+from e3.session import comparison, inputs, outputs, programs
 from e3.session.certificates import Certificates
 from e3.session.evidence import Evidence
 from e3.session.outputs import PartyOutput
@@ -35,6 +35,9 @@ WITNESS_TICK_SECONDS = 0.05
 ShippedFiles = tuple[Sequence[File], Sequence[File]]
 """The runner, and the program."""
 
+Sent = Mapping[str, Sequence[File]]
+"""The private inputs by host, each for that host alone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SessionSpec:
@@ -43,8 +46,9 @@ class SessionSpec:
     ``hosts`` are at least those of the plan. ``overlay`` is the name of what joins them,
     ``address_trust`` what its addresses prove, and ``paths`` how it joins them. ``look`` asks the
     overlay for their class, once as the session begins and once after it. ``rules`` hold in the
-    session, and ``authority`` certifies the parties' keys if the rules ask for TLS. Evidence
-    goes to a new folder below ``sessions``. ``observer`` is told what happens.
+    session, and ``authority`` certifies the parties' keys if the rules ask for TLS. ``inputs`` is a
+    folder with the private inputs of each host in a subfolder. Evidence goes to a new folder below
+    ``sessions``. ``observer`` is told what happens.
     """
 
     plan: Plan
@@ -57,6 +61,7 @@ class SessionSpec:
     look: Look | None = None
     rules: Rules = field(default_factory=Rules)
     authority: Authority | None = None
+    inputs: Path | None = None
     observer: Observer = field(default_factory=NullObserver)
 
 
@@ -85,11 +90,12 @@ class SessionRun:
     """One run of a session; `run_session` is its only user."""
 
     def __init__(
-        self, spec: SessionSpec, files: ShippedFiles, evidence: Evidence, began: float
+        self, spec: SessionSpec, files: ShippedFiles, sent: Sent, evidence: Evidence, began: float
     ) -> None:
         """``began`` is when the session began, on the monotonic clock."""
         self._spec = spec
         self._files = files
+        self._sent = sent
         self._evidence = evidence
         self._began = began
         self._by_name = {host.name: host for host in spec.hosts}
@@ -104,9 +110,11 @@ class SessionRun:
         """Read what is shipped, and open the evidence ``name``; nothing runs yet."""
         began = time.monotonic()
         files = (runner_files(), programs.files(spec.plan.program, "program"))
+        hosts = [seat.host for seat in spec.plan.seats]
+        sent = inputs.read(spec.inputs, hosts, int(spec.rules.limits.input_mb * MB))
         evidence = Evidence(spec.sessions, name)
         evidence.begin(spec.plan, overlay=spec.overlay, deadline_seconds=spec.deadline_seconds)
-        session = cls(spec, files, evidence, began)
+        session = cls(spec, files, sent, evidence, began)
         session._parties += [session._party(seat) for seat in spec.plan.seats]
         return session
 
@@ -115,7 +123,12 @@ class SessionRun:
         self._spec.observer.began(self._evidence.id, self._evidence.folder, self._show)
         ship_seconds = self._spec.rules.limits.ship_seconds
         attending = (
-            party.attend(*self._files, ship_seconds=ship_seconds) for party in self._parties
+            party.attend(
+                *self._files,
+                self._sent.get(party.record.seat.host, ()),
+                ship_seconds=ship_seconds,
+            )
+            for party in self._parties
         )
         async with (
             beside(self._look()) as before,
@@ -187,6 +200,8 @@ class SessionRun:
             output_bytes=int(limits.output_files_mb * MB),
             output_files=limits.output_files,
             outputs=self._spec.rules.outputs,
+            input_bytes=int(limits.input_mb * MB),
+            input_names=self._spec.rules.input_names,
         )
         names = {seat.pid: seat.host for seat in self._spec.plan.seats}
         output = PartyOutput(self._evidence.folder / outputs.FOLDER / seat.host, spec)

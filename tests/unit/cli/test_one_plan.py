@@ -41,12 +41,14 @@ OBJECTS = ("look", "observer")
 
 WORDS = st.sampled_from(["", "--bid 310", "-n 3", "'a b' c", "-- -P x", "-I1", "--bas 3", "ü {x}"])
 LIMITS = ["memory-mb", "output-mb", "files-mb", "processes", "ship-seconds", "connect-seconds"]
-LIMITS += ["output-files", "output-files-mb"]
+LIMITS += ["output-files", "output-files-mb", "input-mb"]
 NUMBERS = st.integers(0, 5000) | st.floats(0.5, 5000)
 VALUES: Mapping[str, st.SearchStrategy[object]] = {
     "args": WORDS | st.integers(0, 9),
     "compare": st.sampled_from(["none", "same", "some"]),
     "deadline-seconds": NUMBERS,
+    "input-names": st.sampled_from(["same", "any", "all"]),
+    "inputs": st.sampled_from(["", "tests/cases/inputs", "tests/cases", "nowhere"]),
     "limits": st.dictionaries(st.sampled_from(LIMITS), NUMBERS, max_size=6),
     "network": st.sampled_from(["peers", "open"]),
     "outputs": st.sampled_from(["evidence", "private", "x"]),
