@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from e3.overlays import OVERLAYS
 
 TESTS = Path(__file__).parent
+
+settings.register_profile("e3", deadline=None)  # no test asserts wall time
+settings.load_profile("e3")
 
 
 LONG = (

@@ -186,6 +186,7 @@ def _outputs(parties: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def _shortened(output: str) -> str:
     lines = printable_lines(output.rstrip()).splitlines()
     left_out = len(lines) - MOST_LINES
+    # the result itself may have only the begin and the end, so the number would not be true
     return "\n".join(
-        [f"[{left_out} lines before, see `e3 logs`]", *lines[left_out:]] if left_out > 0 else lines
+        ["[more lines before, see `e3 logs`]", *lines[left_out:]] if left_out > 0 else lines
     )

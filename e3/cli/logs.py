@@ -14,6 +14,9 @@ from e3.session.runs import RecordedRun, resolve
 
 LOOK_SECONDS = 0.2
 
+LINE_BYTES = 1_000_000
+"""A longer line is printed in parts: a log may be one line of 100 MB."""
+
 
 def declare(verbs: Verbs) -> None:
     """Declare the verb's command line."""
@@ -72,11 +75,14 @@ class _Tail:
         try:
             with self.path.open("rb") as log:
                 log.seek(self.offset)
-                content = log.read()
+                while line := log.readline(LINE_BYTES):
+                    if not (whole or line.endswith(b"\n") or len(line) == LINE_BYTES):
+                        return
+                    self.offset += len(line)
+                    self._show(line)
         except FileNotFoundError:  # the party has not begun
             return
-        if not whole:
-            content = content[: content.rfind(b"\n") + 1]
-        self.offset += len(content)
-        for line in content.decode(errors="replace").splitlines():
-            sys.stdout.write(f"{self.prefix}{line if self.raw else printable_lines(line)}\n")
+
+    def _show(self, line: bytes) -> None:
+        for part in line.decode(errors="replace").splitlines():
+            sys.stdout.write(f"{self.prefix}{part if self.raw else printable_lines(part)}\n")

@@ -1,34 +1,28 @@
-"""The output of a party, limited in size."""
+"""The output of a party, passed on as it comes."""
 
 from __future__ import annotations
 
 import codecs
 import os
 
-CHUNK_BYTES = 8192
-"""Read at once; JSON makes it at most six times as long, so it fits in a line of 64 KiB."""
-
-TAIL_BYTES = 16_384
+CHUNK_BYTES = 8000
+"""Read at once: a text has at most four times as many characters, an event at most 32,768."""
 
 
 class Capture:
-    """One stream of a program: its beginning is passed on at once, its end when the stream ends.
+    r"""One stream of a program; nothing of it stays here. Bytes that are no text become ``\xff``.
 
-    Memory stays bounded whatever the program writes: what lies between the first ``keep_bytes``
-    and the last `TAIL_BYTES` is counted and dropped.
+    While the deployer takes nothing, nobody calls `read`, and the program waits.
     """
 
-    def __init__(self, stream: str, fd: int, keep_bytes: int) -> None:
+    def __init__(self, stream: str, fd: int) -> None:
         """Read from ``fd``, make it non-blocking, and close it at the end."""
         os.set_blocking(fd, False)
         self.stream = stream
         self.fd = fd
         self.total_bytes = 0
         self.open = True
-        self._room = keep_bytes
-        self._tail = b""
-        self._dropped = 0
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
 
     def read(self) -> str:
         """Read at most one chunk; return what is to be passed on now."""
@@ -40,21 +34,11 @@ class Capture:
             self.close()
             return ""
         self.total_bytes += len(data)
-        now, rest = data[: self._room], data[self._room :]
-        self._room -= len(now)
-        if rest:
-            kept = self._tail + rest
-            self._tail = kept[-TAIL_BYTES:]
-            self._dropped += len(kept) - len(self._tail)
-        return self._decode(now)
+        return self._decode(data)
 
-    def finish(self) -> list[str]:
-        """Return what is left to be passed on when the stream has ended, in pieces of a chunk."""
-        pieces = [self._tail[i : i + CHUNK_BYTES] for i in range(0, len(self._tail), CHUNK_BYTES)]
-        notice = f"\n[{self._dropped} bytes of {self.stream} left out]\n" if self._dropped else ""
-        texts = [notice, *map(self._decode, pieces), self._decode(b"", final=True)]
-        self._tail = b""
-        return [text for text in texts if text]
+    def finish(self) -> str:
+        """Return what is left to be passed on when the stream has ended."""
+        return self._decode(b"", final=True)
 
     def close(self) -> None:
         """Stop reading; a writer gets EPIPE."""

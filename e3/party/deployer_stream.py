@@ -8,6 +8,9 @@ import time
 
 from e3.party.protocol import encode
 
+STALL_SECONDS = 3.0
+"""For a deployer that is busy with what it has received; it waits 4 s for the runner's end."""
+
 
 class DeployerStream:
     """Reads from and writes to the deployer; never blocks, even if the deployer stalls."""
@@ -50,10 +53,9 @@ class DeployerStream:
         *lines, self._incoming = (self._incoming + data).split(b"\n")
         return lines
 
-    def close(self, *, timeout_seconds: float = 1.0) -> None:
-        """Send what is left, if the deployer still reads."""
-        deadline = time.monotonic() + timeout_seconds
+    def close(self, *, stall_seconds: float = STALL_SECONDS) -> None:
+        """Send what is left, as long as the deployer takes more of it within the limit."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.fd_out, selectors.EVENT_WRITE)
-            while not self.flush() and not self.over and (left := deadline - time.monotonic()) > 0:
-                selector.select(left)
+            while not self.flush() and not self.over and selector.select(stall_seconds):
+                pass

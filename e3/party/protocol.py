@@ -85,10 +85,9 @@ STATE, OWNED = "/var/lib/e3", "/var/lib/e3-inputs"
 class Spec:
     """What one party is to run.
 
-    ``parties`` are (address, port) by pid. The first ``keep_bytes`` of each stream are passed on as
-    they come, and of the rest the last few at the end; a party that writes more than
-    ``flood_bytes`` is stopped. ``private`` are arguments that no other party learns.
-    ``address_trust`` is what an address proves, see `e3.party.identity`; ``agree_seconds`` limit
+    ``parties`` are (address, port) by pid. A party that writes more than ``flood_bytes`` is
+    stopped. ``private`` are arguments that no other party learns. ``address_trust`` is what an
+    address proves, see `e3.party.identity`; ``agree_seconds`` limit
     the agreement. ``tls`` turns on MPyC's own TLS; ``mixed`` says that some parties have words of
     32 bits and some of 64. All processes together may take ``memory_bytes``; their number is
     limited by ``processes``, and what they write by ``file_bytes``. ``unpickle`` are types, as
@@ -112,7 +111,6 @@ class Spec:
     agree_seconds: float = AGREE_SECONDS
     tls: bool = False
     mixed: bool = False
-    keep_bytes: int = 1_000_000
     flood_bytes: int = 100_000_000
     memory_bytes: int = 4_096_000_000
     file_bytes: int = 256_000_000

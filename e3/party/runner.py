@@ -90,7 +90,7 @@ class ProgramMonitor:
         self._reading: Mapping[str, object] | None = None
         """The report of a large pickle that the program is just reading: the peer that sent it."""
         self._events = inputs["events"]
-        self._captures = [Capture(name, inputs[name], spec.keep_bytes) for name in STREAMS]
+        self._captures = [Capture(name, inputs[name]) for name in STREAMS]
         self._selector = selectors.DefaultSelector()
         self._watch(os.pidfd_open(family.pid), self._check)
         self._watch(channel.fd_in, self._hear)
@@ -241,7 +241,7 @@ class ProgramMonitor:
                 self.channel.say("output", stream=capture.stream, text=text)
             if capture.total_bytes == before:
                 capture.close()
-        for text in capture.finish():
+        if text := capture.finish():
             self.channel.say("output", stream=capture.stream, text=text)
 
     def _await_channel(self) -> None:

@@ -25,8 +25,8 @@ class Excerpt:
         """The last line that is not empty."""
         return (self._end or self._begin).rstrip().rpartition("\n")[2]
 
-    def __str__(self) -> str:
-        """Return what was kept, with a note where characters are left out."""
+    def text(self, note: str) -> str:
+        """Return what was kept; where characters are left out it says so, with ``note``."""
         left_out = self._left_out
-        gap = f"\n[{left_out} characters left out, see the log]\n" if left_out else ""
+        gap = f"\n[{left_out} characters left out, see the log; {note}]\n" if left_out else ""
         return f"{self._begin}{gap}{self._end}"

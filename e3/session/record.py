@@ -15,11 +15,11 @@ from e3.party.protocol import Spec
 from e3.remote.text import printable
 from e3.session import agreement, events
 from e3.session.events import Event, EventError, Said
-from e3.session.excerpt import Excerpt
 from e3.session.outputs import PartyOutput
 from e3.session.plan import Seat
 from e3.session.progress import PHASES, WAITING, PartyProgress, State
 from e3.session.results import PartyResult
+from e3.session.transcript import Transcript
 from e3.session.verdicts import End, How
 from e3.session.watchdog import PartyMilestones
 
@@ -51,6 +51,7 @@ class Record:
         """Start with a party of which nothing is known; ``names`` are the hosts by pid."""
         self.seat = seat
         self.output = output
+        self.printed = Transcript(RESULT_CHARACTERS)  # on standard output
         self.end: End | None = None
         self.phase = "shipping the program"
         self.versions: dict[str, str] = {}
@@ -75,7 +76,6 @@ class Record:
         self._seconds = 0.0
         self._sent_bytes: int | None = None
         self._sent_since_bytes = 0  # in the computation that goes on
-        self._output = Excerpt(RESULT_CHARACTERS)
         self._printed = 0
         self._error = ""
         self._complaint = ""
@@ -101,7 +101,7 @@ class Record:
             exit=None if self.end is None else self.end.exit,
             seconds=self._seconds,
             sent_bytes=self._sent_bytes,
-            output=str(self._output),
+            output=str(self.printed),
             output_files=self.output.files,
             output_files_bytes=self.output.bytes,
         )
@@ -128,7 +128,7 @@ class Record:
             phase=phase,
             seconds=now if self.ended_seconds is None else self.ended_seconds,
             sent_bytes=((self._sent_bytes or 0) + self._sent_since_bytes) or self._sent_bytes,
-            line=self._output.last_line,
+            line=self.printed.last_line,
         )
 
     def current_end(self, *, all_connected: bool) -> End:
@@ -293,7 +293,7 @@ class Record:
         self._printed += len(event.text)
         self._log.append(event.text)
         if event.stream == "stdout":
-            self._output.add(event.text)
+            self.printed.add(event.text)
         elif event.stream == "stderr":
             self._complaint = event.text.strip().rpartition("\n")[2] or self._complaint
         if self._printed > self._spec.flood_bytes + SLACK_BYTES:

@@ -206,6 +206,7 @@ class SessionRun:
         names = {seat.pid: seat.host for seat in self._spec.plan.seats}
         output = PartyOutput(self._evidence.folder / outputs.FOLDER / seat.host, spec)
         record = Record(seat, spec, names, output)
+        record.printed.folder = self._evidence.folder
         party = Party(record, host, spec, self._evidence.log(seat.host), self._clock)
         if self._spec.rules.tls:
             party.certificates = self._certificates
@@ -314,13 +315,14 @@ class SessionRun:
 
     def _judge(self) -> Outcome:
         """Return the outcome of a session that did not take too long."""
-        parties = [record.result for record in self._records]
-        silent = not any(party.output.strip() for party in parties)
+        parties = [
+            comparison.Printed(pid=each.seat.pid, host=each.seat.host, output=each.printed)
+            for each in self._records
+        ]
+        silent = all(party.output.blank for party in parties)
         outcome = decide(self._ends(), silent=silent)
-        if (
-            outcome.verdict is not Verdict.COMPLETED
-            or len({party.output for party in parties}) == 1
-        ):
+        equal = len({party.output.digest for party in parties}) == 1
+        if outcome.verdict is not Verdict.COMPLETED or equal:
             return outcome
         self._evidence.write("outputs.diff", comparison.diff(parties))
         if self._spec.rules.compare == "same":
@@ -363,6 +365,8 @@ class SessionRun:
         )
         versions = {record.seat.host: record.versions for record in self._records}
         self._evidence.end(result.to_properties(), versions)
+        for record in self._records:
+            record.printed.close()
         return result
 
     def _output_notes(self) -> Iterator[str]:

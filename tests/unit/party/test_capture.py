@@ -1,63 +1,60 @@
-"""A stream of a program: it is passed on, cut in the middle, and never large."""
+"""A stream of a program: all of it is passed on, and nothing stays."""
 
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from e3.party.capture import CHUNK_BYTES, TAIL_BYTES, Capture
+from e3.party.capture import CHUNK_BYTES, Capture
+from e3.session.events import Printed
 
 pytestmark = pytest.mark.unit
 
 
-def captured(written: bytes, keep_bytes: int) -> tuple[str, str, int]:
-    """Return what is passed on at once, what at the end, and how much was written."""
+def captured(written: bytes) -> list[str]:
+    """Return the texts that are passed on."""
     reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    capture = Capture("stdout", reading, keep_bytes)
-    now = ""
+    capture = Capture("stdout", reading)
+    total = len(written)
+    texts = []
     while written:
-        count = os.write(writing, written[:CHUNK_BYTES])
-        written = written[count:]
-        now += capture.read()
+        # a chunk and a half, so that chunks end anywhere
+        written = written[os.write(writing, written[: CHUNK_BYTES * 3 // 2]) :]
+        texts.append(capture.read())
     os.close(writing)
     while capture.open:
-        now += capture.read()
-    return now, "".join(capture.finish()), capture.total_bytes
+        texts.append(capture.read())
+    assert capture.total_bytes == total
+    return [*texts, capture.finish()]
 
 
-def test_what_fits_is_passed_on_as_it_comes() -> None:
-    assert captured(b"one\ntwo", 100) == ("one\ntwo", "", 7)
+@given(text=st.text(), times=st.integers(1, 2000))
+def test_all_is_passed_on(text: str, times: int) -> None:
+    written = (text * times).encode(errors="replace")[:100_000]
+    assert "".join(captured(written)).encode(errors="backslashreplace").startswith(written[:-3])
 
 
-def test_the_middle_is_left_out() -> None:
-    written = b"a" * 10 + b"b" * 50_000 + b"c" * TAIL_BYTES
-    now, rest, total = captured(written, 10)
-    assert now == "a" * 10
-    assert rest == "\n[50000 bytes of stdout left out]\n" + "c" * TAIL_BYTES
-    assert total == len(written)
+@pytest.mark.parametrize("piece", ["\xff", "\xe9", "\u20ac", "\U0001f600"])
+def test_characters_survive_the_end_of_a_chunk(piece: str) -> None:
+    text = "x" + piece * CHUNK_BYTES
+    assert "".join(captured(text.encode())) == text
 
 
-def test_what_exceeds_by_less_than_the_tail_is_complete() -> None:
-    now, rest, _ = captured(b"a" * 10 + b"b" * 100, 10)
-    assert now + rest == "a" * 10 + "b" * 100
+def test_bytes_that_are_no_text_are_told_apart() -> None:
+    assert "".join(captured(b"\xff\xfe\n\xc3")) == "\\xff\\xfe\n\\xc3"
 
 
-def test_characters_survive_being_cut() -> None:
-    text = "é" * CHUNK_BYTES
-    now, rest, _ = captured(b"x" + text.encode(), 3 * CHUNK_BYTES)
-    assert now + rest == "x" + text
-
-
-def test_bytes_that_are_no_text_are_shown_as_such() -> None:
-    assert captured(b"\xff\xfe\n\xc3", 100) == ("��\n", "�", 4)
+def test_the_longest_text_fits_in_an_event() -> None:
+    longest = max(map(len, captured(b"\xff" * CHUNK_BYTES * 3)))
+    (most,) = (meta.max_length for meta in Printed.__annotations__["text"].__metadata__)
+    assert longest + 4 * 3 <= most
 
 
 def test_nothing_is_there_yet() -> None:
     reading, writing = os.pipe()
-    capture = Capture("stdout", reading, 10)
+    capture = Capture("stdout", reading)
     assert capture.read() == ""
     assert capture.open
     os.close(writing)
-    assert capture.read() == ""
-    assert not capture.open
     capture.close()

@@ -241,7 +241,7 @@ def test_output_keeps_its_begin_and_its_end() -> None:
     assert output.startswith("000000000\n")
     assert output.endswith("000000999\n")
     left_out = 1_000_000 - RESULT_CHARACTERS
-    assert f"\n[{left_out} characters left out, see the log]\n" in output
+    assert f"\n[{left_out} characters left out, see the log; SHA-256 of everything: " in output
     assert one.progress(1.0).line == "000000999"
 
 

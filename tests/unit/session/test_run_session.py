@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from e3.experiment import Rules
 from e3.session.results import SessionResult
 from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
@@ -312,3 +313,43 @@ def test_nothing_stays_when_the_deployer_is_killed(bench: Bench) -> None:
         os.kill(process.pid, signal.SIGKILL)
     assert wait_until_over(pids, 4) == []
     assert bench.leftovers() == []
+
+
+def test_long_outputs_are_compared_to_their_ends_and_logged_whole(bench: Bench) -> None:
+    lines = "".join(f"line {i:08}\n" for i in range(100_000))
+    program = bench.write("""
+        import sys
+        for i in range(100_000):
+            print(f"line {i:08}")
+        print("last of", sys.argv[-1])
+        sys.stderr.write("and more\\n")
+    """)
+    plan = bench.plan(program)
+    result = asyncio.run(
+        run_session(
+            SessionSpec(
+                plan=plan,
+                hosts=bench.hosts,
+                overlay="plain",
+                sessions=bench.sessions,
+                deadline_seconds=120,
+                rules=Rules(compare="same"),
+            )
+        )
+    )
+    assert (result.verdict, result.concerned) == (Verdict.DIVERGED, (1, 2))
+    assert "line 100001 is 'last of 1' and not 'last of 0'" in result.reason
+    for party in result.parties:
+        assert party.output.startswith("line 00000000\n")
+        assert party.output.endswith(f"\nlast of {party.pid}\n")
+        log = bench.log(result, party.pid)
+        assert log.count("and more\n") == 1  # wherever it comes between
+        assert f"{lines}last of {party.pid}\n" in log.replace("and more\n", "")
+    shown = (bench.sessions / result.id / "outputs.diff").read_text()
+    assert "-last of 0\n+last of 1\n" in shown
+    assert sorted(path.name for path in (bench.sessions / result.id).iterdir()) == [
+        *(f"local-{i}.log" for i in range(3)),
+        "manifest.json",
+        "outputs.diff",
+        "result.json",
+    ]

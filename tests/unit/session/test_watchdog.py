@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import pytest
 
 from e3.experiment import Limits
-from e3.session.comparison import compare, diff
-from e3.session.results import PartyResult
 from e3.session.verdicts import End, Outcome, Verdict
 from e3.session.watchdog import PartyMilestones, overdue
 
@@ -88,43 +86,3 @@ def test_the_deadline() -> None:
     outcome = look(DONE, DONE, now=101)
     assert outcome is not None
     assert outcome.verdict is Verdict.TIMED_OUT
-
-
-def printed(*outputs: str) -> list[PartyResult]:
-    return [
-        PartyResult(pid=i, host=f"h{i}", exit=0, seconds=1, sent_bytes=1, output=output)
-        for i, output in enumerate(outputs)
-    ]
-
-
-def test_outputs_that_are_the_same() -> None:
-    assert compare(printed("a\n", "a\n")) is None
-
-
-@pytest.mark.parametrize(
-    ("outputs", "parties", "reason"),
-    [
-        (("a", "b", "b"), (0,), "party 0 (h0) printed something else than party 1 (h1): line 1 is"),
-        (("a", "b"), (1,), "line 1 is 'b' and not 'a'"),
-        (("a\nb", "a"), (1,), "line 2 is missing and not 'b'"),
-        (("a", "a\n"), (1,), "line 1 is 'the same with another end' and not 'the same'"),
-    ],
-)
-def test_outputs_that_differ(
-    outputs: tuple[str, ...], parties: tuple[int, ...], reason: str
-) -> None:
-    outcome = compare(printed(*outputs))
-    assert outcome is not None
-    assert (outcome.verdict, outcome.parties) == (Verdict.DIVERGED, parties)
-    assert reason in outcome.reason
-
-
-def test_a_diff_is_against_what_most_printed() -> None:
-    assert diff(printed("1\n2\n", "1\n2\n", "1\n3\n")).splitlines() == [
-        "--- party 0 (h0)",
-        "+++ party 2 (h2)",
-        "@@ -1,2 +1,2 @@",
-        " 1",
-        "-2",
-        "+3",
-    ]
