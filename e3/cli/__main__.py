@@ -12,8 +12,10 @@ import sys
 from e3 import mishaps
 from e3.cli import (
     doctor,
+    inputs,
     inventory,
     logs,
+    outputs,
     paths,
     project,
     results,
@@ -25,7 +27,10 @@ from e3.cli import (
 )
 from e3.cli.terminal import complain, write_anything
 
-VERBS = (show, run, runs, logs, paths, doctor, verify_gone, inventory, sweep, results)
+VERBS = (
+    *(show, run, runs, logs, inputs, outputs, paths),
+    *(doctor, verify_gone, inventory, sweep, results),
+)
 
 
 def main(argv: list[str] | None = None) -> int:

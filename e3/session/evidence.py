@@ -41,7 +41,7 @@ class Evidence:
         path = Path(os.path.relpath(self.folder))
         return str(self.folder if path.parts[:1] == ("..",) else path)
 
-    def begin(self, plan: Plan, *, overlay: str, deadline_seconds: float) -> None:
+    def begin(self, plan: Plan, *, overlay: str, deadline_seconds: float, outputs: str) -> None:
         """Write the manifest: what is run, by whom, since when."""
         self._manifest = {
             "id": self.id,
@@ -52,6 +52,7 @@ class Evidence:
             "overlay": overlay,
             "trigger": plan.trigger,
             "deadline_seconds": deadline_seconds,
+            "outputs": outputs,
             "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "parties": [
                 {

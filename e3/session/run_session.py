@@ -113,7 +113,12 @@ class SessionRun:
         hosts = [seat.host for seat in spec.plan.seats]
         sent = inputs.read(spec.inputs, hosts, int(spec.rules.limits.input_mb * MB))
         evidence = Evidence(spec.sessions, name)
-        evidence.begin(spec.plan, overlay=spec.overlay, deadline_seconds=spec.deadline_seconds)
+        evidence.begin(
+            spec.plan,
+            overlay=spec.overlay,
+            deadline_seconds=spec.deadline_seconds,
+            outputs=spec.rules.outputs,
+        )
         session = cls(spec, files, sent, evidence, began)
         session._parties += [session._party(seat) for seat in spec.plan.seats]
         return session

@@ -32,7 +32,8 @@ class RecordedRun:
     """One run, as its folder describes it.
 
     ``verdict`` is that of its result; without a result it is ``running``, or ``interrupted`` if
-    the process that ran it was killed. ``hosts`` are those of the parties by pid.
+    the process that ran it was killed. ``hosts`` are those of the parties by pid. ``private`` says
+    that their output files stayed there.
     """
 
     id: str
@@ -45,6 +46,7 @@ class RecordedRun:
     verdict: str
     reason: str
     seconds: float | None
+    private: bool = False
 
     @property
     def running(self) -> bool:
@@ -99,6 +101,7 @@ def _read(folder: Path, *, running: bool) -> RecordedRun:
         verdict=_text(result, "verdict") or (RUNNING if running else INTERRUPTED),
         reason=_text(result, "reason"),
         seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        private=manifest.get("outputs") == "private",
     )
 
 
