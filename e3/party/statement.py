@@ -71,11 +71,11 @@ class MildParser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def parse(source: str, spec: Spec) -> tuple[dict[str, Value | list[str]], list[str]]:
-    """Return MPyC's options, with those of the environment, and the program's public arguments.
+def mpyc_parser(source: str) -> MildParser:
+    """Return MPyC's own parser.
 
-    MPyC's own parser reads them. The function that makes it is taken out of MPyC's source, because
-    importing mpyc would configure logging and much else.
+    The function that makes it is taken out of MPyC's source, because importing mpyc would configure
+    logging and much else.
     """
     parser = MildParser(add_help=False)
     for node in ast.parse(source).body:
@@ -85,6 +85,12 @@ def parse(source: str, spec: Spec) -> tuple[dict[str, Value | list[str]], list[s
             exec(module, scope)  # noqa: S102 -- a function of the host's own mpyc
             parser = scope["_get_arg_parser"]()  # type: ignore[operator]  # just made
             parser.__class__ = MildParser
+    return parser
+
+
+def parse(source: str, spec: Spec) -> tuple[dict[str, Value | list[str]], list[str]]:
+    """Return MPyC's options, with those of the environment, and the program's public arguments."""
+    parser = mpyc_parser(source)
     try:
         options = vars(parser.parse_known_args(spec.argv[1:])[0])
         args = parser.parse_known_args(list(spec.args))[1]

@@ -1,9 +1,12 @@
 """MPyC programs: read a file or a folder, check it, make its digest, and list what is shipped."""
 
+import argparse
+import functools
 import os
 import stat
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from e3.errors import ProgramError
@@ -11,7 +14,9 @@ from e3.experiment import Program
 from e3.interfaces import File
 from e3.party import tree
 from e3.party.frames import encodable
+from e3.party.statement import MildParser, mpyc_parser, mpyc_source
 from e3.party.tree import FOLDER_MODE, FOLDERS, Entry, Item, TreeError, digest
+from e3.remote.text import printable
 
 ENTRIES = ("__main__.py", "main.py")
 LIMIT_BYTES = 100_000_000
@@ -29,6 +34,7 @@ OURS = {
     "--base-port": "E3 chooses the ports",
     "-C": "E3 gives each party's address",
     "--config": "E3 gives each party's address",
+    "--no-async": "without it parties cannot wait for one another",
     "--ssl": "set e3:tls: true, which has a certificate made for each party",
 }
 """MPyC options that a program's arguments must not have, since E3 sets them; and the reason."""
@@ -83,14 +89,58 @@ def files(program: Program, folder: str) -> list[File]:
 
 
 def check_args(where: str, args: Sequence[str]) -> None:
-    """Raise `ProgramError`, which names ``where``, if an argument is an option that E3 sets."""
+    """Raise `ProgramError`, which names ``where``, if MPyC would take an argument for what E3 sets.
+
+    MPyC reads them before the program does, and understands abbreviations (``--ind``) and options
+    that are joined (``-hM3``).
+    """
     for arg in args:
         if arg == "--":
             return
-        # MPyC reads -Px as -P x, however the program would read it
-        option = arg.partition("=")[0] if arg.startswith("--") else arg[:2]
-        if option in OURS:
-            raise ProgramError(f"{where}: leave out the argument {arg!r}; {OURS[option]}")
+        try:
+            option = option_of_ours(arg)
+        except ValueError as error:
+            if "ambiguous" not in str(error):
+                continue  # of its value, which the next argument may be; MPyC itself says what
+            wrong = printable(str(error).rpartition("could match ")[2])
+            raise ProgramError(
+                f"{where}: {arg.partition('=')[0]!r} is short for several options of MPyC "
+                f"({wrong}); write it in full, or give an option of the program another name"
+            ) from None
+        if option is not None:
+            short = "" if arg.startswith(option) else f" (MPyC's {option})"
+            raise ProgramError(f"{where}: leave out the argument {arg!r}{short}; {OURS[option]}")
+
+
+def option_of_ours(arg: str) -> str | None:
+    """Return the option that MPyC takes an argument for, if it is one of `OURS`, else None.
+
+    Raises `ValueError` if its parser rejects the argument.
+    """
+    parser = mpyc_options()
+    found = vars(parser.parse_known_args([arg, "1"])[0])  # an option may need a value
+    options = [name for name, it in parser.ours.items() if found[it.dest] != it.default]
+    # of -I and --index the one that is meant
+    long = arg.startswith("--")
+    return min(options, key=lambda option: option.startswith("--") != long, default=None)
+
+
+class OptionParser(MildParser):
+    """MPyC's parser; ``ours`` are its actions that E3 sets, by option."""
+
+    ours: Mapping[str, argparse.Action]
+
+
+@functools.cache
+def mpyc_options() -> OptionParser:
+    """Return the parser of the MPyC that is installed here; it accepts any value."""
+    parser = mpyc_parser(mpyc_source(sys.path))
+    actions = parser._option_string_actions  # noqa: SLF001 -- argparse does not list them otherwise
+    for action in actions.values():
+        action.type = None
+    parser.__class__ = OptionParser
+    parser.ours = {option: actions[option] for option in OURS if option in actions}  # type: ignore[attr-defined]
+    return parser  # type: ignore[return-value]  # it is one now
 
 
 def find_entry(path: Path) -> str:

@@ -153,6 +153,18 @@ def test_what_cannot_be_run_is_refused(
         ("-I", "leave out the argument '-I'; E3 gives each party its index"),
         ("-Phost:1", "leave out the argument '-Phost:1'; E3 gives each party's address"),
         ("--base-port=1", "leave out the argument '--base-port=1'; E3 chooses the ports"),
+        ("--base", r"'--base' \(MPyC's --base-port\); E3 chooses the ports"),
+        ("--base=1", r"'--base=1' \(MPyC's --base-port\); E3 chooses the ports"),
+        ("--ind", r"'--ind' \(MPyC's --index\); E3 gives each party its index"),
+        ("--i=x", r"'--i=x' \(MPyC's --index\)"),
+        ("-Ix", "leave out the argument '-Ix'"),
+        ("--conf", r"'--conf' \(MPyC's --config\)"),
+        ("--ss", r"'--ss' \(MPyC's --ssl\); set e3:tls"),
+        ("--no-a", r"'--no-a' \(MPyC's --no-async\); without it parties cannot wait"),
+        ("-hM3", r"'-hM3' \(MPyC's -M\); the number of parties is e3:parties"),
+        ("-VI1", r"'-VI1' \(MPyC's -I\)"),
+        ("--b", r"'--b' is short for several options of MPyC \(--base-port, --bit-length\)"),
+        ("--no=secret", r"'--no' is short for several options of MPyC \(--no-log, "),
     ],
 )
 def test_options_that_only_e3_can_give(tmp_path: Path, arg: str, message: str) -> None:
