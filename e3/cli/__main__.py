@@ -11,6 +11,7 @@ import sys
 
 from e3 import mishaps
 from e3.cli import (
+    campaign,
     doctor,
     inputs,
     inventory,
@@ -29,7 +30,7 @@ from e3.cli.terminal import complain, write_anything
 
 VERBS = (
     *(show, run, runs, logs, inputs, outputs, paths),
-    *(doctor, verify_gone, inventory, sweep, results),
+    *(doctor, verify_gone, inventory, sweep, campaign, results),
 )
 
 

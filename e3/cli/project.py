@@ -2,12 +2,10 @@
 
 import argparse
 import hashlib
-import json
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -15,19 +13,14 @@ from typing import TypeAlias
 import msgspec
 
 from e3 import pulumi_state, settings, stack_file
-from e3.access import host_from_properties
+from e3.deployed import FILES, Stack, certifier, joined
 from e3.errors import ConfigurationError, E3Error, PlatformError
-from e3.experiment import Choice, SessionSettings
-from e3.interfaces import Authority, Host, Network, Overlay, PairPath
-from e3.overlays import OVERLAYS
-from e3.pulumi_state import Resource, decode_export, outputs
-from e3.registry import build
+from e3.experiment import SessionSettings
+from e3.interfaces import Authority
+from e3.pulumi_state import Resource, decode_export
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project; every verb changes to it, wherever it was called."""
-
-FILES = Path(".e3")
-"""The folder of stacks' files, relative to the project."""
 
 SELECTED = FILES / "pulumi/workspaces"
 """Where Pulumi keeps which stack is selected: a file for each project, named by its place."""
@@ -46,28 +39,6 @@ class _Value(msgspec.Struct):
 class _Workspace(msgspec.Struct):
     stacks: dict[str, str] = {}
     stack: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stack:
-    """A stack whose hosts are joined, as its state has it; ``certifies``: with an authority."""
-
-    name: str
-    hosts: tuple[Host, ...]
-    choice: Choice
-    network: Network
-    paths: tuple[PairPath, ...]
-    certifies: bool
-
-    @property
-    def overlay(self) -> Overlay:
-        """What joined the hosts."""
-        return build(OVERLAYS, self.choice, key="overlay")
-
-    @property
-    def sessions(self) -> Path:
-        """Where the evidence of its sessions is."""
-        return FILES / self.name / "sessions"
 
 
 def up(name: str | None) -> Stack:
@@ -103,8 +74,6 @@ def authority(stack: Stack, settings: SessionSettings) -> Authority | None:
             f"e3:tls: stack {stack.name} has no authority for certificates yet; run "
             f"`pulumi up --stack {stack.name}`, which makes it, or set e3:tls: false"
         )
-    from e3.authority.x509 import X509Authority  # noqa: PLC0415 -- most stacks need no cryptography
-
     try:
         resources = decode_export(_pulumi("stack", "export", "--show-secrets", stack=stack.name))
     except E3Error as error:
@@ -113,9 +82,7 @@ def authority(stack: Stack, settings: SessionSettings) -> Authority | None:
             f"state, which cannot be read ({error}); it takes {FILES / 'passphrase'} as it was "
             "when the stack was made"
         ) from None
-    made = outputs(resources, "TlsAuthority") or {}
-    # Pulumi has a secret as an object with its value in JSON
-    return X509Authority(certificate=made["certificate"], key=json.loads(made["key"]["plaintext"]))
+    return certifier(resources)
 
 
 def state(name: str | None) -> Sequence[Resource]:
@@ -183,19 +150,3 @@ def _pulumi(*arguments: str, stack: str | None) -> str:
         remedy = "`e3 doctor` tells which file" if broken else "`pulumi stack ls` lists the stacks"
         raise E3Error(f"pulumi: {reason}; {remedy}")
     return done.stdout
-
-
-def joined(resources: Sequence[Resource]) -> Stack | None:
-    """Return the stack that these resources of a state make, if its hosts are joined."""
-    overlay = outputs(resources, "Overlay")
-    if overlay is None:
-        return None
-    hosts = tuple(host_from_properties(host) for host in overlay["hosts"])
-    return Stack(
-        name=resources[0].stack,
-        hosts=hosts,
-        choice=Choice(name=overlay["kind"], options=overlay["options"]),
-        network=Network(addresses=overlay["addresses"], memory=overlay.get("memory") or {}),
-        paths=tuple(msgspec.convert(overlay["paths"], list[PairPath])),
-        certifies=outputs(resources, "TlsAuthority") is not None,
-    )

@@ -12,13 +12,14 @@ from typing import Any
 
 from e3.cli import terminal
 from e3.cli.display import Display, display
-from e3.cli.project import ROOT, Stack, Verbs, authority, session_settings, up
+from e3.cli.project import ROOT, Verbs, authority, session_settings, up
+from e3.deployed import Stack
 from e3.errors import ConfigurationError, HostError
 from e3.experiment import Program, SessionSettings
 from e3.interfaces import Authority, Host
 from e3.remote.tasks import beside, gather_or_cancel
 from e3.session import programs
-from e3.session.prepare import JoinedHosts, plan_settings, prepare
+from e3.session.prepare import plan_settings, prepare
 from e3.session.progress import Observer
 from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import EXIT_STATUS, Verdict
@@ -124,17 +125,10 @@ def spec_of(
     observer: Observer,
 ) -> SessionSpec:
     """Return the session of a program on a stack that is up."""
-    joined = JoinedHosts(
-        hosts=stack.hosts,
-        name=stack.choice.name,
-        overlay=stack.overlay,
-        network=stack.network,
-        paths=stack.paths,
-    )
     return prepare(
         settings=settings,
         program=program,
-        joined=joined,
+        joined=stack.joined,
         sessions=stack.sessions,
         authority=certifier,
         observer=observer,

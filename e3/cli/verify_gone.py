@@ -5,7 +5,8 @@ from pathlib import Path
 
 from e3 import leftovers
 from e3.cli import terminal
-from e3.cli.project import FILES, Verbs
+from e3.cli.project import Verbs
+from e3.deployed import FILES
 from e3.digitalocean import api, cleanup, record
 
 

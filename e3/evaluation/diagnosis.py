@@ -70,7 +70,7 @@ async def diagnose(
             path, reason = found.get(pair), over.silent.get(pair, "")
             known = judge(name, pair, path, rtt_ms.get(pair), reason, classes, expected)
             if flood_seconds and path is not None:
-                mbit = await _flood(source, target, network, flood_seconds)
+                mbit = await measure_throughput(source, target, network, flood_seconds)
                 known = replace(known, mbit_per_second=mbit)
             diagnoses.append(known)
     return diagnoses
@@ -160,7 +160,9 @@ def _rule(expected: Expectations, name: str, one: Reachability, other: Reachabil
         return None
 
 
-async def _flood(source: Host, target: Host, network: Network, seconds: float) -> float | None:
+async def measure_throughput(
+    source: Host, target: Host, network: Network, seconds: float
+) -> float | None:
     """Return the throughput from one host to another in Mbit/s; None if they cannot connect."""
     file = File(path=FLOOD_ON_HOST, content=FLOOD.read_bytes())
     for host in (source, target):

@@ -145,6 +145,15 @@ def read(path: Path) -> Iterator[Record]:
         yield one
 
 
+def records(path: Path) -> Iterator[Record]:
+    """Yield the records of a file that may just be written: without a last line that is cut."""
+    for one in _Scan(path):
+        if not isinstance(one, Problem):
+            yield one
+        elif one.fault != "cut":
+            raise ResultsError(f"{path}: {one}")
+
+
 def check(path: Path) -> Iterator[Problem]:
     """Yield everything that is wrong with a file; raise `ResultsError` if it cannot be read."""
     for one in _Scan(path):

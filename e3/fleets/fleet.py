@@ -44,6 +44,12 @@ class Fleet(Protocol):
     def check(self, experiment: Experiment) -> None:
         """Raise an `E3Error` if the hosts cannot be created; called before anything is."""
 
+    def hourly_usd(self, experiment: Experiment) -> float:
+        """Return what its hosts cost an hour in US dollars; 0 if they cost nothing.
+
+        Raises an `E3Error` if that cannot be told, or is above the limit.
+        """
+
     def hosts(
         self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions
     ) -> Made:

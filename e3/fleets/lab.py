@@ -31,6 +31,11 @@ class LabFleet:
         del experiment
         userspace.check()
 
+    def hourly_usd(self, experiment: Experiment) -> float:
+        """Return 0: its hosts are this machine."""
+        del experiment
+        return 0.0
+
     def hosts(
         self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions
     ) -> Made:

@@ -150,7 +150,8 @@ class Exit:
     it. ``why`` is then ``stop``, ``flood``, ``memory``, ``silence``, ``end`` (of the runner's
     input), or ``report``: the program sent an invalid report, described by ``fault``
     (`e3.party.reports`). ``seconds`` is the program's running time, ``written``
-    the bytes it wrote by stream, ``strays`` the processes it left behind.
+    the bytes it wrote by stream, ``strays`` the processes it left behind. ``cpu_seconds`` is the
+    processor time of all its processes, ``peak_bytes`` the most memory of the largest one.
     """
 
     exit: int | None
@@ -159,6 +160,8 @@ class Exit:
     written: dict[str, int]
     strays: int
     fault: str = ""
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
 
 
 def encode(kind: str, **fields: object) -> bytes:

@@ -14,6 +14,7 @@ import errno
 import math
 import os
 import platform
+import resource
 import selectors
 import signal
 import socket
@@ -141,6 +142,7 @@ class ProgramMonitor:
             self._send_output()
         written = {capture.stream: capture.total_bytes for capture in self._captures}
         why = "" if natural is not None else self.why
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)  # all have ended and were reaped
         end = Exit(
             exit=natural,
             why=why,
@@ -148,6 +150,8 @@ class ProgramMonitor:
             written=written,
             strays=strays,
             fault=self._fault,
+            cpu_seconds=round(used.ru_utime + used.ru_stime, 6),
+            peak_bytes=used.ru_maxrss * 1024,
         )
         self.channel.say("exited", at=ended, **vars(end))
 

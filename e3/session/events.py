@@ -7,7 +7,7 @@ that is not E3's; its error names what is wrong.
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Required, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -34,6 +34,14 @@ Strangers = Annotated[dict[Word, Count], Meta(max_length=64)]
 
 class EventError(Exception):
     """A line begins like an event and is none; the message says what is wrong with it."""
+
+
+class Took(TypedDict, total=False):
+    """What a party took, as fields of its result (`e3.session.results.PartyResult`)."""
+
+    seconds: Required[float]
+    cpu_seconds: float
+    peak_memory_bytes: int
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="e3"):
@@ -211,6 +219,17 @@ class Exited(Said, tag="exited", frozen=True):
     written: Annotated[dict[Word, Count], Meta(max_length=len(STREAMS))]
     strays: Count
     fault: Sentence
+    cpu_seconds: Seconds = 0.0
+    peak_bytes: Count = 0
+
+    @property
+    def took(self) -> Took:
+        """What the party took."""
+        return {
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "peak_memory_bytes": self.peak_bytes,
+        }
 
 
 Event = (

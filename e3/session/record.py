@@ -73,7 +73,7 @@ class Record:
         self._step = -1  # of `ORDER`
         self._link = "none"
         """The state of its connections to peers: none, connecting, connected or stopping."""
-        self._seconds = 0.0
+        self._took: events.Took = {"seconds": 0.0}
         self._sent_bytes: int | None = None
         self._sent_since_bytes = 0  # in the computation that goes on
         self._printed = 0
@@ -99,11 +99,11 @@ class Record:
             pid=self.seat.pid,
             host=self.seat.host,
             exit=None if self.end is None else self.end.exit,
-            seconds=self._seconds,
             sent_bytes=self._sent_bytes,
             output=str(self.printed),
             output_files=self.output.files,
             output_files_bytes=self.output.bytes,
+            **self._took,
         )
 
     @property
@@ -376,7 +376,7 @@ class Record:
     @_note.register
     def _(self, event: events.Exited, at: float) -> None:
         self.removed = True
-        self._seconds = event.seconds
+        self._took = event.took
         if self.served_seconds is None:
             self.served_seconds = at
         if event.strays:

@@ -27,9 +27,11 @@ class PartyResult:
 
     ``exit`` is the program's own status, negative for a signal; None if it never started or was
     stopped. ``seconds`` is how long its process ran. ``sent_bytes`` is what MPyC sent to its
-    peers up to its shutdown; None if it did not get there. ``output`` is what it printed on
-    standard output; of a long output, the beginning and the end. It left ``output_files`` in its
-    output folder, of ``output_files_bytes`` together, which are in the evidence or on its host.
+    peers up to its shutdown; None if it did not get there. ``cpu_seconds`` is the processor time of
+    all its processes and ``peak_memory_bytes`` the most memory of the largest one; None if it never
+    started. ``output`` is what it printed on standard output; of a long output, the beginning and
+    the end. It left ``output_files`` in its output folder, of ``output_files_bytes`` together,
+    which are in the evidence or on its host.
     """
 
     pid: int
@@ -40,6 +42,8 @@ class PartyResult:
     output: str
     output_files: int = 0
     output_files_bytes: int = 0
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import msgspec
 
 from e3.cli.checks import labs, state
 from e3.cli.checks.finding import Finding
-from e3.cli.project import Stack, joined
+from e3.deployed import Stack, joined
 from e3.errors import E3Error, HostError
 from e3.interfaces import Host
 from e3.pulumi_state import UnreadableError

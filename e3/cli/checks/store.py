@@ -8,7 +8,7 @@ from pathlib import Path
 from e3 import private
 from e3.cli.checks import state
 from e3.cli.checks.finding import Finding
-from e3.cli.project import FILES
+from e3.deployed import FILES
 from e3.pulumi_state import UnreadableError, read
 
 PASSPHRASE = FILES / "passphrase"

@@ -47,7 +47,18 @@ class DigitalOcean(Options):
             upload.check_image(self.image_file)
         if self.own_image:
             spaces.check(self.bucket_region(experiment))
-        account = api.account()
+        hourly = self.hourly_usd(experiment)
+        if self.key:
+            keys.check(api.account(), Path(self.key).expanduser())
+        count = sum(self.wanted(experiment).values())
+        pulumi.log.info(
+            f"DigitalOcean: {count} droplets of size {self.size} cost {hourly:.3f} USD an "
+            f"hour, {hourly * self.expires_hours:.2f} USD until they expire "
+            f"after {self.expires_hours:g} hours"
+        )
+
+    def hourly_usd(self, experiment: Experiment) -> float:
+        """Return the price of the droplets, once the account is found to offer them."""
         request = offer.Request(
             regions=self.wanted(experiment),
             size=self.size,
@@ -56,14 +67,7 @@ class DigitalOcean(Options):
             limit_hourly_usd=self.max_hourly_usd,
         )
         held = {entry.label for entry in record.entries_of(experiment.folder)}
-        hourly = offer.check(account, request, held)
-        if self.key:
-            keys.check(account, Path(self.key).expanduser())
-        pulumi.log.info(
-            f"DigitalOcean: {sum(request.regions.values())} droplets of size {self.size} cost "
-            f"{hourly:.3f} USD an hour, {hourly * self.expires_hours:.2f} USD until they expire "
-            f"after {self.expires_hours:g} hours"
-        )
+        return offer.check(api.account(), request, held)
 
     def hosts(
         self, experiment: Experiment, ingress: Sequence[Ingress], opts: ResourceOptions

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e3 import config
+from e3 import config, deployed
 from e3.access import host_to_properties
 from e3.cli import project, run
 from e3.errors import E3Error
@@ -104,7 +104,7 @@ def command(folder: Path, values: Mapping[str, object], *words: str) -> SessionS
         type=f"{OURS}Overlay",
         outputs=json.loads(json.dumps(joined("wireguard")), parse_int=float),
     )
-    stack = project.joined([overlay])
+    stack = deployed.joined([overlay])
     assert stack is not None
     found = run.settings_of(parsed(*words), project.session_settings(stack, folder))
     program = programs.load(found.program, found.args)
@@ -176,7 +176,7 @@ def test_tls_without_an_authority_is_refused_rather_than_left_out(folder: Path) 
     overlay = Resource(
         urn="urn:pulumi:trial::e3::x::y", type=f"{OURS}Overlay", outputs=joined("plain")
     )
-    stack = project.joined([overlay])
+    stack = deployed.joined([overlay])
     assert stack is not None
     (folder / "Pulumi.trial.yaml").write_text("config: {e3:tls: true}\n")
     found = project.session_settings(stack, folder)

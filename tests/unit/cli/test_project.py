@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e3 import pulumi_state
+from e3 import deployed, pulumi_state
 from e3.cli import project
 from e3.errors import E3Error
 
@@ -17,7 +17,7 @@ STATES = Path(__file__).parents[2] / "states"
 
 @pytest.mark.parametrize("overlay", ["nebula", "tinc", "wireguard"])
 def test_an_old_state_has_joined_hosts(overlay: str) -> None:
-    stack = project.joined(pulumi_state.read(STATES / f"{overlay}.json"))
+    stack = deployed.joined(pulumi_state.read(STATES / f"{overlay}.json"))
     assert stack is not None
     assert [host.name for host in stack.hosts] == ["ams3-0", "nyc3-0"]
     assert stack.overlay.needs.address_trust

@@ -19,7 +19,18 @@ def test_the_names_of_a_result() -> None:
         reason="all 1 parties completed",
         concerned=(),
         advice="",
-        parties=(PartyResult(pid=0, host="a-0", exit=0, seconds=1.5, sent_bytes=3, output="6\n"),),
+        parties=(
+            PartyResult(
+                pid=0,
+                host="a-0",
+                exit=0,
+                seconds=1.5,
+                sent_bytes=3,
+                output="6\n",
+                cpu_seconds=0.4,
+                peak_memory_bytes=1000,
+            ),
+        ),
         setup_seconds=0.5,
         online_seconds=1.0,
         wall_seconds=2.0,
@@ -41,7 +52,16 @@ def test_the_names_of_a_result() -> None:
         "concerned": [],
         "advice": "",
         "parties": [
-            {"pid": 0, "host": "a-0", "exit": 0, "seconds": 1.5, "sent_bytes": 3, "output": "6\n"}
+            {
+                "pid": 0,
+                "host": "a-0",
+                "exit": 0,
+                "seconds": 1.5,
+                "sent_bytes": 3,
+                "output": "6\n",
+                "cpu_seconds": 0.4,
+                "peak_memory_bytes": 1000,
+            }
         ],
         "setup_seconds": 0.5,
         "online_seconds": 1.0,

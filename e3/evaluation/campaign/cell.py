@@ -1,0 +1,301 @@
+"""Run one cell: bring its stack up, run its repetitions on it, and remove it again."""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from e3 import reachability
+from e3.deployed import Stack
+from e3.errors import E3Error
+from e3.evaluation.campaign import machine
+from e3.evaluation.campaign.automation import CellStack
+from e3.evaluation.campaign.convert import REASON_LENGTH, manifest, now, of_session
+from e3.evaluation.campaign.gauges import Gauges, costs, open_gauges, throughput
+from e3.evaluation.campaign.matrix import Matrix, MatrixCell, Work
+from e3.evaluation.results import (
+    CellRecord,
+    CellState,
+    RepetitionRecord,
+    SetupRecord,
+)
+from e3.evaluation.results_file import Writer
+from e3.experiment import Choice, SessionSettings
+from e3.interfaces import Authority, Overlay
+from e3.lab.links import RegionLink, default_rtt_ms
+from e3.overlays import OVERLAYS
+from e3.registry import build
+from e3.remote.tasks import in_thread
+from e3.remote.text import printable
+from e3.session import programs
+from e3.session.prepare import prepare
+from e3.session.progress import NullObserver
+from e3.session.results import SessionResult
+from e3.session.run_session import SessionSpec, run_session
+from e3.session.verdicts import Verdict
+
+GIVE_UP = 3
+"""After so many repetitions in a row that did not complete, a cell is given up."""
+
+
+@dataclass
+class Progress:
+    """What the cells of a campaign share: its file of results, and who is told what happens."""
+
+    matrix: Matrix
+    root: Path
+    folder: Path
+    writer: Writer
+    tell: Callable[[str, str], None]
+    order: int = 0
+    finished: set[tuple[str, str, int]] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    verdicts: dict[str, Counter[Verdict]] = field(default_factory=dict)
+    setups: Counter[str] = field(default_factory=Counter)
+
+    def take_known(self) -> None:
+        """Take over what the file of results has already."""
+        for record in self.writer.known:
+            if isinstance(record, RepetitionRecord):
+                self._note(record)
+            elif isinstance(record, SetupRecord):
+                self.setups[record.cell] += 1
+            elif isinstance(record, CellRecord):
+                self.ended.add(record.cell)
+        self.writer.known.clear()
+
+    def write(self, record: RepetitionRecord) -> None:
+        """Write a finished repetition."""
+        self.writer.write(record)
+        self._note(record)
+
+    def _note(self, record: RepetitionRecord) -> None:
+        self.order = max(self.order, record.order + 1)
+        self.finished.add((record.cell, record.program, record.repetition))
+        self.verdicts.setdefault(record.cell, Counter())[record.verdict] += 1
+
+    def left(self, cell: MatrixCell) -> list[Work]:
+        """Return the repetitions of a cell that have not finished, in their order."""
+        return [
+            work
+            for work in self.matrix.work(cell)
+            if (cell.id, work.program.id, work.repetition) not in self.finished
+        ]
+
+
+def unsupported(cell: MatrixCell) -> str | None:
+    """Return why an overlay cannot do what a cell asks for, by its own declaration."""
+    overlay = _overlay(cell)
+    if overlay.needs.account is not None and not cell.overlay.options:
+        return f"{cell.overlay.overlay} needs {overlay.needs.account}"
+    return reachability.shortfall(
+        cell.overlay.overlay, reachability.needs_of(overlay), cell.experiment().reachability
+    )
+
+
+async def run_cell(cell: MatrixCell, progress: Progress) -> None:
+    """Run what is left of a cell, and write how it ended; its stack is removed in any case."""
+    stack = CellStack(cell.stack, cell.values, progress.root)
+    reason = unsupported(cell)
+    if reason is not None:
+        _end(cell, progress, "unsupported", reason)
+        return
+    await in_thread(stack.down)  # what a campaign left that was killed
+    destroy_seconds = None
+    try:
+        reason = await _repeat(cell, stack, progress) if progress.left(cell) else ""
+    except (E3Error, TimeoutError, OSError) as error:
+        reason = printable(error, REASON_LENGTH)
+    finally:
+        progress.tell(cell.id, "removing")
+        began = time.monotonic()
+        await in_thread(stack.down)
+        destroy_seconds = round(time.monotonic() - began, 3)
+    counted = progress.verdicts.get(cell.id, Counter())
+    failed = counted.total() - counted[Verdict.COMPLETED]
+    if failed and not reason:
+        reason = f"{failed} of {counted.total()} repetitions did not complete"
+    _end(cell, progress, "failed" if reason else "succeeded", reason, destroy_seconds)
+
+
+def _end(
+    cell: MatrixCell,
+    progress: Progress,
+    state: CellState,
+    reason: str,
+    destroy_seconds: float | None = None,
+) -> None:
+    counted = progress.verdicts.get(cell.id, Counter())
+    progress.writer.write(
+        CellRecord(
+            cell=cell.id,
+            ended=now(),
+            state=state,
+            reason=reason,
+            verdicts=dict(counted),
+            destroy_seconds=destroy_seconds,
+        )
+    )
+    progress.ended.add(cell.id)
+    progress.tell(cell.id, f"{state}: {reason}" if reason else state)
+
+
+async def _repeat(cell: MatrixCell, stack: CellStack, progress: Progress) -> str:
+    """Run the repetitions that are left; return why the cell was given up, "" if it was not."""
+    progress.tell(cell.id, "deploying")
+    started, began = now(), time.monotonic()
+    joined, authority = await in_thread(stack.up)
+    deploy_seconds = round(time.monotonic() - began, 3)
+    set_links(cell, stack)
+    labs = [int(stack.lab.status()["pid"])] if stack.lab.alive() else []
+    async with open_gauges(joined) as gauges:
+        measured = await _baseline(progress.matrix, gauges, joined)
+        setup = SetupRecord(
+            cell=cell.id,
+            setup=progress.setups[cell.id],
+            started=started,
+            stack=cell.stack,
+            deploy_seconds=deploy_seconds,
+            **manifest(cell, joined),
+            **measured,
+        )
+        progress.writer.write(setup)
+        progress.setups[cell.id] += 1
+        bench = Bench(
+            cell=cell,
+            joined=joined,
+            settings=cell.experiment().session,
+            authority=authority,
+            gauges=gauges,
+            labs=labs,
+            setup=setup,
+            progress=progress,
+        )
+        failures = 0
+        left = progress.left(cell)
+        for number, work in enumerate(left):
+            progress.tell(
+                cell.id, f"{work.program.id}, {number + 1} of {len(left)} repetitions that are left"
+            )
+            done = await bench.repeat(work)
+            progress.write(done)
+            failures = 0 if done.verdict is Verdict.COMPLETED else failures + 1
+            if failures == GIVE_UP and number + 1 < len(left):
+                return f"given up after {failures} failures in a row, the last: {done.reason}"
+    return ""
+
+
+async def _baseline(matrix: Matrix, gauges: Gauges, joined: Stack) -> dict[str, Any]:
+    """Return the figures of the networks right after joining, as fields of a set-up."""
+    measure, began = matrix.file.measure, time.monotonic()
+    trips = await gauges.round_trips(measure.echoes)
+    flows = await throughput(
+        joined, trips, pairs=measure.throughput_pairs, seconds=measure.throughput_seconds
+    )
+    return {
+        "baseline": trips,
+        "throughput": flows,
+        "measuring_seconds": round(time.monotonic() - began, 3),
+    }
+
+
+def set_links(cell: MatrixCell, stack: CellStack) -> None:
+    """Add to the lab's links what the scenario asks for; a pair's own overrides ``all``."""
+    if not cell.scenario.links:
+        return
+    experiment = cell.experiment()
+    regions = sorted(experiment.regions)
+    for source in regions:
+        for target in regions:
+            pair = (min(source, target), max(source, target))
+            names = (f"{source}-{target}", f"{target}-{source}", "all")
+            added = next((cell.scenario.links[n] for n in names if n in cell.scenario.links), None)
+            if added is not None:
+                rtt_ms = experiment.latency_ms.get(pair, default_rtt_ms(*pair))
+                link = RegionLink(
+                    delay_ms=rtt_ms / 2,
+                    jitter_ms=added.jitter_ms,
+                    loss=added.loss,
+                    rate_mbit=added.rate_mbit,
+                )
+                stack.lab.set_link(source, target, link)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The joined hosts of a cell, with all that measures them."""
+
+    cell: MatrixCell
+    joined: Stack
+    settings: SessionSettings
+    authority: Authority | None
+    gauges: Gauges
+    labs: Sequence[int]
+    setup: SetupRecord
+    progress: Progress
+
+    async def repeat(self, work: Work) -> RepetitionRecord:
+        """Run one repetition and measure around it."""
+        began, started = time.monotonic(), now()
+        trips = await self.gauges.round_trips(self.progress.matrix.file.measure.echoes)
+        before = await self.gauges.read(reset=True)
+        moment = machine.look(self.labs)
+        measuring = time.monotonic() - began
+        result = await run_session(self._spec(work))
+        since = time.monotonic()
+        later = machine.look(self.labs)
+        after = await self.gauges.read()
+        measuring += time.monotonic() - since
+        found = machine.disturbances(
+            moment, later, self.setup.machine.cores, local=self.cell.scenario.fleet == "lab"
+        )
+        found += machine.off_baseline(self.setup.baseline, trips)
+        if result.verdict is not Verdict.COMPLETED:
+            self._keep(result)
+        own = time.monotonic() - began - measuring - result.wall_seconds
+        return RepetitionRecord(
+            cell=self.cell.id,
+            program=work.program.id,
+            repetition=work.repetition,
+            order=self.progress.order,
+            setup=self.setup.setup,
+            started=started,
+            **of_session(result),
+            own_seconds=round(max(own, 0.0), 4),
+            measuring_seconds=round(measuring, 4),
+            load_1m=machine.load_1m(),
+            hosts=costs(before, after),
+            round_trips=trips,
+            disturbances=found,
+        )
+
+    def _spec(self, work: Work) -> SessionSpec:
+        chosen = work.program
+        settings = replace(
+            self.settings,
+            program=Path(chosen.program),
+            args=tuple(chosen.args),
+            parties=chosen.parties or len(self.joined.hosts),
+            deadline_seconds=self.progress.matrix.file.deadline_seconds,
+        )
+        return prepare(
+            settings=settings,
+            program=programs.load(settings.program, args=settings.args),
+            joined=self.joined.joined,
+            sessions=self.joined.sessions,
+            authority=self.authority,
+            observer=NullObserver(),
+        )
+
+    def _keep(self, result: SessionResult) -> None:
+        """Keep the evidence of a session that did not complete; its stack's files go away."""
+        kept = self.progress.folder / "evidence" / result.id
+        shutil.copytree(self.joined.sessions / result.id, kept, dirs_exist_ok=True)
+
+
+def _overlay(cell: MatrixCell) -> Overlay:
+    choice = Choice(name=cell.overlay.overlay, options=cell.experiment().overlay.options)
+    return build(OVERLAYS, choice, key="overlay")

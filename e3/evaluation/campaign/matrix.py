@@ -1,0 +1,343 @@
+"""A campaign's file as typed values, and the cells and repetitions that follow from it. Pure.
+
+docs/campaigns.md describes the file, docs/schemas/campaign.json is its JSON Schema for editors. A
+mistake is named with its key and a remedy. What `e3.config` checks of a stack, it checks here of
+each cell, before anything is made.
+"""
+
+import hashlib
+import json
+import random
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from e3 import config
+from e3.errors import ConfigurationError, E3Error
+from e3.evaluation.results import Id, LinkQuality, OverlayChoice, ProgramChoice, ScenarioChoice
+from e3.experiment import Experiment
+from e3.remote.text import printable
+from e3.session import programs
+
+WARM_UP = "demos/helloworld.py"
+"""What the stack of a cell runs as it comes up; it is no repetition."""
+
+LEVEL = "{level}"
+"""What stands for an input level in the arguments of a program."""
+
+MOST_BYTES = 1_000_000
+MOST_CELLS = 10_000
+
+Entry = TypeVar("Entry", bound=msgspec.Struct)
+Whole = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Any part of a campaign's file."""
+
+
+class OverlayEntry(Part, frozen=True, kw_only=True):
+    """An overlay; ``overlay`` is by default the entry's own name."""
+
+    overlay: str = ""
+    options: dict[str, Any] = {}
+    tls: bool = False
+
+
+class ScenarioEntry(Part, frozen=True, kw_only=True):
+    """A placement of hosts; keys that a stack's configuration has, too, mean the same here.
+
+    ``links`` adds jitter, loss and a rate to the lab's links, by pair of regions or ``all``.
+    """
+
+    about: str = ""
+    fleet: str = "lab"
+    fleet_options: dict[str, Any] = {}
+    regions: dict[str, int]
+    latency_ms: dict[str, float] = {}
+    nats: dict[str, str] = {}
+    links: dict[str, "LinkEntry"] = {}
+    max_hourly_usd: float | None = None
+    expires_hours: float | None = None
+
+
+class LinkEntry(Part, frozen=True, kw_only=True):
+    """What is added to both directions of a link between regions."""
+
+    jitter_ms: Annotated[float, Meta(ge=0, le=60_000)] = 0.0
+    loss: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    rate_mbit: Annotated[float, Meta(gt=0, le=100_000)] | None = None
+
+
+class ProgramEntry(Part, frozen=True, kw_only=True):
+    """A program, with the values that ``{level}`` in its arguments takes one after another."""
+
+    about: str = ""
+    program: str
+    args: str = ""
+    levels: list[str | int | float] = []
+    parties: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+
+
+class Measuring(Part, frozen=True, kw_only=True):
+    """What is measured: echoes of each pair around each repetition, throughput when joined.
+
+    ``throughput_pairs`` are so many pairs, the farthest first; 0 seconds measure none.
+    """
+
+    echoes: Annotated[int, Meta(ge=0, le=1000)] = 10
+    throughput_seconds: Annotated[float, Meta(ge=0, le=60)] = 2.0
+    throughput_pairs: Annotated[int, Meta(ge=0, le=1000)] = 1
+
+
+class CampaignFile(Part, frozen=True, kw_only=True):
+    """The content of a campaign's file."""
+
+    name: Id
+    about: str = ""
+    seed: Whole = 1
+    repetitions: Annotated[int, Meta(ge=1, le=100_000)] = 5
+    deadline_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 120.0
+    measure: Measuring = Measuring()
+    overlays: Annotated[dict[Id, OverlayEntry | None], Meta(min_length=1, max_length=1000)]
+    scenarios: Annotated[dict[Id, ScenarioEntry], Meta(min_length=1, max_length=1000)]
+    programs: Annotated[dict[Id, ProgramEntry], Meta(min_length=1, max_length=1000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One repetition that is to be run."""
+
+    program: ProgramChoice
+    repetition: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixCell:
+    """An overlay in a scenario; ``values`` is the configuration of its stack."""
+
+    overlay: OverlayChoice
+    scenario: ScenarioChoice
+    stack: str
+    values: Mapping[str, object]
+
+    @property
+    def id(self) -> str:
+        """The name of the cell."""
+        return f"{self.overlay.id}/{self.scenario.id}"
+
+    def experiment(self) -> Experiment:
+        """Return what its stack is made of; raise an `E3Error` for a mistake."""
+        text = {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in self.values.items()
+        }
+        return config.parse(self.stack, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """A campaign: its file, and what follows from it.
+
+    ``digest`` is that of everything that decides what is run, without comments and order of keys.
+    """
+
+    file: CampaignFile
+    digest: str
+    cells: Sequence[MatrixCell]
+    programs: Sequence[ProgramChoice]
+
+    def shuffled(self) -> list[MatrixCell]:
+        """Return the cells in the order in which they run, which the seed decides."""
+        order = list(self.cells)
+        random.Random(f"{self.file.seed}").shuffle(order)  # noqa: S311 - no secret
+        return order
+
+    def work(self, cell: MatrixCell) -> list[Work]:
+        """Return the repetitions of a cell in the order in which they run.
+
+        Each round has every program once, in another order: so what changes slowly, such as the
+        machine's load, meets all programs alike.
+        """
+        chance = random.Random(f"{self.file.seed}/{cell.id}")  # noqa: S311 - no secret
+        order: list[Work] = []
+        for repetition in range(self.file.repetitions):
+            one_round = [Work(program=p, repetition=repetition) for p in self.programs]
+            chance.shuffle(one_round)
+            order += one_round
+        return order
+
+
+def read(path: Path) -> Matrix:
+    """Return the campaign of a file; raise `ConfigurationError` that names key and remedy."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ConfigurationError(f"{path}: longer than {MOST_BYTES} bytes; this is no campaign")
+        return parse(yaml.safe_load(text), path.name)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}; name a campaign's file") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigurationError(f"{path} is not YAML: {printable(error)}") from None
+
+
+def parse(content: object, name: str) -> Matrix:
+    """Return the campaign of a file's content; ``name`` is how errors name the file."""
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            f"{name}: a campaign is a mapping with {', '.join(_keys(CampaignFile))}"
+        )
+    for key, kind in (
+        ("overlays", OverlayEntry),
+        ("scenarios", ScenarioEntry),
+        ("programs", ProgramEntry),
+    ):
+        entries = content.get(key)
+        if isinstance(entries, dict):
+            for entry, value in entries.items():
+                if value is not None or kind is not OverlayEntry:
+                    _convert(value, kind, f"{name}: {key}.{entry}")
+    file = _convert(content, CampaignFile, name)
+    chosen = [choice for group in file.programs.items() for choice in _programs(name, *group)]
+    cells = [
+        _cell(name, file, overlay, scenario)
+        for overlay in file.overlays
+        for scenario in file.scenarios
+    ]
+    if len(cells) > MOST_CELLS:
+        raise ConfigurationError(f"{name}: {len(cells)} cells; a campaign has up to {MOST_CELLS}")
+    _check_parties(name, file, chosen)
+    decides = [msgspec.to_builtins(file), [choice.digest for choice in chosen]]
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    return Matrix(file=file, digest=digest, cells=cells, programs=chosen)
+
+
+def json_schema() -> Mapping[str, Any]:
+    """Return the JSON Schema of a campaign's file; docs/schemas/campaign.json has it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A campaign of E3",
+        **msgspec.json.schema(CampaignFile),
+    }
+
+
+def _convert(value: object, kind: type[Entry], where: str) -> Entry:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        wrong, _, place = str(error).partition(" - at ")
+        key = re.sub(r"^`?\$\.?|`$", "", place).replace("[...]", "")
+        unknown = re.search(r"unknown field `(.*)`", wrong)
+        if unknown:
+            at, wrong = unknown[1], "unknown key"
+        else:
+            at = ""
+        full = ": ".join(filter(None, [where, ".".join(filter(None, [key, at]))]))
+        known = f"; choose one of {', '.join(_keys(kind))}" if not key or unknown else ""
+        raise ConfigurationError(f"{full}: {printable(wrong)}{known}") from None
+
+
+def _keys(kind: type[msgspec.Struct]) -> Sequence[str]:
+    return kind.__struct_encode_fields__
+
+
+def _programs(name: str, group: str, entry: ProgramEntry) -> Iterator[ProgramChoice]:
+    where = f"{name}: programs.{group}"
+    if bool(entry.levels) != (LEVEL in entry.args):
+        raise ConfigurationError(
+            f"{where}: levels and {LEVEL} in args belong together; write both or neither"
+        )
+    if len(set(map(str, entry.levels))) != len(entry.levels):
+        raise ConfigurationError(f"{where}.levels: a level stands there twice; remove one")
+    for level in map(str, entry.levels or [""]):
+        identity = f"{group}-{re.sub(r'[^a-z0-9.+-]', '-', level.lower())}" if level else group
+        try:
+            args = shlex.split(entry.args.replace(LEVEL, level))
+            digest = programs.load(Path(entry.program), args=args).digest
+        except ValueError as error:
+            raise ConfigurationError(f"{where}.args: cannot be split: {error}") from None
+        except E3Error as error:
+            raise ConfigurationError(f"{where}: {error}") from None
+        yield ProgramChoice(
+            id=identity,
+            group=group,
+            level=level,
+            about=entry.about,
+            program=entry.program,
+            args=args,
+            parties=entry.parties,
+            digest=digest,
+        )
+
+
+def _cell(name: str, file: CampaignFile, overlay: str, scenario: str) -> MatrixCell:
+    chosen, placed = file.overlays[overlay] or OverlayEntry(), file.scenarios[scenario]
+    kind = chosen.overlay or overlay
+    values: dict[str, object] = {
+        "fleet": placed.fleet,
+        "fleet-options": placed.fleet_options,
+        "regions": placed.regions,
+        "latency-ms": placed.latency_ms,
+        "nats": placed.nats,
+        "overlay": kind,
+        "overlay-options": chosen.options,
+        "tls": chosen.tls,
+        "program": WARM_UP,
+        "max-hourly-usd": placed.max_hourly_usd,
+        "expires-hours": placed.expires_hours,
+    }
+    chosen_values = {key: it for key, it in values.items() if it is not None and it != {}}
+    cell = MatrixCell(
+        overlay=OverlayChoice(id=overlay, overlay=kind, options=chosen.options, tls=chosen.tls),
+        scenario=ScenarioChoice(
+            id=scenario,
+            about=placed.about,
+            fleet=placed.fleet,
+            regions=placed.regions,
+            rtt_ms=placed.latency_ms,
+            nats=placed.nats,
+            links={
+                pair: LinkQuality(jitter_ms=it.jitter_ms, loss=it.loss, rate_mbit=it.rate_mbit)
+                for pair, it in placed.links.items()
+            },
+        ),
+        stack=f"campaign-{file.name}-{overlay}-{scenario}".replace("+", "-"),
+        values=chosen_values,
+    )
+    try:
+        experiment = cell.experiment()
+    except E3Error as error:
+        raise ConfigurationError(f"{name}: scenarios.{scenario}: {error}") from None
+    if placed.links and placed.fleet != "lab":
+        raise ConfigurationError(
+            f"{name}: scenarios.{scenario}.links: only the lab's links can be changed; use the "
+            "fleet lab, or leave links out"
+        )
+    known = {f"{a}-{b}" for a in experiment.regions for b in experiment.regions}
+    for pair in placed.links:
+        if pair != "all" and pair not in known:
+            raise ConfigurationError(
+                f"{name}: scenarios.{scenario}.links: {pair!r} is neither all nor two of "
+                f"{', '.join(experiment.regions)} joined by a hyphen"
+            )
+    return cell
+
+
+def _check_parties(name: str, file: CampaignFile, chosen: Sequence[ProgramChoice]) -> None:
+    for scenario, placed in file.scenarios.items():
+        hosts = sum(placed.regions.values())
+        for program in chosen:
+            if program.parties is not None and program.parties > hosts:
+                raise ConfigurationError(
+                    f"{name}: programs.{program.group}.parties: {program.parties} parties need as "
+                    f"many hosts, but scenarios.{scenario} has {hosts}; ask for fewer parties, or "
+                    "make another campaign for it"
+                )
