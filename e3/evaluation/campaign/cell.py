@@ -10,7 +10,7 @@ from typing import Any
 
 from e3 import reachability
 from e3.deployed import Stack
-from e3.errors import E3Error
+from e3.errors import ConfigurationError, E3Error
 from e3.evaluation.campaign import machine
 from e3.evaluation.campaign.automation import CellStack
 from e3.evaluation.campaign.convert import REASON_LENGTH, manifest, now, of_session
@@ -23,8 +23,8 @@ from e3.evaluation.results import (
     SetupRecord,
 )
 from e3.evaluation.results_file import Writer
-from e3.experiment import Choice, SessionSettings
-from e3.interfaces import Authority, Overlay
+from e3.experiment import SessionSettings
+from e3.interfaces import Authority
 from e3.lab.links import RegionLink, default_rtt_ms
 from e3.overlays import OVERLAYS
 from e3.registry import build
@@ -88,11 +88,15 @@ class Progress:
 
 def unsupported(cell: MatrixCell) -> str | None:
     """Return why an overlay cannot do what a cell asks for, by its own declaration."""
-    overlay = _overlay(cell)
-    if overlay.needs.account is not None and not cell.overlay.options:
-        return f"{cell.overlay.overlay} needs {overlay.needs.account}"
+    experiment = cell.experiment()
+    overlay = build(OVERLAYS, experiment.overlay, key="overlay")
+    if overlay.needs.account is not None:
+        try:
+            overlay.assign(experiment.host_names, None)  # looks for what its account is used with
+        except ConfigurationError:
+            return f"{cell.overlay.overlay} needs {overlay.needs.account}"
     return reachability.shortfall(
-        cell.overlay.overlay, reachability.needs_of(overlay), cell.experiment().reachability
+        cell.overlay.overlay, reachability.needs_of(overlay), experiment.reachability
     )
 
 
@@ -294,8 +298,3 @@ class Bench:
         """Keep the evidence of a session that did not complete; its stack's files go away."""
         kept = self.progress.folder / "evidence" / result.id
         shutil.copytree(self.joined.sessions / result.id, kept, dirs_exist_ok=True)
-
-
-def _overlay(cell: MatrixCell) -> Overlay:
-    choice = Choice(name=cell.overlay.overlay, options=cell.experiment().overlay.options)
-    return build(OVERLAYS, choice, key="overlay")

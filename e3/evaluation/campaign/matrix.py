@@ -23,6 +23,9 @@ from e3 import config
 from e3.errors import ConfigurationError, E3Error
 from e3.evaluation.results import Id, LinkQuality, OverlayChoice, ProgramChoice, ScenarioChoice
 from e3.experiment import Experiment
+from e3.fleets import FLEETS
+from e3.overlays import OVERLAYS
+from e3.registry import build
 from e3.remote.text import printable
 from e3.session import programs
 
@@ -314,8 +317,15 @@ def _cell(name: str, file: CampaignFile, overlay: str, scenario: str) -> MatrixC
     )
     try:
         experiment = cell.experiment()
+        build(FLEETS, experiment.fleet, key="fleet")
     except E3Error as error:
         raise ConfigurationError(f"{name}: scenarios.{scenario}: {error}") from None
+    try:
+        joining = build(OVERLAYS, experiment.overlay, key="overlay")
+        if joining.needs.account is None:
+            joining.assign(experiment.host_names, None)
+    except E3Error as error:
+        raise ConfigurationError(f"{name}: overlays.{overlay}: {error}") from None
     if placed.links and placed.fleet != "lab":
         raise ConfigurationError(
             f"{name}: scenarios.{scenario}.links: only the lab's links can be changed; use the "

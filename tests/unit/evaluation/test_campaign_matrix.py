@@ -1,0 +1,130 @@
+"""A campaign's file: what follows from it, and what its mistakes are called."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e3.errors import ConfigurationError
+from e3.evaluation.campaign import matrix
+from e3.evaluation.campaign.cell import unsupported
+
+ROOT = Path(__file__).parents[3]
+SCHEMA = ROOT / "docs" / "schemas" / "campaign.json"
+PROGRAM = {"program": "campaigns/programs/rounds.py", "args": "--openings {level}"}
+
+
+@pytest.fixture(autouse=True)
+def _in_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def content(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 -- any value of YAML
+    return {
+        "name": "trial",
+        "repetitions": 4,
+        "overlays": {"plain": None, "plain-tls": {"overlay": "plain", "tls": True}},
+        "scenarios": {
+            "near": {"regions": {"ams3": 3}},
+            "far": {"regions": {"ams3": 2, "sgp1": 1}, "links": {"all": {"loss": 0.01}}},
+        },
+        "programs": {"rounds": {**PROGRAM, "levels": [10, 100]}},
+        **changes,
+    }
+
+
+def test_each_overlay_meets_each_scenario() -> None:
+    found = matrix.parse(content(), "trial.yaml")
+    assert [cell.id for cell in found.cells] == [
+        "plain/near", "plain/far", "plain-tls/near", "plain-tls/far",
+    ]  # fmt: skip
+    assert [program.id for program in found.programs] == ["rounds-10", "rounds-100"]
+    assert found.programs[1].args == ["--openings", "100"]
+    experiment = found.cells[2].experiment()
+    assert experiment.stack == "campaign-trial-plain-tls-near"
+    assert experiment.session.rules.tls
+    assert experiment.overlay.name == "plain"
+
+
+def test_the_seed_decides_the_order_and_every_round_has_each_program_once() -> None:
+    first, again = matrix.parse(content(), "a"), matrix.parse(content(), "a")
+    assert [cell.id for cell in first.shuffled()] == [cell.id for cell in again.shuffled()]
+    work = first.work(first.cells[0])
+    assert work == again.work(again.cells[0])
+    for number in range(4):
+        part = work[2 * number : 2 * number + 2]
+        assert Counter(it.program.id for it in part) == {"rounds-10": 1, "rounds-100": 1}
+        assert {it.repetition for it in part} == {number}
+    orders = {
+        tuple(it.program.id for it in other.work(other.cells[0]))
+        for other in (matrix.parse(content(seed=seed), "a") for seed in range(8))
+    }
+    assert len(orders) > 1
+
+
+def test_the_digest_is_of_what_decides() -> None:
+    known = matrix.parse(content(), "a").digest
+    turned = dict(reversed(content().items()))
+    assert matrix.parse(turned, "b").digest == known
+    assert matrix.parse(content(seed=2), "a").digest != known
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": "Trial!"}, "trial.yaml: name: .*regex"),
+        ({"colour": 1}, "trial.yaml: colour: unknown key; choose one of name, about, seed"),
+        ({"repetitions": 0}, "trial.yaml: repetitions: Expected `int` >= 1"),
+        ({"measure": {"echo": 3}}, "trial.yaml: measure.echo: unknown key"),
+        ({"overlays": {}}, "trial.yaml: overlays: .*length >= 1"),
+        ({"overlays": {"plain": {"tsl": True}}},
+         "trial.yaml: overlays.plain: tsl: unknown key; choose one of overlay, options, tls"),
+        ({"overlays": {"nebulla": None}}, "unknown value 'nebulla'; choose one of headscale"),
+        ({"overlays": {"nebula": {"options": {"colour": 1}}}}, "overlays.nebula: .*colour"),
+        ({"scenarios": {"near": {"regions": {"ams3": 0}}}}, "scenarios.near: e3:regions: ams3 has"),
+        ({"scenarios": {"near": {}}}, "scenarios.near: .*regions"),
+        ({"scenarios": {"near": {"regions": {"ams3": 2}, "links": {"nyc3": {}}}}},
+         "scenarios.near.links: 'nyc3' is neither all nor two of ams3"),
+        ({"scenarios": {"near": {"regions": {"ams3": 2}, "links": {"all": {"loss": 2}}}}},
+         "scenarios.near: links.loss: Expected `float` <= 1"),
+        ({"programs": {"rounds": {**PROGRAM}}}, "levels and {level} in args belong together"),
+        ({"programs": {"rounds": {**PROGRAM, "levels": [1, 1]}}}, "stands there twice"),
+        ({"programs": {"x": {"program": "none.py"}}}, "programs.x: .*none.py"),
+        ({"programs": {"x": {"program": "demos/helloworld.py", "parties": 9}}},
+         "programs.x.parties: 9 parties need as many hosts"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_key_and_a_remedy(
+    changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        matrix.parse(content(**changes), "trial.yaml")
+
+
+@pytest.mark.parametrize("text", ["[1]", "a: [", "", "{{", "? [x]\n: y", "name: &a [*a]"])
+def test_what_is_no_campaign_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "campaign.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError):
+        matrix.read(path)
+
+
+def test_what_an_overlay_cannot_do_is_unsupported() -> None:
+    hidden = {"regions": {"ams3": 3}, "nats": {"ams3": "symmetric"}}
+    found = matrix.parse(
+        content(overlays={"plain": None, "tailscale": None}, scenarios={"hidden": hidden}), "a"
+    )
+    reasons = {cell.overlay.id: unsupported(cell) for cell in found.cells}
+    assert "at most one host" in str(reasons["plain"])
+    assert "needs a tailnet" in str(reasons["tailscale"])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "campaigns").glob("*.yaml")), ids=lambda p: p.name)
+def test_the_campaigns_that_come_with_e3_are_right(path: Path) -> None:
+    assert matrix.read(path).file.name == path.stem
+
+
+def test_the_schema_file_is_that_of_the_code() -> None:
+    assert json.loads(SCHEMA.read_text()) == matrix.json_schema()
