@@ -59,6 +59,8 @@ def test_the_names_of_a_result() -> None:
                 "seconds": 1.5,
                 "sent_bytes": 3,
                 "output": "6\n",
+                "output_files": 0,
+                "output_files_bytes": 0,
                 "cpu_seconds": 0.4,
                 "peak_memory_bytes": 1000,
             }
