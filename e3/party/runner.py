@@ -340,6 +340,9 @@ def listen(spec: Spec) -> socket.socket | None:
     address, port = spec.parties[spec.pid]
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted connections inherit it. asyncio sets it only on sockets of an explicit protocol, and
+    # without it a small message waits until the peer has acknowledged the one before.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listener.bind((address, port))
         listener.listen(max(100, len(spec.parties)))

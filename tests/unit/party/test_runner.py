@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -20,6 +21,7 @@ from typing import IO, Any
 import pytest
 
 from e3.party.protocol import START, Spec, decode, encode, encode_spec
+from e3.party.runner import listen
 from e3.session.runner_files import runner_files
 
 pytestmark = pytest.mark.unit
@@ -351,3 +353,16 @@ def test_the_argv_of_a_party() -> None:
     )
     assert spec.argv == ["p.py", "-P", "10.0.0.1:1", "-P", "fd00::1:2", "-I", "1", "--", "-x"]
     assert json.loads(encode_spec(spec))["pid"] == 1
+
+
+def test_small_messages_do_not_wait_for_acknowledgements() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    parties = (("127.0.0.1", 1), ("127.0.0.1", port))
+    listener = listen(Spec(session="s", pid=1, parties=parties, entry="p.py", args=()))
+    assert listener is not None
+    with listener, socket.create_connection(listener.getsockname()) as dialler:
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getpeername() == dialler.getsockname()
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
