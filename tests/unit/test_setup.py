@@ -267,29 +267,35 @@ class TestPackages:
         assert log.read_text().split() == ["install", "update", "install", "quiet"]
 
 
-class TestEnvironment:
-    def test_is_replaced_as_a_whole_or_not_at_all(self, tmp_path: Path) -> None:
-        lock, link, tools = tmp_path / "lock.txt", tmp_path / ".venv", tmp_path / "tools"
-        lock.write_text("")
-        link.mkdir()  # made by hand, or by an older set-up
-        environment = Environment(lock, link, tools)
-        take([environment], tools)
-        assert environment.done()
-        whole = link.resolve()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Make an environment, which takes seconds; each test leaves it whole."""
+    folder = tmp_path_factory.mktemp("environment")
+    lock, link, tools = folder / "lock.txt", folder / ".venv", folder / "tools"
+    lock.write_text("")
+    link.mkdir()  # made by hand, or by an older set-up
+    environment = Environment(lock, link, tools)
+    take([environment], tools)
+    assert environment.done()
+    return environment
 
+
+class TestEnvironment:
+    def test_is_replaced_as_a_whole_or_not_at_all(self, made: Environment) -> None:
+        lock, link, tools = made.lock, made.link, made.tools
+        whole = link.resolve()
         lock.write_text("./missing.whl --hash=sha256:00\n")
-        assert not environment.done()
+        assert not made.done()
         with pytest.raises(SetupError, match=r"missing\.whl"):
-            take([environment], tools)
+            take([made], tools)
         assert link.resolve() == whole
         assert (link / "bin/python").exists()
         assert list(tools.glob("venv-*")) == [whole]
-
-    def test_made_under_another_umask_is_opened_to_parties(self, tmp_path: Path) -> None:
-        lock, link, tools = tmp_path / "lock.txt", tmp_path / ".venv", tmp_path / "tools"
         lock.write_text("")
-        environment = Environment(lock, link, tools)
-        take([environment], tools)
+        assert made.done()
+
+    def test_made_under_another_umask_is_opened_to_parties(self, made: Environment) -> None:
+        environment, link, tools = made, made.link, made.tools
         whole = link.resolve()
         before = whole.stat().st_ino
         modes = {path: path.stat().st_mode for path in whole.rglob("*")}
@@ -302,15 +308,11 @@ class TestEnvironment:
         assert whole.stat().st_ino == before
         assert {path: path.stat().st_mode for path in whole.rglob("*")} == modes
 
-    def test_whose_folder_went_away_is_made_again(self, tmp_path: Path) -> None:
-        lock, link, tools = tmp_path / "lock.txt", tmp_path / ".venv", tmp_path / "tools"
-        lock.write_text("")
-        environment = Environment(lock, link, tools)
-        take([environment], tools)
-        shutil.rmtree(tools)
-        assert not environment.done()
-        take([environment], tools)
-        assert (link / "bin/python").exists()
+    def test_whose_folder_went_away_is_made_again(self, made: Environment) -> None:
+        shutil.rmtree(made.tools)
+        assert not made.done()
+        take([made], made.tools)
+        assert (made.link / "bin/python").exists()
 
 
 class TestBackend:
