@@ -39,7 +39,8 @@ class Command:
 
 def private(folder: Path) -> Command:
     """Return the command of a new project in ``folder`` that has no stack yet."""
+    # with the compiled modules, which cost more than a command; not those just being written
     for name in ("e3", "scripts/bin", "tools"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     (folder / ".venv").symlink_to((ROOT / ".venv").resolve())
     return Command(folder=folder)
