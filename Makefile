@@ -28,7 +28,11 @@ test:  ## set-up, then every check and test
 	scripts/setup --all
 	scripts/test
 
-faults:  ## let every fault happen, and print case, verdict and seconds
+fuzz:  ## 10,000 made-up cases for each test that makes them up, where `make test` has 100
+	scripts/setup --all
+	$(E3) pytest -n 2 -m "hypothesis and unit" --hypothesis-profile=full
+
+faults:  ## let every fault happen over two overlays, and print case, verdict and seconds
 	scripts/setup --all
 	$(E3) pytest -m faults
 
@@ -57,4 +61,4 @@ tools:  ## what every overlay needs
 clean:  ## remove all that set-up made, except state (.e3): make down comes first
 	rm -rf .venv .tools bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help up down test faults resilience check bench nat-matrix setup tools clean
+.PHONY: help up down test fuzz faults resilience check bench nat-matrix setup tools clean

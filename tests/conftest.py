@@ -13,9 +13,10 @@ from e3.overlays import OVERLAYS
 
 TESTS = Path(__file__).parent
 
-settings.register_profile("e3", deadline=None)  # no test asserts wall time
-settings.load_profile("e3")
-
+settings.register_profile("quick", max_examples=10, deadline=None)
+settings.register_profile("lean", max_examples=100, deadline=None)
+settings.register_profile("full", max_examples=10_000, deadline=None)
+settings.load_profile("lean")  # unless --hypothesis-profile names another, as `make fuzz` does
 
 LONG = (
     "lab/test_interrupted.py",
@@ -31,13 +32,43 @@ LONG = (
 )
 """What takes minutes, the longest first: begun at the end, it alone would keep all waiting."""
 
+SLOW = (
+    "unit/cli/test_display.py",
+    "unit/cli/test_doctor.py",
+    "unit/cli/test_runs.py",
+    "unit/inventory/test_imports.py",
+    "unit/session/test_agreement.py",
+    "unit/session/test_demos_and_programs.py",
+    "unit/session/test_flight.py",
+    "unit/session/test_hostile_agreement.py",
+    "unit/session/test_mixed.py",
+    "unit/session/test_paths.py",
+    "unit/session/test_queue.py",
+    "unit/session/test_run_session.py",
+    "unit/session/test_tls.py",
+    "unit/test_setup.py",
+)
+"""Unit tests of whole sessions, of the command and of set-up: not in `scripts/test --quick`."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its tier, the folder that it lies in."""
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test with its tier, the folder that it lies in; leave out what is too much.
+
+    What is marked `long` runs where its tier is asked for by name, as by ``-m faults``.
+    """
     rank = {TESTS / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
+    slow = {TESTS / name for name in SLOW}
+    left_out = []
     for item in items:
-        item.add_marker(item.path.relative_to(TESTS).parts[0])
+        tier = item.path.relative_to(TESTS).parts[0]
+        item.add_marker(tier)
+        if item.path in slow:
+            item.add_marker("slow")
+        if item.get_closest_marker("long") and tier not in config.option.markexpr:
+            left_out.append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_collection_finish() -> None:

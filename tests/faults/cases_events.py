@@ -124,7 +124,7 @@ def forged_offence(stage: Stage) -> SessionResult:
 def perfectly_forged_offence(stage: Stage) -> SessionResult:
     forged = saying(e3="offended", peer=2, what="os.system")
     result = stage.run(forging(f"{forged}; os._exit(70)"))
-    assert result.concerned == ()
+    assert result.concerned == (), result.reason
     return result
 
 
@@ -144,7 +144,7 @@ def forged_impostor(stage: Stage) -> SessionResult:
 )
 def forged_loss(stage: Stage) -> SessionResult:
     result = stage.run(forging(f"{saying(e3='lost', peer=2)}; os._exit(1)"))
-    assert result.concerned == ()
+    assert result.concerned == (), result.reason
     return result
 
 
@@ -156,7 +156,7 @@ def forged_loss(stage: Stage) -> SessionResult:
 )
 def forged_loss_going_on(stage: Stage) -> SessionResult:
     result = stage.run(forging(f"{saying(e3='lost', peer=2)}; time.sleep(1000)"))
-    assert result.concerned == ()
+    assert result.concerned == (), result.reason
     return result
 
 

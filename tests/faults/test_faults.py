@@ -1,5 +1,8 @@
 """Every fault has its verdict within the promised time: on a lab, over `plain` and `nebula`.
 
+By default each once, and twice where an overlay matters; all over both by ``-m faults``
+(`make faults`).
+
 The cases run side by side, each on three hosts of its own; a test waits for its own. What each
 came to stands in a table at the end of the run.
 """
@@ -18,12 +21,38 @@ from tests.faults import cases, cases_agreement, cases_events, cases_identity
 from tests.faults.case import CASES
 from tests.faults.stage import PROMISE_SECONDS, Stage
 from tests.labs import running
+from tests.malice import ATTACKS, WAITING
 from tests.overlays import Mesh
 
 TABLES = (cases, cases_events, cases_identity, cases_agreement)
 """They add their cases to `CASES`."""
 
 OVERLAYS = {"plain": Plain, "nebula": Nebula}
+OVER_NEBULA = {
+    "SIGKILL of one party",
+    "a cable that is out for 3 s",
+    "a cable that is out for a minute",
+    "a host that died before",
+    "a host that dies after its result",
+    "a host that dies during the agreement",
+    "a host that dies mid-computation",
+    "a hostile host in the agreement, another pid",
+    "another authority on one host, with TLS",
+    "an impostor of another pid",
+}
+"""Where the overlay matters: its own links end, or its addresses prove who speaks."""
+
+ON_THIS_MACHINE = {
+    "-T0 on one party",
+    "--no-prss on one party",
+    "--mix32-64bit on one party",
+    *(
+        f"a hostile host in the agreement, {attack.replace('-', ' ')}"
+        for attack in {*ATTACKS} - WAITING - {"another-pid", "two-faces", "accuses"}
+    ),
+}
+"""What tests/unit/session causes as well, with hosts that are folders of this machine."""
+
 AT_ONCE = 6
 REGIONS = ("ams3", "nyc3")
 RTT_MS = {("ams3", "ams3"): 0.0, ("nyc3", "nyc3"): 0.0, ("ams3", "nyc3"): 5.0}
@@ -81,9 +110,18 @@ def try_one(mesh: Mesh, names: list[str], place: Path, overlay: str, name: str) 
         mesh.lab.remove_hosts(names)
 
 
+def parameters(overlay: str, name: str) -> object:
+    lean = name in OVER_NEBULA if overlay == "nebula" else name not in ON_THIS_MACHINE
+    marks = [] if lean else [pytest.mark.long]
+    return pytest.param(overlay, name, id=f"{overlay}: {name}", marks=marks)
+
+
+def test_what_is_left_out_by_default_exists() -> None:
+    assert {*CASES} >= OVER_NEBULA | ON_THIS_MACHINE
+
+
 @pytest.mark.parametrize(
-    ("overlay", "name"),
-    [pytest.param(o, name, id=f"{o}: {name}") for o in OVERLAYS for name in CASES],
+    ("overlay", "name"), [parameters(overlay, name) for overlay in OVERLAYS for name in CASES]
 )
 def test_a_fault(
     trials: Trials, overlay: str, name: str, record_property: Callable[[str, object], None]

@@ -1,19 +1,6 @@
-"""Runs all of the matrix where it is asked for by ``-m resilience``; and its table at the end."""
+"""The table of what overlays survive, at the end of a run that tried any of it."""
 
 import pytest
-
-from tests.stack import ROOT
-
-HERE = ROOT / "tests" / "resilience"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes long, unless the tier itself was asked for."""
-    if "resilience" in config.option.markexpr:
-        return
-    long = [item for item in items if item.get_closest_marker("long") is not None]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -22,15 +22,13 @@ TRIAL_SECONDS = 900.0
 """For a trial that waits for others."""
 
 QUICK = {
-    "headscale: daemon-killed",
     "nebula: daemon-killed",
     "nebula: host-added",
     "plain: cut-3s",
-    "tailscale: stranger",
     "tinc: host-removed",
-    "wireguard: cut-3s",
     "wireguard: nat-rebooted",
     "wireguard: removed-returns",
+    "wireguard: stranger",
 }
 """One trial of each kind, over overlays that join quickly."""
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.examples import FEWER
 
 ROOT = Path(__file__).parents[2]
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -209,7 +211,7 @@ def test_aliases_of_a_person_are_not_used(project: Path) -> None:
 VALUES = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]))
 
 
-@settings(max_examples=60, deadline=None)
+@FEWER
 @given(
     name=st.from_regex(r"(PULUMI_|PYTHON)[A-Z_0-9]{4,20}", fullmatch=True).filter(str.isascii),
     value=VALUES.filter(lambda value: value not in OWN.values()),
@@ -218,7 +220,7 @@ def test_no_variable_of_theirs_comes_through(project: Path, name: str, value: st
     assert shown(project, "pulumi", {name: value})[0].get(name) != value
 
 
-@settings(max_examples=60, deadline=None)
+@FEWER
 @given(value=VALUES)
 def test_no_value_is_run_or_changed(project: Path, value: str) -> None:
     environment, said = shown(project, "pulumi", {"no_proxy": value, "http_proxy": "http://p"})

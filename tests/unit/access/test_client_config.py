@@ -5,12 +5,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from e3.access import SshAccess, client_config
 from e3.errors import ConfigurationError
 from e3.lab import ssh as lab_ssh
+from tests.examples import FEWER
 
 pytestmark = pytest.mark.unit
 
@@ -40,7 +41,7 @@ def effective(config: str, name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("keyword", OPTIONS)
-@settings(max_examples=150, deadline=None)
+@FEWER
 @given(word=TEXT)
 @example(word="a b")
 @example(word="a # b")
@@ -69,7 +70,7 @@ def test_a_word_is_read_as_itself_or_refused(keyword: str, word: str) -> None:
     assert read == plain
 
 
-@settings(max_examples=100, deadline=None)
+@FEWER
 @given(argv=st.lists(TEXT, min_size=1, max_size=4))
 @example(argv=["echo", "%h", "%%", "a'b", "a b", "$HOME", "`id`", "#"])
 def test_a_command_is_one_line_and_runs_with_these_words(argv: list[str]) -> None:

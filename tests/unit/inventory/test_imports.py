@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.errors import ConfigurationError
@@ -148,7 +148,6 @@ VALUE = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(parts=TEXT)
 def test_any_text_is_a_list_of_parallel_ssh_or_is_said_not_to_be(parts: list[str]) -> None:
     text = "".join(parts)
@@ -160,7 +159,6 @@ def test_any_text_is_a_list_of_parallel_ssh_or_is_said_not_to_be(parts: list[str
     assert len(report.machines) + len(report.left_out) == len([each for each in words if each])
 
 
-@settings(max_examples=150, deadline=None)
 @given(parts=TEXT)
 def test_any_text_is_a_configuration_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, parts: list[str]
@@ -174,7 +172,6 @@ def test_any_text_is_a_configuration_or_is_refused(
         assert str(error)  # noqa: PT017 -- either is right
 
 
-@settings(max_examples=300, deadline=None)
 @given(table=st.dictionaries(KEYS, VALUE, max_size=5))
 def test_any_mapping_is_a_list_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]

@@ -310,7 +310,6 @@ foreign = st.binary(max_size=200).filter(lambda data: not MAGIC.startswith(data[
 framed = st.builds(pack, st.integers(0, 255), st.binary(max_size=99))
 
 
-@settings(max_examples=1000, deadline=None)
 @given(st.one_of(foreign, framed, st.binary(max_size=64).map(lambda tail: MAGIC + tail)))
 def test_random_messages_are_refused_or_incomplete(data: bytes) -> None:
     incoming = bytearray(data)
@@ -325,7 +324,6 @@ def test_random_messages_are_refused_or_incomplete(data: bytes) -> None:
             frames.decode(message[1] + b"!")
 
 
-@settings(max_examples=1000, deadline=None)
 @given(st.integers(0, len(valid) - 1))
 def test_a_truncated_message_is_incomplete(length: int) -> None:
     incoming = bytearray(valid[:length])
@@ -335,9 +333,7 @@ def test_a_truncated_message_is_incomplete(length: int) -> None:
     assert unpack(incoming, 3) == (STATEMENT, valid[HEADER.size :])
 
 
-@settings(
-    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(foreign.filter(bool))
 def test_random_bytes_from_a_party_end_the_agreement(two: Table, data: bytes) -> None:
     sent = threading.Event()
@@ -355,9 +351,7 @@ def test_random_bytes_from_a_party_end_the_agreement(two: Table, data: bytes) ->
     assert (outcome.kind, outcome.peer) == ("incompatible", 0)
 
 
-@settings(
-    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(valid) - 1))
 def test_truncated_messages_keep_no_party_out(two: Table, length: int) -> None:
     with ThreadPoolExecutor(2) as pool:

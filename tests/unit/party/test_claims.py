@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.errors import MESSAGE_LENGTH, HostError
@@ -56,7 +56,6 @@ def is_clean(text: str) -> bool:
     return text.isprintable() and len(text) <= LONGEST_SENTENCE
 
 
-@settings(max_examples=1000)
 @given(texts, values)
 def test_what_a_peer_calls_a_fact_is_shown_as_it_is(name: str, value: Value) -> None:
     found = differences({0: {}, 1: {name: value}, 2: {}}, must=True)
@@ -68,7 +67,6 @@ def test_a_template_is_a_name_like_any_other() -> None:
     assert sentence(found, HOSTS) == ("nyc3-0 states {0:999999999}{:d} as {x}, ams3-0 none")
 
 
-@settings(max_examples=1000)
 @given(
     st.dictionaries(
         texts, st.lists(st.tuples(values, st.lists(st.integers(-1, 99), max_size=9)), max_size=9)
@@ -125,7 +123,6 @@ def test_what_is_no_statement_is_refused(changes: dict[str, Any]) -> None:
         frames.decode(stated(**changes))
 
 
-@settings(max_examples=1000)
 @given(anything)
 def test_any_json_is_a_bounded_claim_or_refused(value: object) -> None:
     for body in (json.dumps(value), json.dumps({"pid": 0, "to": 1, "facts": value})):

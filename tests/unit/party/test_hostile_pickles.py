@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mpyc import finfields, fingroups, gfpx
 
@@ -554,7 +554,6 @@ def is_clean(value: object, depth: int = 6) -> bool:
     return True
 
 
-@settings(max_examples=2000, deadline=None)
 @given(st.lists(opcodes, max_size=25).map(b"".join))
 def test_any_pickle_is_refused_or_data(data: bytes) -> None:
     kinds = (Ballot, Colour, Narrow, FIELD, FIELD.array, TERNARY, CURVE)
@@ -572,7 +571,6 @@ def test_any_pickle_is_refused_or_data(data: bytes) -> None:
     assert [(each, dict(vars(each))) for each in kinds] == before
 
 
-@settings(max_examples=1500, deadline=None)
 @given(
     st.sampled_from(
         [

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.party.reports import LINE_BYTES, TEXT_LENGTH, Report, ReportError, Reports
@@ -151,7 +151,6 @@ def fed(reports: Reports, pieces: Iterable[bytes]) -> tuple[list[Report], str]:
     return found, ""
 
 
-@settings(max_examples=5_000, deadline=None)
 @given(st.lists(LINES, max_size=4), st.integers(1, 50))
 def test_whatever_comes_is_a_proper_report_or_one_error(lines: list[bytes], size: int) -> None:
     data = b"\n".join(lines) + b"\n"

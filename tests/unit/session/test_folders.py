@@ -249,9 +249,7 @@ def plant(place: bytes, content: "bytes | Mapping[bytes, object]") -> None:
         plant(place + b"/" + name, below)  # type: ignore[arg-type]  # as drawn
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(part, trees, max_size=4))
 def test_any_folder_arrives_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, content: Mapping[bytes, object]

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.interfaces import Endpoint
@@ -356,7 +356,6 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=5_000, deadline=None)
 @given(
     said=st.tuples(*[st.tuples(st.integers(0, len(BEGINNING)), st.lists(LINES, max_size=5))] * 3),
     size=st.integers(1, 200),
@@ -385,7 +384,6 @@ def test_nothing_that_runners_say_is_an_exception(
     assert set(outcome.parties) <= set(NAMES)
 
 
-@settings(max_examples=5_000, deadline=None)
 @given(LINES)
 def test_a_line_is_an_event_or_foreign_or_wrong(one: bytes) -> None:
     try:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.session.verdicts import EXIT_STATUS, End, How, Verdict, decide, timed_out
@@ -180,7 +180,6 @@ def any_ends(draw: st.DrawFn) -> list[End]:
     ]
 
 
-@settings(max_examples=1_000, deadline=None)
 @given(any_ends())
 def test_any_ends_have_an_outcome(ends: list[End]) -> None:
     outcome = decide(ends, silent=False)
