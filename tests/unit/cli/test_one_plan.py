@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from e3 import config, deployed
@@ -129,7 +129,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=200, deadline=None)
 @given(values=st.fixed_dictionaries({}, optional=dict(VALUES)))
 def test_whatever_the_engine_takes_the_command_takes(
     folder: Path, values: Mapping[str, object]

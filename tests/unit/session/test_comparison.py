@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.session.comparison import PIECE_BYTES, Printed, compare, diff, first_difference
@@ -108,7 +108,6 @@ def test_a_missing_line_break_is_in_the_diff() -> None:
 TEXTS = st.text(alphabet="ab\n\u20ac", max_size=12)
 
 
-@settings(max_examples=300)
 @given(before=st.sampled_from([0, 3, PIECE_BYTES - 1, PIECE_BYTES]), one=TEXTS, two=TEXTS)
 def test_the_first_difference_is_where_it_is(before: int, one: str, two: str) -> None:
     outputs = ["z" * before + one, "z" * before + two]
