@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from e3.errors import ConfigurationError
-from e3.experiment import Choice, Experiment, Reachability
+from e3.experiment import Choice, Experiment, Program, Reachability
 from e3.inventory import machines as inventory
 from e3.session.programs import load
 from e3.settings import SESSION_KEYS, mapping, session_settings
@@ -65,12 +65,12 @@ def read() -> Experiment:
     )
 
 
-def parse(stack: str, values: Mapping[str, str]) -> Experiment:
+def parse(stack: str, values: Mapping[str, str], *, program: Program | None = None) -> Experiment:
     """Return the experiment that these values of the ``e3:`` keys describe.
 
     ``values`` are as Pulumi passes them: text, with objects as JSON. Paths are relative to the
-    working directory. The program's files and an inventory's file are read; raises
-    `ProgramError` or `ConfigurationError`.
+    working directory. The program's files and an inventory's file are read, unless ``program``
+    is given instead; raises `ProgramError` or `ConfigurationError`.
     """
     unknown = sorted(set(values) - set(KEYS))
     if unknown:
@@ -97,7 +97,7 @@ def parse(stack: str, values: Mapping[str, str]) -> Experiment:
             name=values.get("overlay", "nebula"),
             options=_options(mapping(values, "overlay-options", {})),
         ),
-        program=load(session.program, args=session.args),
+        program=program or load(session.program, args=session.args),
         session=session,
         folder=Path(".e3") / stack,
     )

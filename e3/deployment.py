@@ -40,12 +40,12 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     made = fleet.hosts(experiment, overlay.ingress(), ResourceOptions())
     if not made.hosts:
         return {"hosts": Output.from_input([])}
-    config = _ssh_config(experiment, made)
+    config = ssh_config(experiment, made)
     joined = JoinedOverlay(
         experiment.overlay.name,
         choice=experiment.overlay,
         hosts=made.hosts,
-        authority=_authority(experiment, overlay.needs.authority),
+        authority=authority(experiment, overlay.needs.authority),
         secrets=_secrets(experiment, overlay, made),
         opts=ResourceOptions(depends_on=[*made.proof, *_hive(made, config)]),
     )
@@ -55,7 +55,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         experiment=experiment,
         hosts=made.hosts,
         overlay=joined,
-        tls=_tls(experiment),
+        tls=tls(experiment),
         measured=made.measured,
     )
     members = Output.all(hosts=Output.all(*made.hosts), addresses=joined.addresses).apply(
@@ -72,11 +72,14 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     return exports
 
 
-def _ssh_config(experiment: Experiment, made: Made) -> SshConfig | None:
+def ssh_config(
+    experiment: Experiment, made: Made, opts: ResourceOptions | None = None
+) -> SshConfig | None:
+    """Declare the configuration by which OpenSSH reaches the hosts, if it can."""
     if not made.ssh_blocks:
         return None
     path = str(experiment.folder / "ssh_config")
-    return SshConfig("ssh-config", path=path, blocks=Output.all(*made.ssh_blocks))
+    return SshConfig("ssh-config", path=path, blocks=Output.all(*made.ssh_blocks), opts=opts)
 
 
 def _hive(made: Made, config: SshConfig | None) -> list[Resource]:
@@ -86,11 +89,17 @@ def _hive(made: Made, config: SshConfig | None) -> list[Resource]:
     return [colmena.apply_hive(made.hive, made.hosts, config.path)]
 
 
-def _authority(experiment: Experiment, encoding: str | None) -> Mapping[str, Output[str]] | None:
+def authority(
+    experiment: Experiment,
+    encoding: str | None,
+    name: str = "authority",
+    opts: ResourceOptions | None = None,
+) -> Mapping[str, Output[str]] | None:
+    """Declare the authority that signs the certificates of an overlay, if it needs one."""
     if encoding is None:
         return None
-    authority = AUTHORITIES[encoding]("authority", title=f"E3 {experiment.stack}")
-    return {"certificate": authority.certificate, "key": authority.key}
+    made = AUTHORITIES[encoding](name, title=f"E3 {experiment.stack}", opts=opts)
+    return {"certificate": made.certificate, "key": made.key}
 
 
 def _secrets(experiment: Experiment, overlay: Overlay, made: Made) -> Mapping[str, Output[str]]:
@@ -102,11 +111,14 @@ def _secrets(experiment: Experiment, overlay: Overlay, made: Made) -> Mapping[st
     return CREDENTIALS[kind](experiment.stack, overlay, hosts, plain_ssh=made.plain_ssh)
 
 
-def _tls(experiment: Experiment) -> Mapping[str, Output[str]] | None:
+def tls(
+    experiment: Experiment, name: str = "tls-authority", opts: ResourceOptions | None = None
+) -> Mapping[str, Output[str]] | None:
+    """Declare the authority that certifies the parties' keys, if the session asks for TLS."""
     if not experiment.session.rules.tls:
         return None
-    authority = TlsAuthority("tls-authority", title=f"E3 {experiment.stack}")
-    return {"certificate": authority.certificate, "key": authority.key}
+    made = TlsAuthority(name, title=f"E3 {experiment.stack}", opts=opts)
+    return {"certificate": made.certificate, "key": made.key}
 
 
 def _members(

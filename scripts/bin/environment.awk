@@ -73,7 +73,10 @@ function drop_all(pattern,    name) {
         if (name ~ pattern && name ~ /^[A-Za-z_][A-Za-z0-9_]*$/ && !(name in wanted)) {
             wanted[name] = 1
             print "unset " name
-            if (!(name == "PYTHONIOENCODING" && tolower(ENVIRON[name]) ~ /^utf-?8$/)) told(name)
+            if (name == "PYTHONIOENCODING" && tolower(ENVIRON[name]) ~ /^utf-?8$/) continue
+            # scripts/bin/pulumi has set it, for a program that calls `pulumi` itself
+            if (name == "PYTHONPATH" && ENVIRON[name] == root) continue
+            told(name)
         }
 }
 

@@ -103,6 +103,8 @@ def test_what_others_set_does_not_reach_it_and_is_said_once(
         **OWN,
         "PULUMI_HOME": f"{project}/.e3/pulumi",
         "PULUMI_CONFIG_PASSPHRASE_FILE": f"{project}/.e3/passphrase",
+        # programs of other projects import E3
+        **({"PYTHONPATH": str(project)} if way.startswith("pulumi") else {}),
     }
     decided = {
         name: value
@@ -131,7 +133,7 @@ def test_variables_set_after_activation_do_not_reach_pulumi_either(project: Path
     before = "export PULUMI_CONFIG_PASSPHRASE=mine PYTHONPATH=/x http_proxy=http://127.0.0.1:9;"
     environment, said = shown(project, "pulumi after activate", {}, before=before)
     assert "PULUMI_CONFIG_PASSPHRASE" not in environment
-    assert "PYTHONPATH" not in environment
+    assert environment["PYTHONPATH"] == str(project)
     assert environment["http_proxy"] == "http://127.0.0.1:9"
     assert "127.0.0.1" in environment["no_grpc_proxy"].split(",")
     assert "PULUMI_CONFIG_PASSPHRASE, PYTHONPATH" in said
