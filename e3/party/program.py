@@ -9,11 +9,12 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from e3.party import hooks, standard_input
+from e3.party import hooks, notebook, standard_input
 from e3.party.confine import confine
 from e3.party.inputs import Input, InputError
 from e3.party.protocol import Spec
@@ -94,8 +95,7 @@ def run(  # noqa: PLR0913, PLR0917 -- all that the runner hands over, once
     path = Path(folder, "program", spec.entry)
     main = become_main(path, spec.argv)
     try:
-        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-        exec(code, vars(main))  # noqa: S102 -- running it is the purpose
+        execute(path, main, report)
     except SystemExit as leaving:
         if isinstance(leaving.code, str):
             report("raised", error=leaving.code)
@@ -107,6 +107,19 @@ def run(  # noqa: PLR0913, PLR0917 -- all that the runner hands over, once
         sys.exit(128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1)
     finally:
         report("leaving")
+
+
+def execute(path: Path, main: ModuleType, report: Reporter) -> None:
+    """Run a Python file, or a notebook cell by cell, in the module ``main``."""
+    content = path.read_bytes()
+    if path.suffix != notebook.SUFFIX:
+        exec(compile(content, str(path), "exec", dont_inherit=True), vars(main))  # noqa: S102 -- running it is the purpose
+        return
+    sys.excepthook = traceback.print_exception  # Python's own knows no lines of cells
+    player = notebook.Player(path.name, main)
+    for cell in notebook.cells(content):
+        report("cell", number=cell.number)
+        player.play(cell)
 
 
 def become_main(path: Path, argv: list[str]) -> ModuleType:

@@ -29,6 +29,7 @@ clock.
 ``stopped``    all connections are closed
 ``failed``     a coroutine of MPyC met an exception: ``error``
 ``raised``     the program met an exception that nothing caught: ``error``
+``cell``       the program, a notebook, begins its cell ``number``
 ``output``     the program wrote ``text`` to ``stream``
 ``file``       the program has ended, and left a file of ``size`` bytes as output ``name``
 ``piece``      the next bytes of that file, in base64: ``data``
@@ -38,7 +39,7 @@ clock.
 ``exited``     the party has ended and no process is left: see `Exit`
 =============  ===============================================================
 
-From ``confined`` to ``raised`` they are reports of the program's process (`e3.party.reports`). The
+From ``confined`` to ``cell`` they are reports of the program's process (`e3.party.reports`). The
 runner checks their form; what they say is only the program's claim. The deployer in turn checks the
 form of all events (`e3.session.events`) and relies on nothing else.
 

@@ -143,6 +143,7 @@ def kinds(m: int, pid: int) -> Mapping[str, Mapping[str, Check]]:
         "stopped": {},
         "failed": {"error": text},
         "raised": {"error": text},
+        "cell": {"number": count},
         "leaving": {},
     }
 

@@ -168,6 +168,12 @@ class Raised(Said, tag="raised", frozen=True):
     error: Sentence
 
 
+class Cell(Said, tag="cell", frozen=True):
+    """The program, a notebook, begins its next cell."""
+
+    number: Count
+
+
 class Printed(Said, tag="output", frozen=True):
     """The program wrote to one of its streams."""
 
@@ -253,6 +259,7 @@ Event = (
     | Stopped
     | Failed
     | Raised
+    | Cell
     | Printed
     | Filed
     | Piece
@@ -261,6 +268,12 @@ Event = (
     | Alive
     | Exited
 )
+
+ORDER = ("ready", "agreeing", "agreed", "bounded", "started")
+"""The order of events before the program runs; each comes at most once."""
+
+BEFORE = frozenset({*ORDER, "alive", "refused", "disagreed", "exited"})
+"""The events that a runner may send before the program runs."""
 
 OURS = b'{"e3":'
 PIECE = re.compile(rb"[^\n]*\n|[^\n]+")

@@ -14,7 +14,7 @@ from e3.party.peers import REFUSED_STATUS
 from e3.party.protocol import Spec
 from e3.remote.text import printable
 from e3.session import agreement, events
-from e3.session.events import Event, EventError, Said
+from e3.session.events import BEFORE, ORDER, Event, EventError, Said
 from e3.session.outputs import PartyOutput
 from e3.session.plan import Seat
 from e3.session.progress import PHASES, WAITING, PartyProgress, State
@@ -35,11 +35,6 @@ SLACK_BYTES = MB
 """How much a correct runner may have forwarded beyond the limit before it notices."""
 
 LOOP_STOPPED = "RuntimeError: Event loop stopped"
-ORDER = ("ready", "agreeing", "agreed", "bounded", "started")
-"""The order of events before the program runs; each comes at most once."""
-
-BEFORE = frozenset({*ORDER, "alive", "refused", "disagreed", "exited"})
-"""The events that a runner may send before the program runs."""
 
 
 class Record:
@@ -78,6 +73,7 @@ class Record:
         self._sent_since_bytes = 0  # in the computation that goes on
         self._printed = 0
         self._error = ""
+        self._place = ""  # in a notebook
         self._complaint = ""
         self._offence = ""
         self._accused: int | None = None
@@ -182,7 +178,7 @@ class Record:
 
     def _describe_state(self) -> tuple[State, str]:
         if self.end is None:
-            return "going", self.phase
+            return "going", f"{self.phase}{self._place}"
         if self.end.how == "stopped":
             return "stopped", "stopped"
         return ("failed", self.end.reason) if self.end.failed else ("done", "done")
@@ -196,7 +192,7 @@ class Record:
             pid=self.seat.pid,
             host=self.seat.host,
             how=how,
-            phase=self.phase,
+            phase=f"{self.phase}{self._place}",
             exit=status,
             detail=self._offence if refused else detail,
             lost=lost,
@@ -371,7 +367,11 @@ class Record:
     def _(self, event: events.Raised, _at: float) -> None:
         # MPyC stops the loop when a coroutine fails; the exception there is the cause
         if not (self._error and event.error.startswith(LOOP_STOPPED)):
-            self._error = printable(event.error, DETAIL_LENGTH)
+            self._error = printable(event.error, DETAIL_LENGTH) + self._place
+
+    @_note.register
+    def _(self, event: events.Cell, _at: float) -> None:
+        self._place = f" (cell {event.number})"
 
     @_note.register
     def _(self, event: events.Exited, at: float) -> None:

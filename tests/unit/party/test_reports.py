@@ -30,6 +30,7 @@ PROPER: list[dict[str, Any]] = [
     {"e3": "stopped"},
     {"e3": "failed", "error": "ValueError"},
     {"e3": "raised", "error": "ValueError"},
+    {"e3": "cell", "number": 3},
     {"e3": "leaving"},
 ]
 
