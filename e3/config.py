@@ -97,7 +97,7 @@ def parse(stack: str, values: Mapping[str, str], *, program: Program | None = No
             name=values.get("overlay", "nebula"),
             options=_options(mapping(values, "overlay-options", {})),
         ),
-        program=program or load(session.program, args=session.args),
+        program=program or load(session.program, args=session.args, entry=session.entry),
         session=session,
         folder=Path(".e3") / stack,
     )

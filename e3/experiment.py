@@ -40,16 +40,18 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """An MPyC program: a Python file, or a folder with ``__main__.py`` or ``main.py``.
+    """An MPyC program: a Python file or a notebook, or a folder that has one.
 
     ``path`` is the file or folder, ``entry`` the file that is run, relative to the folder
     that is shipped. ``digest`` is the SHA-256 over names, modes and contents of all files shipped.
+    ``notes`` are sentences about what of the entry does not run.
     """
 
     path: Path
     entry: str
     digest: str
     args: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -116,14 +118,15 @@ class Rules:
 class SessionSettings:
     """What a stack's configuration says of its sessions, by `pulumi up` and `e3 run` alike.
 
-    ``program`` is a file or folder, which may not exist, and ``args`` are its arguments.
-    ``parties`` is their number, at most one a host. ``trigger`` is any text; a new one runs the
-    session again. ``private_args`` are program arguments of one host alone, by host; no other host
-    learns them. ``inputs`` is a folder with private inputs of each host in a subfolder, which are
-    sent to that host alone.
+    ``program`` is a file or folder, which may not exist, ``entry`` the file of a folder that is
+    run, empty for the usual one, and ``args`` are its arguments. ``parties`` is their number, at
+    most one a host. ``trigger`` is any text; a new one runs the session again. ``private_args`` are
+    program arguments of one host alone, by host; no other host learns them. ``inputs`` is a folder
+    with private inputs of each host in a subfolder, which are sent to that host alone.
     """
 
     program: Path
+    entry: str = ""
     args: tuple[str, ...] = ()
     parties: int
     trigger: str = ""

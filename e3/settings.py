@@ -33,7 +33,7 @@ OPENNESS: Mapping[str, Openness] = {name: name for name in get_args(Openness)}
 
 
 SESSION_KEYS = (
-    *("args", "compare", "deadline-seconds", "input-names", "inputs", "limits", "network"),
+    *("args", "compare", "deadline-seconds", "entry", "input-names", "inputs", "limits", "network"),
     *("outputs", "parties", "private-args", "program", "tls", "trigger", "unpickle"),
 )
 """What `session_settings` reads."""
@@ -46,6 +46,7 @@ def session_settings(values: Mapping[str, str], hosts: Sequence[str]) -> Session
     """
     return SessionSettings(
         program=Path(values.get("program", "demos/secret_santa.py")),
+        entry=values.get("entry", ""),
         args=_arguments(values),
         parties=int(number(values, "parties", 0, least=0, whole=True)) or len(hosts),
         trigger=values.get("trigger", ""),

@@ -65,11 +65,11 @@ class Bench:
         path.write_text(lean(textwrap.dedent(text)))
         return path
 
-    def plan(self, program: Path, *args: str, parties: int = 3) -> Plan:
+    def plan(self, program: Path, *args: str, parties: int = 3, entry: str = "") -> Plan:
         return plan(
             hosts=self.hosts,
             addresses={host.name: host.underlay for host in self.hosts},
-            program=load(program, args),
+            program=load(program, args, entry),
             parties=parties,
             base_port=self.base_port,
         )
@@ -83,13 +83,14 @@ class Bench:
         deadline_seconds: float = 60,
         rules: Rules | None = None,
         inputs: Path | None = None,
+        entry: str = "",
     ) -> SessionResult:
         """Run a program, given by path or text, to its verdict."""
         path = self.write(program) if isinstance(program, str) else program
         return asyncio.run(
             run_session(
                 SessionSpec(
-                    plan=self.plan(path, *args, parties=parties),
+                    plan=self.plan(path, *args, parties=parties, entry=entry),
                     hosts=self.hosts,
                     overlay="plain",
                     sessions=self.sessions,

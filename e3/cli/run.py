@@ -33,8 +33,8 @@ def declare(verbs: Verbs) -> None:
     verb = verbs.add_parser(
         "run",
         help="run a program on a stack that is up",
-        usage="e3 run [PROGRAM] [--stack STACK] [--parties N] [--deadline SECONDS] [--json] "
-        "[-- ARGS...]",
+        usage="e3 run [PROGRAM] [--entry FILE] [--stack STACK] [--parties N] [--deadline SECONDS] "
+        "[--json] [-- ARGS...]",
         description="Run a session on a stack that is up, with everything that the stack's "
         "configuration says of its sessions. Ctrl-C stops it on all hosts.",
         epilog="exit status: "
@@ -45,8 +45,14 @@ def declare(verbs: Verbs) -> None:
         "program",
         metavar="PROGRAM",
         nargs="?",
-        help="a Python file, or a folder; default: e3:program. ARGS replace e3:args, which are "
-        "those of e3:program",
+        help="a Python file or a notebook, which travels alone, or a folder; default: e3:program. "
+        "ARGS replace e3:args, which are those of e3:program",
+    )
+    verb.add_argument(
+        "--entry",
+        metavar="FILE",
+        action="append",
+        help="the file of the folder that is run; default: __main__.py or main.py",
     )
     verb.add_argument("--stack", metavar="STACK", help="default: the selected one")
     verb.add_argument("--parties", metavar="N", type=int, help="default: as configured")
@@ -70,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--deadline: {arguments.deadline:g} is not 1 second or more")
     stack = up(arguments.stack)
     settings = settings_of(arguments, session_settings(stack))
-    program = programs.load(settings.program, settings.args)
+    program = programs.load(settings.program, settings.args, settings.entry)
     if not 1 <= settings.parties <= len(stack.hosts):
         asked = "e3:parties" if arguments.parties is None else "--parties"
         raise ConfigurationError(
@@ -97,7 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
 def settings_of(arguments: argparse.Namespace, settings: SessionSettings) -> SessionSettings:
     """Return a stack's session settings with what the command line replaces.
 
-    ``e3:args`` and ``e3:inputs`` are those of ``e3:program``: another program does not get them.
+    ``e3:entry``, ``e3:args`` and ``e3:inputs`` are those of ``e3:program``: another program does
+    not get them.
     """
     args = arguments.args
     if arguments.program is not None:
@@ -106,8 +113,10 @@ def settings_of(arguments: argparse.Namespace, settings: SessionSettings) -> Ses
         if args is None and path != Path(os.path.normpath(settings.program)):
             args = ()
         if path != Path(os.path.normpath(settings.program)):
-            settings = replace(settings, inputs=None)
+            settings = replace(settings, inputs=None, entry="")
         settings = replace(settings, program=path)
+    if arguments.entry is not None:
+        settings = replace(settings, entry=only(arguments.entry))
     if args is not None:
         settings = replace(settings, args=tuple(args))
     if arguments.parties is not None:
@@ -115,6 +124,13 @@ def settings_of(arguments: argparse.Namespace, settings: SessionSettings) -> Ses
     if arguments.deadline is not None:
         settings = replace(settings, deadline_seconds=arguments.deadline)
     return replace(settings, private_args={}) if arguments.no_private_args else settings
+
+
+def only(entries: Sequence[str]) -> str:
+    """Return the one entry that was asked for."""
+    if len(entries) > 1:
+        raise ConfigurationError(f"--entry: {len(entries)} entries; a session runs one of them")
+    return entries[0]
 
 
 def spec_of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +74,14 @@ class Place:
         return place is not None
 
 
+Entries = list[os.DirEntry[str]]
+
+Choose = Callable[[Place, Entries], Entries]
+"""Returns what of a folder's entries is to be shipped; a host finds what was, and chooses all."""
+
+
 def is_left_out(entry: os.DirEntry[str]) -> bool:
-    """Return whether something is no part of a program; only this function decides it."""
+    """Return whether something is no part of any program, whatever its folder says."""
     if entry.name in NEVER:
         return True
     if entry.name.endswith(".pyc"):
@@ -91,17 +97,17 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def walk(root: str) -> Iterator[Entry]:
+def walk(root: str, choose: Choose = lambda _, entries: entries) -> Iterator[Entry]:
     """Yield the files and the empty folders below a folder; links are followed.
 
-    Raises `TreeError` for a link that leads outside or to a folder above it, and for what is
-    neither a file nor a folder.
+    ``choose`` leaves out more than `is_left_out` does. Raises `TreeError` for a link that leads
+    outside or to a folder above it, and for what is neither a file nor a folder.
     """
     top = os.path.realpath(root)
     todo = [Place(top, "", key_of(Path(top).stat()))]
     while todo:
         place = todo.pop()
-        entries = listed(place)
+        entries = choose(place, listed(place))
         if not entries and place.name:
             yield Entry(place.name, place.path, 0, FOLDER_MODE)
         for entry in entries:
@@ -119,8 +125,8 @@ def walk(root: str) -> Iterator[Entry]:
                 raise TreeError(f"{shown(name)} is not a file; remove it")
 
 
-def listed(place: Place) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder that belong to the program."""
+def listed(place: Place) -> Entries:
+    """Return the entries of a folder that may belong to the program."""
     try:
         with os.scandir(place.path) as entries:
             return [entry for entry in entries if not is_left_out(entry)]

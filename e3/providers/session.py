@@ -75,7 +75,7 @@ def spec_of(props: Mapping[str, Any]) -> SessionSpec:
     )
     return prepare(
         settings=settings,
-        program=programs.load(settings.program, args=settings.args),
+        program=programs.load(settings.program, args=settings.args, entry=settings.entry),
         joined=joined,
         sessions=Path(props["folder"]) / "sessions",
         authority=_authority(props.get("tls")),  # Pulumi drops what is None
@@ -91,6 +91,7 @@ def _settings(props: Mapping[str, Any]) -> SessionSettings:
     private = props.get("private") or {}
     return SessionSettings(
         program=Path(props["program"]),
+        entry=props.get("entry", ""),
         args=tuple(props["args"]),
         parties=int(props["parties"]),
         trigger=props["trigger"],
@@ -113,6 +114,7 @@ def settings_properties(settings: SessionSettings) -> dict[str, Any]:
     """Return settings as properties of a `Run`; ``private`` of them has to be made a secret."""
     return {
         "program": str(settings.program),
+        "entry": settings.entry,
         "args": list(settings.args),
         "parties": settings.parties,
         "trigger": settings.trigger,

@@ -17,6 +17,8 @@ from e3.party.frames import encodable
 from e3.party.statement import MildParser, mpyc_parser, mpyc_source
 from e3.party.tree import FOLDER_MODE, FOLDERS, Entry, Item, TreeError, digest
 from e3.remote.text import printable
+from e3.session import source
+from e3.session.ignored import Ignored
 
 ENTRIES = ("__main__.py", "main.py")
 LIMIT_BYTES = 100_000_000
@@ -40,11 +42,12 @@ OURS = {
 """MPyC options that a program's arguments must not have, since E3 sets them; and the reason."""
 
 
-def load(path: str | Path, args: Sequence[str] = ()) -> Program:
-    """Return the program at ``path``: a Python file, or a folder with an entry point.
+def load(path: str | Path, args: Sequence[str] = (), entry: str = "") -> Program:
+    """Return the program at ``path``: a Python file or a notebook, or a folder with one.
 
-    Raises `ProgramError` if it does not exist, is not Python, holds something that
-    cannot be shipped, or if ``args`` have an option that only E3 can give.
+    ``entry`` is the file of a folder that is run, by default one of `ENTRIES`. Raises
+    `ProgramError` if it does not exist, is not Python, needs or holds something that cannot be
+    shipped, or if ``args`` have an option that only E3 can give.
     """
     path = Path(path)
     if not encodable(str(path)):
@@ -54,18 +57,16 @@ def load(path: str | Path, args: Sequence[str] = ()) -> Program:
             f"program {path} does not exist; give a Python file or a folder with a {ENTRIES[0]}"
         )
     check_args(f"program {path}", args)
-    entry = find_entry(path)
+    entry = find_entry(path, entry)
     contents = list(read(path))
-    source = next(content for name, _, content in contents if name == entry)
-    try:
-        compile(source, str(path / entry if path.is_dir() else path), "exec", dont_inherit=True)
-    except SyntaxError as error:
-        where = f"line {error.lineno}: {error.msg}" if error.lineno else error.msg
-        message = f"program {path} is not Python ({entry}, {where}); correct it"
-        raise ProgramError(message) from None
-    except (ValueError, RecursionError) as error:
-        raise ProgramError(f"program {path} is not Python ({entry}: {error})") from None
-    return Program(path=path, entry=entry, digest=digest(contents), args=tuple(args))
+    content = next((content for name, _, content in contents if name == entry), None)
+    if content is None:
+        raise ProgramError(
+            f"program {path}: {tree.shown(entry)} is no part of what is shipped, as an ignore file "
+            f"says; write `!{tree.shown(entry)}` into a file .e3ignore beside it"
+        )
+    notes = source.check(path, entry, content)
+    return Program(path=path, entry=entry, digest=digest(contents), args=tuple(args), notes=notes)
 
 
 def files(program: Program, folder: str) -> list[File]:
@@ -143,15 +144,42 @@ def mpyc_options() -> OptionParser:
     return parser  # type: ignore[return-value]  # it is one now
 
 
-def find_entry(path: Path) -> str:
+def find_entry(path: Path, asked: str = "") -> str:
     """Return the name of the file to run, relative to the folder that is shipped."""
-    if path.is_dir():
-        for name in ENTRIES:
-            if (path / name).is_file():
-                return name
-        choices = " or ".join(ENTRIES)
-        raise ProgramError(f"program {path} is a folder without an entry point; add a {choices}")
-    return path.name
+    if not path.is_dir():
+        if asked not in {"", path.name}:
+            raise ProgramError(
+                f"e3:entry: {tree.shown(asked)} cannot be an entry of {path}, which is a file; "
+                f"give a folder as e3:program, or leave e3:entry out"
+            )
+        return path.name
+    if asked:
+        return within(path, asked)
+    for name in ENTRIES:
+        if (path / name).is_file():
+            return name
+    choices = sorted(each.name for each in path.iterdir() if each.suffix in source.SUFFIXES)
+    which = choices[0] if choices else "FILE"
+    raise ProgramError(
+        f"program {path} is a folder without an entry point; add a {' or '.join(ENTRIES)}, or say "
+        f"which file to run: {source.how_to_choose(path, which)}"
+    )
+
+
+def within(folder: Path, asked: str) -> str:
+    """Return the name of an entry as the folder's files are named."""
+    name = os.path.normpath(asked)
+    if not encodable(name) or Path(name).is_absolute() or name.split("/")[0] == "..":
+        raise ProgramError(
+            f"e3:entry: {tree.shown(asked)} is not in the folder {folder}; write its path relative "
+            "to that folder"
+        )
+    if not os.path.isfile(folder / name):  # noqa: PTH113 -- false as well for what no path can be
+        raise ProgramError(
+            f"e3:entry: the folder {folder} has no file {tree.shown(asked)}; write its path "
+            "relative to that folder"
+        )
+    return name
 
 
 def read(path: Path) -> Iterator[Item]:
@@ -160,7 +188,7 @@ def read(path: Path) -> Iterator[Item]:
     Modes are normalised: checkouts differ in the other bits.
     """
     try:
-        entries = list(within_limits(tree.walk(str(path)) if path.is_dir() else [alone(path)]))
+        entries = list(within_limits(chosen(path) if path.is_dir() else [alone(path)]))
     except TreeError as error:
         raise ProgramError(f"program {path}: {error}") from None
     size = sum(entry.size for entry in entries)
@@ -176,6 +204,11 @@ def read(path: Path) -> Iterator[Item]:
         except OSError as error:
             name = tree.shown(entry.name)
             raise ProgramError(f"program {path}: cannot read {name}: {error.strerror}") from None
+
+
+def chosen(folder: Path) -> Iterator[Entry]:
+    """Return what of a folder is shipped."""
+    return tree.walk(str(folder), Ignored(folder).choose)
 
 
 def alone(path: Path) -> Entry:

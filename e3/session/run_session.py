@@ -13,7 +13,7 @@ from e3.experiment import Rules
 from e3.interfaces import AddressTrust, Authority, File, Host, PairPath
 from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.remote.tasks import beside, running
-from e3.session import comparison, inputs, outputs, programs
+from e3.session import comparison, inputs, outputs, programs, source
 from e3.session.certificates import Certificates
 from e3.session.evidence import Evidence
 from e3.session.outputs import PartyOutput
@@ -103,7 +103,7 @@ class SessionRun:
         self._wall_seconds: float | None = None
         self._paths = tuple(spec.paths)
         self._paths_after: tuple[PairPath, ...] = ()
-        self._notes: list[str] = []
+        self._notes: list[str] = list(spec.plan.program.notes)
 
     @classmethod
     def open(cls, spec: SessionSpec, name: str) -> "SessionRun":
@@ -326,6 +326,9 @@ class SessionRun:
         ]
         silent = all(party.output.blank for party in parties)
         outcome = decide(self._ends(), silent=silent)
+        if outcome.verdict is Verdict.PARTY_FAILED:
+            advice = source.advise(outcome.reason, self._spec.plan.program)
+            outcome = replace(outcome, advice=advice or outcome.advice)
         equal = len({party.output.digest for party in parties}) == 1
         if outcome.verdict is not Verdict.COMPLETED or equal:
             return outcome

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from e3 import config, deployed
 from e3.access import host_to_properties
 from e3.cli import project, run
-from e3.errors import E3Error
+from e3.errors import ConfigurationError, E3Error
 from e3.providers import session as provider
 from e3.pulumi_state import OURS, Resource
 from e3.session import programs
@@ -47,6 +47,7 @@ VALUES: Mapping[str, st.SearchStrategy[object]] = {
     "args": WORDS | st.integers(0, 9),
     "compare": st.sampled_from(["none", "same", "some"]),
     "deadline-seconds": NUMBERS,
+    "entry": st.sampled_from(["", "auction.py", "../x.py"]),
     "input-names": st.sampled_from(["same", "any", "all"]),
     "inputs": st.sampled_from(["", "tests/cases/inputs", "tests/cases", "nowhere"]),
     "limits": st.dictionaries(st.sampled_from(LIMITS), NUMBERS, max_size=6),
@@ -56,7 +57,7 @@ VALUES: Mapping[str, st.SearchStrategy[object]] = {
     "private-args": st.dictionaries(
         st.sampled_from([*ADDRESSES, "mars-0"]), WORDS | st.integers(0, 9), max_size=3
     ),
-    "program": st.sampled_from(["demos/helloworld.py", "demos/auction.py", "demos/none.py"]),
+    "program": st.sampled_from(["demos/helloworld.py", "demos/auction.py", "demos", "none.py"]),
     "tls": st.booleans(),
     "trigger": WORDS,
     "unpickle": st.lists(st.sampled_from(["__main__.Ballot", "a.b"]), max_size=2),
@@ -107,7 +108,7 @@ def command(folder: Path, values: Mapping[str, object], *words: str) -> SessionS
     stack = deployed.joined([overlay])
     assert stack is not None
     found = run.settings_of(parsed(*words), project.session_settings(stack, folder))
-    program = programs.load(found.program, found.args)
+    program = programs.load(found.program, found.args, found.entry)
     return run.spec_of(stack, found, program, None, NullObserver())
 
 
@@ -169,6 +170,16 @@ def test_the_command_line_replaces_the_configuration(
     spec = command(folder, CONFIGURED, *words)
     assert spec.plan.program.args == args
     assert [asdict(seat)["private"] for seat in spec.plan.seats] == [private, ()]
+
+
+def test_an_entry_belongs_to_its_program(folder: Path) -> None:
+    configured = {"program": "demos", "entry": "auction.py"}
+    assert command(folder, configured).plan.program.entry == "auction.py"
+    assert command(folder, configured, "demos").plan.program.entry == "auction.py"
+    for words in (("--entry", "helloworld.py"), ("demos/helloworld.py",)):
+        assert command(folder, configured, *words).plan.program.entry == "helloworld.py"
+    with pytest.raises(ConfigurationError, match="--entry: 2 entries; a session runs one of them"):
+        command(folder, configured, "--entry", "a.py", "--entry", "b.py")
 
 
 def test_tls_without_an_authority_is_refused_rather_than_left_out(folder: Path) -> None:
