@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from installer.steps import aside, digest, pip_install, run
+from e3.locked_packages import Difference, differences
+from installer.steps import SetupError, aside, digest, pip_install, run, say
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Environment:
     @property
     def what(self) -> str:
         """See `Step`."""
+        drifted = self._drifted() if self._linked() else []
+        if drifted:
+            return f"{self.link.name}, where {', '.join(map(str, drifted))} (usually 10 s)"
         return f"{self.link.name} from {self.lock.name} (usually 40 s)"
 
     @property
@@ -39,11 +43,11 @@ class Environment:
 
     def done(self) -> bool:
         """See `Step`."""
-        return self._linked() and not self._shut()
+        return self._linked() and not self._shut() and not self._drifted()
 
     def do(self) -> None:
         """See `Step`."""
-        if self._linked():
+        if self._linked() and self._repaired():
             self._open()
             return
         try:
@@ -63,6 +67,20 @@ class Environment:
             # A running lab may still use the former one.
             if other not in {self.folder, previous}:
                 shutil.rmtree(other)
+
+    def _drifted(self) -> list[Difference]:
+        """Return the packages that are not as the lock has them: pip was called by hand."""
+        return differences(self.lock, self.folder)
+
+    def _repaired(self) -> bool:
+        """Install what has drifted; return whether nothing has to be made anew."""
+        if not self._drifted():
+            return True
+        try:
+            pip_install(self.folder / "bin/python", self.lock)
+        except SetupError as error:  # pip itself may have drifted
+            say(f"  that does not work, so it is made anew: {str(error).splitlines()[0]}")
+        return not self._drifted()
 
     def _linked(self) -> bool:
         whole = (self.folder / "bin" / "python").exists()

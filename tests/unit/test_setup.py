@@ -1,5 +1,6 @@
 """The pieces of scripts/setup, each on real files, real processes and a real Go build."""
 
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -267,6 +269,23 @@ class TestPackages:
         assert log.read_text().split() == ["install", "update", "install", "quiet"]
 
 
+def wheel(folder: Path, name: str, version: str) -> Path:
+    """Make a package with nothing in it."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": "",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{each},,\n" for each in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, text in files.items():
+            archive.writestr(each, text)
+    return path
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """Make an environment, which takes seconds; each test leaves it whole."""
@@ -313,6 +332,45 @@ class TestEnvironment:
         assert not made.done()
         take([made], made.tools)
         assert (made.link / "bin/python").exists()
+
+    def test_packages_that_drifted_are_named_and_repaired(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lock, link, tools = tmp_path / "lock.txt", tmp_path / ".venv", tmp_path / "tools"
+        wheels = {v: wheel(tmp_path / "wheels", "sample", v) for v in ("1.0", "0.9")}
+        digest = hashlib.sha256(wheels["1.0"].read_bytes()).hexdigest()
+        lock.write_text(
+            f"--no-index --find-links {tmp_path / 'wheels'}\nsample==1.0 \\\n"
+            f"    --hash=sha256:{digest}\n"
+        )
+        environment = Environment(lock, link, tools)
+        take([environment], tools)
+        whole = link.resolve()
+        pip = ["-m", "pip", "install", "--quiet", "--no-index"]
+        subprocess.run([link / "bin/python", *pip, wheels["0.9"]], check=True)
+        assert not environment.done()
+        take([environment], tools)
+        assert environment.done()
+        assert link.resolve() == whole
+        assert "set-up: .venv, where sample is 0.9 (locked: 1.0)" in capsys.readouterr().err
+
+        # without a pip that works all of it is made anew
+        shutil.rmtree(next(link.glob("lib/python*/site-packages/pip")))
+        shutil.rmtree(next(link.glob("lib/python*/site-packages/sample-1.0.dist-info")))
+        assert not environment.done()
+        take([environment], tools)
+        assert environment.done()
+        assert "sample is missing (locked: 1.0)" in capsys.readouterr().err
+
+    def test_whose_folder_went_away_is_made_again(self, tmp_path: Path) -> None:
+        lock, link, tools = tmp_path / "lock.txt", tmp_path / ".venv", tmp_path / "tools"
+        lock.write_text("")
+        environment = Environment(lock, link, tools)
+        take([environment], tools)
+        shutil.rmtree(tools)
+        assert not environment.done()
+        take([environment], tools)
+        assert (link / "bin/python").exists()
 
 
 class TestBackend:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from e3.cli.checks.finding import Finding
 from e3.cli.project import ROOT
+from e3.locked_packages import differences
 
 TOO_OLD = (3, 11)
 ANSWER_SECONDS = 10.0
@@ -51,6 +52,7 @@ PROGRAMS = (
 def check() -> Iterator[Finding]:
     """Yield one finding for each program."""
     yield _python()
+    yield from _packages()
     with ThreadPoolExecutor() as pool:
         yield from pool.map(_built, sorted((ROOT / "tools").glob("*/recipe.toml")))
         yield from pool.map(_packaged, PROGRAMS)
@@ -63,6 +65,24 @@ def _python() -> Finding:
         remedy = "install 3.11 or newer, then scripts/setup"
         return Finding(level="FAIL", subject="python", detail=detail, remedy=remedy)
     return Finding(level="OK", subject="python", detail=detail)
+
+
+def _packages() -> Iterator[Finding]:
+    """Compare .venv with the lock, where set-up has made it."""
+    lock, environment = ROOT / "requirements.txt", ROOT / ".venv"
+    if not lock.is_file() or not environment.is_dir():
+        return
+    found = differences(lock, environment)
+    if found:
+        yield Finding(
+            level="FAIL",
+            subject="packages",
+            detail=f"of .venv {len(found)} are not as {lock.name} has them: "
+            f"{', '.join(map(str, found))}",
+            remedy="scripts/setup repairs it; pip by hand belongs into an environment of its own",
+        )
+    else:
+        yield Finding(level="OK", subject="packages", detail=f".venv is as {lock.name} has it")
 
 
 def _built(path: Path) -> Finding:
