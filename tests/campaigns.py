@@ -10,6 +10,10 @@ DIGEST = "0" * 64
 STARTED = "2026-11-20T10:00:00.000+00:00"
 
 
+def overlay(name: str) -> results.OverlayChoice:
+    return results.OverlayChoice(id=name, overlay=name)
+
+
 def campaign(**changes: Any) -> results.CampaignRecord:  # noqa: ANN401 -- the fields of the record
     values: dict[str, Any] = {
         "schema": results.SCHEMA,

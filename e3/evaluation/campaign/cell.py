@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from e3.evaluation.campaign.matrix import Matrix, MatrixCell, Work
 from e3.evaluation.results import (
     CellRecord,
     CellState,
+    LinkQuality,
     RepetitionRecord,
     SetupRecord,
 )
@@ -215,8 +216,7 @@ def set_links(cell: MatrixCell, stack: CellStack) -> None:
     for source in regions:
         for target in regions:
             pair = (min(source, target), max(source, target))
-            names = (f"{source}-{target}", f"{target}-{source}", "all")
-            added = next((cell.scenario.links[n] for n in names if n in cell.scenario.links), None)
+            added = link_of(cell.scenario.links, source, target)
             if added is not None:
                 rtt_ms = experiment.latency_ms.get(pair, default_rtt_ms(*pair))
                 link = RegionLink(
@@ -226,6 +226,12 @@ def set_links(cell: MatrixCell, stack: CellStack) -> None:
                     rate_mbit=added.rate_mbit,
                 )
                 stack.lab.set_link(source, target, link)
+
+
+def link_of(links: Mapping[str, LinkQuality], source: str, target: str) -> LinkQuality | None:
+    """Return what is asked for between two regions: of the pair, else of all. Pure."""
+    names = (f"{source}-{target}", f"{target}-{source}", "all")
+    return next((links[name] for name in names if name in links), None)
 
 
 @dataclass(frozen=True, kw_only=True)

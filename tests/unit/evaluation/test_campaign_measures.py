@@ -1,0 +1,164 @@
+"""What is derived from measurements: disturbances, costs, round trips, what programs state."""
+
+from dataclasses import replace
+
+import pytest
+
+from e3.evaluation.campaign import automation, cell, gauges, machine, overview
+from e3.evaluation.campaign.convert import Stated, stated
+from e3.evaluation.results import LinkQuality, Record, RoundTrip
+from e3.session.verdicts import Verdict
+from tests import campaigns
+
+BEFORE = machine.Moment(day=1000.0, monotonic=50.0, boot=60.0, busy=70.0, ours=30.0, stolen=0.0)
+
+
+def later(**changes: float) -> machine.Moment:
+    """Return the moment ten seconds after `BEFORE`, of which we took six of 20 core seconds."""
+    calm = machine.Moment(day=1010.0, monotonic=60.0, boot=70.0, busy=76.5, ours=36.0, stolen=0.0)
+    return replace(calm, **changes)
+
+
+@pytest.mark.parametrize(
+    ("after", "kinds"),
+    [
+        (later(), []),
+        (later(busy=86.0), ["cpu"]),  # a hog beside us
+        (later(stolen=3.0), ["cpu"]),
+        (later(day=1010.2), ["clock"]),
+        (later(day=1009.8), ["clock"]),
+        (later(day=1015.0, boot=75.0), ["suspend"]),  # all clocks but one go on meanwhile
+        (later(busy=86.0, day=1020.0), ["cpu", "clock"]),
+    ],
+)
+def test_what_disturbs_is_named(after: machine.Moment, kinds: list[str]) -> None:
+    found = machine.disturbances(BEFORE, after, 2, local=True)
+    assert [it.kind for it in found] == kinds
+    assert all(abs(it.value) > it.limit for it in found)
+
+
+def test_load_of_this_machine_does_not_disturb_hosts_elsewhere() -> None:
+    assert not machine.disturbances(BEFORE, later(busy=86.0), 2, local=False)
+
+
+def test_a_look_counts_what_this_process_takes_as_ours() -> None:
+    before = machine.look([])
+    total = 0
+    while machine.look([]).ours < before.ours + 0.05:
+        total += sum(range(10_000))
+    assert total
+    assert machine.look([]).busy > before.busy
+
+
+def trip(median_ms: float | None, source: str = "a-0", target: str = "b-0") -> RoundTrip:
+    return RoundTrip(
+        source=source, target=target, layer="underlay", transport="udp", sent=10, lost=0,
+        least_ms=median_ms, median_ms=median_ms, most_ms=median_ms, jitter_ms=0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "count"),
+    [(80.0, 81.0, 0), (80.0, 110.0, 1), (0.5, 2.0, 0), (0.5, 4.0, 1), (80.0, 40.0, 1),
+     (80.0, None, 0), (None, 80.0, 0)],
+)  # fmt: skip
+def test_a_bare_network_that_is_not_as_it_was_disturbs(
+    before: float | None, now: float | None, count: int
+) -> None:
+    assert len(machine.off_baseline([trip(before)], [trip(now)])) == count
+
+
+def test_the_pair_that_is_farthest_off_is_named() -> None:
+    base = [trip(10.0), trip(10.0, "b-0", "a-0")]
+    (found,) = machine.off_baseline(base, [trip(20.0), trip(40.0, "b-0", "a-0")])
+    assert found.detail.startswith("b-0 to a-0 took 40.0 ms")
+
+
+def test_round_trips_are_summed_up() -> None:
+    found = gauges.summary(
+        "a-0", "b-0", "overlay", gauges.Echoed(transport="udp", rtt_ms=[4.0, None, 6.0, 5.0, None])
+    )
+    assert (found.sent, found.lost) == (5, 2)
+    assert (found.least_ms, found.median_ms, found.most_ms) == (4.0, 5.0, 6.0)
+    assert found.jitter_ms == pytest.approx(1.5)
+    silent = gauges.summary(
+        "a-0", "b-0", "overlay", gauges.Echoed(transport="udp", rtt_ms=[None, None])
+    )
+    assert (silent.lost, silent.median_ms, silent.jitter_ms) == (2, None, None)
+
+
+def reading(sent: int, cpu: float | None, peak: int | None = 5000) -> gauges.Reading:
+    wire = gauges.Wire(received_bytes=sent, received_packets=1, sent_bytes=sent, sent_packets=1)
+    usage = gauges.Usage(cpu_seconds=cpu, peak_bytes=peak)
+    return gauges.Reading(wire={"a-0": wire, "b-0": None}, usage={"a-0": usage, "b-0": usage})
+
+
+def test_costs_are_differences_and_unknown_is_not_zero() -> None:
+    known, unknown = gauges.costs(reading(100, 1.0), reading(350, 1.25))
+    assert (known.sent_wire_bytes, known.daemon_cpu_seconds) == (250, 0.25)
+    assert known.daemon_peak_memory_bytes == 5000
+    assert unknown.sent_wire_bytes is None
+    assert gauges.costs(reading(0, None), reading(0, 1.0))[0].daemon_cpu_seconds is None
+    assert gauges.costs(reading(0, 3.0), reading(0, 1.0))[0].daemon_cpu_seconds == 0  # restarted
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ('work: {"rounds": 3, "bytes": 40}\n', Stated(rounds=3, bytes=40)),
+        ('x\nwork: {"rounds": 1}\nwork: {"bytes": 7}\ny', Stated(bytes=7)),
+        ("nothing", Stated()),
+        ("work: nonsense", Stated()),
+        ('work: {"rounds": -1}', Stated()),
+        ('work: {"rounds": 1e99}', Stated()),
+        ("work: " + "[" * 100_000, Stated()),
+    ],
+)
+def test_what_a_program_states_is_read_and_nothing_else_believed(
+    output: str, expected: Stated
+) -> None:
+    assert stated(output) == expected
+
+
+def test_an_overview_counts_and_estimates() -> None:
+    first = campaigns.campaign(
+        overlays=[campaigns.overlay("plain"), campaigns.overlay("nebula"),
+                  campaigns.overlay("tailscale")]
+    )  # fmt: skip
+    records: list[Record] = [
+        first,
+        campaigns.setup(),
+        campaigns.repetition(),
+        campaigns.repetition(repetition=1, order=1, verdict=Verdict.TIMED_OUT),
+        campaigns.cell(cell="tailscale/near", state="unsupported", reason="no account", verdicts={},
+                       destroy_seconds=None),
+    ]  # fmt: skip
+    found = overview.overview(records, {"plain/near": "deploying"}, running=True)
+    assert [(it.cell, it.state, it.finished, it.total) for it in found.cells] == [
+        ("plain/near", "running", 2, 3),
+        ("nebula/near", "waiting", 0, 3),
+        ("tailscale/near", "unsupported", 0, 3),
+    ]
+    # four repetitions of 3 s, two cells of 9 s to bring up
+    assert found.left_seconds == pytest.approx(4 * 3.0 + 2 * 9.0)
+    assert "1 running, 1 waiting, 1 unsupported" in found.summary
+
+
+def test_an_overview_of_nothing_yet_has_no_estimate() -> None:
+    found = overview.overview([campaigns.campaign()], {}, running=True)
+    assert found.left_seconds is None
+    assert "1 waiting" in found.summary
+
+
+def test_pulumis_errors_become_one_sentence() -> None:
+    said = "Updating\n  error: e3:regions: ams3 has 0 hosts; write 1\nerror: update failed\n"
+    assert automation.sentence(said) == "e3:regions: ams3 has 0 hosts; write 1"
+    assert automation.sentence("boom") == "boom"
+    assert automation.sentence("") == "pulumi failed without a word"
+
+
+def test_the_link_of_a_pair_overrides_that_of_all() -> None:
+    links = {"all": LinkQuality(loss=0.1), "sgp1-ams3": LinkQuality(loss=0.2)}
+    assert cell.link_of(links, "ams3", "sgp1") == LinkQuality(loss=0.2)
+    assert cell.link_of(links, "ams3", "ams3") == LinkQuality(loss=0.1)
+    assert cell.link_of({}, "ams3", "ams3") is None
