@@ -17,23 +17,28 @@ class Command:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
-    def begin(self, *words: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    def begin(
+        self, *words: str, cwd: Path | None = None, stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[str]:
         """Start it, in a process group of its own as a shell would."""
         return subprocess.Popen(
             [self.folder / "scripts" / "bin" / "e3", *words],
             cwd=cwd or self.folder,
             env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,
         )
 
-    def __call__(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: str, cwd: Path | None = None, typed: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
-        with self.begin(*words, cwd=cwd) as process:
-            out, err = process.communicate(timeout=60)
+        stdin = subprocess.DEVNULL if typed is None else subprocess.PIPE
+        with self.begin(*words, cwd=cwd, stdin=stdin) as process:
+            out, err = process.communicate(typed, timeout=60)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from e3.experiment import Rules
 from e3.interfaces import Host
@@ -82,8 +83,8 @@ class Bench:
         parties: int = 3,
         deadline_seconds: float = 60,
         rules: Rules | None = None,
-        inputs: Path | None = None,
         entry: str = "",
+        **more: Any,  # noqa: ANN401 -- fields of SessionSpec
     ) -> SessionResult:
         """Run a program, given by path or text, to its verdict."""
         path = self.write(program) if isinstance(program, str) else program
@@ -96,7 +97,7 @@ class Bench:
                     sessions=self.sessions,
                     deadline_seconds=deadline_seconds,
                     rules=rules or Rules(),
-                    inputs=inputs,
+                    **more,
                 )
             )
         )

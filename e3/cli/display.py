@@ -122,18 +122,36 @@ class Moving(Display):
 
 
 @contextmanager
-def display(stack: str, seats: Plan, overlay: str, *, quietly: bool) -> Iterator[Display]:
-    """Yield a display for a session; ``quietly`` leaves standard output to the caller."""
+def display(
+    stack: str, seats: Plan, overlay: str, *, quietly: bool, typed: bool = False
+) -> Iterator[Display]:
+    """Yield a display for a session; ``quietly`` leaves standard output to the caller.
+
+    ``typed`` leaves the terminal to what a party prints while a person types.
+    """
     console = terminal.console(stderr=quietly)
     count = len(seats.seats)
     if console.is_terminal or not quietly:
         what = f"{count} part{'y' if count == 1 else 'ies'} over {overlay}"
         console.print(plain(f"{seats.program.path} on stack {stack}: {what}"))
-    if console.is_terminal:
+    if typed:
+        yield Typed(console)
+    elif console.is_terminal:
         with Live(console=console, auto_refresh=False, redirect_stdout=False) as live:
             yield Moving(live)
     else:
         yield Silent(console) if quietly else Lines(console)
+
+
+class Typed(Display):
+    """Shows nothing while the session runs: the caller sees what party 0 prints."""
+
+    def conclude(self, result: Mapping[str, Any]) -> None:
+        """See `Display`."""
+        parties = [
+            {**party, "output": party["output"] * bool(party["pid"])} for party in result["parties"]
+        ]
+        super().conclude({**result, "parties": parties})
 
 
 class Silent(Display):

@@ -8,17 +8,21 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from e3.cli import terminal
 from e3.cli.display import Display, display
+from e3.cli.keyboard import Keyboard
 from e3.cli.project import ROOT, Verbs, authority, session_settings, up
+from e3.cli.runs import find
 from e3.deployed import Stack
 from e3.errors import ConfigurationError, HostError
-from e3.experiment import Program, SessionSettings
+from e3.experiment import Outputs, Program, SessionSettings
 from e3.interfaces import Authority, Host
 from e3.remote.tasks import beside, gather_or_cancel
 from e3.session import programs
+from e3.session.inputs import Earlier, check
+from e3.session.outputs import FOLDER
 from e3.session.prepare import plan_settings, prepare
 from e3.session.progress import Observer
 from e3.session.run_session import SessionSpec, run_session
@@ -34,7 +38,8 @@ def declare(verbs: Verbs) -> None:
         "run",
         help="run a program on a stack that is up",
         usage="e3 run [PROGRAM] [--entry FILE] [--stack STACK] [--parties N] [--deadline SECONDS] "
-        "[--json] [-- ARGS...]",
+        "[--stdin] [--inputs FOLDER] [--input-from RUN] [--outputs evidence|private] [--json] "
+        "[-- ARGS...]",
         description="Run a session on a stack that is up, with everything that the stack's "
         "configuration says of its sessions. Ctrl-C stops it on all hosts.",
         epilog="exit status: "
@@ -61,6 +66,26 @@ def declare(verbs: Verbs) -> None:
         action="store_true",
         help="leave out e3:private-args: the program does not know them",
     )
+    verb.add_argument(
+        "--inputs",
+        metavar="FOLDER",
+        help="private inputs, in a subfolder for each host; default: e3:inputs, for e3:program",
+    )
+    verb.add_argument(
+        "--input-from",
+        metavar="RUN",
+        help="take the output files of an earlier run as inputs, each on its own host",
+    )
+    verb.add_argument(
+        "--outputs",
+        choices=get_args(Outputs),
+        help="where output files go: the evidence, or private: they stay on their hosts",
+    )
+    verb.add_argument(
+        "--stdin",
+        action="store_true",
+        help="pass on standard input to party 0, and show at once what that prints",
+    )
     verb.add_argument("--deadline", metavar="SECONDS", type=float, help="default: as configured")
     verb.add_argument(
         "--json",
@@ -83,12 +108,22 @@ def run(arguments: argparse.Namespace) -> int:
             f"{asked}: {settings.parties} parties on the {len(stack.hosts)} hosts of stack "
             f"{stack.name}; choose 1 to {len(stack.hosts)}, at most one a host"
         )
+    if settings.inputs is not None:
+        asked = "e3:inputs" if arguments.inputs is None else "--inputs"
+        check(asked, settings.inputs, [host.name for host in stack.hosts])
     seats = plan_settings(settings, program, stack.hosts, stack.network.addresses)
     seated = {seat.host for seat in seats.seats}
     asyncio.run(_require(stack.name, [host for host in stack.hosts if host.name in seated]))
     certifier = authority(stack, settings)
-    with display(stack.name, seats, stack.choice.name, quietly=arguments.json) as shown:
-        spec = spec_of(stack, settings, program, certifier, shown)
+    before = earlier(stack, arguments.input_from)
+    keyboard = Keyboard(quietly=arguments.json) if arguments.stdin else None
+    how = {"quietly": arguments.json, "typed": arguments.stdin}
+    with display(stack.name, seats, stack.choice.name, **how) as shown:
+        spec = replace(
+            spec_of(stack, settings, program, certifier, shown),
+            earlier=before,
+            console=keyboard,
+        )
         result = asyncio.run(_run(spec, shown))
     if result is None:
         terminal.complain("cancelled before it began")
@@ -123,7 +158,23 @@ def settings_of(arguments: argparse.Namespace, settings: SessionSettings) -> Ses
         settings = replace(settings, parties=arguments.parties)
     if arguments.deadline is not None:
         settings = replace(settings, deadline_seconds=arguments.deadline)
-    return replace(settings, private_args={}) if arguments.no_private_args else settings
+    if arguments.no_private_args:
+        settings = replace(settings, private_args={})
+    return with_files(arguments, settings)
+
+
+def with_files(arguments: argparse.Namespace, settings: SessionSettings) -> SessionSettings:
+    """Return settings with what the command line says of files and standard input."""
+    rules = settings.rules
+    if arguments.inputs is not None:
+        settings = replace(settings, inputs=Path(arguments.cwd, arguments.inputs))
+    if arguments.outputs is not None:
+        rules = replace(rules, outputs=arguments.outputs)
+    if arguments.stdin:
+        # nobody types as fast as parties connect
+        limits = replace(rules.limits, connect_seconds=settings.deadline_seconds)
+        rules = replace(rules, limits=limits)
+    return replace(settings, rules=rules)
 
 
 def only(entries: Sequence[str]) -> str:
@@ -131,6 +182,14 @@ def only(entries: Sequence[str]) -> str:
     if len(entries) > 1:
         raise ConfigurationError(f"--entry: {len(entries)} entries; a session runs one of them")
     return entries[0]
+
+
+def earlier(stack: Stack, name: str | None) -> Earlier | None:
+    """Return the run of a stack whose output is input; raise `E3Error` if there is none."""
+    if name is None:
+        return None
+    found = find(name, stack.name)
+    return Earlier(session=found.id, folder=None if found.private else found.folder / FOLDER)
 
 
 def spec_of(

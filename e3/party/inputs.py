@@ -24,8 +24,11 @@ FOLDER = "input"
 
 VARIABLE = "E3_INPUT"
 
-SENT, PUT = "sent", "inputs"
-"""What came with the session, below its folder; and what was put on the host before, below E3's."""
+SENT, EARLIER = "sent", "earlier"
+"""What came with the session, below its folder: inputs, and output of an earlier session."""
+
+PUT = "inputs"
+"""What was put on the host before, below E3's folder there."""
 
 STDIN = "stdin"
 """The input that is the program's standard input."""
@@ -41,11 +44,16 @@ class InputError(Exception):
 
 @dataclass(frozen=True)
 class Input:
-    """An input: its path in the program's folder, where it is on the host, and its size."""
+    """An input: its path in the program's folder, where it is on the host, and its size.
+
+    The names of those that are ``compared`` are in the statement. Parties name their output as they
+    like, so of an earlier session they compare which one it is.
+    """
 
     name: str
     path: str
     size: int
+    compared: bool = True
 
 
 def find(spec: Spec, folder: str, state: str, owned: str) -> list[Input]:
@@ -53,12 +61,12 @@ def find(spec: Spec, folder: str, state: str, owned: str) -> list[Input]:
 
     ``folder`` is the session's, ``state`` E3's on this host, and ``owned`` its owner's.
     """
-    lasting = [Path(state, PUT), Path(owned), *([earlier(spec, state)] if spec.inputs_from else [])]
-    for place in lasting:
+    before = earlier(spec, folder, state) if spec.inputs_from else None
+    for place in (Path(state, PUT), Path(owned)):
         check(place)
     found: dict[str, Input] = {}
-    for place in (Path(folder, SENT), *lasting):
-        for each in files(place):
+    for place in (Path(folder, SENT), Path(state, PUT), Path(owned), *filter(None, [before])):
+        for each in files(place, compared=place != before):
             if each.name in found:
                 raise InputError(
                     f"the input {printable(each.name)} is in {place} and in "
@@ -77,13 +85,14 @@ def find(spec: Spec, folder: str, state: str, owned: str) -> list[Input]:
     return [found[name] for name in sorted(found)]
 
 
-def earlier(spec: Spec, state: str) -> Path:
-    """Return the folder with this party's output of an earlier session."""
+def earlier(spec: Spec, folder: str, state: str) -> Path:
+    """Return the folder with this party's output of an earlier session: sent, or kept here."""
+    if (sent := Path(folder, EARLIER)).is_dir():
+        return sent
     place = Path(state, OUTPUTS, spec.inputs_from)
     if not SESSION.fullmatch(spec.inputs_from) or not place.is_dir():
         raise InputError(
-            f"this host keeps no output of run {printable(spec.inputs_from)}; only runs with "
-            "private outputs leave theirs here"
+            f"there is no output of run {printable(spec.inputs_from)} of a party on this host"
         )
     return place
 
@@ -105,7 +114,7 @@ def check(place: Path) -> None:
         )
 
 
-def files(place: Path) -> Iterator[Input]:
+def files(place: Path, *, compared: bool = True) -> Iterator[Input]:
     """Yield the files below a folder, if it exists; links are followed, but not out of it.
 
     Names that begin with a dot are left out: files of editors, and what has not arrived whole.
@@ -121,7 +130,7 @@ def files(place: Path) -> Iterator[Input]:
             if fault := fault_of(entry.name):
                 name = printable(entry.name, 120)
                 raise InputError(f"the input {name} in {place} has {fault}; rename it")
-            yield Input(entry.name, entry.path, entry.size)
+            yield Input(entry.name, entry.path, entry.size, compared)
     except TreeError as error:
         raise InputError(f"the inputs in {place}: {error}") from None
 

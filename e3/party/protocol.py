@@ -1,8 +1,9 @@
 """The protocol between deployer and runner: one JSON object a line, both ways.
 
-The deployer sends one ``spec``, then ``beat`` from time to time, and ``stop`` to end the party. The
-runner answers with events. Each has ``at``: seconds since it read the spec, by its monotonic
-clock.
+The deployer sends one ``spec``, then ``beat`` from time to time, and ``stop`` to end the party. If
+it passes on what a person types, ``typed`` has the next bytes in base64 as ``data``, none at the
+end; before each it waits for ``started`` or ``took``. The runner answers with events. Each of them
+has ``at``: seconds since it read the spec, by its monotonic clock.
 
 =============  ===============================================================
 ``ready``      the runner has its spec; ``python`` is its version
@@ -31,6 +32,7 @@ clock.
 ``raised``     the program met an exception that nothing caught: ``error``
 ``cell``       the program, a notebook, begins its cell ``number``
 ``output``     the program wrote ``text`` to ``stream``
+``took``       the program can read what was typed last
 ``file``       the program has ended, and left a file of ``size`` bytes as output ``name``
 ``piece``      the next bytes of that file, in base64: ``data``
 ``kept``       its output stays on the host: ``files`` of ``bytes`` together

@@ -9,6 +9,7 @@ ends.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import math
@@ -47,6 +48,8 @@ from e3.party.protocol import (
 )
 from e3.party.removal import remove
 from e3.party.reports import Report, ReportError, Reports
+from e3.party.standard_input import TypedInput
+from e3.party.streams import inherit, keep
 from e3.party.tree import make_folders
 from e3.remote.linux import die_with_parent
 from e3.remote.processes import Family, adopt_orphans
@@ -73,9 +76,11 @@ class ProgramMonitor:
         inputs: dict[str, int],
         bounds: Bounds,
         output: OutputFolder,
+        typed: TypedInput | None,
     ) -> None:
         """Watch ``family`` and read ``inputs``: its streams by name, and its ``events``."""
         self._output = output
+        self._typed = typed
         self.bounds = bounds
         self.spec = spec
         self.channel = channel
@@ -184,6 +189,23 @@ class ProgramMonitor:
                 self.channel.say("alive")
             elif message is not None and message["e3"] == "stop":
                 self._stop = time.monotonic()
+            elif message is not None and message["e3"] == "typed" and self._typed is not None:
+                self._typed.add(base64.b64decode(str(message["data"])))
+                self._type()
+
+    def _type(self) -> None:
+        """Let the program have what was typed, as it reads it."""
+        typed = self._typed
+        if typed is None or typed.writing < 0:
+            return
+        waiting = typed.writing in self._selector.get_map()
+        if typed.write():
+            if waiting:
+                self._selector.unregister(typed.writing)
+            typed.close_at_end()
+            self.channel.say("took")
+        elif not waiting:
+            self._selector.register(typed.writing, selectors.EVENT_WRITE, self._type)
 
     def _patience(self) -> float:
         """Return the seconds until a stop takes effect, infinite if none was requested.
@@ -273,24 +295,28 @@ def main(folder: str, state: str = STATE, owned: str = OWNED) -> Callable[[], ob
         channel.say("ready", python=platform.python_version())
         lay_folders(folder)
         inputs = find_inputs(spec, folder, state, owned)
-        spec = replace(spec, inputs=tuple(each.name for each in inputs))
+        spec = replace(spec, inputs=tuple(each.name for each in inputs if each.compared))
         listener, fence = listen(spec), Fence(spec)
         if not agree(spec, folder, channel, listener):
             return partial(os._exit, 0)
         bounds = Bounds(spec)
         channel.say("bounded", note=bounds.note)
         pipes = {name: os.pipe() for name in (*STREAMS, "events")}
+        typed = TypedInput() if spec.typed else None
         here, there = socket.socketpair()
         if (pid := os.fork()) == 0:
             here.close()
             die_with_parent(runner)
             bounds.enter()
             fence.leave()
-            ends = inherit(channel, pipes)
+            ends = inherit(channel, pipes, typed)
             return partial(program.run, spec, folder, inputs, listener, ends, there, fence.note)
         there.close()
+        if typed is not None:
+            typed.keep()
         family, output = Family(pid, user_of(spec)), OutputFolder(spec, state, here)
-        monitor(ProgramMonitor(spec, channel, family, keep(listener, pipes), bounds, output))
+        ends = keep(listener, pipes)
+        monitor(ProgramMonitor(spec, channel, family, ends, bounds, output, typed))
     except RefusedError as refusal:
         channel.say("refused", reason=str(refusal))
     finally:
@@ -352,29 +378,6 @@ def listen(spec: Spec) -> socket.socket | None:
             raise RefusedError(holder) from None
         raise RefusedError(f"cannot listen at {address} port {port}: {error.strerror}") from None
     return listener
-
-
-def inherit(channel: DeployerStream, pipes: dict[str, tuple[int, int]]) -> dict[str, int]:
-    """Give the forked child its own streams; return the other descriptors that it writes to."""
-    os.close(channel.fd_in)
-    os.close(channel.fd_out)
-    for reading, _ in pipes.values():
-        os.close(reading)
-    ends = {name: writing for name, (_, writing) in pipes.items()}
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (ends.pop("stdout"), 1), (ends.pop("stderr"), 2)):
-        os.dup2(source, target)
-        os.close(source)
-    return ends
-
-
-def keep(listener: socket.socket | None, pipes: dict[str, tuple[int, int]]) -> dict[str, int]:
-    """Close the child's ends of the pipes; return the ends to read from."""
-    if listener is not None:
-        listener.close()
-    for _, writing in pipes.values():
-        os.close(writing)
-    return {name: reading for name, (reading, _) in pipes.items()}
 
 
 def monitor(program_monitor: ProgramMonitor) -> None:

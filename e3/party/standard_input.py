@@ -17,6 +17,48 @@ NOTHING = (
 OVER = "its standard input has no more lines"
 
 
+class TypedInput:
+    """A pipe to the program, through which it gets what a person types."""
+
+    def __init__(self) -> None:
+        """Make the pipe; the runner never waits for the program to read."""
+        self._reading, self.writing = os.pipe()
+        os.set_blocking(self.writing, False)
+        self._pending = b""
+        self._over = False
+
+    def hand_over(self) -> int:
+        """Return the end to read from, in the program's process, which closes the other one."""
+        os.close(self.writing)
+        return self._reading
+
+    def keep(self) -> None:
+        """Close the end to read from, in the runner."""
+        os.close(self._reading)
+
+    def add(self, data: bytes) -> None:
+        """Take what was typed next; nothing is the end of it."""
+        self._pending += data
+        self._over = self._over or not data
+
+    def write(self) -> bool:
+        """Write what the pipe takes; return whether nothing is left."""
+        try:
+            while self._pending:
+                self._pending = self._pending[os.write(self.writing, self._pending) :]
+        except BlockingIOError:
+            return False
+        except OSError:  # the program has closed its standard input
+            self._pending = b""
+        return True
+
+    def close_at_end(self) -> None:
+        """Close the pipe if all was typed, so that the program reads its end."""
+        if self._over and self.writing >= 0:
+            os.close(self.writing)
+            self.writing = -1
+
+
 def give(spec: Spec, folder: str) -> None:
     """Make the input `stdin` this process's standard input, and let `input` say where it ends.
 

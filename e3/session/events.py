@@ -181,6 +181,10 @@ class Printed(Said, tag="output", frozen=True):
     text: Text
 
 
+class Typed(Said, tag="took", frozen=True):
+    """The program can read what was typed."""
+
+
 class Filed(Said, tag="file", frozen=True):
     """The program has left a file as output, whose pieces follow."""
 
@@ -261,6 +265,7 @@ Event = (
     | Raised
     | Cell
     | Printed
+    | Typed
     | Filed
     | Piece
     | Kept

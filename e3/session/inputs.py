@@ -5,6 +5,7 @@ digest and no evidence.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from e3.errors import ConfigurationError
@@ -14,6 +15,17 @@ from e3.party.inputs import Input, InputError
 from e3.remote.text import printable
 
 FILE_MODE = 0o600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """An earlier session, the output of whose parties is input of those on the same hosts.
+
+    ``folder`` has it by host in the evidence; None if it stayed on the hosts.
+    """
+
+    session: str
+    folder: Path | None
 
 
 def check(where: str, folder: Path, hosts: Sequence[str]) -> None:
@@ -56,25 +68,31 @@ def find(where: str, folder: Path, host: str, most_bytes: int) -> list[Input]:
 
 
 def read(
-    folder: Path | None, hosts: Sequence[str], most_bytes: int, where: str = "e3:inputs"
+    folder: Path | None, hosts: Sequence[str], most_bytes: int, earlier: Earlier | None = None
 ) -> Mapping[str, Sequence[File]]:
     """Return what is sent to each host, with paths below the session's folder there."""
-    if folder is None:
-        return {}
-    sent = {}
-    for host in hosts:
-        found = find(where, folder, host, most_bytes)
-        try:
-            sent[host] = [
-                File(
-                    path=f"{inputs.SENT}/{each.name}",
-                    content=Path(each.path).read_bytes(),
-                    mode=FILE_MODE,
-                )
-                for each in found
-            ]
-        except OSError as error:
-            raise ConfigurationError(
-                f"{where}: {printable(error.filename)}: {error.strerror}"
-            ) from None
-    return sent
+    sources = [("e3:inputs", inputs.SENT, folder)]
+    if earlier is not None:
+        sources.append((f"the output of run {earlier.session}", inputs.EARLIER, earlier.folder))
+    return {
+        host: [
+            file
+            for where, place, source in sources
+            if source is not None
+            for file in shipped(where, place, find(where, source, host, most_bytes))
+        ]
+        for host in hosts
+    }
+
+
+def shipped(where: str, place: str, found: Sequence[Input]) -> list[File]:
+    """Return files as they are sent, to below ``place`` in the session's folder."""
+    try:
+        return [
+            File(path=f"{place}/{each.name}", content=Path(each.path).read_bytes(), mode=FILE_MODE)
+            for each in found
+        ]
+    except OSError as error:
+        raise ConfigurationError(
+            f"{where}: {printable(error.filename)}: {error.strerror}"
+        ) from None

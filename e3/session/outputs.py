@@ -65,6 +65,11 @@ class PartyOutput:
             self._unfinished.unlink(missing_ok=True)
 
     @property
+    def notes(self) -> list[str]:
+        """The remarks as sentences of a result; the folder is named by the host."""
+        return [f"party {self.spec.pid} ({self.folder.name}): {each}" for each in self.remarks]
+
+    @property
     def _unfinished(self) -> Path:
         return self.folder.with_name(f".{self.folder.name}")
 

@@ -11,8 +11,10 @@ from typing import TextIO
 from e3.errors import AuthorityError, HostError
 from e3.interfaces import File, Host, Process
 from e3.party.protocol import OWNED, SILENCE_SECONDS, START, STATE, Spec, encode, encode_spec
+from e3.remote.tasks import beside
 from e3.remote.text import printable
 from e3.session.certificates import Certificates
+from e3.session.console import Typing
 from e3.session.events import EventError, Incoming, most_bytes
 from e3.session.record import Record
 from e3.session.verdicts import How, describe
@@ -40,6 +42,8 @@ class Party:
         self.record = record
         self.certificates: Certificates | None = None
         """Certifies its key; only with MPyC's own TLS."""
+        self.typing: Typing | None = None
+        """Passes on what a person types, to this party alone."""
         self._host = host
         self._spec = spec
         self._log = log
@@ -124,7 +128,10 @@ class Party:
             with contextlib.suppress(OSError):  # it has ended: its output says why
                 process.stdin.write(encode_spec(self._spec))
                 await process.stdin.drain()
-            await self._follow(process)
+            async with contextlib.AsyncExitStack() as stack:
+                if self.typing is not None:
+                    await stack.enter_async_context(beside(self.typing.pass_on(process)))
+                await self._follow(process)
         finally:
             with contextlib.suppress(OSError):
                 process.stdin.close()
@@ -157,7 +164,11 @@ class Party:
 
     def _hear(self, line: bytes) -> None:
         if line:
-            self._log.write(self.record.hear(line, self._clock()))
+            text = self.record.hear(line, self._clock())
+            self._log.write(text)
+            if self.typing is not None:
+                self.typing.hear(line)
+                self.typing.console.show(text)
 
     def _finish(self, how: How, detail: str = "") -> None:
         self._log.write(self.record.finish(how, self._clock(), detail))

@@ -15,7 +15,9 @@ from e3.party.protocol import BEAT_SECONDS, Spec
 from e3.remote.tasks import beside, running
 from e3.session import comparison, inputs, outputs, programs, source
 from e3.session.certificates import Certificates
+from e3.session.console import Console, Typing
 from e3.session.evidence import Evidence
+from e3.session.inputs import Earlier
 from e3.session.outputs import PartyOutput
 from e3.session.party import LEAVE_SECONDS, Party
 from e3.session.paths import Look, changes, look_again
@@ -47,7 +49,8 @@ class SessionSpec:
     ``address_trust`` what its addresses prove, and ``paths`` how it joins them. ``look`` asks the
     overlay for their class, once as the session begins and once after it. ``rules`` hold in the
     session, and ``authority`` certifies the parties' keys if the rules ask for TLS. ``inputs`` is a
-    folder with the private inputs of each host in a subfolder. Evidence goes to a new folder below
+    folder with the private inputs of each host in a subfolder, and output of an ``earlier`` session
+    is input, too. Party 0 reads what is typed at ``console``. Evidence goes to a new folder below
     ``sessions``. ``observer`` is told what happens.
     """
 
@@ -62,6 +65,8 @@ class SessionSpec:
     rules: Rules = field(default_factory=Rules)
     authority: Authority | None = None
     inputs: Path | None = None
+    earlier: Earlier | None = None
+    console: Console | None = None
     observer: Observer = field(default_factory=NullObserver)
 
 
@@ -111,7 +116,7 @@ class SessionRun:
         began = time.monotonic()
         files = (runner_files(), programs.files(spec.plan.program, "program"))
         hosts = [seat.host for seat in spec.plan.seats]
-        sent = inputs.read(spec.inputs, hosts, int(spec.rules.limits.input_mb * MB))
+        sent = inputs.read(spec.inputs, hosts, int(spec.rules.limits.input_mb * MB), spec.earlier)
         evidence = Evidence(spec.sessions, name)
         evidence.begin(
             spec.plan,
@@ -207,12 +212,16 @@ class SessionRun:
             outputs=self._spec.rules.outputs,
             input_bytes=int(limits.input_mb * MB),
             input_names=self._spec.rules.input_names,
+            inputs_from=self._spec.earlier.session if self._spec.earlier else "",
+            typed=self._spec.console is not None and seat.pid == 0,
         )
         names = {seat.pid: seat.host for seat in self._spec.plan.seats}
         output = PartyOutput(self._evidence.folder / outputs.FOLDER / seat.host, spec)
         record = Record(seat, spec, names, output)
         record.printed.folder = self._evidence.folder
         party = Party(record, host, spec, self._evidence.log(seat.host), self._clock)
+        if self._spec.console is not None and seat.pid == 0:
+            party.typing = Typing(self._spec.console)
         if self._spec.rules.tls:
             party.certificates = self._certificates
         return party
@@ -368,7 +377,10 @@ class SessionRun:
             identity="certificates" if self._spec.rules.tls else IDENTITY[self._address_trust],
             paths=self._paths,
             paths_after=self._paths_after,
-            notes=(*self._notes, *self._output_notes()),
+            notes=(
+                *self._notes,
+                *(note for record in self._records for note in record.output.notes),
+            ),
             evidence=self._evidence.name,
         )
         versions = {record.seat.host: record.versions for record in self._records}
@@ -376,12 +388,6 @@ class SessionRun:
         for record in self._records:
             record.printed.close()
         return result
-
-    def _output_notes(self) -> Iterator[str]:
-        """Yield a sentence for each party whose output files are not complete."""
-        for record in self._records:
-            for remark in record.output.remarks:
-                yield f"party {record.seat.pid} ({record.seat.host}): {remark}"
 
     def _times(self) -> tuple[float | None, float | None]:
         """Return set-up and online time, as far as the session got."""

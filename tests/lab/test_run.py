@@ -126,6 +126,56 @@ def test_the_exit_status_tells_the_verdict(up: Stack, e3: Command) -> None:
     assert "timed-out: not done after 2 s" in slow.stdout
 
 
+ASK = """
+from mpyc.runtime import mpc
+
+bid = int(input("your bid: ")) if mpc.pid == 0 else 5
+mpc.run(mpc.start())
+print(mpc.run(mpc.output(mpc.max(mpc.input(mpc.SecInt(32)(bid))))))
+mpc.run(mpc.shutdown())
+"""
+TABLE = "region,income\n" + "north,100\nsouth,50\n" * 2
+
+
+def test_files_of_parties_from_the_command_line(up: Stack, e3: Command) -> None:
+    (up.folder / "survey.csv").write_text(TABLE)
+    for host in ("ams3-0", "ams3-1"):
+        answer = e3("input", "put", host, "survey.csv", "--stack", "trial")
+        assert answer.stdout == f"survey.csv ({len(TABLE)} bytes) is on {host}\n", answer
+    answer = e3("run", "demos/survey.py", "--stack", "trial")
+    assert "sgp1-0 has the inputs none, the other two survey.csv" in answer.stdout
+    assert answer.returncode == 10
+    e3("input", "put", "sgp1-0", "survey.csv", "--stack", "trial")
+    listed = json.loads(e3("input", "list", "--stack", "trial", "--json").stdout)
+    assert [(each["host"], each["name"], each["size"]) for each in listed] == [
+        (host, "survey.csv", len(TABLE)) for host in ("ams3-0", "ams3-1", "sgp1-0")
+    ]
+    answer = e3("run", "demos/survey.py", "--stack", "trial", "--outputs", "private")
+    assert "north: 6 rows, mean 100.0, standard deviation 0.0\n" in answer.stdout, answer
+    assert not (up.sessions / "latest" / "output").exists()
+    answer = e3("output", "get", "latest", "sgp1-0", "--stack", "trial", "--to", "got")
+    assert answer.stdout == f"1 files in {up.folder / 'got'}\n", answer
+    assert "north: 6 rows" in (up.folder / "got/sgp1-0/statistics.txt").read_text()
+    assert "ams3-0 keeps 1 private files" in e3("output", "list", "latest").stdout
+    up.write("import os; print(sorted(os.listdir(os.environ['E3_INPUT'])))", "look.py")
+    answer = e3("run", "look.py", "--stack", "trial", "--input-from", "latest")
+    assert "['statistics.txt', 'survey.csv']" in answer.stdout, answer
+    for host in ("ams3-0", "ams3-1", "sgp1-0"):
+        assert e3("input", "remove", host, "--all", "--stack", "trial").returncode == 0
+    assert e3("input", "list", "--stack", "trial").stdout.startswith("No inputs; ")
+    assert e3("input", "remove", "sgp1-0", "survey.csv", "--stack", "trial").returncode == 1
+
+
+def test_a_party_reads_what_is_typed(up: Stack, e3: Command) -> None:
+    up.write(ASK, "ask.py")
+    answer = e3("run", "ask.py", "--stack", "trial", "--stdin", typed="7\n")
+    assert "your bid: " in answer.stdout, answer
+    assert "7\n" in answer.stdout
+    assert answer.stdout.splitlines()[-1].startswith("completed: all 3 parties completed")
+    answer = e3("run", "ask.py", "--stack", "trial")
+    assert "this party has no standard input; give it an input named stdin" in answer.stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_end_by_signal_stops_all_parties(up: Stack, e3: Command, number: int) -> None:
     before = len(runs(up.sessions))

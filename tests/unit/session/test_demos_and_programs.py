@@ -52,6 +52,43 @@ def test_auction_takes_the_second_price(bench: Bench) -> None:
     assert output == "bidder 18 of 20 wins and pays 722\n"
 
 
+TABLES = [
+    "region,income\nnorth,100\nnorth,200\nsouth,50\n",
+    "income,region\n300,north\n400,north\n50,south\n",
+    "region,income,more\nnorth,500,x\n",
+]
+
+
+def test_survey_says_nothing_about_few_rows(bench: Bench) -> None:
+    for host, table in zip(bench.hosts, TABLES, strict=True):
+        bench.put(host.name, "/var/lib/e3/inputs/survey.csv", table)
+    result = bench.run(DEMOS / "survey.py")
+    said = "north: 5 rows, mean 300.0, standard deviation 141.4\nsouth: fewer than 5 rows\n"
+    assert [party.output for party in result.parties] == [said] * 3, result.reason
+    left = [path.read_text() for path in bench.sessions.glob("*/output/*/statistics.txt")]
+    assert set(left) == {said}
+
+
+@pytest.mark.parametrize(
+    ("table", "wrong"),
+    [
+        ("region,income\nnorth,secret\n", "survey.csv, line 2: income must be a whole number"),
+        ("region,income\nsecret,1\n", "survey.csv, line 2: region is none of --groups"),
+        ("region,income\nnorth,-731\n", "survey.csv, line 2: income must be from 0 to 1000000000"),
+        ("region,wages\nnorth,731\n", "survey.csv has no column 'income'"),
+        ("", "survey.csv has no column 'income'"),
+    ],
+)
+def test_survey_names_what_is_wrong_and_shows_none_of_it(
+    bench: Bench, table: str, wrong: str
+) -> None:
+    bench.put("local-0", "/var/lib/e3/inputs/survey.csv", table)
+    result = bench.run(DEMOS / "survey.py", parties=1)
+    assert result.reason.endswith(wrong)
+    assert "secret" not in bench.log(result, 0)
+    assert "731" not in bench.log(result, 0).partition("-I 0")[2]
+
+
 @pytest.mark.parametrize("parties", [1, 2])
 def test_few_parties(bench: Bench, parties: int) -> None:
     (output,) = outputs(bench.run(DEMOS / "secret_santa.py", parties=parties))

@@ -4,13 +4,16 @@ import os
 import re
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from e3.config import parse
 from e3.errors import ConfigurationError
 from e3.experiment import Limits, Rules
+from e3.session.inputs import Earlier
 from e3.session.verdicts import Verdict
 from tests.sessions import Bench, joined
 
@@ -187,6 +190,80 @@ def test_inputs_count_towards_their_own_limit(bench: Bench) -> None:
     bench.put("local-0", f"{PUT}/a.csv", "x" * 1_100_000)
     rules = Rules(limits=Limits(input_mb=1))
     assert "raise input-mb of e3:limits, which is 1" in failed(bench, rules=rules)
+
+
+ENCRYPT = """
+    import os
+    share = int((await mpc.gather(mpc.input(mpc.SecInt()(42), 0))).value)
+    with open(os.environ["E3_OUTPUT"] + f"/share{mpc.pid}", "w") as file:
+        file.write(str(share))
+"""
+DECRYPT = """
+    import os
+    with open(os.environ["E3_INPUT"] + f"/share{mpc.pid}") as file:
+        share = mpc.SecInt()(mpc.SecInt().field(int(file.read())))
+    print(await mpc.output(share))
+"""
+
+
+@pytest.mark.parametrize("where", ["private", "evidence"])
+def test_the_output_of_a_run_is_input_of_the_next(
+    bench: Bench, where: Literal["private", "evidence"]
+) -> None:
+    first = bench.run(joined(ENCRYPT), rules=Rules(outputs=where))
+    assert first.verdict is Verdict.COMPLETED, first.reason
+    in_evidence = bench.sessions / first.id / "output"
+    assert in_evidence.exists() == (where == "evidence")
+    earlier = Earlier(session=first.id, folder=None if where == "private" else in_evidence)
+    result = bench.run(joined(DECRYPT), earlier=earlier)
+    assert [party.output for party in result.parties] == ["42\n"] * 3, result.reason
+
+
+@pytest.mark.parametrize("session", ["20260101-000000-abcd", "../../inputs", ""])
+def test_a_run_without_output_is_no_input(bench: Bench, session: str) -> None:
+    bench.put("local-0", f"{PUT}/a.csv")
+    earlier = Earlier(session=session or "x", folder=None)
+    assert "there is no output of run " in failed(bench, earlier=earlier)
+
+
+@dataclass
+class Typist:
+    """A console at which somebody answers what is asked."""
+
+    answers: list[bytes]
+    shown: str = ""
+
+    async def read(self) -> bytes:
+        return self.answers.pop(0) if self.answers else b""
+
+    def show(self, text: str) -> None:
+        self.shown += text
+
+
+def test_what_is_typed_reaches_party_0_alone(bench: Bench) -> None:
+    body = """
+    import sys
+    mine = int(input("your bid: ")) if mpc.pid == 0 else len(sys.stdin.read())
+    if mpc.pid == 0:
+        print(len(sys.stdin.read()))
+    print(await mpc.output(mpc.sum(mpc.input(mpc.SecInt()(mine)))))
+    """
+    much = b"x" * 32_000 + b"\n"
+    typist = Typist([b"31", b"07351\n", *[much] * 20])
+    result = bench.run(joined(body), console=typist)
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    assert result.parties[0].output == f"your bid: {len(much) * 20}\n3107351\n"
+    assert result.parties[1].output == "3107351\n"
+    assert "your bid: " in typist.shown
+    assert "3107351" not in (bench.sessions / result.id / "manifest.json").read_text()
+
+
+def test_typing_ends_and_may_be_unread(bench: Bench) -> None:
+    typist = Typist([b"x" * 32_000] * 10)
+    assert said(bench, "print(1)", console=typist) == "1\n"
+    typist = Typist([b"one\n"])
+    reason = failed(bench, "print(input()); input()", console=typist)
+    assert "EOFError: EOF when reading a line: its standard input has no more lines" in reason
 
 
 def folder_of(tmp_path: Path, *names: str) -> str:

@@ -50,6 +50,7 @@ RUNNING: list[dict[str, Any]] = [
     {"e3": "raised", "at": 1, "error": "ValueError"},
     {"e3": "output", "at": 1, "stream": "stdout", "text": "42\n"},
     {"e3": "output", "at": 1, "stream": "stderr", "text": "oh\n"},
+    {"e3": "took", "at": 1},
     {"e3": "file", "at": 1, "name": "a.txt", "size": 0},
     {"e3": "leftout", "at": 1, "files": [["x", "a link"]], "total": 1},
     {"e3": "cell", "at": 1, "number": 3},
