@@ -30,7 +30,7 @@ from e3.party.inputs import Input
 from e3.party.protocol import Spec
 from e3.party.scope import keep_apart
 from e3.party.seccomp import forbid_calls
-from e3.party.view import PAGE_BYTES, Room, enter, walk
+from e3.party.view import PAGE_BYTES, Room, enter, user_name, walk
 from e3.remote import linux
 
 FIRST_USER = 0x40000000
@@ -67,6 +67,7 @@ def confine(
     limit(spec, alone=user >= FIRST_USER)
     notes += forbid_the_rest()
     os.environ["HOME"] = str(Path(folder, "program"))
+    os.environ["USER"] = os.environ["LOGNAME"] = user_name(user)
     os.environ[inputs.VARIABLE] = str(Path(folder, inputs.FOLDER))
     os.environ[outputs.VARIABLE] = str(Path(folder, outputs.FOLDER))
     # NumPy starts a thread a core for linear algebra on floats, which MPyC's integers do not need.

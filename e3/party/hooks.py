@@ -20,13 +20,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from socket import socket
 from types import ModuleType
 from typing import Any, TextIO
 
-from e3.party import admission, meter, peers
+from e3.party import admission, meter, peers, pictures
 from e3.party.cost import Report
 from e3.party.parallel_connect import ParallelConnector
+from e3.party.protocol import Spec
 from e3.remote.text import printable
 
 Attributes = Any
@@ -37,23 +39,24 @@ def install(
     report: Report,
     log: TextIO,
     listener: socket | None,
-    address_trust: str,
-    unpickle: tuple[str, ...],
+    spec: Spec,
+    output_folder: Path,
 ) -> None:
-    """Change MPyC when it is imported.
+    """Change MPyC, and matplotlib, when they are imported.
 
-    Its log goes to ``log``, it listens at ``listener``, and it reports its steps. From peers it
-    takes the types that MPyC itself sends, and those that ``unpickle`` names as ``module.name``.
-    ``address_trust`` is what the address of a caller proves, see `e3.party.identity`.
+    MPyC's log goes to ``log``, it listens at ``listener``, and it reports its steps. From peers it
+    takes the types that MPyC itself sends, and those that ``spec`` names. Figures that the program
+    shows go to its ``output_folder``.
     """
-    place = functools.partial(at_own_address, [listener] if listener else [], address_trust)
+    place = functools.partial(at_own_address, [listener] if listener else [], spec.address_trust)
     sys.meta_path.insert(
         0,
         Finder(
             {
+                pictures.PYPLOT: functools.partial(pictures.load_pyplot, output_folder, log),
                 "mpyc": functools.partial(load_package, log),
-                "mpyc.asyncoro": functools.partial(load_connections, report, address_trust),
-                "mpyc.runtime": functools.partial(load_runtime, report, place, unpickle),
+                "mpyc.asyncoro": functools.partial(load_connections, report, spec.address_trust),
+                "mpyc.runtime": functools.partial(load_runtime, report, place, spec.unpickle),
             }
         ),
     )

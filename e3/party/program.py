@@ -14,7 +14,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from e3.party import hooks, notebook, standard_input
+from e3.party import hooks, notebook, outputs, pictures, standard_input
 from e3.party.confine import confine
 from e3.party.inputs import Input, InputError
 from e3.party.protocol import Spec
@@ -91,7 +91,8 @@ def run(  # noqa: PLR0913, PLR0917 -- all that the runner hands over, once
     standard_input.give(spec, folder)
     die_with_parent(runner)  # once more: the kernel forgets it when the user changes
     log = os.fdopen(ends["log"], "w", buffering=1)
-    hooks.install(report, log, listener, spec.address_trust, spec.unpickle)
+    output_folder = Path(folder, outputs.FOLDER)
+    hooks.install(report, log, listener, spec, output_folder)
     path = Path(folder, "program", spec.entry)
     main = become_main(path, spec.argv)
     try:
@@ -116,7 +117,7 @@ def execute(path: Path, main: ModuleType, report: Reporter) -> None:
         exec(compile(content, str(path), "exec", dont_inherit=True), vars(main))  # noqa: S102 -- running it is the purpose
         return
     sys.excepthook = traceback.print_exception  # Python's own knows no lines of cells
-    player = notebook.Player(path.name, main)
+    player = notebook.Player(path.name, main, after=pictures.show_all)
     for cell in notebook.cells(content):
         report("cell", number=cell.number)
         player.play(cell)

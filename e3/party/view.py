@@ -226,12 +226,17 @@ def show_etc(root: Path, user: int) -> None:
             with suppress(PermissionError):
                 (etc / name).write_bytes(Path(source).read_bytes())
     for name, end in (("passwd", "::/:/bin/sh\n"), ("group", "\n")):
-        lines = {0: "root", 65534: "nobody", user: "root" if not user else "party"}
+        lines = {0: "root", 65534: "nobody", user: user_name(user)}
         entries = (
             f"{word}:x:{number}:{number if name == 'passwd' else ''}"
             for number, word in lines.items()
         )
         (etc / name).write_text("".join(entry + end for entry in entries))
+
+
+def user_name(user: int) -> str:
+    """Return the name of a program's user."""
+    return "party" if user else "root"
 
 
 def show_devices(root: Path) -> None:

@@ -116,11 +116,11 @@ class Stage:
         asyncio.run(host.access.put([script], timeout_seconds=30))
         self.hosts[pid] = replace(host, python=script.path)
 
-    def plan(self, program: Path, *args: str) -> Plan:
+    def plan(self, program: Path, *args: str, entry: str = "") -> Plan:
         made = plan(
             hosts=self.hosts,
             addresses=self.addresses,
-            program=load(program, args),
+            program=load(program, args, entry),
             parties=len(self.hosts),
         )
         seats = [replace(seat, private=self._private.get(seat.pid, ())) for seat in made.seats]
@@ -130,12 +130,13 @@ class Stage:
         self,
         program: Path | str,
         *args: str,
+        entry: str = "",
         when: Moment | None = None,
         then: Callable[[], None] | None = None,
     ) -> SessionResult:
         """Run the program to its verdict; call ``then`` at the moment ``when``."""
         path = self.write(program) if isinstance(program, str) else program
-        result = asyncio.run(self._run(self.plan(path, *args), when, then))
+        result = asyncio.run(self._run(self.plan(path, *args, entry=entry), when, then))
         self.seconds = time.monotonic() - self.shown_seconds
         left = [line for line in self.leftovers() if line not in self.known]
         assert left == [], left
