@@ -1,6 +1,6 @@
 """MPyC's own demos, notebooks and tests run unchanged, under all the containment.
 
-They are in MPyC's repository alone: no sdist on PyPI has had the demos (0.3 to 0.11), nor has Debian a
+They are in MPyC's repository alone: no sdist on PyPI has had them (0.3 to 0.11), nor has Debian a
 package. So this runs with the folder ``demos`` of a checkout, named by E3_MPYC_DEMOS, and fetches
 nothing; `test_programs_of_people` has programs that stand in for them, and `test_containment` the
 tests that come with the sdist.
@@ -49,6 +49,9 @@ NEEDS = {
     "ridgeregression": ("sklearn",),
 }
 """Packages besides MPyC's own; without them a demo is skipped."""
+
+ALONE = {"PrefixOrExplained"}
+"""What takes minutes among several parties: thousands of rounds, one after another."""
 
 NOTEBOOKS = {
     "PrefixOrExplained": 1,
@@ -106,6 +109,7 @@ def test_a_demo_of_mpyc(stage: Stage, demos: Path, name: str) -> None:
     missing = [package for package in NEEDS.get(name, ()) if find_spec(package) is None]
     if missing:
         pytest.skip(f"it needs {', '.join(missing)}")
+    stage.hosts = stage.hosts[:1] if name in ALONE else stage.hosts
     result = stage.run(demos, *ARGS.get(name, "").split(), entry=f"{name}.py")
     assert result.verdict is Verdict.COMPLETED, result.reason
     assert all(party.output for party in result.parties)
