@@ -113,18 +113,20 @@ def run(arguments: argparse.Namespace) -> int:
         check(asked, settings.inputs, [host.name for host in stack.hosts])
     seats = plan_settings(settings, program, stack.hosts, stack.network.addresses)
     seated = {seat.host for seat in seats.seats}
-    asyncio.run(_require(stack.name, [host for host in stack.hosts if host.name in seated]))
+    hosts = [host for host in stack.hosts if host.name in seated]
     certifier = authority(stack, settings)
     before = earlier(stack, arguments.input_from)
     keyboard = Keyboard(quietly=arguments.json) if arguments.stdin else None
     how = {"quietly": arguments.json, "typed": arguments.stdin}
-    with display(stack.name, seats, stack.choice.name, **how) as shown:
-        spec = replace(
-            spec_of(stack, settings, program, certifier, shown),
-            earlier=before,
-            console=keyboard,
-        )
-        result = asyncio.run(_run(spec, shown))
+
+    async def conduct() -> tuple[Display, Mapping[str, Any] | None]:
+        await _require(stack.name, hosts)
+        with display(stack.name, seats, stack.choice.name, **how) as shown:
+            spec = spec_of(stack, settings, program, certifier, shown)
+            return shown, await _run(replace(spec, earlier=before, console=keyboard), shown)
+
+    # in one event loop, which connections over SSH do not outlive
+    shown, result = asyncio.run(conduct())
     if result is None:
         terminal.complain("cancelled before it began")
         return EXIT_STATUS[Verdict.CANCELLED]

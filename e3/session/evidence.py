@@ -5,11 +5,11 @@ import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
 from e3 import private
+from e3.party.statement import installed
 from e3.session.plan import Plan
 
 LATEST = "latest"
@@ -63,7 +63,7 @@ class Evidence:
                 }
                 for seat in plan.seats
             ],
-            "deployer": {"python": platform.python_version(), "mpyc": version("mpyc")},
+            "deployer": {"python": platform.python_version(), "mpyc": installed("mpyc")},
         }
         self._write("manifest.json", self._manifest)
 

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from pathspec.patterns.gitignore import GitIgnorePatternError
-from pathspec.patterns.gitignore.spec import _DIR_MARK as MARK
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+from typing import TYPE_CHECKING
 
 from e3.party.tree import Entries, Place, TreeError, is_folder, shown
+
+if TYPE_CHECKING:
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 GIT, OURS = ".gitignore", ".e3ignore"
 FILES = (GIT, OURS)
@@ -29,7 +29,7 @@ class Patterns:
     """The patterns of one ignore file; ``base`` leads from its folder to that of the names."""
 
     base: str
-    patterns: tuple[GitIgnoreSpecPattern, ...]
+    patterns: "tuple[GitIgnoreSpecPattern, ...]"
 
     def ignores(self, name: str) -> bool | None:
         """Return whether a name is ignored, None if no pattern matches; a folder's ends in /."""
@@ -45,6 +45,8 @@ def matches(regex: re.Pattern[str], name: str) -> bool:
     Whoever walks top down has decided of that folder before. pathspec marks in a match the slash
     after the folder that matched.
     """
+    from pathspec.patterns.gitignore.spec import _DIR_MARK as MARK  # noqa: PLC0415 -- as below
+
     if any(match.groupdict().get(MARK) is None for match in regex.finditer(name.rstrip("/"))):
         return True
     marks = (match.end(MARK) for match in regex.finditer(name) if MARK in regex.groupindex)
@@ -115,8 +117,12 @@ def read(folder: str, name: str) -> Patterns:
     return Patterns("", tuple(compiled(lines)))
 
 
-def compiled(lines: list[str]) -> Iterator[GitIgnoreSpecPattern]:
+def compiled(lines: list[str]) -> "Iterator[GitIgnoreSpecPattern]":
     """Yield the patterns in lines."""
+    # only folders with ignore files need pathspec, which takes 30 ms to load
+    from pathspec.patterns.gitignore import GitIgnorePatternError  # noqa: PLC0415
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern  # noqa: PLC0415
+
     for line in lines:
         try:
             yield GitIgnoreSpecPattern(line)
