@@ -102,6 +102,7 @@ class Rules:
     ``unpickle`` are types, as ``module.name``, that parties may send one another besides those
     that MPyC sends. ``tls`` asks for MPyC's own TLS, with certificates of the stack's authority.
     ``network`` is what the program reaches, ``outputs`` where its output files go.
+    ``keep`` are patterns of files in the program's own folder that are output as well.
     ``input_names`` says whether the inputs of all parties must have the same names.
     """
 
@@ -111,6 +112,7 @@ class Rules:
     tls: bool = False
     network: Openness = "peers"
     outputs: Outputs = "evidence"
+    keep: tuple[str, ...] = ()
     input_names: InputNames = "same"
 
 

@@ -18,6 +18,7 @@ from e3.experiment import (
     Rules,
     SessionSettings,
 )
+from e3.party.outputs import fault_of
 from e3.session import inputs
 from e3.session.programs import check_args
 
@@ -33,8 +34,8 @@ OPENNESS: Mapping[str, Openness] = {name: name for name in get_args(Openness)}
 
 
 SESSION_KEYS = (
-    *("args", "compare", "deadline-seconds", "entry", "input-names", "inputs", "limits", "network"),
-    *("outputs", "parties", "private-args", "program", "tls", "trigger", "unpickle"),
+    *("args", "compare", "deadline-seconds", "entry", "input-names", "inputs", "keep", "limits"),
+    *("network", "outputs", "parties", "private-args", "program", "tls", "trigger", "unpickle"),
 )
 """What `session_settings` reads."""
 
@@ -100,6 +101,7 @@ def _rules(values: Mapping[str, str]) -> Rules:
         tls=boolean(values, "tls"),
         network=_word(values, "network", "peers", OPENNESS),
         outputs=_word(values, "outputs", "evidence", OUTPUTS),
+        keep=patterns("e3:keep", values.get("keep", "[]")),
         input_names=_word(values, "input-names", "same", INPUT_NAMES),
     )
 
@@ -148,6 +150,22 @@ def _types(text: str) -> tuple[str, ...]:
             "[module.name]`, such as [__main__.Ballot]"
         )
     return tuple(names)
+
+
+def patterns(where: str, text: str) -> tuple[str, ...]:
+    """Return a list of patterns of files; raise `ConfigurationError`, which names ``where``."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(
+        isinstance(each, str) and each and not fault_of(each) for each in found
+    ):
+        raise ConfigurationError(
+            f"{where}: {text!r} is not a list of patterns; write it as `keep: ['*.enc']`, relative "
+            "to the program's folder"
+        )
+    return tuple(found)
 
 
 def boolean(values: Mapping[str, str], key: str) -> bool:

@@ -27,6 +27,7 @@ from e3.session.prepare import plan_settings, prepare
 from e3.session.progress import Observer
 from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import EXIT_STATUS, Verdict
+from e3.settings import patterns
 
 ANSWER_SECONDS = 5.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -38,8 +39,8 @@ def declare(verbs: Verbs) -> None:
         "run",
         help="run a program on a stack that is up",
         usage="e3 run [PROGRAM] [--entry FILE] [--stack STACK] [--parties N] [--deadline SECONDS] "
-        "[--stdin] [--inputs FOLDER] [--input-from RUN] [--outputs evidence|private] [--json] "
-        "[-- ARGS...]",
+        "[--stdin] [--inputs FOLDER] [--input-from RUN] [--outputs evidence|private] "
+        "[--keep PATTERN] [--json] [-- ARGS...]",
         description="Run a session on a stack that is up, with everything that the stack's "
         "configuration says of its sessions. Ctrl-C stops it on all hosts.",
         epilog="exit status: "
@@ -80,6 +81,12 @@ def declare(verbs: Verbs) -> None:
         "--outputs",
         choices=get_args(Outputs),
         help="where output files go: the evidence, or private: they stay on their hosts",
+    )
+    verb.add_argument(
+        "--keep",
+        metavar="PATTERN",
+        action="append",
+        help="files that the program writes where it runs and that are output as well: '*.enc'",
     )
     verb.add_argument(
         "--stdin",
@@ -172,6 +179,8 @@ def with_files(arguments: argparse.Namespace, settings: SessionSettings) -> Sess
         settings = replace(settings, inputs=Path(arguments.cwd, arguments.inputs))
     if arguments.outputs is not None:
         rules = replace(rules, outputs=arguments.outputs)
+    if arguments.keep is not None:
+        rules = replace(rules, keep=patterns("--keep", json.dumps(arguments.keep)))
     if arguments.stdin:
         # nobody types as fast as parties connect
         limits = replace(rules.limits, connect_seconds=settings.deadline_seconds)

@@ -47,8 +47,8 @@ def confine(
     """Confine this process; return what could not be done and why, one sentence each.
 
     ``unfenced`` is why the runner could not restrict its network, empty where it could. The
-    descriptor of the output folder goes to the ``runner``. Raises `InputError` if one of the
-    inputs, ``files``, cannot be copied.
+    descriptors of the output folder and of the program's own go to the ``runner``. Raises
+    `InputError` if one of the inputs, ``files``, cannot be copied.
     """
     notes = list(set_apart(spec, folder, files, runner))
     for capability in range(CAPABILITIES):  # while it is still permitted: none can be gained later
@@ -100,8 +100,11 @@ def set_apart(
         output = make_folder(Path(folder, outputs.FOLDER), room.user)
         Path(folder, inputs.FOLDER).mkdir()
         inputs.copy(files, Path(folder, inputs.FOLDER), room.user)
-    socket.send_fds(runner, [b"."], [output])
-    os.close(output)
+    inputs.link(files, folder, spec.entry)
+    program = os.open(Path(folder, "program"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    socket.send_fds(runner, [b"."], [output, program])
+    for descriptor in (output, program):
+        os.close(descriptor)
 
 
 def make_folder(place: Path, user: int) -> int:

@@ -154,6 +154,14 @@ def copy(inputs: tuple[Input, ...], target: Path, user: int) -> None:
             close(folder, user, 0o550)
 
 
+def link(inputs: tuple[Input, ...], folder: str, entry: str) -> None:
+    """Let programs that know nothing of E3 find inputs where they run; their own files stay."""
+    here = Path(folder, "program", entry).parent
+    for name in sorted({each.name.partition("/")[0] for each in inputs} - {STDIN}):
+        with contextlib.suppress(OSError):  # there is one, or there is no room
+            (here / name).symlink_to(Path(folder, FOLDER, name))
+
+
 def make_folders(place: Path, target: Path) -> None:
     """Make the folders of an input below ``target``."""
     for folder in reversed((place, *place.parents)):

@@ -27,10 +27,8 @@ SESSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 UNFINISHED = ".unfinished-"
 
 
-def keep(
-    top: int, files: Sequence[Found], state: Path, session: str, left_out: LeftOut
-) -> list[Found]:
-    """Copy files from the folder ``top`` to the outputs of ``session``; return those copied.
+def keep(files: Sequence[Found], state: Path, session: str, left_out: LeftOut) -> list[Found]:
+    """Copy files to the outputs of ``session``; return those copied.
 
     ``state`` is E3's folder on this host. What cannot be copied, as the disk is full, is left out.
     """
@@ -47,7 +45,7 @@ def keep(
     for file in files:
         place = unfinished / file.name
         try:
-            copy(top, file, place, unfinished)
+            copy(file, place, unfinished)
         except OSError as error:
             left_out.add(file.name, f"its host cannot keep it ({error.strerror})")
             with suppress(OSError):
@@ -62,14 +60,14 @@ def keep(
     return kept
 
 
-def copy(top: int, file: Found, place: Path, above: Path) -> None:
+def copy(file: Found, place: Path, above: Path) -> None:
     """Copy one file; its folders are made below ``above``."""
     for folder in reversed(place.parents):
         if folder != above and folder.is_relative_to(above):
             folder.mkdir(0o700, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(place, flags, 0o600), "wb") as kept:
-        for piece in pieces(top, file):
+        for piece in pieces(file):
             kept.write(piece)
 
 

@@ -31,36 +31,55 @@ class OutputFolder:
         Private files are kept on this host, and only their number is said.
         """
         spec, left_out = self._spec, LeftOut()
+        descriptors = self._descriptors()
         try:
-            _, descriptors, _, _ = socket.recv_fds(self._program, 1, 1, socket.MSG_DONTWAIT)
-        except BlockingIOError:  # it ended before it was confined
-            return
-        if not descriptors:
-            return
-        top = descriptors[0]
-        try:
-            files = find(
-                top,
-                most_files=spec.output_files,
-                most_bytes=spec.output_bytes,
-                left_out=left_out,
-            )
+            files = found(spec, descriptors, left_out)
             if spec.outputs == "private":
-                kept = keep(top, files, self._state, spec.session, left_out) if files else []
+                kept = keep(files, self._state, spec.session, left_out) if files else []
                 yield "kept", {"files": len(kept), "bytes": sum(file.size for file in kept)}
             else:
-                yield from sent(top, files, left_out)
+                yield from sent(files, left_out)
             if left_out.total:
                 yield "leftout", {"files": left_out.files, "total": left_out.total}
         finally:
-            os.close(top)
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _descriptors(self) -> list[int]:
+        """Return the output folder and the program's own; none if it ended before its start."""
+        try:
+            return socket.recv_fds(self._program, 1, 2, socket.MSG_DONTWAIT)[1]
+        except BlockingIOError:
+            return []
 
 
-def sent(top: int, files: list[Found], left_out: LeftOut) -> Iterator[Event]:
+def found(spec: Spec, descriptors: list[int], left_out: LeftOut) -> list[Found]:
+    """Return the files of the output folder, and those of the program's own that are to be kept."""
+    files: list[Found] = []
+    for top, patterns in zip(descriptors, (None, spec.keep), strict=False):
+        if patterns == ():
+            continue
+        names = {file.name for file in files}
+        more = find(
+            top,
+            most_files=spec.output_files - len(files),
+            most_bytes=spec.output_bytes - sum(file.size for file in files),
+            left_out=left_out,
+            patterns=patterns,
+        )
+        for file in more:
+            if file.name in names:
+                left_out.add(file.name, "one of that name is in the output folder")
+            else:
+                files.append(file)
+    return files
+
+
+def sent(files: list[Found], left_out: LeftOut) -> Iterator[Event]:
     """Yield the events that send files to the deployer."""
     for file in files:
         try:
-            for number, piece in enumerate(pieces(top, file)):
+            for number, piece in enumerate(pieces(file)):
                 if not number:
                     yield "file", {"name": file.name, "size": file.size}
                 yield "piece", {"data": base64.b64encode(piece).decode()}

@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from e3.remote.text import printable
 
@@ -30,7 +31,7 @@ PIECE_BYTES = 49_152
 NAMED = 10
 """Of what is left out, so many are named; the others are counted."""
 
-SEEN = 20_000
+SEEN = 50_000
 """The most entries that are looked at; where no file system limits them there may be more."""
 
 
@@ -65,17 +66,30 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Found:
-    """A regular file below the folder."""
+    """A regular file below the folder that is open as ``top``."""
 
+    top: int
     name: str
     size: int
 
 
-def find(top: int, *, most_files: int, most_bytes: int, left_out: LeftOut) -> list[Found]:
-    """Return the files below the folder that is open as ``top``, in the order of their names."""
+def find(
+    top: int,
+    *,
+    most_files: int,
+    most_bytes: int,
+    left_out: LeftOut,
+    patterns: tuple[str, ...] | None = None,
+) -> list[Found]:
+    """Return the files below the folder that is open as ``top``, in the order of their names.
+
+    With ``patterns``, as a shell has them, only what matches one of them is looked at.
+    """
     found: list[Found] = []
     left_bytes = most_bytes
-    for name, info in walk(top, left_out):
+    for name, info in walk(top, left_out if patterns is None else LeftOut()):
+        if patterns is not None and not any(fnmatchcase(name, each) for each in patterns):
+            continue
         why = fault_of(name) or (kind_of(info.st_mode) if not stat.S_ISREG(info.st_mode) else "")
         if not why and len(found) >= most_files:
             why = f"more than {most_files} files"
@@ -84,7 +98,7 @@ def find(top: int, *, most_files: int, most_bytes: int, left_out: LeftOut) -> li
         if why:
             left_out.add(name, why)
             continue
-        found.append(Found(name, info.st_size))
+        found.append(Found(top, name, info.st_size))
         left_bytes -= info.st_size
     return found
 
@@ -142,12 +156,12 @@ def kind_of(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "no file")
 
 
-def pieces(top: int, file: Found) -> Iterator[bytes]:
+def pieces(file: Found) -> Iterator[bytes]:
     """Yield the content of a file in pieces; raise `OSError` if it cannot be read."""
     with contextlib.suppress(OSError):
-        os.chmod(file.name, 0o600, dir_fd=top)
+        os.chmod(file.name, 0o600, dir_fd=file.top)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with os.fdopen(os.open(file.name, flags, dir_fd=top), "rb") as opened:
+    with os.fdopen(os.open(file.name, flags, dir_fd=file.top), "rb") as opened:
         left = file.size
         while left:
             piece = opened.read(min(left, PIECE_BYTES))

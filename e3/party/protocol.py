@@ -97,7 +97,8 @@ class Spec:
     ``module.name``, that peers may send besides MPyC's own. ``network`` is what the program
     reaches: ``peers``, or ``open`` for all that its host reaches. Its output folder has
     ``output_bytes`` in ``output_files``; ``outputs`` says where they go, to the ``evidence`` or
-    nowhere: ``private``. Its inputs have ``input_bytes`` at most; those of all parties have the
+    nowhere: ``private``. Files of the program's own folder that match a pattern of ``keep`` are
+    output as well. Its inputs have ``input_bytes`` at most; those of all parties have the
     same names, unless ``input_names`` is ``any``. ``inputs_from`` is a session whose private
     outputs are inputs of this one. The runner itself adds the names of its ``inputs``. If ``typed``
     is true, the deployer passes on what is the program's standard input.
@@ -123,6 +124,7 @@ class Spec:
     output_bytes: int = 100_000_000
     output_files: int = 1000
     outputs: str = "evidence"
+    keep: tuple[str, ...] = ()
     input_bytes: int = 1_000_000_000
     input_names: str = "same"
     inputs_from: str = ""
@@ -201,6 +203,6 @@ def decode_spec(line: bytes) -> Spec | None:
     fields["parties"] = tuple((str(address), int(port)) for address, port in parties)
     fields["args"] = tuple(map(str, args))
     fields["private"] = tuple(map(str, private))
-    for name in ("unpickle", "inputs"):
+    for name in ("unpickle", "inputs", "keep"):
         fields[name] = tuple(map(str, cast("list[str]", message[name])))
     return Spec(**fields)  # type: ignore[arg-type]  # the fields came from encode_spec

@@ -210,6 +210,7 @@ class SessionRun:
             output_bytes=int(limits.output_files_mb * MB),
             output_files=limits.output_files,
             outputs=self._spec.rules.outputs,
+            keep=self._spec.rules.keep,
             input_bytes=int(limits.input_mb * MB),
             input_names=self._spec.rules.input_names,
             inputs_from=self._spec.earlier.session if self._spec.earlier else "",
@@ -377,10 +378,7 @@ class SessionRun:
             identity="certificates" if self._spec.rules.tls else IDENTITY[self._address_trust],
             paths=self._paths,
             paths_after=self._paths_after,
-            notes=(
-                *self._notes,
-                *(note for record in self._records for note in record.output.notes),
-            ),
+            notes=(*self._notes, *(each for one in self._records for each in one.output.notes)),
             evidence=self._evidence.name,
         )
         versions = {record.seat.host: record.versions for record in self._records}

@@ -50,6 +50,7 @@ VALUES: Mapping[str, st.SearchStrategy[object]] = {
     "entry": st.sampled_from(["", "auction.py", "../x.py"]),
     "input-names": st.sampled_from(["same", "any", "all"]),
     "inputs": st.sampled_from(["", "tests/cases/inputs", "tests/cases", "nowhere"]),
+    "keep": st.lists(st.sampled_from(["*.enc", "a/*", "../x", ""]), max_size=2),
     "limits": st.dictionaries(st.sampled_from(LIMITS), NUMBERS, max_size=6),
     "network": st.sampled_from(["peers", "open"]),
     "outputs": st.sampled_from(["evidence", "private", "x"]),

@@ -219,6 +219,38 @@ def test_the_output_of_a_run_is_input_of_the_next(
     assert [party.output for party in result.parties] == ["42\n"] * 3, result.reason
 
 
+WRITE = """
+    with open(f"share{mpc.pid}.enc", "w") as file:
+        file.write(str(mpc.pid))
+"""
+READ_BACK = """
+    print(open(f"share{mpc.pid}.enc").read())
+"""
+
+
+def test_programs_that_know_nothing_of_it_work_in_two_stages(bench: Bench) -> None:
+    first = bench.run(joined(WRITE), rules=Rules(outputs="private", keep=("*.enc",)))
+    assert first.verdict is Verdict.COMPLETED, first.reason
+    result = bench.run(joined(READ_BACK), earlier=Earlier(session=first.id, folder=None))
+    assert [party.output for party in result.parties] == ["0\n", "1\n", "2\n"], result.reason
+
+
+def test_a_programs_own_file_is_not_hidden_by_an_input(bench: Bench) -> None:
+    bench.put("local-0", f"{PUT}/program.py", "input")
+    bench.put("local-0", f"{PUT}/folder/data.csv", "1")
+    text = "import os; print(os.path.islink('program.py'), open('folder/data.csv').read())"
+    assert said(bench, text) == "False 1\n"
+
+
+def test_a_program_sees_nothing_of_the_folders_beyond_its_own(bench: Bench) -> None:
+    bench.put("local-0", f"{PUT}/a.csv", "1")
+    bench.put("local-0", f"{OWNED}/b.csv", "1")
+    places = [str(bench.place("local-0", place)) for place in (PUT, OWNED)]
+    assert said(bench, f"import os; print([os.path.exists(p) for p in {places}])") == (
+        "[False, False]\n"
+    )
+
+
 @pytest.mark.parametrize("session", ["20260101-000000-abcd", "../../inputs", ""])
 def test_a_run_without_output_is_no_input(bench: Bench, session: str) -> None:
     bench.put("local-0", f"{PUT}/a.csv")

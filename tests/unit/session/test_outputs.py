@@ -113,6 +113,25 @@ def test_private_files_stay_on_their_host(bench: Bench) -> None:
         assert path.is_dir() or b"share" not in path.read_bytes(), path
 
 
+def test_files_where_the_program_runs_are_kept_if_asked(bench: Bench) -> None:
+    program = """
+    import os
+    open("share0.enc", "w").write("1")
+    open("other.txt", "w").write("2")
+    os.mkdir("sub")
+    open("sub/x.enc", "w").write("3")
+    os.symlink("/etc/passwd", "link.enc")
+    os.symlink("/etc/passwd", "link.txt")
+    open("twice.enc", "w").write("4")
+    open(os.environ["E3_OUTPUT"] + "/twice.enc", "w").write("5")
+    """
+    result = bench.run(program, parties=1, rules=Rules(keep=("*.enc", "nothing")))
+    folder = bench.sessions / result.id / "output" / "local-0"
+    assert taken(folder) == {"share0.enc": b"1", "sub/x.enc": b"3", "twice.enc": b"5"}
+    (note,) = result.notes
+    assert note.endswith("link.enc (a link), twice.enc (one of that name is in the output folder)")
+
+
 def test_only_the_newest_private_outputs_are_kept(tmp_path: Path) -> None:
     for number in range(KEEP + 3):
         (tmp_path / f"20260101-{number:06}-abcd").mkdir()
