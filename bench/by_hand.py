@@ -251,6 +251,33 @@ async def tinc(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
         yield ADDRESSES[1]
 
 
+@asynccontextmanager
+async def openvpn(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
+    """Run OpenVPN between two hosts that know each other's certificate, as its manual has it.
+
+    See the example with ``peer-fingerprint`` in doc/man-sections/example-fingerprint.rst.
+    """
+    request = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=hand "
+        "-keyout host.key -out host.crt 2>/dev/null"
+    )
+    show = "openssl x509 -in host.crt -noout -sha256 -fingerprint"
+    shown = [
+        await tell(host, f"mkdir -p {FOLDER}; cd {FOLDER}; {request}; {show}") for host in hosts
+    ]
+    async with AsyncExitStack() as stack:
+        for i, host in enumerate(hosts):
+            peer = shown[1 - i].strip().rpartition("=")[2]
+            own = ["--ifconfig", ADDRESSES[i], ADDRESSES[1 - i], "--peer-fingerprint", peer]
+            ends = ["--remote", hosts[0].underlay] if i else ["--dh", "none"]
+            argv = ["openvpn", "--dev", "hand0", "--dev-type", "tun", "--port", "1199", *own, *ends]
+            argv += ["--tls-client" if i else "--tls-server", "--cipher", "AES-256-GCM"]
+            argv += ["--cert", f"{FOLDER}/host.crt", "--key", f"{FOLDER}/host.key"]
+            await stack.enter_async_context(host.access.attach(argv))
+        await reached(hosts[1], ADDRESSES[0])
+        yield ADDRESSES[1]
+
+
 def _read(folder: str, name: str) -> str:
     return Path(folder, name).read_text()
 
@@ -264,6 +291,7 @@ async def _local(*argv: str, cwd: str) -> None:
 BY_HAND: dict[str, ByHand] = {
     "headscale": headscale,
     "nebula": nebula,
+    "openvpn": openvpn,
     "tinc": tinc,
     "tor": tor,
     "wireguard": wireguard,

@@ -36,11 +36,19 @@ from e3.session.plan import plan
 from e3.session.programs import load
 from e3.session.run_session import SessionSpec, run_session
 
-SETUP_SECONDS = {"nebula": 2, "wireguard": 2, "headscale": 5, "tinc": 3, "tor": 20, "tls": 0.5}
+SETUP_SECONDS = {
+    "nebula": 2,
+    "wireguard": 2,
+    "headscale": 5,
+    "openvpn": 3,
+    "tinc": 3,
+    "tor": 20,
+    "tls": 0.5,
+}
 """At most, from the last service's start to the last pair's first data, in four regions."""
 
 JOIN_SECONDS, MANY = 3.0, 50
-SETTLE_SECONDS = {"nebula": 5.0, "wireguard": 5.0, "headscale": 60.0, "tinc": 5.0}
+SETTLE_SECONDS = {"nebula": 5.0, "wireguard": 5.0, "headscale": 60.0, "openvpn": 5.0, "tinc": 5.0}
 """Of overlays to which a host is added, until fifty who have met are quiet again. Tailscale keeps
 paths warm for 45 s after their last packet. What it takes with Tor is Tor's set-up."""
 
@@ -50,7 +58,7 @@ CONTACT_SECONDS = 60.0
 FLOOD_SECONDS = 3
 REGIONS = {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}
 HELLO = client.PROJECT / "demos" / "helloworld.py"
-SERVICES = "ps -C nebula,wireguard-go,tincd,tailscaled,headscale,tor -o pid=,lstart= || :"
+SERVICES = "ps -C nebula,openvpn,wireguard-go,tincd,tailscaled,headscale,tor -o pid=,lstart= || :"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS: Mapping[str, str] = {"tinc": "tincd", "wireguard-tools": "wg"}
 """The program that shows that a package is installed, if it is not called like the package."""
 
-SPARE = [IPv4Network((0x0A00_0000 + (index << 16), 16)) for index in range(80, 256)]
+SPARE = [IPv4Network((0x0A00_0000 + (index << 16), 16)) for index in range(81, 256)]
 """Ranges to propose: parts of 10.0.0.0/8 that no overlay uses by default."""
 
 

@@ -11,6 +11,7 @@
   nftables,
   openssh,
   openssl,
+  openvpn,
   procps,
   tailscale,
   tinc,
@@ -28,6 +29,8 @@
   tools =
     lib.optional current nebula
     ++ [
+      openssl
+      openvpn
       tailscale
       tinc
       tor
@@ -36,7 +39,7 @@
     ];
   contract = callPackage ../nix/packages/contract.nix {
     inherit party tools;
-    overlays = lib.optional current "nebula" ++ ["plain" "tailscale" "tinc" "tor" "wireguard"];
+    overlays = lib.optional current "nebula" ++ ["openvpn" "plain" "tailscale" "tinc" "tor" "wireguard"];
     services = "supervisor";
   };
   configuration = writeText "sshd_config" ''

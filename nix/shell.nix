@@ -18,6 +18,7 @@
   nix,
   openssh,
   openssl,
+  openvpn,
   procps,
   pssh,
   pulumi-bin,
@@ -52,6 +53,7 @@ mkShell {
     nix
     openssh
     openssl
+    openvpn
     procps
     # Debian's name of it, which set-up asks for
     (writeShellScriptBin "parallel-ssh" ''exec ${pssh}/bin/pssh "$@"'')

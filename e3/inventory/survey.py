@@ -31,6 +31,7 @@ CLOCK_SECONDS = 60.0
 PACKAGES = {
     "iproute2": "ip",
     "openssl": "openssl",
+    "openvpn": "openvpn",
     "tinc": "tincd",
     "tor": "tor",
     "wireguard-tools": "wg",

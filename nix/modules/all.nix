@@ -6,6 +6,7 @@
   headscale = ./headscale.nix;
   keys = ./keys.nix;
   nebula = ./nebula.nix;
+  openvpn = ./openvpn.nix;
   plain = ./plain.nix;
   ssh = ./ssh.nix;
   tailscale = ./tailscale.nix;

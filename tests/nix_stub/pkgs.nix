@@ -29,6 +29,7 @@ system: let
     "nix"
     "openssh"
     "openssl"
+    "openvpn"
     "procps"
     "pssh"
     "pulumi-bin"

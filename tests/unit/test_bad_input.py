@@ -18,7 +18,7 @@ from e3.registry import build
 
 pytestmark = pytest.mark.unit
 
-RANGED = ["nebula", "tinc", "wireguard"]
+RANGED = ["nebula", "openvpn", "tinc", "wireguard"]
 
 
 def experiment(**values: object) -> Experiment:
@@ -49,7 +49,7 @@ def overlapping(**values: object) -> str:
 def test_a_range_of_the_underlay_is_refused(overlay: str) -> None:
     said = refusal(experiment(overlay=overlay, overlay_options={"range": "198.19.0.0/24"}))
     assert "range is '198.19.0.0/24', which overlaps 198.18.0.0/15, the underlay of labs" in said
-    assert said.endswith("choose one that is free, such as 10.80.0.0/16")
+    assert said.endswith("choose one that is free, such as 10.81.0.0/16")
 
 
 def test_a_range_of_private_networks_is_refused_where_there_are_nats() -> None:
@@ -66,14 +66,14 @@ def test_the_range_of_another_stack_is_refused_if_it_was_chosen(tmp_path: Path) 
     joined = {
         "urn": "urn:pulumi:other::e3::pulumi-python:dynamic/e3:Overlay::nebula",
         "type": "pulumi-python:dynamic/e3:Overlay",
-        "outputs": {"kind": "nebula", "options": {"range": "10.80.4.0/22"}},
+        "outputs": {"kind": "nebula", "options": {"range": "10.81.4.0/22"}},
     }
     for stack, latest in (("down", {}), ("other", {"latest": {"resources": [joined]}})):
         (states / f"{stack}.json").write_text(json.dumps({"checkpoint": latest}))
-    made = experiment(overlay="wireguard", overlay_options={"range": "10.80.0.0/16"})
+    made = experiment(overlay="wireguard", overlay_options={"range": "10.81.0.0/16"})
     made = replace(made, folder=tmp_path / "trial")
     overlay = build(OVERLAYS, made.overlay, key="overlay")
-    with pytest.raises(ConfigurationError, match=r"overlaps 10\.80\.4\.0/22, the overlay of stack"):
+    with pytest.raises(ConfigurationError, match=r"overlaps 10\.81\.4\.0/22, the overlay of stack"):
         preflight.check_range(made, overlay)
     # neither its own range nor the default one is refused
     (states / "other.json").rename(states / "trial.json")

@@ -143,7 +143,13 @@ def test_a_host_lets_in_what_overlays_say_and_trusts_their_interfaces(
     evaluate: Evaluator,
 ) -> None:
     found = evaluate.machine()
-    assert found["e3"]["interfaces"] == ["nebula1", "tailscale0", "e3-tinc", "e3-wireguard"]
+    assert found["e3"]["interfaces"] == [
+        "nebula1",
+        "e3-openvpn",
+        "tailscale0",
+        "e3-tinc",
+        "e3-wireguard",
+    ]
     assert {nebula.DEVICE, tinc.DEVICE, wireguard.DEVICE} <= set(found["e3"]["interfaces"])
     assert found["networking"]["firewall"]["trustedInterfaces"] == found["e3"]["interfaces"]
     assert found["networking"]["firewall"]["checkReversePath"] == "loose"
@@ -224,7 +230,7 @@ def test_the_contract_is_in_place(evaluate: Evaluator) -> None:
         "tools": "/etc/e3/tools",
         "system": "aarch64-linux",
         "services": "systemd",
-        "overlays": ["headscale", "nebula", "tailscale", "tinc", "wireguard"],
+        "overlays": ["headscale", "nebula", "openvpn", "tailscale", "tinc", "wireguard"],
     }
 
 
