@@ -67,12 +67,15 @@ class Limits:
     runs at most ``processes`` at once and prints ``output_mb``. Its output folder has room for
     ``output_files_mb`` in ``output_files`` besides, and its inputs have ``input_mb``. A host must
     accept the program and start it within ``ship_seconds``. All parties must be connected within
-    ``connect_seconds`` after the first called ``mpc.start``.
+    ``connect_seconds`` after the first called ``mpc.start``. What is installed for the program
+    takes at most ``packages_mb`` of a disk, and ``packages_seconds`` before the session begins.
     """
 
     memory_mb: float = 4096
     output_mb: float = 100
     files_mb: float = 256
+    packages_mb: float = 2000
+    packages_seconds: float = 600
     processes: int = 512
     output_files: int = 1000
     output_files_mb: float = 100
@@ -91,6 +94,9 @@ Outputs = Literal["evidence", "private"]
 """Where the files go that a party leaves in its output folder: there, or they stay on its host."""
 
 
+Dependencies = Literal["auto", "build", "none"]
+"""What is installed for a program: the wheels it asks for, also what must be built, or nothing."""
+
 InputNames = Literal["same", "any"]
 """Whether the private inputs of all parties must have the same names."""
 
@@ -103,7 +109,8 @@ class Rules:
     that MPyC sends. ``tls`` asks for MPyC's own TLS, with certificates of the stack's authority.
     ``network`` is what the program reaches, ``outputs`` where its output files go.
     ``keep`` are patterns of files in the program's own folder that are output as well.
-    ``input_names`` says whether the inputs of all parties must have the same names.
+    ``input_names`` says whether the inputs of all parties must have the same names, and
+    ``dependencies`` whether what the program asks for is installed.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -114,6 +121,7 @@ class Rules:
     outputs: Outputs = "evidence"
     keep: tuple[str, ...] = ()
     input_names: InputNames = "same"
+    dependencies: Dependencies = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

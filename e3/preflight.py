@@ -19,6 +19,7 @@ from e3.lab.addresses import CARRIER_RANGE, HOME_RANGE, LAB_NETWORK
 from e3.overlays import OVERLAYS
 from e3.reachability import needs_of, shortfall
 from e3.registry import build
+from e3.session.declarations import declaration
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +34,7 @@ def check(experiment: Experiment, overlay: Overlay, *, own_programs: bool) -> No
     """Run all checks; ``own_programs``: the hosts run the programs of this machine."""
     check_reachability(experiment.overlay.name, overlay, OVERLAYS, experiment.reachability)
     check_range(experiment, overlay)
+    check_packages(experiment)
     overlay.assign(experiment.host_names, None)
     if len(experiment.host_names) == 1:
         raise ConfigurationError(
@@ -65,6 +67,16 @@ def check_reachability(
     remedy = f"choose in e3:overlay what works here: {', '.join(able)}" if able else ""
     others = remedy or "no other overlay works here either"
     raise ConfigurationError(f"e3:nats: {reason}; change e3:nats, or {others}")
+
+
+def check_packages(experiment: Experiment) -> None:
+    """Raise `ProgramError` if what the program asks to have installed cannot be read."""
+    if experiment.session.rules.dependencies != "none" and (
+        asked := declaration(experiment.program)
+    ):
+        from e3.session.requirements import declared  # noqa: PLC0415 -- most ask for none
+
+        declared(asked)
 
 
 def check_range(experiment: Experiment, overlay: Overlay) -> None:

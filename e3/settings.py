@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 from e3.errors import ConfigurationError
 from e3.experiment import (
     Comparison,
+    Dependencies,
     InputNames,
     Limits,
     Openness,
@@ -28,14 +29,16 @@ MOST = 1e6
 """Of any limit: a terabyte, eleven days."""
 
 COMPARISONS: Mapping[str, Comparison] = {name: name for name in get_args(Comparison)}
+DEPENDENCIES: Mapping[str, Dependencies] = {name: name for name in get_args(Dependencies)}
 INPUT_NAMES: Mapping[str, InputNames] = {name: name for name in get_args(InputNames)}
 OUTPUTS: Mapping[str, Outputs] = {name: name for name in get_args(Outputs)}
 OPENNESS: Mapping[str, Openness] = {name: name for name in get_args(Openness)}
 
 
 SESSION_KEYS = (
-    *("args", "compare", "deadline-seconds", "entry", "input-names", "inputs", "keep", "limits"),
-    *("network", "outputs", "parties", "private-args", "program", "tls", "trigger", "unpickle"),
+    *("args", "compare", "deadline-seconds", "dependencies", "entry", "input-names", "inputs"),
+    *("keep", "limits", "network", "outputs", "parties", "private-args", "program", "tls"),
+    *("trigger", "unpickle"),
 )
 """What `session_settings` reads."""
 
@@ -103,6 +106,7 @@ def _rules(values: Mapping[str, str]) -> Rules:
         outputs=_word(values, "outputs", "evidence", OUTPUTS),
         keep=patterns("e3:keep", values.get("keep", "[]")),
         input_names=_word(values, "input-names", "same", INPUT_NAMES),
+        dependencies=_word(values, "dependencies", "auto", DEPENDENCIES),
     )
 
 

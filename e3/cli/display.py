@@ -40,6 +40,10 @@ class Display:
         """See `Observer`."""
         self.console.print(plain(f"waiting for run {session} to end", "yellow"))
 
+    def preparing(self, what: str) -> None:
+        """See `Observer`."""
+        self.console.print(plain(what, "yellow"))
+
     def began(
         self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
     ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from e3.cli import terminal
-from e3.cli.checks import hosts, kernel, labs, machine, sessions, store, tools
+from e3.cli.checks import hosts, kernel, labs, machine, packages, sessions, store, tools
 from e3.cli.checks.finding import Finding
 from e3.cli.project import Verbs
 from e3.errors import E3Error
@@ -21,6 +21,7 @@ CHECKS: tuple[Callable[[], Iterable[Finding]], ...] = (
     *MENDED,
     hosts.check,
     sessions.check,
+    packages.check,
 )
 
 
@@ -42,7 +43,7 @@ def declare(verbs: Verbs) -> None:
 
 def examine(arguments: argparse.Namespace) -> int:
     """Print one line for each finding; exit with 1 if any is a FAIL."""
-    mended = (*MENDED, sessions.check) if arguments.fix else ()
+    mended = (*MENDED, sessions.check, packages.check) if arguments.fix else ()
     found = list(chain.from_iterable(check() for check in mended))
     fixed = [_fix(finding) for finding in found if finding.fix]
     checks = MENDED if arguments.state else CHECKS

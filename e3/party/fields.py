@@ -57,6 +57,7 @@ FIELDS: Mapping[str, Field] = {
     "inputs_from": must("would take the output of run {}", "the output of another is another"),
     "own_inputs": may("has the inputs {}", "the session lets each party have others"),
     "args": must("would pass the arguments {}", "they are part of what is computed"),
+    "packages": must("would use the packages {}", "another version may compute something else"),
     "threshold": must("would use threshold {} (-T)", "degree of the polynomials, number of keys"),
     "bit_length": must("would use bit length {} (-L)", "other fields, other protocols"),
     "sec_param": must("would use security parameter {} (-K)", "other fields, other masks"),

@@ -14,7 +14,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from e3.party import hooks, notebook, outputs, pictures, standard_input
+from e3.party import hooks, notebook, outputs, packages, pictures, standard_input
 from e3.party.confine import confine
 from e3.party.inputs import Input, InputError
 from e3.party.protocol import Spec
@@ -91,6 +91,7 @@ def run(  # noqa: PLR0913, PLR0917 -- all that the runner hands over, once
     standard_input.give(spec, folder)
     die_with_parent(runner)  # once more: the kernel forgets it when the user changes
     log = os.fdopen(ends["log"], "w", buffering=1)
+    packages.enter(spec.packages)
     output_folder = Path(folder, outputs.FOLDER)
     hooks.install(report, log, listener, spec, output_folder)
     path = Path(folder, "program", spec.entry)

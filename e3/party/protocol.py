@@ -101,7 +101,8 @@ class Spec:
     output as well. Its inputs have ``input_bytes`` at most; those of all parties have the
     same names, unless ``input_names`` is ``any``. ``inputs_from`` is a session whose private
     outputs are inputs of this one. The runner itself adds the names of its ``inputs``. If ``typed``
-    is true, the deployer passes on what is the program's standard input.
+    is true, the deployer passes on what is the program's standard input. ``packages`` is the layer
+    with the packages that the program asks for, see `e3.party.packages`, if it asks for any.
     """
 
     session: str
@@ -130,6 +131,7 @@ class Spec:
     inputs_from: str = ""
     inputs: tuple[str, ...] = ()
     typed: bool = False
+    packages: str = ""
     version: int = VERSION
 
     @property

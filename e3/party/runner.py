@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from e3.party import program
+from e3.party import packages, program
 from e3.party.agreement_step import agree
 from e3.party.bounds import LOOK_SECONDS, Bounds
 from e3.party.capture import Capture
@@ -293,7 +293,7 @@ def main(folder: str, state: str = STATE, owned: str = OWNED) -> Callable[[], ob
     try:
         spec = read_spec(channel)
         channel.say("ready", python=platform.python_version())
-        lay_folders(folder)
+        lay(spec, folder)
         inputs = find_inputs(spec, folder, state, owned)
         spec = replace(spec, inputs=tuple(each.name for each in inputs if each.compared))
         listener, fence = listen(spec), Fence(spec)
@@ -339,8 +339,10 @@ def read_spec(channel: DeployerStream) -> Spec:
     raise RefusedError("the deployer went away")
 
 
-def lay_folders(folder: str) -> None:
-    """Make the program's empty folders, which are not shipped as files."""
+def lay(spec: Spec, folder: str) -> None:
+    """Add what no file of the program brings: its empty folders, and the packages it asks for."""
+    if wrong := packages.add(spec.packages):
+        raise RefusedError(wrong)
     try:
         make_folders(folder)
     except OSError as error:

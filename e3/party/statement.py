@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from e3.party import tree
+from e3.party import packages, tree
 from e3.party.fields import FIELDS, VALUE_LENGTH, Value
 from e3.party.frames import encodable
 from e3.party.protocol import VERSION, Spec
@@ -46,6 +46,7 @@ def make(spec: Spec, folder: str) -> dict[str, Value]:
         "parties": " ".join(f"{address}:{port}" for address, port in spec.parties),
         "mpyc": release(mpyc_source([program, *sys.path])),  # a program may bring its own
         "program": tree.found(program),
+        "packages": packages.stated(spec.packages),
         "entry": spec.entry,
         "inputs" if spec.input_names == "same" else "own_inputs": ", ".join(spec.inputs),
         "inputs_from": spec.inputs_from,

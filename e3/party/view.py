@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from e3.party.editables import editables
 from e3.party.inputs import FOLDER as INPUT
 from e3.party.inputs import Input
 from e3.party.inputs import copy as copy_inputs
@@ -178,6 +179,7 @@ def interpreter() -> Iterator[str]:
     for path in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *sys.path}:
         if Path(path).is_absolute() and Path(path).exists():
             yield path
+    yield from editables()
     mapped = {line.partition("/")[2] for line in Path("/proc/self/maps").read_text().splitlines()}
     for path in sorted(mapped):
         if path and Path("/", path).is_file():

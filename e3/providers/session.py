@@ -10,12 +10,13 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 
 from e3.access import host_from_properties
 from e3.errors import SessionError
-from e3.experiment import Choice, Experiment, Rules, SessionSettings
+from e3.experiment import Choice, Experiment, Program, Rules, SessionSettings
 from e3.interfaces import Authority, Host, Network, PairPath
 from e3.overlays import OVERLAYS
 from e3.providers import run, tell
 from e3.registry import build
 from e3.session import programs
+from e3.session.declarations import declaration
 from e3.session.prepare import JoinedHosts, plan_settings, prepare
 from e3.session.progress import NullObserver
 from e3.session.run_session import SessionSpec, run_session
@@ -48,6 +49,10 @@ class StderrObserver(NullObserver):
     def waiting(self, session: str) -> None:
         """See `e3.session.progress.Observer`."""
         tell(f"waiting for run {session} to end, which has the hosts; see `e3 runs`")
+
+    def preparing(self, what: str) -> None:
+        """See `e3.session.progress.Observer`."""
+        tell(what)
 
 
 def _run_session(props: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +144,19 @@ def deciding_inputs(
         **{name: rules[name] for name in ("compare", "tls", "unpickle")},
         # not what is in it: that is in no state, so only the trigger tells of a change
         **({"input_folder": str(folder)} if folder else {}),
+        **_asked(experiment.program, rules["dependencies"]),
     }
+
+
+def _asked(program: Program, dependencies: str) -> Mapping[str, str]:
+    """Return what decides which packages the program gets; nothing if it asks for none."""
+    asked = declaration(program) if dependencies != "none" else None
+    if asked is None:
+        return {}
+    from e3.session.requirements import declared  # noqa: PLC0415 -- most programs ask for none
+
+    wanted = declared(asked)
+    return {} if wanted is None else {"packages": wanted.digest, "dependencies": dependencies}
 
 
 class Run(Resource, module="e3", name="Session"):

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -41,14 +41,23 @@ class Evidence:
         path = Path(os.path.relpath(self.folder))
         return str(self.folder if path.parts[:1] == ("..",) else path)
 
-    def begin(self, plan: Plan, *, overlay: str, deadline_seconds: float, outputs: str) -> None:
-        """Write the manifest: what is run, by whom, since when."""
+    def begin(
+        self,
+        plan: Plan,
+        *,
+        overlay: str,
+        deadline_seconds: float,
+        outputs: str,
+        packages: Sequence[str],
+    ) -> None:
+        """Write the manifest: what is run, with which packages, by whom, since when."""
         self._manifest = {
             "id": self.id,
             "program": str(plan.program.path),
             "entry": plan.program.entry,
             "digest": plan.program.digest,
             "args": list(plan.program.args),
+            "packages": list(packages),
             "overlay": overlay,
             "trigger": plan.trigger,
             "deadline_seconds": deadline_seconds,

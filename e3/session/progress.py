@@ -49,6 +49,9 @@ class Observer(Protocol):
     def waiting(self, session: str) -> None:
         """Take note that this session waits for the end of ``session``, which has the hosts."""
 
+    def preparing(self, what: str) -> None:
+        """Take note of what is done before the session begins: of a package, such as a download."""
+
     def began(
         self, session: str, evidence: Path, look: Callable[[], Sequence[PartyProgress]]
     ) -> None:
@@ -59,6 +62,9 @@ class NullObserver:
     """An observer that does nothing."""
 
     def waiting(self, session: str) -> None:
+        """See `Observer`."""
+
+    def preparing(self, what: str) -> None:
         """See `Observer`."""
 
     def began(

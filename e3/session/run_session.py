@@ -11,15 +11,17 @@ from pathlib import Path
 from e3.errors import OverlayError, SessionError
 from e3.experiment import Rules
 from e3.interfaces import AddressTrust, Authority, File, Host, PairPath
-from e3.party.protocol import BEAT_SECONDS, Spec
+from e3.party.protocol import BEAT_SECONDS
 from e3.remote.tasks import beside, running
 from e3.session import comparison, inputs, outputs, programs, source
 from e3.session.certificates import Certificates
 from e3.session.console import Console, Typing
+from e3.session.declarations import STORE, Prepared, provided
 from e3.session.evidence import Evidence
 from e3.session.inputs import Earlier
 from e3.session.outputs import PartyOutput
 from e3.session.party import LEAVE_SECONDS, Party
+from e3.session.party_spec import MB, party_spec
 from e3.session.paths import Look, changes, look_again
 from e3.session.plan import Plan, Seat
 from e3.session.progress import NullObserver, Observer, PartyProgress
@@ -31,7 +33,6 @@ from e3.session.runs import KEEP, prune
 from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide, undecided
 from e3.session.watchdog import TICK_SECONDS, WITNESS_SECONDS, overdue
 
-MB = 1_000_000
 WITNESS_TICK_SECONDS = 0.05
 
 ShippedFiles = tuple[Sequence[File], Sequence[File]]
@@ -51,7 +52,7 @@ class SessionSpec:
     session, and ``authority`` certifies the parties' keys if the rules ask for TLS. ``inputs`` is a
     folder with the private inputs of each host in a subfolder, and output of an ``earlier`` session
     is input, too. Party 0 reads what is typed at ``console``. Evidence goes to a new folder below
-    ``sessions``. ``observer`` is told what happens.
+    ``sessions``. ``observer`` is told what happens. ``store`` has packages for programs.
     """
 
     plan: Plan
@@ -68,22 +69,26 @@ class SessionSpec:
     earlier: Earlier | None = None
     console: Console | None = None
     observer: Observer = field(default_factory=NullObserver)
+    store: Path = STORE
 
 
 async def run_session(spec: SessionSpec) -> SessionResult:
     """Run a session and return how it went; leaves no process and no file on the hosts.
 
     Sessions of the same folder run one after another, and the deadline counts from the start of
-    this one. Evidence has each party's output as it comes. Raises `ProgramError` before anything
-    is shipped if the program changed since it was planned. If the task is cancelled, the session
-    ends within seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
+    this one, once hosts have the packages for which the program asks (`e3.session.packages`).
+    Evidence has each party's output as it comes. Raises `ProgramError` before anything is shipped
+    if the program changed since it was planned. If the task is cancelled, the session ends within
+    seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
     """
     async with front_of_queue(spec.sessions, spec.observer.waiting) as note:
         prune(spec.sessions, KEEP - 1)
         name = new_id()
         # before there is a folder: a folder whose session is not noted counts as interrupted
-        note(name, spec.deadline_seconds)
-        return await SessionRun.open(spec, name).run()
+        note(name, spec.rules.limits.packages_seconds + spec.deadline_seconds)
+        async with provided(spec.plan, spec.hosts, spec.rules, spec.observer, spec.store) as found:
+            note(name, spec.deadline_seconds)
+            return await SessionRun.open(spec, name, found).run()
 
 
 def new_id() -> str:
@@ -109,9 +114,10 @@ class SessionRun:
         self._paths = tuple(spec.paths)
         self._paths_after: tuple[PairPath, ...] = ()
         self._notes: list[str] = list(spec.plan.program.notes)
+        self._packages = Prepared()
 
     @classmethod
-    def open(cls, spec: SessionSpec, name: str) -> "SessionRun":
+    def open(cls, spec: SessionSpec, name: str, packages: Prepared) -> "SessionRun":
         """Read what is shipped, and open the evidence ``name``; nothing runs yet."""
         began = time.monotonic()
         files = (runner_files(), programs.files(spec.plan.program, "program"))
@@ -123,8 +129,10 @@ class SessionRun:
             overlay=spec.overlay,
             deadline_seconds=spec.deadline_seconds,
             outputs=spec.rules.outputs,
+            packages=packages.listed,
         )
         session = cls(spec, files, sent, evidence, began)
+        session._packages = packages
         session._parties += [session._party(seat) for seat in spec.plan.seats]
         return session
 
@@ -189,32 +197,14 @@ class SessionRun:
 
     def _party(self, seat: Seat) -> Party:
         host = self._by_name[seat.host]
-        limits = self._spec.rules.limits
-        spec = Spec(
-            session=self._evidence.id,
-            pid=seat.pid,
-            parties=tuple((s.endpoint.address, s.endpoint.port) for s in self._spec.plan.seats),
-            entry=self._spec.plan.program.entry,
-            args=self._spec.plan.program.args,
-            private=seat.private,
-            tls=self._spec.rules.tls,
+        spec = replace(
+            party_spec(self._evidence.id, self._spec.plan, seat, self._spec.rules),
             mixed=self._mixed,
             overlay=self._spec.overlay,
             address_trust=self._address_trust,
-            flood_bytes=int(limits.output_mb * MB),
-            memory_bytes=int(limits.memory_mb * MB),
-            file_bytes=int(limits.files_mb * MB),
-            processes=limits.processes,
-            unpickle=self._spec.rules.unpickle,
-            network=self._spec.rules.network,
-            output_bytes=int(limits.output_files_mb * MB),
-            output_files=limits.output_files,
-            outputs=self._spec.rules.outputs,
-            keep=self._spec.rules.keep,
-            input_bytes=int(limits.input_mb * MB),
-            input_names=self._spec.rules.input_names,
             inputs_from=self._spec.earlier.session if self._spec.earlier else "",
             typed=self._spec.console is not None and seat.pid == 0,
+            packages=self._packages.layers.get(seat.host, ""),
         )
         names = {seat.pid: seat.host for seat in self._spec.plan.seats}
         output = PartyOutput(self._evidence.folder / outputs.FOLDER / seat.host, spec)

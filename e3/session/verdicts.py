@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from e3.session import discord
+from e3.session.missing import missing_module
 
 
 class Verdict(StrEnum):
@@ -369,7 +370,7 @@ def advise(end: End) -> str:
     """Return what to do about a party's own failure."""
     if "MemoryError" in end.detail or end.exit == -signal.SIGKILL:
         return f"if it needs more memory, raise memory-mb of e3:limits; {LOG}"
-    return ADVICE.get(end.how, LOG)
+    return missing_module(end.detail) or ADVICE.get(end.how, LOG)
 
 
 def listed(parties: Iterable[Named]) -> str:

@@ -13,7 +13,7 @@ from e3.interfaces import Access, Authority, Completed, File, Host, Process, Ser
 from e3.lab.client import Lab
 from e3.session.plan import Plan, plan
 from e3.session.programs import load
-from e3.session.progress import PartyProgress
+from e3.session.progress import NullObserver, PartyProgress
 from e3.session.results import SessionResult
 from e3.session.run_session import SessionSpec, run_session
 from tests.overlays import ask, processes
@@ -211,7 +211,7 @@ class Stage:
         ]
 
 
-class Watcher:
+class Watcher(NullObserver):
     """An observer that keeps what it is told."""
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -94,6 +95,40 @@ def test_a_program_runs_from_any_folder_and_its_result_is_shown(up: Stack, e3: C
         assert f"({host}): done\n" in answer.stdout
     assert "all 3 parties:\n  bidder " in answer.stdout
     assert "\ncompleted: all 3 parties completed (" in answer.stdout
+
+
+PANDAS = """
+    import os; os.environ["MPYC_NONUMPY"] = "1"
+    from mpyc.runtime import mpc
+    import pandas as pd
+
+    async def main():
+        table = pd.DataFrame({"age": [31, 47, 58], "group": ["a", "b", "a"]})
+        mine = int(table.groupby("group")["age"].sum()["a"])
+        async with mpc:
+            print(await mpc.output(mpc.sum(mpc.input(mpc.SecInt()(mine)))))
+
+    mpc.run(main())
+"""
+
+
+def test_a_program_with_pandas_has_it_on_all_hosts(up: Stack, e3: Command) -> None:
+    (up.folder / "survey").mkdir()
+    up.write(dedent(PANDAS), "survey/main.py")
+    (up.folder / "survey" / "requirements.txt").write_text("# of the survey\npandas>=2\n")
+    answer = e3("run", "survey", "--stack", "trial")
+    if "does not answer" in answer.stderr:
+        pytest.skip(f"no index of Python packages: {answer.stderr[-300:]}")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "finding the packages that survey/requirements.txt asks for\n" in answer.stdout
+    assert "all 3 parties:\n  267\n" in answer.stdout
+    # the second time it is there, once for all hosts
+    again = e3("run", "survey", "--stack", "trial")
+    assert again.returncode == 0, again.stderr
+    assert "packages" not in again.stdout
+    assert len([*(up.folder / ".tools" / "packages").glob("layer-*")]) == 1
+    report = json.loads(e3("doctor", "--json").stdout)
+    assert [x["level"] for x in report["findings"] if x["subject"] == "packages"] == ["OK"]
 
 
 def test_json_is_the_stack_output_of_such_a_session(up: Stack, e3: Command) -> None:

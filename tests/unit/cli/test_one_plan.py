@@ -41,12 +41,13 @@ OBJECTS = ("look", "observer")
 
 WORDS = st.sampled_from(["", "--bid 310", "-n 3", "'a b' c", "-- -P x", "-I1", "--bas 3", "ü {x}"])
 LIMITS = ["memory-mb", "output-mb", "files-mb", "processes", "ship-seconds", "connect-seconds"]
-LIMITS += ["output-files", "output-files-mb", "input-mb"]
+LIMITS += ["output-files", "output-files-mb", "input-mb", "packages-mb", "packages-seconds"]
 NUMBERS = st.integers(0, 5000) | st.floats(0.5, 5000)
 VALUES: Mapping[str, st.SearchStrategy[object]] = {
     "args": WORDS | st.integers(0, 9),
     "compare": st.sampled_from(["none", "same", "some"]),
     "deadline-seconds": NUMBERS,
+    "dependencies": st.sampled_from(["auto", "build", "none", "all"]),
     "entry": st.sampled_from(["", "auction.py", "../x.py"]),
     "input-names": st.sampled_from(["same", "any", "all"]),
     "inputs": st.sampled_from(["", "tests/cases/inputs", "tests/cases", "nowhere"]),

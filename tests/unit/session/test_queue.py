@@ -15,7 +15,7 @@ import pytest
 
 from e3.errors import SessionError
 from e3.session import queue
-from e3.session.progress import PartyProgress
+from e3.session.progress import NullObserver, PartyProgress
 from e3.session.queue import front_of_queue, holder
 from e3.session.results import SessionResult
 from e3.session.run_session import SessionSpec, run_session
@@ -32,7 +32,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 @dataclass
-class Diary:
+class Diary(NullObserver):
     """An observer that records its calls."""
 
     waited: list[str] = field(default_factory=list)
