@@ -76,6 +76,9 @@ class Display:
         for parties, output in _outputs(result["parties"]):
             self.console.print(plain(f"{parties}:", "bold"))
             self.console.print(Text(indent(_shortened(output), "  ")))
+        if count := sum(party.get("output_files", 0) for party in result["parties"]):
+            files = f"{count} output file{'' if count == 1 else 's'}"
+            self.console.print(plain(f"{files}: `e3 output get {result['id']}`"))
         setup, online = result["setup_seconds"], result["online_seconds"]
         times = f"{result['wall_seconds']:.1f} s"
         if setup is not None and online is not None:

@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
     seated = {seat.host for seat in seats.seats}
     hosts = [host for host in stack.hosts if host.name in seated]
     certifier = authority(stack, settings)
+    if arguments.stdin and sys.stdin is None:
+        raise ConfigurationError("--stdin: standard input is closed; give a terminal or a file")
     before = earlier(stack, arguments.input_from)
     keyboard = Keyboard(quietly=arguments.json) if arguments.stdin else None
     how = {"quietly": arguments.json, "typed": arguments.stdin}

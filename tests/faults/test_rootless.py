@@ -7,9 +7,10 @@ from tests.lab.test_lab_rootless import run_as_user
 from tests.lab.test_lab_rootless import stage as stage  # noqa: PLC0414 -- pytest finds it by name
 
 SESSION = """
-import json, sys
+import asyncio, json, sys
 from pathlib import Path
 from e3.lab.client import start, stop
+from e3.session.private_files import PrivateFiles
 from tests.local_access import local_hosts
 from tests.sessions import Bench
 
@@ -18,12 +19,23 @@ PROGRAM = '''
 import os
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(int(status["CapEff"], 16), int(status["NoNewPrivs"]), os.path.exists("/run/service"))
+number = os.environ["E3_INPUT"] + "/number"
+try:
+    open(number, "a")
+except OSError:
+    open(os.environ["E3_OUTPUT"] + "/number", "w").write(open(number).read())
 '''
 
 def tell(hosts, name):
     (folder / name).mkdir()
     bench = Bench(folder / name, hosts)
+    number = bench.folder / "number"
+    number.write_text("42")
+    for host in bench.hosts:
+        asyncio.run(PrivateFiles(host).put("number", number))
     result = bench.run(PROGRAM)
+    left = [path.read_text() for path in bench.sessions.glob(f"{result.id}/output/*/number")]
+    assert left == ["42"] * 3, (left, result)
     manifest = json.loads((bench.sessions / result.id / "manifest.json").read_text())
     said = {party.output for party in result.parties}
     notes = {host["confined"] for host in manifest["hosts"].values()}
