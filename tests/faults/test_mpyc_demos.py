@@ -50,8 +50,8 @@ NEEDS = {
 }
 """Packages besides MPyC's own; without them a demo is skipped."""
 
-ALONE = {"PrefixOrExplained"}
-"""What takes minutes among several parties: thousands of rounds, one after another."""
+ALONE = {"PrefixOrExplained", "bnnmnist", "cnnmnist"}
+"""What takes minutes among several parties."""
 
 NOTEBOOKS = {
     "PrefixOrExplained": 1,

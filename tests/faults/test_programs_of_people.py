@@ -128,6 +128,10 @@ def test_a_notebook_that_explains_a_computation(stage: Stage, folder: Path) -> N
 
 SUITE = """
 import unittest
+from asyncio import Transport
+from unittest.mock import Mock
+
+from mpyc.asyncoro import MessageExchanger
 from mpyc.runtime import mpc
 
 
@@ -135,6 +139,13 @@ class Arithmetic(unittest.TestCase):
     def test_sums(self):
         secint = mpc.SecInt()
         self.assertEqual(mpc.run(mpc.output(secint(3) + secint(4))), 7)
+
+    def test_a_transport_that_is_mocked(self):
+        exchanger = MessageExchanger(mpc)
+        transport = Mock(Transport)
+        exchanger.connection_made(transport)
+        exchanger.data_received(b"\\0")
+        self.assertIs(exchanger.transport, transport)
 
     def test_one_party(self):
         self.assertEqual(len(mpc.parties), 1)
@@ -150,7 +161,7 @@ def test_tests_of_mpyc_with_one_party(stage: Stage, folder: Path) -> None:
     stage.hosts = stage.hosts[:1]
     result = stage.run(folder, "-v", entry="test_sums.py")
     assert result.verdict is Verdict.COMPLETED, result.reason
-    assert "Ran 2 tests" in stage.log(result, 0)
+    assert "Ran 3 tests" in stage.log(result, 0)
 
 
 WHO = """
