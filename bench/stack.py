@@ -9,17 +9,18 @@ emulated latency.
 """
 
 import argparse
-import json
+import math
 import os
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from e3 import pulumi_state
 
 STACK = "bench"
 LIMITS = {"up_seconds": 12.0, "again_seconds": 6.0, "down_seconds": 6.0}
@@ -87,20 +88,23 @@ def stack() -> Iterator[None]:
 
 def parts(up_seconds: float) -> dict[str, float]:
     """Return where the time of the last `up` went, in seconds, from the state it left."""
-    resources: list[dict[str, Any]] = json.loads(pulumi("stack", "export"))["deployment"][
-        "resources"
-    ]
-    by_name = {resource["urn"].rpartition("::")[2]: resource for resource in resources}
-    session = by_name["secret_santa"]["outputs"]["result"]
+    resources = pulumi_state.decode_export(pulumi("stack", "export"))
+    by_name = {resource.urn.rpartition("::")[2]: resource for resource in resources}
+
+    def outputs(name: str) -> Mapping[str, Any]:
+        return by_name[name].outputs or {}
+
+    session = outputs("secret_santa")["result"]
     online = session["online_seconds"]
 
     def made(name: str) -> float:
-        return datetime.fromisoformat(by_name[name]["created"]).timestamp()
+        created = by_name[name].created
+        return created.timestamp() if created else math.nan
 
-    hosts = [made(name) for name, r in by_name.items() if r["type"].endswith("e3:Host")]
+    hosts = [made(name) for name, r in by_name.items() if r.type == f"{pulumi_state.OURS}Host"]
     measured = made("round-trips") - max(hosts)
     lab = max(hosts) - made("lab")
-    overlay = by_name["nebula"]["outputs"]["setupSeconds"]
+    overlay = outputs("nebula")["setupSeconds"]
     session_setup = session["wall_seconds"] - online
     engine = up_seconds - measured - lab - overlay - session["wall_seconds"]
     return {

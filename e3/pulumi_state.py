@@ -27,6 +27,7 @@ OURS = "pulumi-python:dynamic/e3:"
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """A resource of a state; ``delete``: it has been replaced and will be removed.
 
+    ``custom``: a provider made it; others are components.
     ``created`` and ``modified`` are times in ISO 8601; older states have none.
     """
 
@@ -34,6 +35,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     id: str | None = None
     delete: bool = False
+    custom: bool = False
     inputs: Mapping[str, Any] | None = None
     outputs: Mapping[str, Any] | None = None
     created: datetime | None = None

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from e3 import private
+import msgspec
+
+from e3 import private, pulumi_state
 from e3.lab import client
 from tests.sessions import lean
 
@@ -128,15 +130,12 @@ class Stack:
     @property
     def resources(self) -> dict[str, dict[str, Any]]:
         """The resources in the state, by type and name such as ``e3:Host ams3-0``."""
-        path = self.folder / f".e3/state/.pulumi/stacks/e3/{self.name}.json"
-        if not path.exists():
-            return {}
-        latest = json.loads(path.read_text())["checkpoint"].get("latest") or {}
+        path = pulumi_state.checkpoint(self.folder / ".e3", self.name)
         found = {}
-        for resource in latest.get("resources") or []:
-            kind, name = resource["urn"].split("::")[2:4]
+        for resource in pulumi_state.read(path) if path else []:
+            kind, name = resource.urn.split("::")[2:4]
             short = kind.rpartition("$")[2].removeprefix("pulumi-python:").replace("dynamic/", "")
-            found[f"{short} {name}"] = resource
+            found[f"{short} {name}"] = msgspec.to_builtins(resource)
         return found
 
     @property
@@ -149,7 +148,7 @@ class Stack:
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs as the state has them."""
         stack = next(r for k, r in self.resources.items() if k.startswith("pulumi:pulumi:Stack "))
-        outputs: dict[str, Any] = stack.get("outputs", {})
+        outputs: dict[str, Any] = stack["outputs"] or {}
         return outputs
 
     @property

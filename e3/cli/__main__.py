@@ -6,6 +6,7 @@ could not remove. `e3 run` exits with the status of its verdict.
 """
 
 import argparse
+import gc
 import os
 import sys
 from importlib import import_module
@@ -49,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for module in _modules(words):
         module.declare(verbs)
+    gc.freeze()  # what has been loaded stays until the end
+    gc.enable()
     arguments, unknown = parser.parse_known_args(ours)
     if unknown:
         hint = "; options of the program stand after --" if arguments.verb == "run" else ""
