@@ -30,6 +30,7 @@ VERBS = {
     "sweep": "sweep",
     "campaign": "campaign",
     "results": "results",
+    "report": "report",
 }
 """The module of each verb; with all of them loaded, `e3 run` would take half a second longer."""
 

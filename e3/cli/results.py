@@ -1,11 +1,11 @@
-"""``e3 results``: check files of results, and print their schema."""
+"""``e3 results``: check files of results, export them, and print their schema."""
 
 import argparse
 import json
 from itertools import islice
 from pathlib import Path
 
-from e3.cli import terminal
+from e3.cli import report, terminal
 from e3.cli.project import Verbs
 from e3.evaluation import results, results_file
 
@@ -14,7 +14,7 @@ MOST_PROBLEMS = 20
 
 def declare(verbs: Verbs) -> None:
     """Declare the verb's command line."""
-    verb = verbs.add_parser("results", help="check results of campaigns, and print their schema")
+    verb = verbs.add_parser("results", help="check and export results of campaigns")
     parts = verb.add_subparsers(dest="part", required=True, metavar="PART")
     checking = parts.add_parser(
         "check",
@@ -23,6 +23,16 @@ def declare(verbs: Verbs) -> None:
     )
     checking.add_argument("files", nargs="+", metavar="FILE")
     checking.set_defaults(do=check)
+    exporting = parts.add_parser(
+        "export",
+        help="write one row a repetition for other programs",
+        epilog="CAMPAIGN is a name of .e3/campaigns or a file of results; default: the newest",
+    )
+    exporting.add_argument("campaign", nargs="?", metavar="CAMPAIGN")
+    target = exporting.add_mutually_exclusive_group(required=True)
+    target.add_argument("--parquet", metavar="FILE", help="Apache Parquet, with types")
+    target.add_argument("--csv", metavar="FILE", help="comma-separated values")
+    exporting.set_defaults(do=export)
     schema = parts.add_parser("schema", help="print the JSON Schema of a line")
     schema.set_defaults(do=print_schema)
 
@@ -40,6 +50,18 @@ def check(arguments: argparse.Namespace) -> int:
         if not problems:
             terminal.say(f"{name}: whole, of schema {results.SCHEMA}")
     return int(wrong)
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write the table that is asked for."""
+    from e3.evaluation import export as table  # noqa: PLC0415 -- it imports NumPy
+
+    here = Path(arguments.cwd)
+    source = report.find(arguments.campaign, here) if arguments.campaign else report.newest()
+    write = table.to_parquet if arguments.parquet else table.to_csv
+    target = here / (arguments.parquet or arguments.csv)
+    terminal.say(f"written: {target}, {write(source, target)} rows")
+    return 0
 
 
 def print_schema(_: argparse.Namespace) -> int:

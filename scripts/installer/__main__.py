@@ -12,7 +12,7 @@ from e3 import mishaps
 from installer import packages
 from installer.backend import Backend
 from installer.cache import Cache, place
-from installer.environment import Environment
+from installer.environment import REPORT, Environment, Extra
 from installer.packages import Packages
 from installer.plugins import Plugin
 from installer.programs import Go, Tool
@@ -28,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/setup", description="Make this folder ready.")
     parser.add_argument("stacks", metavar="STACK", nargs="*", default=["dev"])
     parser.add_argument("--all", action="store_true", help="what every overlay needs")
+    parser.add_argument("--report", action="store_true", help="what charts and Parquet need")
     parser.add_argument("--bench", action="store_true", help="what the benchmarks need")
     options = parser.parse_args()
 
@@ -42,6 +43,7 @@ def main() -> None:
         [
             Packages(wanted, TOOLS),
             Environment(ROOT / "requirements.txt", ROOT / ".venv", TOOLS),
+            *([Extra(ROOT / REPORT, ROOT / ".venv")] if options.all or options.report else []),
             Backend(ROOT),
         ],
         TOOLS,

@@ -11,6 +11,9 @@ from pathlib import Path
 from e3.locked_packages import Difference, differences
 from installer.steps import SetupError, aside, digest, pip_install, run, say
 
+REPORT = "requirements-report.txt"
+"""What reports and exports need besides."""
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -101,6 +104,27 @@ class Environment:
             for path in (Path(place), *(Path(place, name) for name in (*folders, *files))):
                 if lacking := _lacking(path):
                     path.chmod(stat.S_IMODE(path.stat().st_mode) | lacking)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """The packages of a second lock, which not everybody needs, in the same environment."""
+
+    lock: Path
+    environment: Path
+
+    @property
+    def what(self) -> str:
+        """See `Step`."""
+        return f"packages of {self.lock.name} (usually 20 s)"
+
+    def done(self) -> bool:
+        """See `Step`."""
+        return not differences(self.lock, self.environment)
+
+    def do(self) -> None:
+        """See `Step`."""
+        pip_install(self.environment / "bin/python", self.lock)
 
 
 def _lacking(path: Path) -> int:

@@ -19,7 +19,7 @@ import pytest
 
 from installer import needs
 from installer.backend import Backend
-from installer.environment import Environment
+from installer.environment import Environment, Extra
 from installer.needs import overlay
 from installer.packages import Packages
 from installer.plugins import PINS, Plugin
@@ -557,3 +557,14 @@ class TestScripts:
         )
         assert done.stdout == "still here\n"
         assert f"type:  {tmp_path}/scripts/setup" in done.stderr
+
+
+def test_an_extra_lock_is_done_once_its_packages_are_there(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements-report.txt"
+    lock.write_text("pyarrow==26.0.1 \\\n    --hash=sha256:0\n")
+    extra = Extra(lock, tmp_path / "venv")
+    assert not extra.done()
+    (tmp_path / "venv/lib/python3.11/site-packages/pyarrow-26.0.1.dist-info").mkdir(parents=True)
+    assert extra.done()
+    lock.write_text("pyarrow==27.0.0 \\\n    --hash=sha256:0\n")
+    assert not extra.done()

@@ -1,0 +1,188 @@
+"""Overlay x criterion: what was measured or is stated of each overlay, with its unit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from e3.evaluation.report import facts, model, statistics
+from e3.evaluation.report.statistics import Ratio
+from e3.evaluation.report.study import Runs, Study
+from e3.evaluation.results import OverlayChoice
+from e3.interfaces import Needs
+
+Nature = Literal["rounds", "bytes", "compute", "unknown"]
+"""What a program mostly waits for where nothing is between parties: see `natures`."""
+
+NATURE_WORDS: Mapping[Nature, str] = {
+    "rounds": "many rounds of small messages",
+    "bytes": "large messages",
+    "compute": "mostly computation",
+    "unknown": "not stated by the program",
+}
+
+Comparisons = Mapping[tuple[str, str, str], Ratio]
+"""Ratios of online time to the baseline's, by overlay, scenario and program."""
+
+MEGA = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Everything that criteria and decisions ask of one overlay of a campaign.
+
+    Of measured numbers None is what was not measured. ``slowdown`` is the geometric mean of its
+    ratios to the baseline, ``by_nature`` that of programs of one nature, ``hidden`` that of
+    scenarios with hosts that are not public, in seconds of online time where there is no baseline.
+    ``wire_share`` is bytes on the wire for each byte that MPyC sends. ``direct``, ``relayed`` and
+    ``apart`` count the pairs of classes of hosts in docs/nat-matrix.yaml.
+    """
+
+    choice: OverlayChoice
+    needs: Needs | None
+    stated: Mapping[str, facts.Fact]
+    ease: facts.Ease | None
+    completed: int
+    total: int
+    slowdown: float | None
+    by_nature: Mapping[Nature, float]
+    hidden_seconds: float | None
+    overlay_seconds: float | None
+    contact_seconds: float | None
+    wire_share: float | None
+    daemon_cpu_seconds: float | None
+    daemon_memory_bytes: float | None
+    direct: int
+    relayed: int
+    apart: int
+    survived: int
+    events: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the campaign."""
+        return self.choice.id
+
+
+def comparisons(study: Study) -> Comparisons:
+    """Return how many times slower each overlay is than the baseline; empty without a baseline."""
+    baseline = study.baseline
+    if baseline is None:
+        return {}
+    found: dict[tuple[str, str, str], Ratio] = {}
+    for overlay in study.campaign.overlays:
+        for scenario in study.campaign.scenarios:
+            for program in study.campaign.programs:
+                if overlay.id == baseline.id:
+                    continue
+                ratio = statistics.compare(
+                    study.of(overlay.id, scenario.id, program.id).values("online_seconds"),
+                    study.of(baseline.id, scenario.id, program.id).values("online_seconds"),
+                )
+                if ratio is not None:
+                    found[overlay.id, scenario.id, program.id] = ratio
+    return dict(zip(found, statistics.mark(list(found.values())), strict=True))
+
+
+def natures(study: Study) -> Mapping[str, Nature]:
+    """Return what each program mostly waits for, by what it states and the baseline's figures."""
+    start = model.start_seconds(study)
+    found: dict[str, Nature] = {}
+    for program in study.campaign.programs:
+        votes: list[Nature] = []
+        for cell, runs in _cells_of(study, program.id):
+            parts = model.parts(study, cell, runs, start)
+            if parts is None or parts.rounds is None:
+                continue
+            seconds: dict[Nature, float] = {
+                "rounds": parts.rounds_seconds or 0.0,
+                "bytes": parts.bytes_seconds or 0.0,
+                "compute": parts.compute_seconds or 0.0,
+            }
+            votes.append(max(seconds, key=lambda each: seconds[each]))
+        found[program.id] = max(sorted(set(votes)), key=votes.count) if votes else "unknown"
+    return found
+
+
+def profiles(study: Study, ratios: Comparisons) -> Sequence[Profile]:
+    """Return what is known of each overlay of a campaign, in its order."""
+    kinds = natures(study)
+    return [_profile(study, ratios, kinds, overlay) for overlay in study.campaign.overlays]
+
+
+def _profile(
+    study: Study, ratios: Comparisons, kinds: Mapping[str, Nature], choice: OverlayChoice
+) -> Profile:
+    mine = [runs for runs in study.runs.values() if runs.cell.startswith(f"{choice.id}/")]
+    setups = [setup for cell, setup in study.ends() if cell.overlay.id == choice.id]
+    slow = {key: ratio.value for key, ratio in ratios.items() if key[0] == choice.id}
+    groups: dict[Nature, list[float]] = {}
+    for (_, _, program), value in slow.items():
+        groups.setdefault(kinds[program], []).append(value)
+    hidden = {each.id for each in study.campaign.scenarios if each.nats}
+    paths = [rule.path for rule in facts.nat_paths(choice.overlay).values()]
+    outcomes = facts.resilience().overlays.get(choice.overlay, {})
+    survived = [each.survived for each in outcomes.values() if each.survived is not None]
+    return Profile(
+        choice=choice,
+        needs=facts.needs(choice),
+        stated=facts.load().overlays.get(facts.key_of(choice), {}),
+        ease=facts.ease(choice),
+        completed=sum(runs.verdicts["completed"] for runs in mine),
+        total=sum(runs.total for runs in mine),
+        slowdown=statistics.geometric_mean(list(slow.values())),
+        by_nature={
+            nature: mean
+            for nature, values in groups.items()
+            if (mean := statistics.geometric_mean(values)) is not None
+        },
+        hidden_seconds=_middle(
+            [runs for runs in mine if runs.cell.partition("/")[2] in hidden], "online_seconds"
+        ),
+        overlay_seconds=_median([setup.overlay_seconds for setup in setups]),
+        contact_seconds=_median(
+            [
+                max(seconds)
+                for setup in setups
+                if (seconds := [p.contact_seconds for p in setup.pairs if p.contact_seconds])
+            ]
+        ),
+        wire_share=_wire_share(mine),
+        daemon_cpu_seconds=_middle(mine, "daemon_cpu_seconds"),
+        daemon_memory_bytes=_middle(mine, "daemon_peak_memory_bytes"),
+        direct=paths.count("direct"),
+        relayed=paths.count("relayed"),
+        apart=paths.count("none") + paths.count("unsupported"),
+        survived=sum(survived),
+        events=len(survived),
+    )
+
+
+def _cells_of(study: Study, program: str) -> Sequence[tuple[str, Runs]]:
+    """Return the cells of the baseline, or of all overlays without one, with a program's runs."""
+    baseline = study.baseline
+    return [
+        (cell, runs)
+        for (cell, of), runs in study.runs.items()
+        if of == program and (baseline is None or cell.startswith(f"{baseline.id}/"))
+    ]
+
+
+def _wire_share(runs: Sequence[Runs]) -> float | None:
+    shares = [
+        wire / sent
+        for each in runs
+        if (wire := _middle([each], "wire_bytes")) and (sent := _middle([each], "sent_bytes"))
+    ]
+    return statistics.geometric_mean(shares)
+
+
+def _middle(runs: Sequence[Runs], column: str) -> float | None:
+    """Return the median over programs and scenarios of the medians of a column."""
+    return _median([float(np.median(v)) for each in runs if len(v := each.values(column))])
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None

@@ -1,0 +1,63 @@
+"""`e3 report` and `e3 results export`, as people start them."""
+
+from pathlib import Path
+
+import pytest
+
+from e3.evaluation.report import pdf
+from tests import synthetic
+from tests.commands import ROOT, Command
+
+pytest.importorskip("vl_convert", reason="charts need it: scripts/setup --report")
+
+PLAN = synthetic.Plan(scenarios=("near",), programs=("rounds",), repetitions=2)
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("campaign")
+    synthetic.write(folder / "results.jsonl", PLAN)
+    return folder
+
+
+@pytest.fixture
+def e3() -> Command:
+    return Command(folder=ROOT)
+
+
+def test_a_report_goes_beside_its_results(e3: Command, campaign: Path) -> None:
+    made = e3("report", str(campaign))
+    assert made.returncode == 0, made.stderr
+    assert (campaign / "report.html").stat().st_mode & 0o077 == 0
+    assert str(campaign / "report.html") in made.stdout
+
+
+def test_a_pdf_is_printed_where_there_is_a_browser(e3: Command, campaign: Path) -> None:
+    if pdf.browser() is None:
+        pytest.skip("no Chromium on PATH")
+    made = e3("report", "results.jsonl", "-o", "printed.html", "--pdf", cwd=campaign)
+    assert made.returncode == 0, made.stderr
+    assert (campaign / "printed.pdf").read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["report", "nowhere"], "no file and no campaign is named nowhere"),
+        (["report", "a", "b", "c"], "name one, or two to compare"),
+        (["results", "export", "nowhere", "--csv", "x.csv"], "is named nowhere"),
+        (["report", "results.jsonl", "-o", "nowhere/report.html"], "there is no folder"),
+    ],
+)
+def test_what_cannot_be_is_named(e3: Command, campaign: Path, words: list[str], told: str) -> None:
+    made = e3(*words, cwd=campaign)
+    assert made.returncode == 2
+    assert told in made.stderr
+    assert "Traceback" not in made.stderr
+
+
+def test_an_export_says_its_rows(e3: Command, campaign: Path) -> None:
+    made = e3("results", "export", "results.jsonl", "--csv", "rows.csv", cwd=campaign)
+    assert made.returncode == 0, made.stderr
+    assert "14 rows" in made.stdout
+    assert len((campaign / "rows.csv").read_text().splitlines()) == 15
