@@ -80,7 +80,7 @@ def test_the_page_leads_to_an_overlay_that_fulfils_the_contract(project: Path) -
     cases = run(project, "pytest", "-q", "tests/unit/overlays/test_cases.py", "-k", "fastd")
     assert "2 passed" in cases
     said = run(project, "pytest", "-q", "tests/contract/test_overlays.py", "-k", "fastd")
-    assert "5 passed" in said
+    assert "3 passed" in said
 
 
 def test_the_example_is_no_overlay_of_the_project() -> None:
