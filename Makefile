@@ -28,6 +28,10 @@ test:  ## set-up, then every check and test
 	scripts/setup --all
 	scripts/test
 
+long:  ## what `make test` leaves out of every matrix; 30 minutes
+	scripts/setup --all
+	scripts/test -m long
+
 fuzz:  ## 10,000 made-up cases for each test that makes them up, where `make test` has 100
 	scripts/setup --all
 	$(E3) pytest -n 2 -m "hypothesis and unit" --hypothesis-profile=full
@@ -61,4 +65,4 @@ tools:  ## what every overlay needs
 clean:  ## remove all that set-up made, except state (.e3): make down comes first
 	rm -rf .venv .tools bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help up down test fuzz faults resilience check bench nat-matrix setup tools clean
+.PHONY: help up down test long fuzz faults resilience check bench nat-matrix setup tools clean

@@ -54,20 +54,21 @@ SLOW = (
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test with its tier, the folder that it lies in; leave out what is too much.
 
-    What is marked `long` runs where its tier is asked for by name, as by ``-m faults``.
+    What is marked `long` runs where that or its tier is asked for by name, as by ``-m faults``.
     """
     rank = {TESTS / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
     slow = {TESTS / name for name in SLOW}
-    left_out = []
+    asked = config.option.markexpr
+    left_out = set()
     for item in items:
         tier = item.path.relative_to(TESTS).parts[0]
         item.add_marker(tier)
         if item.path in slow:
             item.add_marker("slow")
-        if item.get_closest_marker("long") and tier not in config.option.markexpr:
-            left_out.append(item)
-    config.hook.pytest_deselected(items=left_out)
+        if item.get_closest_marker("long") and "long" not in asked and tier not in asked:
+            left_out.add(item)
+    config.hook.pytest_deselected(items=[*left_out])
     items[:] = [item for item in items if item not in left_out]
 
 

@@ -95,7 +95,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             yield Scene(Stage(stack, made.cloud), tailnet, options)
 
 
-@pytest.mark.parametrize("name", ["do-headscale", "do-tailscale"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("do-headscale", marks=pytest.mark.long), "do-tailscale"]
+)
 def test_an_example_can_be_previewed(scene: Scene, name: str) -> None:
     example = yaml.safe_load((ROOT / f"Pulumi.{name}.yaml").read_text())["config"]
     stack = replace(scene.stack, base=example)

@@ -13,14 +13,16 @@ from tests.labs import Traces, running
 from tests.overlays import Mesh, files, processes
 
 NAMES = ("ams3-0", "ams3-1", "ams3-2")
-SESSIONS = 20
 
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_twenty_sessions_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sessions", [5, pytest.param(20, marks=pytest.mark.long)])
+def test_sessions_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: int
+) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -37,7 +39,7 @@ def test_twenty_sessions_one_after_another(tmp_path: Path, monkeypatch: pytest.M
             return descriptors(), alive, [files(host, "%p\n") for host in mesh.hosts]
 
         before = held()
-        for _ in range(SESSIONS):
+        for _ in range(sessions):
             assert stage.run(HELLO).verdict is Verdict.COMPLETED
         assert held() == before
         assert list(temporary.iterdir()) == []

@@ -67,6 +67,7 @@ def test_a_renamed_stack_keeps_its_lab(up: Stack) -> None:
     assert e3("verify-gone").returncode == 0
 
 
+@pytest.mark.long
 def test_a_stack_renamed_twice_across_two_keeps_both_labs(up: Stack) -> None:
     second = replace(up, name="second")
     assert second.pulumi("stack init").exit == 0

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ if os.fork() == 0:
 print("on", flush=True)
 time.sleep(1000)
 """
-GRACEFUL_SECONDS = 20.0
+GRACEFUL_SECONDS = 60.0
 
 
 def begun(stack: Stack) -> bool:
@@ -125,7 +125,7 @@ def goes_on(stack: Stack, *, may_be_locked: bool = False) -> None:
     Pulumi says that it begins after it took its lock and before it listens to Ctrl-C (v3.259,
     backend/diy: `Update` and `apply`): who hits that moment has to type what the next `up` says.
     """
-    until(lambda: not busy(stack), lambda: f"still runs: {busy(stack)}", 20)
+    until(lambda: not busy(stack), lambda: f"still runs: {busy(stack)}")
     if may_be_locked and stack.locked:
         assert "`pulumi cancel`" in stack.up(program=HELLO).said
         assert stack.pulumi("cancel --yes").exit == 0
@@ -133,14 +133,20 @@ def goes_on(stack: Stack, *, may_be_locked: bool = False) -> None:
     assert ended.exit == 0, ended.said
     assert stack.outputs["session"]["verdict"] == "completed"
     assert sorted(host.name for host in stack.lab.hosts()) == ["ams3-0", "ams3-1", "sgp1-0"]
-    until(lambda: not busy(stack), lambda: f"still runs: {busy(stack)}", 20)
+    until(lambda: not busy(stack), lambda: f"still runs: {busy(stack)}")
     ended = stack.pulumi("destroy --yes --skip-preview")
     assert ended.exit == 0, ended.said
     assert running(stack) == []
     assert stack.resources == {}
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+def at(*lean: str, of: Iterable[str]) -> pytest.MarkDecorator:
+    """Try these moments by default, and all by the marker `long`."""
+    every = [pytest.param(m, marks=[] if m in lean else [pytest.mark.long]) for m in of]
+    return pytest.mark.parametrize("moment", every)
+
+
+@at("overlay", "session", of=MOMENTS)
 def test_ctrl_c_ends_it_soon_and_another_up_goes_on(fresh: Stack, moment: str) -> None:
     ended = interrupt(fresh, moment, once)
     assert ended.exit != 0
@@ -151,7 +157,7 @@ def test_ctrl_c_ends_it_soon_and_another_up_goes_on(fresh: Stack, moment: str) -
     goes_on(fresh, may_be_locked=moment == "begun")
 
 
-@pytest.mark.parametrize("moment", ["host", "session"])
+@at("host", of=["host", "session"])
 def test_a_second_ctrl_c_ends_it_at_once(fresh: Stack, moment: str) -> None:
     ended = interrupt(fresh, moment, twice)
     assert ended.exit != 0
@@ -159,11 +165,11 @@ def test_a_second_ctrl_c_ends_it_at_once(fresh: Stack, moment: str) -> None:
     goes_on(fresh)
 
 
-@pytest.mark.parametrize("moment", ["host", "overlay", "session"])
+@at("session", of=["host", "overlay", "session"])
 def test_a_killed_pulumi_leaves_a_lock_and_nothing_that_runs(fresh: Stack, moment: str) -> None:
     ended = interrupt(fresh, moment, kill)
     assert ended.exit == -signal.SIGKILL
-    until(lambda: not busy(fresh), lambda: f"still runs: {busy(fresh)}", 20)
+    until(lambda: not busy(fresh), lambda: f"still runs: {busy(fresh)}")
     locked = fresh.up(program=HELLO)
     assert locked.exit != 0
     assert "pulumi cancel" in locked.said
