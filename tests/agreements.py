@@ -75,7 +75,7 @@ class Table:
     def call(self, pid: int, data: Sequence[bytes], *, source: str) -> socket.socket:
         """Call a party from an address, and send it these pieces."""
         target = (self.addresses[pid], self.ports[pid])
-        caller = socket.create_connection(target, timeout=20, source_address=(source, 0))
+        caller = socket.create_connection(target, timeout=60, source_address=(source, 0))
         self.exits.enter_context(caller)
         for piece in data:
             caller.sendall(piece)

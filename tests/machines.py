@@ -24,7 +24,7 @@ from e3.lab.host import SSH_FOLDER
 
 USER, USER_ID = "pi", 4711
 HOME = f"/run/home/{USER}"
-COMMAND_SECONDS = 20.0
+COMMAND_SECONDS = 60.0
 COVERED = "/run/etc"
 AUTHORIZED = f"AuthorizedKeysFile .ssh/authorized_keys {SSH_FOLDER}/{lab_ssh.CLIENT_KEY}.pub"
 MEMBERS = {

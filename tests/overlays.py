@@ -13,8 +13,8 @@ from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay, PairPat
 from e3.lab.client import Lab
 
 ROOT = Path(__file__).parents[1]
-CONTACT_SECONDS = 30.0
-COMMAND_SECONDS = 30.0
+CONTACT_SECONDS = 60.0
+COMMAND_SECONDS = 60.0
 AUTHORITY_SECONDS = 365 * 86_400
 AUTHORITIES: Mapping[str, Callable[[str, int], Coroutine[Any, Any, tuple[str, str]]]] = {
     "nebula": nebula_cert.make_authority,

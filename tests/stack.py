@@ -209,7 +209,7 @@ def activated(folder: Path) -> dict[str, str]:
         env={key: os.environ[key] for key in ("HOME", "PATH", "LANG") if key in os.environ},
         capture_output=True,
         check=True,
-        timeout=30,
+        timeout=60,
     )
     entries = shell.stdout.decode().rstrip("\0").split("\0")
     return dict(entry.split("=", 1) for entry in entries)

@@ -259,7 +259,7 @@ class Account:
         time.sleep(TRANSFER_SECONDS)
         image = self.images[id_]
         try:
-            with self.room.inside(), urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310
+            with self.room.inside(), urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310
                 begin, size = answer.read(8), int(answer.headers["Content-Length"])
         except OSError as error:
             image |= {"status": "deleted", "error_message": f"failed to retrieve: {error}"}

@@ -49,7 +49,7 @@ def test_it_ends_with_a_session_and_its_hosts_are_reached_by_ssh(full: Stage) ->
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=60,
     )
     host_name, *sent = reached.stdout.splitlines()
     assert host_name.startswith("e3-sgp1-0-")

@@ -63,7 +63,7 @@ def hosts(tailnet: Tailnet) -> Iterator[list[Host]]:
 def connect(overlay: Tailscale, hosts: list[Host], previous: Network | None = None) -> Network:
     async def joined() -> Network:
         network = await overlay.connect(hosts, None, previous)
-        await contact.verify_pairs(overlay, hosts, network, timeout_seconds=30)
+        await contact.verify_pairs(overlay, hosts, network, timeout_seconds=60)
         return network
 
     return asyncio.run(joined())

@@ -27,7 +27,7 @@ if sys.argv[1] == "listen":
     while data := connection.recv(100):
         connection.sendall(data)
 else:
-    connection = socket.create_connection((sys.argv[2], 11365), timeout=20)
+    connection = socket.create_connection((sys.argv[2], 11365), timeout=60)
     for line in sys.stdin:
         connection.sendall(line.encode())
         print(connection.recv(100).decode(), end="", flush=True)
@@ -182,7 +182,7 @@ def test_paths_are_asked_by_a_socket_that_root_alone_reaches(mesh: Mesh) -> None
         assert listening == "" or ":22 " in listening  # nobody but the host's own sshd
 
     first = mesh.hosts[0]
-    asyncio.run(first.access.stop("nebula", timeout_seconds=20))
+    asyncio.run(first.access.stop("nebula", timeout_seconds=60))
     with pytest.raises(OverlayError, match=r"nebula ctl on host ams3-0: .* control socket"):
         asyncio.run(mesh.overlay.paths(mesh.hosts, network))
 
@@ -215,8 +215,8 @@ def start_as_before(host: Host) -> None:
 
     async def start() -> None:
         file = File(path=path, content=json.dumps(configuration).encode())
-        await host.access.put([file], timeout_seconds=10)
-        await host.access.start(service, timeout_seconds=20)
+        await host.access.put([file], timeout_seconds=60)
+        await host.access.start(service, timeout_seconds=60)
 
     asyncio.run(start())
 
@@ -227,7 +227,7 @@ def test_an_older_nebula_is_refused_before_anything_is_signed(mesh: Mesh, says: 
     script = f"#!/bin/sh\necho '{says}'\n".encode()
     tools = "/run/older"
     files = [File(path=f"{tools}/nebula", content=script, mode=0o755)]
-    asyncio.run(first.access.put(files, timeout_seconds=10))
+    asyncio.run(first.access.put(files, timeout_seconds=60))
     ask(first, "ln", "-s", f"{first.tools}/nebula-cert", f"{tools}/nebula-cert")
     mesh.hosts[0] = replace(first, tools=tools)
     with pytest.raises(OverlayError, match=r"ams3-0 has Nebula .* older than 1\.12; .*another"):
@@ -238,5 +238,5 @@ def test_an_older_nebula_is_refused_before_anything_is_signed(mesh: Mesh, says: 
 def put_certificate(mesh: Mesh, name: str, certificate: str) -> None:
     """Restart Nebula on a host with another certificate for the same key."""
     file = File(path=f"{CONFIGURATION}/host.crt", content=certificate.encode())
-    asyncio.run(mesh.host(name).access.put([file], timeout_seconds=10))
+    asyncio.run(mesh.host(name).access.put([file], timeout_seconds=60))
     mesh.restart_services(name)

@@ -290,7 +290,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def keygen(*words: str | Path) -> None:
-    subprocess.run(["ssh-keygen", "-q", *words], check=True, capture_output=True, timeout=30)
+    subprocess.run(["ssh-keygen", "-q", *words], check=True, capture_output=True, timeout=60)
 
 
 def files(folder: Path, lab: Path, port: int) -> None:
@@ -330,7 +330,7 @@ def agent(path: Path, key: Path) -> Iterator[None]:
             process.stdout.readline()  # it listens
             environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
             subprocess.run(
-                ["ssh-add", "-q", key], env=environment, capture_output=True, check=True, timeout=10
+                ["ssh-add", "-q", key], env=environment, capture_output=True, check=True, timeout=60
             )
             yield
         finally:
@@ -353,7 +353,7 @@ def ssh(config: Path, alias: str) -> str:
 def log_in(config: Path, alias: str) -> tuple[SshAccess, str]:
     async def go() -> tuple[SshAccess, str]:
         access = await survey.login("home-0", Listed(host=alias, ssh_config=str(config)))
-        done = await access.run(["sh", "-c", "hostname; id -un"], timeout_seconds=30)
+        done = await access.run(["sh", "-c", "hostname; id -un"], timeout_seconds=60)
         return access, done.stdout.decode()
 
     return asyncio.run(go())

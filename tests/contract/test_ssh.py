@@ -24,7 +24,7 @@ from tests.stack import processes_below
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
 
-SOON_SECONDS = 20.0
+SOON_SECONDS = 60.0
 CANARY = "canary-in-a-file"
 DAEMON = "trap '' HUP TERM; (setsid sleep 4721 &) ; echo up; sleep 4722"
 

@@ -113,7 +113,7 @@ class Stage:
         host = self.hosts[pid]
         text = "\n".join(["#!/bin/sh", f'set -- {shlex.quote(host.python)} "$@"', *lines, ""])
         script = File(path="/run/x/python", content=text.encode(), mode=0o755)
-        asyncio.run(host.access.put([script], timeout_seconds=30))
+        asyncio.run(host.access.put([script], timeout_seconds=60))
         self.hosts[pid] = replace(host, python=script.path)
 
     def plan(self, program: Path, *args: str, entry: str = "") -> Plan:

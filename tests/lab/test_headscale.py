@@ -56,7 +56,7 @@ async def sent_to(hosts: list[Host]) -> set[str]:
 
         taps = [await tap(host) for host in hosts]
         network = await overlay.connect(hosts, None, None)
-        await contact.verify_pairs(overlay, hosts, network, timeout_seconds=30)
+        await contact.verify_pairs(overlay, hosts, network, timeout_seconds=60)
         await asyncio.sleep(QUIET_SECONDS)
         for process in taps:
             process.stdin.write(b"enough\n")

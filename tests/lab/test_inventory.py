@@ -135,7 +135,7 @@ def index(handle: client.HostHandle, wheels: Path) -> None:
     """Give a machine an index of its own, as its administrator would."""
     text = f"[global]\nno-index = true\nfind-links = {wheels}\n".encode()
     asyncio.run(
-        handle.access.put([File(path="/run/etc/pip.conf", content=text)], timeout_seconds=10)
+        handle.access.put([File(path="/run/etc/pip.conf", content=text)], timeout_seconds=60)
     )
     run(handle, "mount", "--bind", "/run/etc/pip.conf", "/etc/pip.conf")
 
@@ -187,7 +187,7 @@ def test_from_a_list_of_machines_to_a_result_and_back(stack: Stack, site: Site) 
 
     for name, user in (("home-0", "root"), ("home-1", machines.USER), ("work-0", "root")):
         said = ["ssh", "-F", outputs["ssh_config"], name, "id", "-un"]
-        shown = subprocess.run(said, cwd=stack.folder, capture_output=True, check=False, timeout=30)
+        shown = subprocess.run(said, cwd=stack.folder, capture_output=True, check=False, timeout=60)
         assert shown.stdout.decode().strip() == user, shown.stderr.decode()
 
     again = stack.pulumi("up --yes --skip-preview")

@@ -45,17 +45,17 @@ def clerk(**changes: object) -> Service:
 
 async def processes(access: NamespaceAccess) -> str:
     """Return the command lines of all processes that run; zombies wait for the host's first."""
-    listed = (await access.run(["ps", "-eo", "args"], timeout_seconds=5)).stdout.decode()
+    listed = (await access.run(["ps", "-eo", "args"], timeout_seconds=60)).stdout.decode()
     return "\n".join(line for line in listed.splitlines() if "<defunct>" not in line)
 
 
 async def text(access: NamespaceAccess, path: str) -> str:
-    return (await access.get([path], timeout_seconds=5))[path].decode()
+    return (await access.get([path], timeout_seconds=60))[path].decode()
 
 
 async def wait_for_text(access: NamespaceAccess, path: str, part: str) -> str:
     """Return the content of ``path`` once it holds ``part``."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while part not in (content := await text(access, path)):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.01)
     return content
@@ -69,12 +69,12 @@ def test_files_are_put_once_with_mode_and_owner(access: NamespaceAccess) -> None
     both = frozenset({"/run/e3/deep/a", "/var/lib/b"})
 
     async def go() -> None:
-        assert await access.put(files, timeout_seconds=5) == both
-        assert await access.put(files, timeout_seconds=5) == frozenset()
+        assert await access.put(files, timeout_seconds=60) == both
+        assert await access.put(files, timeout_seconds=60) == frozenset()
         stat = ["stat", "-c", "%a %U", *sorted(both)]
-        said = (await access.run(stat, timeout_seconds=5)).stdout
+        said = (await access.run(stat, timeout_seconds=60)).stdout
         assert said == b"600 root\n644 nobody\n"
-        got = await access.get([*both, "/run/none", "/run/e3/deep/a/b"], timeout_seconds=5)
+        got = await access.get([*both, "/run/none", "/run/e3/deep/a/b"], timeout_seconds=60)
         assert got == {file.path: file.content for file in files}
 
     asyncio.run(go())
@@ -88,7 +88,7 @@ def test_files_that_cannot_be_put_say_why(access: NamespaceAccess) -> None:
             ("/run/x", "zorro", "has no user 'zorro'"),
         ):
             with pytest.raises(HostError, match=said):
-                await access.put([File(path=path, content=b"", owner=owner)], timeout_seconds=5)
+                await access.put([File(path=path, content=b"", owner=owner)], timeout_seconds=60)
 
     asyncio.run(go())
 
@@ -97,11 +97,11 @@ def test_a_link_on_the_host_does_not_lead_to_this_machine(
     access: NamespaceAccess, tmp_path: Path
 ) -> None:
     async def go() -> None:
-        await access.run(["ln", "-s", str(tmp_path), "/run/out"], timeout_seconds=5)
+        await access.run(["ln", "-s", str(tmp_path), "/run/out"], timeout_seconds=60)
         with pytest.raises(HostError, match="No such file"):
-            await access.put([File(path="/run/out/f", content=b"")], timeout_seconds=5)
+            await access.put([File(path="/run/out/f", content=b"")], timeout_seconds=60)
         assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - one empty folder
-        await access.put([File(path="/var/run/through", content=b"x")], timeout_seconds=5)
+        await access.put([File(path="/var/run/through", content=b"x")], timeout_seconds=60)
         assert await text(access, "/run/through") == "x"
 
     asyncio.run(go())
@@ -111,7 +111,7 @@ def test_a_service_runs_reloads_restarts_and_stops(access: NamespaceAccess) -> N
     log = "/var/log/clerk/current"
 
     async def start(service: Service) -> str:
-        await access.start(service, timeout_seconds=10)
+        await access.start(service, timeout_seconds=60)
         return await wait_for_text(access, log, "serving")
 
     async def go() -> None:
@@ -126,9 +126,9 @@ def test_a_service_runs_reloads_restarts_and_stops(access: NamespaceAccess) -> N
         await start(clerk(revision="3", environment={"MOOD": "it's $HOME"}))
         assert (await wait_for_text(access, log, "it's $HOME")).count("serving") == 3
         assert "it's $HOME" not in await processes(access)
-        await access.stop("clerk", timeout_seconds=10)
-        await access.stop("clerk", timeout_seconds=10)
-        listed = await access.run(["ls", "/run/service"], timeout_seconds=5)
+        await access.stop("clerk", timeout_seconds=60)
+        await access.stop("clerk", timeout_seconds=60)
+        listed = await access.run(["ls", "/run/service"], timeout_seconds=60)
         assert listed.stdout == b""
         assert "s6-supervise" not in await processes(access)
 
@@ -138,15 +138,15 @@ def test_a_service_runs_reloads_restarts_and_stops(access: NamespaceAccess) -> N
 def test_a_service_that_died_earlier_is_started_again(access: NamespaceAccess) -> None:
     async def go() -> None:
         service = Service(name="once", argv=["sleep", "4713"])
-        await access.start(service, timeout_seconds=10)
-        await access.run(["pkill", "-f", "^sleep 4713"], timeout_seconds=5)
+        await access.start(service, timeout_seconds=60)
+        await access.run(["pkill", "-f", "^sleep 4713"], timeout_seconds=60)
         up = ["s6-svstat", "-o", "up", "/run/service/once"]
-        while (await access.run(up, timeout_seconds=5)).stdout == b"true\n":  # noqa: ASYNC110
+        while (await access.run(up, timeout_seconds=60)).stdout == b"true\n":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         # its supervisor waits a second before it starts a service again
-        await access.start(service, timeout_seconds=10)
+        await access.start(service, timeout_seconds=60)
         assert "sleep 4713" in await processes(access)
-        await access.stop("once", timeout_seconds=10)
+        await access.stop("once", timeout_seconds=60)
 
     asyncio.run(go())
 

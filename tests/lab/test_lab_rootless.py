@@ -53,17 +53,17 @@ lab = start(folder, {("a", "b"): 20.0})
 async def use(host):
     access = host.access
     assert access.in_user_namespace
-    assert (await access.run(["hostname"], timeout_seconds=5)).stdout == b"a-0\\n"
+    assert (await access.run(["hostname"], timeout_seconds=60)).stdout == b"a-0\\n"
     file = File(path="/run/e3/x", content=b"x", mode=0o600, owner="nobody")
-    assert await access.put([file], timeout_seconds=5) == {"/run/e3/x"}
-    assert await access.get(["/run/e3/x"], timeout_seconds=5) == {"/run/e3/x": b"x"}
-    await access.start(Service(name="s", argv=["sleep", "1000"]), timeout_seconds=5)
-    await access.stop("s", timeout_seconds=5)
+    assert await access.put([file], timeout_seconds=60) == {"/run/e3/x"}
+    assert await access.get(["/run/e3/x"], timeout_seconds=60) == {"/run/e3/x": b"x"}
+    await access.start(Service(name="s", argv=["sleep", "1000"]), timeout_seconds=60)
+    await access.stop("s", timeout_seconds=60)
     async with access.attach([sys.executable, "-c", "print(input())"]) as process:
         process.stdin.write(b"hello\\n")
         assert await process.stdout.readline() == b"hello\\n"
     tun = ["ip", "tuntap", "add", "dev", "overlay", "mode", "tun"]
-    assert (await access.run(tun, timeout_seconds=5)).exit == 0
+    assert (await access.run(tun, timeout_seconds=60)).exit == 0
 
 try:
     for region in "ab":
@@ -74,7 +74,7 @@ try:
     lab.reboot_nat("b-0")
     lab.reboot_nat("b-1")
     assert asyncio.run(
-        hosts[3].access.run(["ping", "-c1", "-W2", hosts[0].underlay6], timeout_seconds=5)
+        hosts[3].access.run(["ping", "-c1", "-W2", hosts[0].underlay6], timeout_seconds=60)
     ).exit == 0
     lab.set_cable("a-1", whole=False)
     lab.set_cable("a-1", whole=True)

@@ -115,7 +115,7 @@ def _filtering(heard: list[str]) -> str:
 
 
 def said(host: HostHandle, *argv: str) -> str:
-    done = asyncio.run(host.access.run(argv, timeout_seconds=20))
+    done = asyncio.run(host.access.run(argv, timeout_seconds=60))
     return (done.stdout + done.stderr).decode()
 
 

@@ -103,7 +103,7 @@ with project(Path("/mnt/project")) as stack:
     during["state"] = ["up"]
     state = Path("/mnt/project/.e3/state/.pulumi")
     left = [str(path) for path in state.rglob("*trial*") if path.is_file()]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (after := machine()) != before and time.monotonic() < deadline:
         time.sleep(0.1)
     print(json.dumps({

@@ -51,7 +51,7 @@ def made(lab: Lab, names: Sequence[tuple[str, str]]) -> list[Host]:
 
 def ask(host: Host, *argv: str) -> str:
     """Return what a command prints on a host."""
-    return asyncio.run(host.access.run(argv, timeout_seconds=10)).stdout.decode()
+    return asyncio.run(host.access.run(argv, timeout_seconds=60)).stdout.decode()
 
 
 def leftovers(hosts: Sequence[Host]) -> list[str]:
@@ -119,7 +119,7 @@ def test_a_host_that_dies_in_the_middle(lab: Lab, bench: Bench) -> None:
             )
         )
         log = bench.sessions / "latest" / "nyc3-0.log"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (log.exists() and "on\n" in log.read_text()):  # noqa: ASYNC110 -- a file
                 await asyncio.sleep(0.02)
         await asyncio.to_thread(lab.remove_host, "nyc3-0")
@@ -172,7 +172,7 @@ def test_cancelled_in_the_middle(bench: Bench) -> None:
             )
         )
         logs = [bench.sessions / "latest" / f"{host.name}.log" for host in bench.hosts]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not all(log.exists() and "on\n" in log.read_text() for log in logs):  # noqa: ASYNC110 -- files
                 await asyncio.sleep(0.02)
         session.cancel()
@@ -204,14 +204,14 @@ def test_nothing_stays_when_the_deployer_is_killed(lab: Lab, bench: Bench) -> No
     """
     logs = [bench.sessions / "latest" / f"{host.name}.log" for host in bench.hosts]
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(deployer)]) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not all(log.exists() and log.read_text().count("on\n") == 2 for log in logs):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert leftovers(bench.hosts) != []
         os.kill(process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + 60
     while (left := leftovers(bench.hosts)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert left == []

@@ -178,7 +178,7 @@ def test_one_stack_has_a_machine_at_a_time(
         with pytest.raises(HostError, match="in use"):
             await provision.claim(access, "two of me")
         service = Service(name="left", argv=["sleep", "4731"])
-        await access.start(service, timeout_seconds=10)
+        await access.start(service, timeout_seconds=60)
         assert not await provision.is_whole(access, "3.11.2", "one of me", "an earlier boot")
         await provision.remove(access, "one of me")
 

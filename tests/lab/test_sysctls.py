@@ -166,6 +166,6 @@ def settings_of_a_lab(folder: Path) -> Settings:
 
 def show(namespace: str) -> Mapping[str, str]:
     command = ["nsenter", f"--net={namespace}", sys.executable, "-I", "-c", SHOW]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     shown: Mapping[str, str] = json.loads(done.stdout)
     return shown

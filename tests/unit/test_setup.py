@@ -120,7 +120,7 @@ def private_bits(path: Path) -> int:
 
 
 def wait_for(fact: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not fact():
         assert time.monotonic() < deadline
         time.sleep(0.01)

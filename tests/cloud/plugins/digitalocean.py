@@ -37,7 +37,7 @@ class Api:
             backoff_factor=0.05,
             raise_on_status=False,
         )
-        self._pool = urllib3.PoolManager(retries=again, timeout=20)
+        self._pool = urllib3.PoolManager(retries=again, timeout=60)
 
     def __call__(self, method: str, path: str, body: Properties | None = None) -> Properties | None:
         """Return the answer, None for 404; `RefusedError` for others that fail."""

@@ -69,7 +69,7 @@ def test_a_party_that_comes_late_is_waited_for() -> None:
         address = (table.addresses[2], table.ports[2])
         table.listeners[2] = table.exits.enter_context(socket.create_server(address))
         late = pool.submit(table.agree, 2)
-        assert {task.result(30).kind for task in (*early, late)} == {"agreed"}
+        assert {task.result(60).kind for task in (*early, late)} == {"agreed"}
 
 
 def test_a_party_that_never_comes_is_named(two: Table) -> None:
@@ -129,7 +129,7 @@ def test_a_party_that_speaks_something_else_is_named(two: Table, data: bytes, de
     with ThreadPoolExecutor(1) as pool:
         agreement = pool.submit(two.agree, 1)
         caller = two.call(1, [data], source=two.addresses[0])
-        outcome = agreement.result(30)
+        outcome = agreement.result(60)
         assert (outcome.kind, outcome.peer, outcome.detail) == ("incompatible", 0, detail)
         assert is_closed(caller)
 
@@ -140,7 +140,7 @@ def test_a_stranger_is_rejected_and_noted() -> None:
         for data in (b"GET / HTTP/1.1\r\n\r\n", b""):
             assert is_closed(table.call(1, [data], source="127.0.0.77"))
         lower = pool.submit(table.agree, 0)
-        assert lower.result(30).kind == upper.result(30).kind == "agreed"
+        assert lower.result(60).kind == upper.result(60).kind == "agreed"
         assert upper.result().strangers == {"127.0.0.77": 2}
 
 
@@ -149,7 +149,7 @@ def test_a_party_that_takes_anothers_pid_is_named() -> None:
         claim = pack(STATEMENT, b'{"pid": 0, "to": 2, "facts": {"mpyc": 1}}')
         agreement = pool.submit(table.agree, 2)
         table.call(2, [claim], source=table.addresses[1])
-        outcome = agreement.result(30)
+        outcome = agreement.result(60)
         assert (outcome.kind, outcome.peer) == ("incompatible", 1)
         assert outcome.detail == ("claims to be party 0 from 127.0.1.3, the address of party 1")
 
@@ -165,14 +165,14 @@ def test_half_a_message_that_ends_may_be_the_network_and_is_tried_again(two: Tab
         half = pack(STATEMENT, json.dumps({"pid": 0}).encode())[:20]
         two.call(1, [half], source=two.addresses[0]).close()
         lower = pool.submit(two.agree, 0)
-        assert lower.result(30).kind == upper.result(30).kind == "agreed"
+        assert lower.result(60).kind == upper.result(60).kind == "agreed"
 
 
 def test_half_a_message_and_nothing_after_it_is_named(two: Table) -> None:
     with ThreadPoolExecutor(1) as pool:
         agreement = pool.submit(two.agree, 1, agree_seconds=0.5)
         two.call(1, [MAGIC], source=two.addresses[0]).close()
-        outcome = agreement.result(30)
+        outcome = agreement.result(60)
         assert (outcome.kind, outcome.peer, outcome.detail) == (
             "incompatible",
             0,
@@ -210,7 +210,7 @@ def test_a_flood_is_cut_off_at_once(two: Table) -> None:
         head = HEADER.pack(MAGIC, VERSION, STATEMENT, 2**31)
         with pytest.raises(ConnectionError):
             caller.sendall(head + bytes(1_000_000_000))
-        assert agreement.result(30).detail == "announced a message of 2147483648 bytes"
+        assert agreement.result(60).detail == "announced a message of 2147483648 bytes"
 
 
 def test_many_callers_from_a_partys_address_do_not_keep_it_out(two: Table) -> None:
@@ -219,7 +219,7 @@ def test_many_callers_from_a_partys_address_do_not_keep_it_out(two: Table) -> No
         for _ in range(100):
             two.call(1, [], source=two.addresses[0])
         lower = pool.submit(two.agree, 0)
-        assert lower.result(30).kind == upper.result(30).kind == "agreed"
+        assert lower.result(60).kind == upper.result(60).kind == "agreed"
 
 
 def test_a_flood_from_one_party_drops_no_connection_of_another() -> None:
@@ -232,7 +232,7 @@ def test_a_flood_from_one_party_drops_no_connection_of_another() -> None:
         assert first.recv(len(MAGIC)) == MAGIC  # it answers
         while not outcome.done():
             table.call(2, [], source=table.addresses[0])
-        ended = outcome.result(30)
+        ended = outcome.result(60)
         assert (ended.kind, ended.peer) == ("incompatible", 0)
         assert ended.detail == "opened more than 500 connections and stated nothing"
 
@@ -251,7 +251,7 @@ def test_the_party_that_calls_it_off_is_told_from_the_one_at_fault(
         caller = table.call(2, [stated(0, to=2)], source=table.addresses[0])
         assert caller.recv(len(MAGIC)) == MAGIC
         caller.sendall(frames.pack_off(*said))
-        ended = outcome.result(30)
+        ended = outcome.result(60)
         assert (ended.kind, ended.by, ended.peer, ended.found) == ("incompatible", 0, said[0], {})
         assert ended.detail.isprintable()
 
@@ -262,7 +262,7 @@ def test_the_others_are_told_why_it_is_called_off() -> None:
         told = table.call(2, [stated(1, to=2)], source=table.addresses[1])
         assert told.recv(len(MAGIC)) == MAGIC
         table.call(2, [b"GET / HTTP/1.1\r\n\r\n"], source=table.addresses[0])
-        assert outcome.result(30).peer == 0
+        assert outcome.result(60).peer == 0
         heard = bytearray(MAGIC)
         while data := told.recv(65_536):
             heard += data
@@ -281,7 +281,7 @@ def test_a_party_that_leaves_after_it_was_called_off_is_not_blamed() -> None:
             assert link.recv(len(MAGIC)) == MAGIC
         links[0].sendall(frames.pack_off(1, "went away"))
         reset(links[1])
-        assert (outcome.result(30).by, outcome.result().kind) == (0, "incompatible")
+        assert (outcome.result(60).by, outcome.result().kind) == (0, "incompatible")
 
 
 @given(st.binary(max_size=300))
@@ -300,7 +300,7 @@ def test_a_broken_connection_is_made_again(two: Table) -> None:
         connection, _ = two.listeners[1].accept()
         reset(connection)
         upper = pool.submit(two.agree, 1)
-        assert lower.result(30).kind == upper.result(30).kind == "agreed"
+        assert lower.result(60).kind == upper.result(60).kind == "agreed"
 
 
 valid = pack(
@@ -340,7 +340,7 @@ def test_random_bytes_from_a_party_end_the_agreement(two: Table, data: bytes) ->
 
     def garble() -> None:
         caller = two.call(1, [data], source=two.addresses[0])
-        sent.wait(30)
+        sent.wait(60)
         caller.close()
 
     thread = threading.Thread(target=garble)
@@ -357,7 +357,7 @@ def test_truncated_messages_keep_no_party_out(two: Table, length: int) -> None:
     with ThreadPoolExecutor(2) as pool:
         two.call(1, [valid[:length]], source=two.addresses[0]).close()
         tasks = [pool.submit(two.agree, pid) for pid in (0, 1)]
-        assert {task.result(30).kind for task in tasks} == {"agreed"}
+        assert {task.result(60).kind for task in tasks} == {"agreed"}
 
 
 def test_every_field_gives_its_reason() -> None:

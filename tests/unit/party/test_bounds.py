@@ -100,7 +100,7 @@ def runner(bounds: Bounds) -> tuple[bool, bool, int | None]:
         finally:
             os._exit(1)
     family = Family(pid)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (broken := bounds.broken()) and family.status is None:
         assert time.monotonic() < deadline
         time.sleep(LOOK_SECONDS / 5)

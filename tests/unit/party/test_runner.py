@@ -26,7 +26,7 @@ from e3.session.runner_files import runner_files
 
 pytestmark = pytest.mark.unit
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 class Runner:

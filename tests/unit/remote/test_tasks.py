@@ -145,7 +145,7 @@ def test_no_thread_goes_on_behind_who_is_cancelled() -> None:
 
         def work(word: str) -> None:
             loop.call_soon_threadsafe(begun.set)
-            assert go_on.wait(20)
+            assert go_on.wait(60)
             lines.append(word)
 
         task = asyncio.create_task(in_thread(work, "written"))
