@@ -38,6 +38,10 @@ class Choice:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
+ENTRIES = ("__main__.py", "main.py")
+"""What is run of a folder, the first of these that is there, if no other entry is asked for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """An MPyC program: a Python file or a notebook, or a folder that has one.
@@ -55,8 +59,8 @@ class Program:
 
     @property
     def name(self) -> str:
-        """The name of the file or folder without its ending."""
-        return self.path.stem
+        """The name of the file, of the folder, or of the entry asked for, without its ending."""
+        return self.path.stem if self.entry in ENTRIES else Path(self.entry).stem
 
 
 @dataclass(frozen=True, kw_only=True)

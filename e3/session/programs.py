@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from e3.errors import ProgramError
-from e3.experiment import Program
+from e3.experiment import ENTRIES, Program
 from e3.interfaces import File
 from e3.party import tree
 from e3.party.frames import encodable
@@ -20,7 +20,6 @@ from e3.remote.text import printable
 from e3.session import source
 from e3.session.ignored import Ignored
 
-ENTRIES = ("__main__.py", "main.py")
 LIMIT_BYTES = 100_000_000
 LIMIT_FILES = 20_000
 FAR_TOO_MANY = 2 * LIMIT_FILES

@@ -67,7 +67,9 @@ def remarks(entry: str, cells: Iterable[Cell]) -> tuple[str, ...]:
         return ()
     few = ", ".join(left_out[:5])
     more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""  # noqa: PLR2004 -- as above
-    return (f"{entry} runs without what only IPython understands: {few}{more}",)
+    asks = any("pip" in command or "conda" in command for command in left_out)
+    hint = "; name packages in a requirements.txt beside it" if asks else ""
+    return (f"{entry} runs without what only IPython understands: {few}{more}{hint}",)
 
 
 def check_imports(path: Path, body: Iterable[ast.stmt]) -> None:

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_an_entry_is_a_file_of_the_folder(folder: Path, asked: str, entry: str) -> None:
     program = programs.load(folder, entry=asked)
-    assert (program.path, program.entry, program.name) == (folder, entry, "my demos")
+    assert (program.path, program.entry, program.name) == (folder, entry, Path(entry).stem)
     names = {file.path for file in programs.files(program, "p")}
     assert {"p/vote.py", "p/helper.py", "p/data/votes.csv"} <= names
 
@@ -151,8 +151,12 @@ def test_a_notebook_travels_by_the_same_rules(folder: Path) -> None:
     with pytest.raises(ProgramError, match=r"vote\.ipynb imports helper, which lies beside it"):
         programs.load(folder / "vote.ipynb")
     program = programs.load(folder, entry="vote.ipynb")
+    assert program.name == "vote"
     note = "vote.ipynb runs without what only IPython understands: `cell 1: %pylab`"
     assert program.notes == (note,)
+    (folder / "vote.ipynb").write_text(text.replace("%pylab", "!pip install x"))
+    (note,) = programs.load(folder, entry="vote.ipynb").notes
+    assert note.endswith("name packages in a requirements.txt beside it")
     (folder / "vote.ipynb").write_text("{")
     with pytest.raises(ProgramError, match=r"notebook .*vote\.ipynb is not JSON"):
         programs.load(folder / "vote.ipynb")
@@ -251,7 +255,8 @@ def test_sessions_of_notebooks(folder: Path) -> None:
     assert result.verdict is Verdict.PARTY_FAILED
     assert "ZeroDivisionError: division by zero (cell 3)" in result.reason
     assert 'File "sum.ipynb, cell 3", line 1, in <module>\n    1 / 0' in bench.log(result, 0)
-    write(*cells[:2], "while True: pass")
-    result = bench.run(folder, entry="sum.ipynb", parties=1, deadline_seconds=5)
+    write("import time", "while True: time.sleep(1)")
+    result = bench.run(folder, entry="sum.ipynb", parties=1, deadline_seconds=10)
     assert result.verdict is Verdict.TIMED_OUT
-    assert result.reason == "not done after 5 s; party 0 (local-0): computing (cell 3)"
+    doing = "party 0 (local-0): running, not yet at mpc.start (cell 2)"
+    assert result.reason == f"not done after 10 s; {doing}"
