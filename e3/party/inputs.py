@@ -16,7 +16,7 @@ from pathlib import Path
 from e3.party.keeping import OUTPUTS, SESSION
 from e3.party.outputs import fault_of
 from e3.party.protocol import Spec
-from e3.party.tree import FOLDER_MODE, TreeError, walk
+from e3.party.tree import FOLDER_MODE, Entries, Place, TreeError, walk
 from e3.remote.text import printable
 
 FOLDER = "input"
@@ -123,9 +123,8 @@ def files(place: Path, *, compared: bool = True) -> Iterator[Input]:
     if not place.is_dir():
         return
     try:
-        for entry in walk(str(place)):
-            hidden = any(part.startswith(".") for part in entry.name.split("/"))
-            if entry.mode == FOLDER_MODE or hidden:
+        for entry in walk(str(place), shown):
+            if entry.mode == FOLDER_MODE:
                 continue
             if fault := fault_of(entry.name):
                 name = printable(entry.name, 120)
@@ -133,6 +132,11 @@ def files(place: Path, *, compared: bool = True) -> Iterator[Input]:
             yield Input(entry.name, entry.path, entry.size, compared)
     except TreeError as error:
         raise InputError(f"the inputs in {place}: {error}") from None
+
+
+def shown(_: Place, entries: Entries) -> Entries:
+    """Return the entries of a folder whose names do not begin with a dot."""
+    return [entry for entry in entries if not entry.name.startswith(".")]
 
 
 def copy(inputs: tuple[Input, ...], target: Path, user: int) -> None:

@@ -88,6 +88,8 @@ def test_inputs_reach_the_program_and_outputs_stay(
         got = asyncio.run(files.get_outputs(result.id, tmp_path / "got", spec))
         assert got is not None
         assert (tmp_path / "got/share").read_text() == "kept here"
+        run = f"{HOME}/.e3/run" if user == USER else "/run/e3"
+        assert made.do("find", f"{run}/sessions", "-mindepth", "1") == ""
     finally:
         asyncio.run(files.remove(None))
         made.do("rm", "-r", owned)

@@ -72,6 +72,7 @@ def test_inputs_of_all_origins_are_in_one_folder_that_nobody_can_write(bench: Be
     bench.put("local-0", f"{OWNED}/.own.csv.swp", "editors make such")
     bench.put("local-0", f"{OWNED}/closed.csv", "12345").chmod(0o600)
     (bench.place("local-0", OWNED) / "link.csv").symlink_to("own.csv")
+    (bench.place("local-0", OWNED) / ".#own.csv").symlink_to("an-editors-lock")
     sent = bench.folder / "sent"
     (sent / "local-0").mkdir(parents=True)
     (sent / "local-0" / "sent.csv").write_text("1")

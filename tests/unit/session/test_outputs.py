@@ -113,6 +113,31 @@ def test_private_files_stay_on_their_host(bench: Bench) -> None:
         assert path.is_dir() or b"share" not in path.read_bytes(), path
 
 
+def test_a_host_that_cannot_keep_private_files_is_named(bench: Bench) -> None:
+    bench.put("local-0", "/var/lib/e3/outputs", "no folder")
+    program = """
+    import os
+    open(os.environ["E3_OUTPUT"] + "/share", "w").write("1")
+    """
+    result = bench.run(program, parties=1, rules=Rules(outputs="private"))
+    assert result.verdict is Verdict.COMPLETED, result.reason
+    (note,) = result.notes
+    assert note.endswith("left out of its output: share (its host cannot keep it (File exists))")
+    assert result.parties[0].output_files == 0
+
+
+def test_a_party_that_is_stopped_leaves_nothing(bench: Bench) -> None:
+    program = """
+    import os, time
+    open(os.environ["E3_OUTPUT"] + "/half", "w").write("1")
+    time.sleep(60)
+    """
+    result = bench.run(program, parties=1, deadline_seconds=2)
+    assert result.verdict is Verdict.TIMED_OUT, result.reason
+    assert not (bench.sessions / result.id / "output").exists()
+    assert bench.leftovers() == []
+
+
 def test_files_where_the_program_runs_are_kept_if_asked(bench: Bench) -> None:
     program = """
     import os
