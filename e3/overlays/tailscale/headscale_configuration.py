@@ -57,6 +57,7 @@ def configuration(server: Host, *, url: str, control_port: int, stun_port: int) 
         },
         "unix_socket": SOCKET,
         "unix_socket_permission": "0700",
+        "cli": {"timeout": "25s"},  # of its own command, by default 5 s: too little on a busy host
         "logtail": {"enabled": False},
         # The default delays suit thousands of hosts and make few hosts wait: changes reach
         # clients after the first, by default 800 ms, and some answers of a login after the
