@@ -1,0 +1,140 @@
+"""The small campaign end to end: killed, stopped, resumed, and nothing is left of it."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from e3.evaluation import results_file
+from e3.evaluation.results import (
+    CampaignRecord,
+    CellRecord,
+    Record,
+    RepetitionRecord,
+    SetupRecord,
+)
+from tests.commands import Command
+from tests.stack import ROOT, Stack, processes_below, project, until
+
+SECONDS = 600.0
+"""Of a campaign on a busy machine; it takes a minute and a half on a calm one."""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with project(tmp_path_factory.mktemp("project")) as stack:
+        shutil.copytree(ROOT / "campaigns", stack.folder / "campaigns")
+        shutil.copy(ROOT / "pyproject.toml", stack.folder)
+        yield stack
+
+
+@pytest.fixture
+def e3(stack: Stack) -> Command:
+    return Command(folder=stack.folder, environment=stack.environment)
+
+
+def records(stack: Stack) -> list[Record]:
+    path = stack.folder / ".e3/campaigns/small/results.jsonl"
+    return list(results_file.records(path)) if path.exists() and path.stat().st_size else []
+
+
+def repetitions(stack: Stack) -> int:
+    return sum(isinstance(it, RepetitionRecord) for it in records(stack))
+
+
+def left(stack: Stack) -> list[str]:
+    """Return what is there of the campaign's stacks."""
+    folder = stack.folder
+    places = (folder.glob("Pulumi.campaign-*"), (folder / ".e3").glob("campaign-*"))
+    states = (folder / ".e3/state/.pulumi/stacks/e3").glob("campaign-*.json")
+    return sorted(str(path) for paths in (*places, states) for path in paths)
+
+
+def begin(e3: Command) -> subprocess.Popen[str]:
+    return e3.begin("campaign", "run", "campaigns/small.yaml")
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    with process:
+        out, err = process.communicate(timeout=SECONDS)
+    return out + err
+
+
+def test_a_campaign_survives_being_killed_and_stopped(stack: Stack, e3: Command) -> None:
+    killed = begin(e3)
+    until(lambda: repetitions(stack) > 1, "two repetitions", SECONDS)
+    os.kill(killed.pid, signal.SIGKILL)
+    ended(killed)
+    assert left(stack)
+    known = records(stack)
+    shown = e3("campaign", "show")
+    assert "interrupted" in shown.stdout, shown.stderr
+
+    stopped = begin(e3)
+    until(lambda: repetitions(stack) > sum(isinstance(it, RepetitionRecord) for it in known),
+          "another repetition", SECONDS)  # fmt: skip
+    stopped.send_signal(signal.SIGINT)
+    assert "stopping; what has finished is kept" in ended(stopped)
+    assert stopped.returncode == 130
+    assert not left(stack)
+    assert records(stack)[: len(known)] == known
+
+    last = begin(e3)
+    said = ended(last)
+    assert last.returncode == 0, said
+    assert not left(stack)
+    assert not [line for line in processes_below(stack.folder) if "e3.lab" in line]
+    check(records(stack))
+    checked = e3("results", "check", ".e3/campaigns/small/results.jsonl")
+    assert checked.returncode == 0, checked.stdout
+    assert "4 succeeded" in e3("campaign", "show", "small").stdout
+    # all has finished: nothing runs again
+    again = begin(e3)
+    assert "deploying" not in ended(again)
+    assert again.returncode == 0
+
+
+def check(found: list[Record]) -> None:
+    """Check that every repetition was measured, and once only."""
+    (first,) = (it for it in found if isinstance(it, CampaignRecord))
+    done = [it for it in found if isinstance(it, RepetitionRecord)]
+    counted = Counter((it.cell, it.program, it.repetition) for it in done)
+    assert len(counted) == len(done) == 2 * 2 * 2 * first.repetitions
+    assert [it.order for it in done] == list(range(len(done)))
+    cells = [it for it in found if isinstance(it, CellRecord)]
+    assert {(it.cell, it.state) for it in cells} == {
+        (f"{overlay}/{scenario}", "succeeded")
+        for overlay in ("plain", "wireguard")
+        for scenario in ("near", "far")
+    }
+    setups = [it for it in found if isinstance(it, SetupRecord)]
+    assert len(setups) >= len(cells) + 1  # one was interrupted
+    for setup in setups:
+        assert len(setup.hosts) == 3
+        assert {it.layer for it in setup.throughput} == {"underlay", "overlay"}
+        assert len(setup.pairs) == 6
+        assert all(it.contact_seconds is not None for it in setup.pairs)
+    for one in done:
+        assert one.setup_seconds is not None
+        assert one.online_seconds is not None
+        for party in one.parties:
+            assert party.sent_bytes == party.stated_bytes
+            assert party.cpu_seconds
+            assert party.peak_memory_bytes
+        for host in one.hosts:
+            assert host.sent_wire_bytes is not None
+            assert host.sent_wire_bytes > max(party.sent_bytes or 0 for party in one.parties)
+        assert len(one.round_trips) == 12
+        assert {it.before for it in one.paths} == {"direct"}
+    far = [it for it in done if it.cell.endswith("/far") and it.program == "rounds"]
+    # ten rounds, most of which cross the 165 ms to Singapore one way
+    assert all((it.online_seconds or 0) > 10 * 0.165 / 2 / 2 for it in far)
+    daemons = {
+        it.cell.partition("/")[0]: sum(host.daemon_peak_memory_bytes or 0 for host in it.hosts)
+        for it in done
+    }
+    assert daemons["wireguard"] > daemons["plain"]
