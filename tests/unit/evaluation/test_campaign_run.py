@@ -132,12 +132,14 @@ def test_what_has_finished_does_not_run_again(root: Path) -> None:
 
 
 def test_a_cell_that_cannot_be_deployed_fails_with_its_reason(root: Path) -> None:
-    # a project without Pulumi.yaml
+    (root / "Pulumi.yaml").write_text(
+        "{name: trial, runtime: python, backend: {url: 'file://./gone'}}"
+    )
     asyncio.run(run.run(asked(), root, jobs=1, tell=nothing))
     end = list(read(run.results_of(root, "trial")))[-1]
     assert isinstance(end, CellRecord)
     assert end.state == "failed"
-    assert "Pulumi.yaml" in end.reason
+    assert "unable to open state directory" in end.reason
     assert not list(root.glob("Pulumi.campaign-*"))
 
 
