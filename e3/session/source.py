@@ -24,6 +24,9 @@ FILE = re.compile(
 THERE = re.compile(r"/run/e3/sessions/[^/]+/program/")
 """A session's folder on a host."""
 
+INPUT = re.compile(r"/sessions/[^/]+/input/(.+)$")
+"""A private input there, see `e3.party.inputs`."""
+
 
 def check(path: Path, entry: str, content: bytes) -> tuple[str, ...]:
     """Return remarks about the entry of the program at ``path``.
@@ -120,6 +123,12 @@ def missing(what: str, name: str, program: Program) -> str:
     is_file = not program.path.is_dir()
     home = program.path.parent if is_file else (program.path / program.entry).parent
     shown = tree.shown(name)
+    if found := INPUT.search(name):
+        shown = tree.shown(found[1])
+        return (
+            f"this party has no input {shown}: `e3 input put HOST {shlex.quote(shown)}`, or a "
+            "folder with a subfolder for each host as e3:inputs"
+        )
     if name.startswith(("/", "..")):
         return "a program sees its own folder: put its files there" if what == "file" else ""
     beside = any(os.path.lexists(home / each) for each in (name, f"{name}.py"))

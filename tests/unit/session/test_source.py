@@ -144,6 +144,15 @@ def test_other_imports_are_left_to_the_run(folder: Path, text: str) -> None:
     assert programs.load(folder / "vote.py").entry == "vote.py"
 
 
+def test_a_missing_input_is_put_on_its_host(tmp_path: Path) -> None:
+    program = Program(path=tmp_path / "vote.py", entry="vote.py", digest="")
+    place = "/home/pi/.e3/run/sessions/20260101-000000-abcd/input/survey 1.csv"
+    assert source.advise(f"{FILE}'{place}'", program) == (
+        "this party has no input survey 1.csv: `e3 input put HOST 'survey 1.csv'`, or a folder "
+        "with a subfolder for each host as e3:inputs"
+    )
+
+
 def test_a_notebook_travels_by_the_same_rules(folder: Path) -> None:
     cells = [{"cell_type": "code", "source": ["%pylab\n", "import helper"]}]
     text = json.dumps({"nbformat": 4, "metadata": {}, "cells": cells})
