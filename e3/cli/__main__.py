@@ -9,8 +9,8 @@ import argparse
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
 
 from e3 import mishaps
 from e3.cli import project
@@ -31,8 +31,25 @@ VERBS = {
     "campaign": "campaign",
     "results": "results",
     "report": "report",
+    "completion": "completion",
 }
 """The module of each verb; with all of them loaded, `e3 run` would take half a second longer."""
+
+PURPOSE = """\
+E3 answers which network is fast, safe, private and easy enough for several parties that
+compute something together with MPyC and do not trust one another. One Pulumi stack is one
+experiment: hosts, an overlay that joins them, sessions, results. These verbs work on a
+stack that is up, without Pulumi's engine.
+"""
+
+FIRST = """\
+three things to do first:
+  make up                          hosts in four regions, joined, and a first result
+  e3 run demos/auction.py          another program on the same hosts; one of your own as well
+  e3 paths                         how each pair of hosts is reached, how fast, and what to do
+
+`e3 VERB --help` says more. --json of each verb: docs/json.md. TAB: e3 completion --help.
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,12 +62,12 @@ def main(argv: list[str] | None = None) -> int:
     if "--" in words and words[:1] == ["run"]:
         cut = words.index("--")
         ours, theirs = words[:cut], words[cut + 1 :]
-    parser = argparse.ArgumentParser(
-        prog="e3", description="Commands of E3 besides those of Pulumi."
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in _modules(words):
-        module.declare(verbs)
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for words
+        from e3.cli import completion  # noqa: PLC0415 - for this alone
+
+        whole, _, _ = os.environ.get("COMP_LINE", "").rpartition(" ")  # the last may go on
+        completion.complete(command_line(whole.split()[1:]))  # ends this process
+    parser = command_line(words)
     gc.freeze()  # what has been loaded stays until the end
     gc.enable()
     arguments, unknown = parser.parse_known_args(ours)
@@ -75,10 +92,19 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
-def _modules(words: list[str]) -> list[ModuleType]:
-    """Return the module of the verb that is asked for; without one, those of all verbs."""
+def command_line(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser of the verb that is asked for; without one, that of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="e3",
+        description=PURPOSE,
+        epilog=FIRST,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
     names = [VERBS[words[0]]] if words and words[0] in VERBS else VERBS.values()
-    return [import_module(f"e3.cli.{name}") for name in names]
+    for name in names:
+        import_module(f"e3.cli.{name}").declare(verbs)
+    return parser
 
 
 def _here() -> str:

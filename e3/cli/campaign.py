@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from e3.cli import terminal
@@ -36,9 +37,11 @@ def declare(verbs: Verbs) -> None:
         "--dry-run", action="store_true", help="show matrix, time and money; run nothing"
     )
     run.add_argument("--jobs", metavar="N", type=int, default=1, help="cells at a time (default 1)")
+    terminal.offer_json(run, "its cells, once it has ended,")
     run.set_defaults(do=run_campaign)
     show = parts.add_parser("show", help="show cells, verdicts and time left")
     show.add_argument("name", nargs="?", metavar="NAME", help="default: the one that ran last")
+    terminal.offer_json(show, "its cells")
     show.set_defaults(do=show_campaign)
 
 
@@ -48,21 +51,27 @@ def run_campaign(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--jobs: {arguments.jobs} is not 1 or more")
     asked = matrix.read(Path(os.path.normpath(Path(arguments.cwd, arguments.file))))
     if arguments.dry_run:
-        for line in estimate.lines(asked, ROOT, jobs=arguments.jobs):
+        lines = list(estimate.lines(asked, ROOT, jobs=arguments.jobs))
+        if arguments.json:
+            terminal.say_json({"estimate": lines})
+            return 0
+        for line in lines:
             terminal.say(line)
         return 0
-    stopped = asyncio.run(_run(asked, arguments.jobs))
+    say = (lambda _: None) if arguments.json else terminal.say
+    stopped = asyncio.run(_run(asked, arguments.jobs, say))
     state = overview.read(ROOT, asked.file.name)
-    terminal.show(state.rows(), header=overview.HEADER)
-    terminal.say(f"results: {running.results_of(Path(), asked.file.name)}")
+    if arguments.json:
+        terminal.say_json(_described(state))
+    else:
+        terminal.show(state.rows(), header=overview.HEADER)
+        terminal.say(f"results: {running.results_of(Path(), asked.file.name)}")
     return CANCELLED if stopped else int(any(cell.state == "failed" for cell in state.cells))
 
 
-async def _run(asked: matrix.Matrix, jobs: int) -> bool:
+async def _run(asked: matrix.Matrix, jobs: int, say: Callable[[str], None]) -> bool:
     """Run until it ends or is stopped; return whether it was stopped."""
-    work = running.run(
-        asked, ROOT, jobs=jobs, tell=lambda cell, what: terminal.say(f"{cell}: {what}")
-    )
+    work = running.run(asked, ROOT, jobs=jobs, tell=lambda cell, what: say(f"{cell}: {what}"))
     try:
         async with beside(work) as campaign:
 
@@ -70,7 +79,7 @@ async def _run(asked: matrix.Matrix, jobs: int) -> bool:
                 # once: a second cancellation would interrupt the clean-up
                 if not campaign.cancelling():
                     campaign.cancel()
-                    terminal.say("stopping; what has finished is kept")
+                    say("stopping; what has finished is kept")
 
             for number in SIGNALS:
                 asyncio.get_running_loop().add_signal_handler(number, end)
@@ -83,7 +92,32 @@ async def _run(asked: matrix.Matrix, jobs: int) -> bool:
 def show_campaign(arguments: argparse.Namespace) -> int:
     """Show a campaign."""
     state = overview.read(ROOT, arguments.name or overview.latest(ROOT))
+    if arguments.json:
+        terminal.say_json(_described(state))
+        return 0
     terminal.show(state.rows(), header=overview.HEADER)
     with contextlib.suppress(BrokenPipeError):
         terminal.say(state.summary)
     return 0
+
+
+def _described(state: overview.Overview) -> dict[str, object]:
+    """Return how far a campaign is as values of JSON."""
+    return {
+        "name": state.name,
+        "running": state.running,
+        "left_seconds": state.left_seconds,
+        "results": str(running.results_of(Path(), state.name)),
+        "cells": [
+            {
+                "cell": cell.cell,
+                "state": cell.state,
+                "what": cell.what,
+                "finished": cell.finished,
+                "total": cell.total,
+                "disturbed": cell.disturbed,
+                "verdicts": {str(verdict): count for verdict, count in cell.verdicts.items()},
+            }
+            for cell in state.cells
+        ],
+    }

@@ -46,6 +46,8 @@ def declare(verbs: Verbs) -> None:
     removal.add_argument("names", metavar="NAME", nargs="*")
     removal.add_argument("--all", action="store_true", help="all that were put there")
     removal.set_defaults(do=remove_inputs)
+    terminal.offer_json(put, "what is there now")
+    terminal.offer_json(removal, "what was not there")
     for act in (put, listing, removal):
         act.add_argument("--stack", metavar="STACK", help="default: the selected one")
 
@@ -68,6 +70,10 @@ def put_inputs(arguments: argparse.Namespace) -> int:
             await PrivateFiles(host).put(each.name, Path(each.path))
 
     asyncio.run(put())
+    if arguments.json:
+        inputs = [{"name": each.name, "bytes": each.size} for each in found]
+        terminal.say_json({"host": host.name, "inputs": inputs})
+        return 0
     for each in found:
         print(f"{each.name} ({decimal(each.size)}) is on {host.name}")
     return 0
@@ -121,6 +127,9 @@ def remove_inputs(arguments: argparse.Namespace) -> int:
         raise E3Error("write the names of the inputs to remove, or --all")
     host = host_of(up(arguments.stack), arguments.host)
     missing = asyncio.run(PrivateFiles(host).remove(None if arguments.all else arguments.names))
+    if arguments.json:
+        terminal.say_json({"host": host.name, "missing": list(missing)})
+        return 1 if missing else 0
     for name in missing:
         terminal.complain(
             f"no input {name!r} was put on {host.name}; `e3 input list` shows what is there, and "

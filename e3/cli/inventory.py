@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from e3.cli import terminal
 from e3.cli.project import Verbs
 from e3.errors import ConfigurationError
 from e3.inventory import imports
@@ -24,6 +25,7 @@ def declare(verbs: Verbs) -> None:
     command.add_argument("file", type=Path, metavar="FILE")
     command.add_argument("--format", choices=sorted(imports.KINDS), help="default: detected")
     command.add_argument("--output", type=Path, metavar="FILE", help="default: print it")
+    terminal.offer_json(command, "machines and notes")
     verb.set_defaults(do=import_list)
 
 
@@ -34,19 +36,32 @@ def import_list(arguments: argparse.Namespace) -> int:
     """
     here = Path(arguments.cwd)
     report = imports.read(here / arguments.file.expanduser(), arguments.format)
-    text = imports.render(report.machines)
+    status = LEFT_OUT if report.left_out else 0
+    if arguments.output is not None:
+        _write(here / arguments.output.expanduser(), imports.render(report.machines))
+    if arguments.json:
+        terminal.say_json(
+            {
+                "hosts": [machine.to_properties() for machine in report.machines],
+                "notes": report.notes,
+                "left_out": report.left_out,
+            }
+        )
+        return status
     for note in report.notes:
         print(note, file=sys.stderr)
-    status = LEFT_OUT if report.left_out else 0
     if arguments.output is None:
-        print(text, end="")
-        return status
-    target = here / arguments.output.expanduser()
+        print(imports.render(report.machines), end="")
+    else:
+        count, target = len(report.machines), here / arguments.output.expanduser()
+        print(f"{count} machines are listed in {target}; look at region and reachability of each")
+    return status
+
+
+def _write(target: Path, text: str) -> None:
+    """Write a file that does not exist yet."""
     try:
         with target.open("x") as file:
             file.write(text)
     except FileExistsError:
         raise ConfigurationError(f"{target} exists; remove it, or name another file") from None
-    count = len(report.machines)
-    print(f"{count} machines are listed in {target}; look at region and reachability of each")
-    return status

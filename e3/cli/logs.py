@@ -1,11 +1,13 @@
 """``e3 logs``: show what the parties of a run wrote."""
 
 import argparse
+import json
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from e3.cli import terminal
 from e3.cli.project import Verbs
 from e3.cli.runs import find
 from e3.errors import E3Error
@@ -27,16 +29,24 @@ def declare(verbs: Verbs) -> None:
     verb.add_argument("host", metavar="HOST", nargs="?", help="default: every host")
     verb.add_argument("--stack", metavar="STACK", help="default: every stack")
     verb.add_argument("--follow", "-f", action="store_true", help="continue until the run ends")
+    terminal.offer_json(verb, "each line, with its host,")
     verb.set_defaults(do=show_logs)
 
 
 def show_logs(arguments: argparse.Namespace) -> int:
-    """Print the logs; each line begins with its host if there are several."""
+    """Print the logs; each line begins with its host if there are several.
+
+    With ``--json`` each line is an object of its own, so that it can be followed.
+    """
     run = find(arguments.run, arguments.stack)
     hosts = _hosts(run, arguments.host)
     width = max(map(len, hosts))
     tails = [
-        _Tail(run.folder / f"{host}.log", "" if arguments.host else f"{host:<{width}} | ")
+        _Tail(
+            run.folder / f"{host}.log",
+            "" if arguments.host else f"{host:<{width}} | ",
+            host=host if arguments.json else None,
+        )
         for host in hosts
     ]
     while True:
@@ -67,6 +77,7 @@ class _Tail:
 
     path: Path
     prefix: str
+    host: str | None
     offset: int = 0
     raw: bool = field(default_factory=lambda: not sys.stdout.isatty())
 
@@ -85,4 +96,8 @@ class _Tail:
 
     def _show(self, line: bytes) -> None:
         for part in line.decode(errors="replace").splitlines():
-            sys.stdout.write(f"{self.prefix}{part if self.raw else printable_lines(part)}\n")
+            if self.host is not None:
+                text = json.dumps({"host": self.host, "line": part})
+            else:
+                text = f"{self.prefix}{part if self.raw else printable_lines(part)}"
+            sys.stdout.write(f"{text}\n")

@@ -40,6 +40,8 @@ def declare(verbs: Verbs) -> None:
     get = acts.add_parser("get", help="copy output files into a folder for each host")
     get.add_argument("--to", metavar="FOLDER", help="default: output-RUN, in this folder")
     removal = acts.add_parser("remove", help="remove output files, private ones on their hosts")
+    terminal.offer_json(get, "the folder and the number of files")
+    terminal.offer_json(removal, "the hosts")
     listing.add_argument("--json", action="store_true", help="one JSON array")
     for act, do in ((listing, list_outputs), (get, get_outputs), (removal, remove_outputs)):
         act.add_argument("run", metavar="RUN", help=RUN_HELP)
@@ -84,6 +86,11 @@ def get_outputs(arguments: argparse.Namespace) -> int:
         counts = [copied(run.folder / FOLDER / host, target / host) for host in hosts]
     if not sum(counts):
         target.rmdir()
+    if arguments.json:
+        files = dict(zip(hosts, counts, strict=True))
+        terminal.say_json({"run": run.id, "folder": str(target), "files": files})
+        return 0 if sum(counts) else 1
+    if not sum(counts):
         terminal.complain(f"run {run.id} left no output files{' there' if arguments.host else ''}")
         return 1
     print(f"{sum(counts)} files in {printable(target)}")
@@ -104,6 +111,8 @@ def remove_outputs(arguments: argparse.Namespace) -> int:
             await gather_or_cancel([each.remove_outputs(run.id) for each in files])
 
         asyncio.run(remove())
+    if arguments.json:
+        terminal.say_json({"run": run.id, "hosts": list(hosts)})
     return 0
 
 

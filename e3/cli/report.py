@@ -29,6 +29,7 @@ def declare(verbs: Verbs) -> None:
         action="store_true",
         help="without the figures of repetitions that something disturbed",
     )
+    terminal.offer_json(verb, "the files that were written")
     verb.set_defaults(do=report)
 
 
@@ -49,13 +50,19 @@ def report(arguments: argparse.Namespace) -> int:
     text = page.render(studies[0]) if len(studies) == 1 else comparison.render(*studies)
     target = here / arguments.output if arguments.output else _beside(files)
     _write(target, text)
-    terminal.say(f"written: {target} ({len(text.encode()) / 1e6:.1f} MB)")
+    written = [target]
+    if not arguments.json:
+        terminal.say(f"written: {target} ({len(text.encode()) / 1e6:.1f} MB)")
     if arguments.pdf:
         from e3.evaluation.report import pdf  # noqa: PLC0415 -- the same
 
         printed = target.with_suffix(".pdf")
         pdf.write(target, printed)
-        terminal.say(f"written: {printed}")
+        written.append(printed)
+        if not arguments.json:
+            terminal.say(f"written: {printed}")
+    if arguments.json:
+        terminal.say_json({"files": [str(path) for path in written]})
     return 0
 
 

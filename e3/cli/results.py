@@ -34,21 +34,29 @@ def declare(verbs: Verbs) -> None:
     target.add_argument("--csv", metavar="FILE", help="comma-separated values")
     exporting.set_defaults(do=export)
     schema = parts.add_parser("schema", help="print the JSON Schema of a line")
+    terminal.offer_json(checking, "the problems of each file")
+    terminal.offer_json(schema, "the schema, as without this option,")
     schema.set_defaults(do=print_schema)
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Check each file; return 1 if something is wrong with one."""
     wrong = False
+    found: dict[str, list[str]] = {}
     for name in arguments.files:
         problems = list(islice(results_file.check(Path(arguments.cwd, name)), MOST_PROBLEMS + 1))
         wrong = wrong or bool(problems)
+        found[name] = [str(problem) for problem in problems[:MOST_PROBLEMS]]
+        if arguments.json:
+            continue
         for problem in problems[:MOST_PROBLEMS]:
             terminal.say(f"{name}: {problem}")
         if len(problems) > MOST_PROBLEMS:
             terminal.say(f"{name}: more than {MOST_PROBLEMS} lines are wrong")
         if not problems:
             terminal.say(f"{name}: whole, of schema {results.SCHEMA}")
+    if arguments.json:
+        terminal.say_json({"ok": not wrong, "files": found})
     return int(wrong)
 
 

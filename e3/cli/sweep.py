@@ -2,6 +2,8 @@
 
 import argparse
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from e3.cli import terminal
 from e3.cli.project import Verbs
@@ -14,28 +16,42 @@ def declare(verbs: Verbs) -> None:
     verb = verbs.add_parser("sweep", help="remove experiments at a cloud whose time is over")
     verb.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     verb.add_argument("--all", action="store_true", help="also those whose time is not over")
+    terminal.offer_json(verb, "what became of each stack")
     verb.set_defaults(do=sweep)
 
 
 def sweep(arguments: argparse.Namespace) -> int:
     """Remove the account's expired stacks; return 1 if something could not be removed."""
     account = api.account()
-    now, failed = time.time(), False
-    leases = cleanup.leases(account)
-    for lease in leases:
-        if lease.until > now and not arguments.all:
-            terminal.say(f"{lease.label} stays for another {(lease.until - now) / 3600:.1f} hours")
-            continue
-        try:
-            remove = cleanup.left if arguments.dry_run else cleanup.sweep
-            found = remove(account, lease.label)
-        except CloudError as error:
-            terminal.say(f"{lease.label}: {error}")
-            failed = True
-            continue
-        verb = "would be removed" if arguments.dry_run else "removed"
-        for what in found:
-            terminal.say(f"{lease.label}: {verb}: {what}")
-    if not leases:
+    now = time.time()
+    report: list[dict[str, Any]] = []
+    for lease in cleanup.leases(account):
+        hours = (lease.until - now) / 3600
+        row = {"label": lease.label, "state": "stays", "found": [], "hours": hours, "error": ""}
+        if hours <= 0 or arguments.all:
+            try:
+                remove = cleanup.left if arguments.dry_run else cleanup.sweep
+                row["found"] = list(remove(account, lease.label))
+                row["state"] = "would be removed" if arguments.dry_run else "removed"
+            except CloudError as error:
+                row |= {"state": "failed", "error": str(error)}
+        report.append(row)
+        if not arguments.json:
+            _tell(row)
+    if arguments.json:
+        terminal.say_json(report)
+    elif not report:
         print("No experiment is at this account.")
-    return 1 if failed else 0
+    return int(any(row["state"] == "failed" for row in report))
+
+
+def _tell(row: Mapping[str, Any]) -> None:
+    """Print what became of a stack."""
+    match row["state"]:
+        case "stays":
+            terminal.say(f"{row['label']} stays for another {row['hours']:.1f} hours")
+        case "failed":
+            terminal.say(f"{row['label']}: {row['error']}")
+        case done:
+            for what in row["found"]:
+                terminal.say(f"{row['label']}: {done}: {what}")

@@ -1,6 +1,8 @@
 """Print text for a person: aligned, coloured on a terminal, and without control characters."""
 
+import argparse
 import io
+import json
 import sys
 from collections.abc import Sequence
 
@@ -41,6 +43,16 @@ def console(*, stderr: bool = False) -> Console:
 def plain(text: str, style: str = "") -> Text:
     """Return an untrusted text unchanged but for control characters, without markup."""
     return Text(printable_lines(text), style)
+
+
+def offer_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """Give a verb the option ``--json``; e3/cli/schemas.py has what it prints."""
+    parser.add_argument("--json", action="store_true", help=f"print {what} as JSON")
+
+
+def say_json(value: object) -> None:
+    """Print values of JSON; control characters are escaped by the format."""
+    print(json.dumps(value, indent=2))
 
 
 def say(text: str) -> None:

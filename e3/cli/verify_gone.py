@@ -14,6 +14,7 @@ def declare(verbs: Verbs) -> None:
     """Declare the verb's command line."""
     verb = verbs.add_parser("verify-gone", help="prove that nothing is left of destroyed stacks")
     verb.add_argument("stacks", nargs="*", metavar="STACK", help="default: every stack")
+    terminal.offer_json(verb, "what is left of each stack")
     verb.set_defaults(do=verify_gone)
 
 
@@ -21,6 +22,10 @@ def verify_gone(arguments: argparse.Namespace) -> int:
     """Print what is left of stacks that were destroyed; return 1 if anything is."""
     folders = [FILES / name for name in arguments.stacks] or leftovers.stacks(FILES)
     left = {folder.name: [*leftovers.find(folder), *_away(folder)] for folder in folders}
+    if arguments.json:
+        gone = not any(left.values())
+        terminal.say_json({"gone": gone, "stacks": left})
+        return 0 if gone else 1
     for stack, found in left.items():
         for line in found:
             terminal.say(f"{stack}: {line}")

@@ -35,8 +35,16 @@ class Progress:
     def step(self) -> None:
         """Count one more, and tell it if it is time."""
         self.done += 1
+        self._tell(PERIOD_SECONDS[self.terminal])
+
+    def complete(self) -> None:
+        """Count all as done: not all that is locked is for this machine."""
+        self.done = self.total
+        self._tell(0)
+
+    def _tell(self, period_seconds: float) -> None:
         now = self.clock()
-        if now - self._told >= PERIOD_SECONDS[self.terminal]:
+        if now - self._told >= period_seconds:
             self._told = now
             begin, end = ("\r\x1b[K", "") if self.terminal else ("", "\n")
             print(f"{begin}set-up:   {self}", end=end, file=sys.stderr, flush=True)

@@ -158,6 +158,8 @@ def pip_install(python: Path, lock: Path, *options: str | Path) -> None:
     def each(line: str) -> None:
         if line.startswith("Collecting "):
             progress.step()
+        elif line.startswith("Installing collected packages"):
+            progress.complete()
 
     quiet = ["--progress-bar", "off"]
     run([python, *pip, *quiet, *options, "--requirement", lock], each=each)

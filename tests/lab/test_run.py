@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from e3 import outputs
 from e3.access import host_from_properties
 from e3.access.identity import identify
 from e3.access.namespace import NamespaceAccess
 from e3.lab import client
 from e3.session.runs import runs
 from tests.commands import Command
+from tests.schemas import conforming
 from tests.sessions import joined
 from tests.stack import Stack, project, until
 
@@ -133,18 +135,47 @@ def test_a_program_with_pandas_has_it_on_all_hosts(up: Stack, e3: Command) -> No
 
 def test_json_is_the_stack_output_of_such_a_session(up: Stack, e3: Command) -> None:
     answer = e3("run", "demos/helloworld.py", "--stack", "trial", "--json")
-    result, output = json.loads(answer.stdout), up.outputs["session"]
+    result, output = conforming("run", answer.stdout), up.outputs["session"]
     assert set(result) == set(output)
+    assert outputs.session(result)["paths"] == output["paths"]
     assert result["id"] != output["id"]
-    for key in ("digest", "overlay", "paths", "program", "verdict"):
+    for key in ("digest", "overlay", "program", "verdict"):
         assert result[key] == output[key]
     assert answer.stderr == ""
     assert [run.id for run in runs(up.sessions)][-1] == result["id"]
 
 
+def test_what_needs_a_stack_prints_what_its_schema_says(
+    up: Stack, e3: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "bid").write_text("3")
+    kept = up.write(
+        joined("import os; open(os.environ['E3_OUTPUT'] + '/kept', 'w').write('x')"), "kept.py"
+    )
+    on = ("--stack", "trial")
+    shown = conforming("show", e3("show", *on, "--json").stdout)
+    assert len(shown["hosts"]) == 3
+    put = conforming("input put", e3("input", "put", "ams3-0", str(tmp_path), *on, "--json").stdout)
+    name = put["inputs"][0]["name"]
+    listed = conforming("input list", e3("input", "list", *on, "--json").stdout)
+    assert [each["name"] for each in listed] == [name]
+    gone = e3("input", "remove", "ams3-0", name, "other", *on, "--json")
+    assert conforming("input remove", gone.stdout)["missing"] == ["other"]
+    assert e3("run", kept, *on, "--json").returncode == 0
+    files = conforming("output list", e3("output", "list", "latest", *on, "--json").stdout)
+    assert {each["name"] for each in files} == {"kept"}
+    got = e3("output", "get", "latest", *on, "--json", "--to", str(tmp_path / "got"))
+    assert sum(conforming("output get", got.stdout)["files"].values()) == 3
+    removed = e3("output", "remove", "latest", *on, "--json")
+    assert len(conforming("output remove", removed.stdout)["hosts"]) == 3
+    lines = e3("logs", "latest", *on, "--json").stdout.splitlines()
+    assert {conforming("logs", line)["host"] for line in lines} <= {"ams3-0", "ams3-1", "sgp1-0"}
+    assert conforming("runs", e3("runs", *on, "--json").stdout)[-1]["verdict"] == "completed"
+
+
 def test_paths_tell_how_long_the_first_contact_took(up: Stack, e3: Command) -> None:
     assert up.outputs["session"]["verdict"] == "completed"
-    paths = json.loads(e3("paths", "--stack", "trial", "--json").stdout)["paths"]
+    paths = conforming("paths", e3("paths", "--stack", "trial", "--json").stdout)["paths"]
     assert len(paths) == 6
     assert {path["class"] for path in paths} == {"direct"}
     assert all(0 < path["contact_seconds"] < path["direct_seconds"] for path in paths)
