@@ -13,16 +13,20 @@ import inspect
 import json
 import linecache
 import re
+import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from types import CodeType, ModuleType
 
+from e3.party import pictures
+from e3.party.cost import Report
 from e3.remote.text import printable
 
-SUFFIX = ".ipynb"
 FORMAT = 4
 LANGUAGES = ("python", "ipython")
 """How the names of a notebook's language begin if it is Python."""
@@ -154,6 +158,15 @@ def leave_out_command(lines: list[str], at: int) -> None:
     while lines[at].endswith("\\") and at + 1 < len(lines):
         lines[at], at = "", at + 1
     lines[at] = f"{indent}pass"
+
+
+def execute_notebook(report: Report, path: Path, main: ModuleType) -> None:
+    """Run a notebook cell by cell in the module ``main``; report the beginning of each."""
+    sys.excepthook = traceback.print_exception  # Python's own knows no lines of cells
+    player = Player(path.name, main, after=pictures.show_all)
+    for cell in cells(path.read_bytes()):
+        report("cell", number=cell.number)
+        player.play(cell)
 
 
 class Player:

@@ -9,15 +9,16 @@ import signal
 import socket
 import sys
 import time
-import traceback
+from collections.abc import Callable
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from e3.party import hooks, notebook, outputs, packages, pictures, standard_input
+from e3.party import hooks, outputs, packages, standard_input
 from e3.party.confine import confine
 from e3.party.inputs import Input, InputError
-from e3.party.protocol import Spec
+from e3.party.protocol import NOTEBOOK, Spec
 from e3.party.reports import TEXT_LENGTH
 from e3.remote.linux import die_with_parent
 from e3.remote.text import printable
@@ -95,9 +96,10 @@ def run(  # noqa: PLR0913, PLR0917 -- all that the runner hands over, once
     output_folder = Path(folder, outputs.FOLDER)
     hooks.install(report, log, listener, spec, output_folder)
     path = Path(folder, "program", spec.entry)
+    execute = way_to_execute(path, report)
     main = become_main(path, spec.argv)
     try:
-        execute(path, main, report)
+        execute(path, main)
     except SystemExit as leaving:
         if isinstance(leaving.code, str):
             report("raised", error=leaving.code)
@@ -111,17 +113,19 @@ def run(  # noqa: PLR0913, PLR0917 -- all that the runner hands over, once
         report("leaving")
 
 
-def execute(path: Path, main: ModuleType, report: Reporter) -> None:
-    """Run a Python file, or a notebook cell by cell, in the module ``main``."""
-    content = path.read_bytes()
-    if path.suffix != notebook.SUFFIX:
-        exec(compile(content, str(path), "exec", dont_inherit=True), vars(main))  # noqa: S102 -- running it is the purpose
-        return
-    sys.excepthook = traceback.print_exception  # Python's own knows no lines of cells
-    player = notebook.Player(path.name, main, after=pictures.show_all)
-    for cell in notebook.cells(content):
-        report("cell", number=cell.number)
-        player.play(cell)
+def way_to_execute(path: Path, report: Reporter) -> Callable[[Path, ModuleType], None]:
+    """Return what runs this file in a module; it is loaded while E3's modules can be found."""
+    if path.suffix != NOTEBOOK:
+        return execute_file
+    from e3.party.notebook import execute_notebook  # noqa: PLC0415 -- few programs need it
+
+    return partial(execute_notebook, report)
+
+
+def execute_file(path: Path, main: ModuleType) -> None:
+    """Run a Python file in the module ``main``."""
+    code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    exec(code, vars(main))  # noqa: S102 -- running it is the purpose
 
 
 def become_main(path: Path, argv: list[str]) -> ModuleType:

@@ -66,6 +66,9 @@ SILENCE_SECONDS = 20.0
 FOLDER_STAYS = 73
 """The exit status of a runner that could not remove its session's folder."""
 
+NOTEBOOK = ".ipynb"
+"""How the name of a program's entry ends if it is a notebook."""
+
 STREAMS = ("log", "stderr", "stdout")
 """The streams that a program writes to; ``log`` has MPyC's own log lines."""
 

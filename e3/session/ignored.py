@@ -17,8 +17,14 @@ from e3.party.tree import Entries, Place, TreeError, is_folder, shown
 if TYPE_CHECKING:
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
+if TYPE_CHECKING:
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
 GIT, OURS = ".gitignore", ".e3ignore"
 FILES = (GIT, OURS)
+
+MARK = "ps_d"
+"""The group in pathspec's regular expressions that is the slash after a folder that matched."""
 
 MOST_BYTES = 1_000_000
 """Of one ignore file; its patterns are tried on every name."""
@@ -42,8 +48,7 @@ class Patterns:
 def matches(regex: re.Pattern[str], name: str) -> bool:
     """Return whether a pattern matches a name itself, rather than a folder that it is in.
 
-    Whoever walks top down has decided of that folder before. pathspec marks in a match the slash
-    after the folder that matched.
+    Whoever walks top down has decided of that folder before.
     """
     from pathspec.patterns.gitignore.spec import _DIR_MARK as MARK  # noqa: PLC0415 -- as below
 

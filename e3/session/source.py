@@ -12,8 +12,9 @@ from e3.errors import ProgramError
 from e3.experiment import Program
 from e3.party import notebook, tree
 from e3.party.notebook import Cell, NotebookError
+from e3.party.protocol import NOTEBOOK
 
-SUFFIXES = (".py", notebook.SUFFIX)
+SUFFIXES = (".py", NOTEBOOK)
 NAME_LENGTH = 200
 
 MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
@@ -35,7 +36,7 @@ def check(path: Path, entry: str, content: bytes) -> tuple[str, ...]:
     """
     cells: list[Cell] = []
     texts: list[str | bytes] = [content]  # bytes: Python finds out their encoding
-    if entry.endswith(notebook.SUFFIX):
+    if entry.endswith(NOTEBOOK):
         try:
             cells = notebook.cells(content)
         except NotebookError as error:
