@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from e3 import reachability
 from e3.errors import OverlayError
@@ -32,6 +34,21 @@ DIRECT_SECONDS = 10.0
 
 
 Pair = tuple[str, str]
+Positive = Annotated[float, msgspec.Meta(ge=0, lt=1e9)]
+
+
+class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the probe on a host answers (e3/remote/probe.py), by name of the other host.
+
+    ``rtt_ms`` and ``ago``, the seconds since they first exchanged data, are of hosts that it met;
+    ``errors`` says why it did not meet the others, and what is wrong with itself. ``at`` is when
+    the report arrived.
+    """
+
+    rtt_ms: dict[str, Positive]
+    ago: dict[str, Positive]
+    errors: dict[str, Annotated[str, msgspec.Meta(max_length=10_000)]]
+    at: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +79,7 @@ async def verify_pairs(
     if reason is not None:
         raise OverlayError(f"{reason}; make more hosts public, or choose another overlay")
     found = await survey(
-        overlay, hosts, network, timeout_seconds=timeout_seconds, since=since, turns=False
+        overlay, hosts, network, timeout_seconds=timeout_seconds, since=since, one_begins=False
     )
     if found.silent:
         silent = [f"{source} -> {target}: {why}" for (source, target), why in found.silent.items()]
@@ -81,13 +98,13 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
     *,
     timeout_seconds: float,
     everyone: bool = False,
-    turns: bool = True,
+    one_begins: bool = True,
     since: float | None = None,
 ) -> ContactReport:
     """Return what can be found out about every ordered pair within the limit.
 
     With ``everyone``, hosts also dial those that no host can dial, as the overlay declares. With
-    ``turns`` one host of each pair begins: after a long silence a pair may have no tunnel any
+    ``one_begins`` one host of each pair begins: after a long silence a pair may have no tunnel any
     more, and setting one up takes longer if both begin at once (e3/remote/probe.py). Times count
     from ``since`` on the monotonic clock; default: now. Raises `OverlayError` if the hosts cannot
     be asked.
@@ -95,19 +112,21 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
     since = time.monotonic() if since is None else since
     both_dial = overlay.needs.crosses_nats
     dialled = [h for h in hosts if both_dial or everyone or h.reachability == "public"]
-    reports = await _talk(hosts, dialled, network, timeout_seconds, turns=turns)
+    reports = await _talk(hosts, dialled, network, timeout_seconds, one_begins=one_begins)
     met = {
         (source, target): PairPath(
             source=source,
             target=target,
             path_class="none",
             rtt_ms=round(rtt_ms, 3),
-            contact_seconds=round(report["at"] - report["ago"][target] - since, 3),
+            contact_seconds=round(report.at - report.ago[target] - since, 3),
         )
         for source, report in reports.items()
-        for target, rtt_ms in report["rtt_ms"].items()
+        for target, rtt_ms in report.rtt_ms.items()
     }
-    errors = {(s, t): why for s, report in reports.items() for t, why in report["errors"].items()}
+    errors = {
+        (s, t): printable(why) for s, report in reports.items() for t, why in report.errors.items()
+    }
     if not both_dial:  # one connection serves both ways
         met = {(t, s): replace(path, source=t, target=s) for (s, t), path in met.items()} | met
     seen = _seen(met, await overlay.paths(hosts, network), since)
@@ -146,7 +165,7 @@ async def wait_for_direct(  # noqa: PLR0913 - the same
         talking = [host for host in hosts if host.name in waiting]
         reports = await _talk(talking, talking, network, max(deadline - time.monotonic(), 1.0))
         for source, report in reports.items():
-            for target, rtt_ms in report["rtt_ms"].items():
+            for target, rtt_ms in report.rtt_ms.items():
                 found[source, target] = replace(found[source, target], rtt_ms=round(rtt_ms, 3))
         found = _seen(found, await overlay.paths(hosts, network), since)
     return tuple(found.values())
@@ -179,13 +198,13 @@ async def _talk(
     network: Network,
     timeout_seconds: float,
     *,
-    turns: bool = True,
-) -> Mapping[str, Mapping[str, Any]]:
+    one_begins: bool = True,
+) -> Mapping[str, ProbeReport]:
     """Let each of ``hosts`` exchange data with each that is ``dialled``; return their reports."""
     limit = timeout_seconds + GRACE_SECONDS
     try:
         return await asyncio.wait_for(
-            _probe(hosts, dialled, network, timeout_seconds, turns=turns), limit
+            _probe(hosts, dialled, network, timeout_seconds, one_begins=one_begins), limit
         )
     except TimeoutError as error:
         reason = str(error) or "a host goes on without an answer"
@@ -198,8 +217,8 @@ async def _probe(
     network: Network,
     timeout_seconds: float,
     *,
-    turns: bool,
-) -> Mapping[str, Mapping[str, Any]]:
+    one_begins: bool,
+) -> Mapping[str, ProbeReport]:
     """Return each host's report; ``at`` is when it arrived, on the monotonic clock."""
     script = File(path=PROBE_ON_HOST, content=PROBE.read_bytes())
     waiting = {host.name for host in hosts}
@@ -215,7 +234,7 @@ async def _probe(
                 "port": PROBE_PORT,
                 "peers": peers,
                 # of two that dial each other, the first by name begins
-                "first": [n for n in peers if turns and host in dialled and n < host.name],
+                "first": [n for n in peers if one_begins and host in dialled and n < host.name],
                 "seconds": timeout_seconds,
             }
             with suppress(OSError):  # it has ended; its output tells why
@@ -230,16 +249,18 @@ async def _probe(
 
     lines = await gather_or_cancel(map(probe, hosts))
     return {
-        host.name: {**_report(host, line, hosts), "at": at}
+        host.name: msgspec.structs.replace(_report(host, line, hosts), at=at)
         for host, (line, at) in zip(hosts, lines, strict=True)
     }
 
 
-def _report(host: Host, line: bytes, hosts: Sequence[Host]) -> dict[str, Any]:
-    try:
-        report: dict[str, Any] = json.loads(line)
-    except ValueError:
-        said = printable(line.decode(errors="replace").strip()) or "nothing"
-        reason = f"the probe on {host.name} ended and said {said}"
-        return {"rtt_ms": {}, "ago": {}, "errors": {h.name: reason for h in hosts if h != host}}
-    return report
+def _report(host: Host, line: bytes, hosts: Sequence[Host]) -> ProbeReport:
+    """Return what a host reports; the host belongs to somebody else, and may say anything."""
+    others = {other.name for other in hosts if other != host}
+    with suppress(ValueError, RecursionError):
+        report = msgspec.json.decode(line, type=ProbeReport)
+        if report.rtt_ms.keys() <= others & report.ago.keys():
+            return report
+    said = printable(line.decode(errors="replace").strip()) or "nothing"
+    reason = f"the probe on {host.name} ended and said {said}"
+    return ProbeReport(rtt_ms={}, ago={}, errors=dict.fromkeys(others, reason))

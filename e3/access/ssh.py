@@ -7,19 +7,19 @@ holds the connections.
 import asyncio
 import contextlib
 import hashlib
-import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from e3.access import remote_call
+from e3.access import answers, remote_call
+from e3.access.answers import Answer
 from e3.access.environment import ENVIRONMENT
 from e3.errors import HostError, ServiceError
 from e3.interfaces import Completed, File, Process, Service
 from e3.remote import framing
-from e3.remote.tasks import beside, gather_or_cancel
+from e3.remote.tasks import beside
 from e3.remote.text import printable
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class SshAccess:
                     it.stdin.write(framing.frame(stdin))
                 it.stdin.write(framing.sign(framing.END))
             async with _sending_keepalives(it):
-                stdout, stderr = await gather_or_cancel([it.stdout.read(), it.stderr.read()])
+                stdout, stderr = await answers.read_all(self.host, it)
                 return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
 
     async def shell(self, script: str, *, timeout_seconds: float) -> Completed:
@@ -109,7 +109,7 @@ class SshAccess:
             self._within(timeout_seconds, late),
             connections.open_process(self.target, command) as it,
         ):
-            stdout, stderr = await gather_or_cancel([it.stdout.read(), it.stderr.read()])
+            stdout, stderr = await answers.read_all(self.host, it)
             return Completed(exit=await self._status(it), stdout=stdout, stderr=stderr)
 
     async def put(self, files: Sequence[File], *, timeout_seconds: float) -> frozenset[str]:
@@ -128,12 +128,13 @@ class SshAccess:
         request = {"files": known, "plain": not self.rights}
         late = f"files of host {self.host} took longer than {timeout_seconds:g} s"
         async with self._within(timeout_seconds, late), self._call("files", "put", request) as it:
-            wanted = (await self._answer(it))["wanted"]
+            wanted = (await self._answer(it, answers.Wanted)).wanted
+            answers.check_wanted(self.host, wanted, len(contents))
             for i in wanted:
                 if contents[i]:
                     it.stdin.write(framing.frame(contents[i]))
                     await it.stdin.drain()
-            await self._answer(it)
+            await self._answer(it, answers.Done)
             return frozenset(files[i].path for i in wanted)
 
     async def get(self, paths: Sequence[str], *, timeout_seconds: float) -> Mapping[str, bytes]:
@@ -142,7 +143,8 @@ class SshAccess:
         late = f"files of host {self.host} took longer than {timeout_seconds:g} s"
         request = {"paths": list(places)}
         async with self._within(timeout_seconds, late), self._call("files", "get", request) as it:
-            sizes = (await self._answer(it))["sizes"]
+            sizes = (await self._answer(it, answers.Sizes)).sizes
+            answers.check_sizes(self.host, sizes, places)
             return {places[p]: await it.stdout.readexactly(n) for p, n in sizes.items()}
 
     async def start(self, service: Service, *, timeout_seconds: float) -> None:
@@ -169,12 +171,12 @@ class SshAccess:
             self._within(timeout_seconds, late),
             self._call("services", "start", request) as it,
         ):
-            answer = await self._answer(it)
-        if "died" in answer:
-            lines = "\n".join(answer["lines"])
+            answer = await self._answer(it, answers.Ended)
+        if answer.died:
+            lines = "\n".join(map(printable, answer.lines))
             said = f"; its last lines:\n{lines}" if lines else "; it wrote nothing"
             raise ServiceError(
-                f"service {service.name} on host {self.host} died ({answer['died']}){said}"
+                f"service {service.name} on host {self.host} died ({printable(answer.died)}){said}"
             )
 
     async def stop(self, name: str, *, timeout_seconds: float) -> None:
@@ -185,7 +187,7 @@ class SshAccess:
             self._within(timeout_seconds, late),
             self._call("services", "stop", request) as it,
         ):
-            await self._answer(it)
+            await self._answer(it, answers.Done)
 
     @asynccontextmanager
     async def attach(self, argv: Sequence[str]) -> AsyncIterator[Process]:
@@ -223,12 +225,18 @@ class SshAccess:
             yield it
 
     async def ask(
-        self, part: str, verb: str, request: Mapping[str, Any], *, timeout_seconds: float
-    ) -> dict[str, Any]:
-        """Return the one-line answer of a verb of `e3.remote`."""
+        self,
+        part: str,
+        verb: str,
+        request: Mapping[str, Any],
+        kind: type[Answer],
+        *,
+        timeout_seconds: float,
+    ) -> Answer:
+        """Return the one-line answer of a verb of `e3.remote`, which must be of that form."""
         late = f"host {self.host} does not answer within {timeout_seconds:g} s"
         async with self._within(timeout_seconds, late), self._call(part, verb, request) as it:
-            return await self._answer(it)
+            return await self._answer(it, kind)
 
     @property
     def target(self) -> "SshTarget":
@@ -284,26 +292,12 @@ class SshAccess:
             raise HostError(f"the connection to host {self.host} was cut")
         return it.returncode
 
-    async def _answer(self, it: "SshProcess") -> dict[str, Any]:
-        line = await it.stdout.readline()
+    async def _answer(self, it: "SshProcess", kind: type[Answer]) -> Answer:
+        line = await answers.read_line(self.host, it.stdout)
         if not line.endswith(b"\n"):
             said = (await it.stderr.read()).decode(errors="replace").strip()
             raise HostError(f"host {self.host} did not do what it should: {said or 'no answer'}")
-        try:
-            answer = json.loads(line)
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
-            said = printable(line.decode(errors="replace").strip())
-            raise HostError(f"host {self.host} did not do what it should: {said}")
-        if "refused" in answer:
-            raise HostError(f"host {self.host} {printable(answer['refused'])}")
-        if "errno" in answer:
-            path, reason = printable(answer.get("path")), printable(answer.get("reason"))
-            code = answer["errno"] if isinstance(answer["errno"], int) else 0
-            cause = OSError(code, reason, path)
-            raise HostError(f"host {self.host} refuses a file: {path}: {reason}") from cause
-        return answer
+        return answers.decode(self.host, line, kind)
 
     async def _explain(self, it: "SshProcess") -> str:
         """Return why a call did not start."""
