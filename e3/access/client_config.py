@@ -174,7 +174,7 @@ def _by_alias(access: SshAccess) -> list[str]:
     return [*lines, "StrictHostKeyChecking yes"]
 
 
-def _vouching(found: openssh.Entry) -> list[str]:
+def _vouching(found: openssh.HostEntry) -> list[str]:
     """Return the options that say where the host keys of an alias are found."""
     # without an alias OpenSSH looks for the name, and these are the same
     lines = [option(k, v) for k in ("HostKeyAlias",) if (v := found.get(k.lower()))]

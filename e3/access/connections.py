@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncssh
 
 from e3.access import login, openssh
-from e3.access.openssh import Entry
+from e3.access.openssh import HostEntry
 from e3.errors import HostError
 from e3.remote.tasks import in_thread, whole
 from e3.remote.text import printable
@@ -147,7 +147,7 @@ async def _connect(target: SshTarget) -> asyncssh.SSHClientConnection:
         raise
 
 
-def _entries(target: SshTarget) -> list[Entry]:
+def _entries(target: SshTarget) -> list[HostEntry]:
     """Return what OpenSSH's configuration says about the jump hosts, and about the host."""
     if not target.ssh_config:
         return [openssh.entry(openssh.NO_FILE, target.address, target.user, target.port)]
@@ -157,7 +157,7 @@ def _entries(target: SshTarget) -> list[Entry]:
 
 async def _connect_hop(
     target: SshTarget,
-    entry: Entry,
+    entry: HostEntry,
     jump: asyncssh.SSHClientConnection | None,
     *,
     key: str = "",
@@ -205,7 +205,7 @@ def _naming_host(target: SshTarget) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explaining_failure(
-    target: SshTarget, entry: Entry, key: str, host_key: str
+    target: SshTarget, entry: HostEntry, key: str, host_key: str
 ) -> Iterator[list[login.Identities]]:
     """Turn a failure to connect into a `HostError` with a remedy; the caller fills the list."""
     keys: list[login.Identities] = []

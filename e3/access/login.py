@@ -20,7 +20,7 @@ from asyncssh.known_hosts import SSHKnownHosts
 from asyncssh.mac import get_mac_algs
 from asyncssh.public_key import get_certificate_algs, get_public_key_algs
 
-from e3.access.openssh import Entry
+from e3.access.openssh import HostEntry
 from e3.errors import HostError
 from e3.remote.text import printable
 
@@ -75,7 +75,7 @@ class Identities:
             self.agent.close()
 
 
-def arguments(entry: Entry) -> dict[str, Any]:
+def arguments(entry: HostEntry) -> dict[str, Any]:
     """Return arguments of `asyncssh.connect` for a host, without keys and host keys.
 
     Raises `HostError` for an option that asyncssh lacks and that must not be ignored.
@@ -110,7 +110,7 @@ def arguments(entry: Entry) -> dict[str, Any]:
     return values
 
 
-async def identities(entry: Entry, key: str) -> Identities:
+async def identities(entry: HostEntry, key: str) -> Identities:
     """Return the keys with which to log in: ``key`` alone if it is given, a path.
 
     Unusable ones of OpenSSH's configuration are skipped, as by OpenSSH. Raises
@@ -131,7 +131,7 @@ async def identities(entry: Entry, key: str) -> Identities:
     return found
 
 
-def host_keys(entry: Entry) -> Callable[[str, str, int | None], Trusted]:
+def host_keys(entry: HostEntry) -> Callable[[str, str, int | None], Trusted]:
     """Return who vouches for a host: keys, authorities and revoked keys, as asyncssh asks for them.
 
     Only the name counts by which the host is known, not the address that it has today. Raises
@@ -159,7 +159,7 @@ def host_keys(entry: Entry) -> Callable[[str, str, int | None], Trusted]:
     return vouching
 
 
-def preferring(entry: Entry, values: dict[str, Any], vouching: Callable[..., Trusted]) -> None:
+def preferring(entry: HostEntry, values: dict[str, Any], vouching: Callable[..., Trusted]) -> None:
     """Put algorithms of known keys first, as OpenSSH does where its list was only changed."""
     allowed = values.get("server_host_key_algs")
     if not allowed:
@@ -169,7 +169,7 @@ def preferring(entry: Entry, values: dict[str, Any], vouching: Callable[..., Tru
     allowed.sort(key=lambda name: name not in known and not (authorities and "-cert-" in name))
 
 
-def check_size(entry: Entry, key: asyncssh.SSHKey | None) -> None:
+def check_size(entry: HostEntry, key: asyncssh.SSHKey | None) -> None:
     """Raise `HostError` if a host's key of RSA is shorter than RequiredRSASize."""
     least = int(entry.get("requiredrsasize", "0"))
     size = getattr(getattr(key, "pyca_key", None), "key_size", None)
@@ -184,7 +184,7 @@ def _home(path: str) -> str:
     return str(Path(path).expanduser())
 
 
-def _algorithms(entry: Entry) -> dict[str, list[str]]:
+def _algorithms(entry: HostEntry) -> dict[str, list[str]]:
     chosen: dict[str, list[str]] = {}
     for option in entry.changed & set(ALGORITHMS):
         argument, known = ALGORITHMS[option]
@@ -198,7 +198,7 @@ def _algorithms(entry: Entry) -> dict[str, list[str]]:
     return chosen
 
 
-def _certificates(entry: Entry, found: Identities) -> list[asyncssh.SSHCertificate]:
+def _certificates(entry: HostEntry, found: Identities) -> list[asyncssh.SSHCertificate]:
     certificates: list[asyncssh.SSHCertificate] = []
     for path in entry.files("certificatefile"):
         try:
@@ -218,7 +218,7 @@ def _public(path: Path) -> list[asyncssh.SSHKey]:
     return []
 
 
-async def _ask_agent(entry: Entry, found: Identities, public: list[asyncssh.SSHKey]) -> None:
+async def _ask_agent(entry: HostEntry, found: Identities, public: list[asyncssh.SSHKey]) -> None:
     """Add the keys that an agent holds; with IdentitiesOnly, only the named ones."""
     named = entry.options.get("identityagent", ("SSH_AUTH_SOCK",))[0]
     place = named
@@ -245,7 +245,7 @@ def _load(known: SSHKnownHosts, text: str) -> None:
             continue
 
 
-def _said(entry: Entry, command: str) -> str:
+def _said(entry: HostEntry, command: str) -> str:
     """Return what KnownHostsCommand prints; it gets no key, as none is known yet."""
     argv = [entry.expanded("KnownHostsCommand", word) for word in shlex.split(command)]
     try:
@@ -257,7 +257,7 @@ def _said(entry: Entry, command: str) -> str:
     return done.stdout.decode(errors="surrogateescape")
 
 
-def _revoked(entry: Entry) -> list[asyncssh.SSHKey]:
+def _revoked(entry: HostEntry) -> list[asyncssh.SSHKey]:
     text = entry.get("revokedhostkeys")
     if not text:
         return []

@@ -35,7 +35,7 @@ JUMP = re.compile(
 
 
 @dataclass(frozen=True)
-class Entry:
+class HostEntry:
     """What holds for one host, named by ``alias``: each option in lower case, in its order."""
 
     alias: str
@@ -144,7 +144,7 @@ class Entry:
         }
 
 
-def entry(config: str, alias: str, user: str = "", port: int = 0) -> Entry:
+def entry(config: str, alias: str, user: str = "", port: int = 0) -> HostEntry:
     """Return what OpenSSH's client says about a host; ``config`` is a path, or `NO_FILE`.
 
     ``user`` and ``port`` override those of the configuration. Raises `HostError`.
@@ -154,10 +154,10 @@ def entry(config: str, alias: str, user: str = "", port: int = 0) -> Entry:
     options = _ask(config, alias, user, port)
     jump = options.get("proxyjump", ("",))[0]
     jumps = tuple(part.strip() for part in jump.split(",")) if jump not in {"", NO_FILE} else ()
-    return Entry(alias, options, jumps)
+    return HostEntry(alias, options, jumps)
 
 
-def route(config: str, alias: str, user: str = "", port: int = 0) -> list[Entry]:
+def route(config: str, alias: str, user: str = "", port: int = 0) -> list[HostEntry]:
     """Return the hosts that a connection passes; the last is its target.
 
     Each jump host has its own entry. If ProxyJump names several, the ProxyJump of their own entries
@@ -171,14 +171,14 @@ def _route(
     target: tuple[str, str, int],
     given: Sequence[str] | None,
     above: tuple[str, ...],
-) -> list[Entry]:
+) -> list[HostEntry]:
     alias, user, port = target
     if alias in above or len(above) > MOST_JUMPS:
         chain = " -> ".join((*above, alias))
         raise HostError(f"ProxyJump leads in a circle: {printable(chain)}; except the jump from it")
     found = entry(config, alias, user, port)
     jumps = found.jumps if given is None else tuple(given)
-    found = Entry(alias, found.options, jumps)
+    found = HostEntry(alias, found.options, jumps)
     if not jumps:
         return [found]
     *before, last = jumps

@@ -10,14 +10,14 @@ FILE = "digitalocean.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CloudRecord:
     """A label, and the Spaces region of its bucket if it has one."""
 
     label: str
     spaces_region: str = ""
 
 
-def add(folder: Path, entry: Entry) -> None:
+def add(folder: Path, entry: CloudRecord) -> None:
     """Add an entry to the record of the stack whose files are in ``folder``."""
     entries = {known.label: known for known in entries_of(folder)} | {entry.label: entry}
     private.folder(folder)
@@ -25,7 +25,7 @@ def add(folder: Path, entry: Entry) -> None:
     private.write(folder / FILE, text)
 
 
-def entries_of(folder: Path) -> list[Entry]:
+def entries_of(folder: Path) -> list[CloudRecord]:
     """Return the record of the stack whose files are in ``folder``."""
     path = folder / FILE
-    return [Entry(**row) for row in json.loads(path.read_text())] if path.exists() else []
+    return [CloudRecord(**row) for row in json.loads(path.read_text())] if path.exists() else []

@@ -13,7 +13,7 @@ from pathlib import Path
 from e3.access import openssh
 from e3.errors import ConfigurationError
 from e3.inventory import foreign
-from e3.inventory.report import Report
+from e3.inventory.report import ImportReport
 from e3.remote.text import printable
 
 MOST_FILES = 200
@@ -24,7 +24,7 @@ Condition = Callable[[str], bool]
 """Whether a block can apply to an alias."""
 
 
-def read(report: Report, path: Path) -> None:
+def read(report: ImportReport, path: Path) -> None:
     """Add each alias that is not a pattern; the file becomes the machine's ``ssh_config``.
 
     Raises `ConfigurationError` if OpenSSH itself refuses the file.
@@ -47,7 +47,7 @@ def read(report: Report, path: Path) -> None:
 
 @dataclass
 class _Reader:
-    report: Report
+    report: ImportReport
     files: int = 0
     runs: str = ""
 

@@ -11,7 +11,7 @@ import msgspec
 
 from e3.errors import ConfigurationError
 from e3.inventory import ansible_inventory
-from e3.inventory.report import Report
+from e3.inventory.report import ImportReport
 from e3.remote.text import printable
 
 MOST_HOSTS = 10_000
@@ -65,12 +65,12 @@ OF_FIELDS = {"l": "user", "p": "port", "i": "key"}
 OF_OPTIONS = {"user": "user", "port": "port", "identityfile": "key", "hostname": "address"}
 
 
-def read(report: Report, path: Path, plugin: str) -> None:
+def read(report: ImportReport, path: Path, plugin: str) -> None:
     """Add the machines of a file that Ansible reads by its inventory plugin of that name."""
     take(report, ansible_inventory.run(report, path, plugin))
 
 
-def take(report: Report, answer: Mapping[str, Any]) -> None:
+def take(report: ImportReport, answer: Mapping[str, Any]) -> None:
     """Add the machines of an answer of ``ansible-inventory --list``, or of an inventory script.
 
     Raises `ConfigurationError` if it is no such answer.
@@ -94,7 +94,7 @@ def take(report: Report, answer: Mapping[str, Any]) -> None:
         _Host(report, str(host), {**_inherited(groups, tags), **own}).add(tags)
 
 
-def _variables(report: Report, answer: Mapping[str, Any]) -> dict[str, Any]:
+def _variables(report: ImportReport, answer: Mapping[str, Any]) -> dict[str, Any]:
     """Return the variables of each host, which may have none."""
     try:
         meta = msgspec.convert(answer.get("_meta") or {}, dict[str, Any])
@@ -114,7 +114,7 @@ class _Group:
     members: frozenset[str] = frozenset()
 
 
-def _groups(report: Report, answer: Mapping[str, Any]) -> dict[str, _Group]:
+def _groups(report: ImportReport, answer: Mapping[str, Any]) -> dict[str, _Group]:
     """Return the groups of an answer; a group may be a mapping, or a list of hosts alone."""
     groups: dict[str, _Group] = {}
     for name, group in answer.items():
@@ -172,7 +172,7 @@ def _inherited(groups: Mapping[str, _Group], deepest_first: Sequence[str]) -> di
 class _Host:
     """One machine of an answer while it is being read."""
 
-    report: Report
+    report: ImportReport
     name: str
     variables: Mapping[str, Any]
     values: dict[str, Any] = field(default_factory=dict)

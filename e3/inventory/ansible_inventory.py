@@ -19,7 +19,7 @@ import yaml
 
 from e3.errors import ConfigurationError
 from e3.inventory import foreign
-from e3.inventory.report import Report
+from e3.inventory.report import ImportReport
 from e3.remote.text import printable
 
 CPU_SECONDS, WALL_SECONDS = 60, 180
@@ -33,7 +33,7 @@ MOST_OF_RANGE = 10_000
 RANGE = re.compile(r"\[(\d{1,18}):(\d{1,18})(?::\d+)?\]")
 
 
-def run(report: Report, path: Path, plugin: str) -> dict[str, Any]:
+def run(report: ImportReport, path: Path, plugin: str) -> dict[str, Any]:
     """Return what ansible-inventory prints of a file; its warnings become notes."""
     if "," in str(path):
         raise ConfigurationError(
@@ -95,7 +95,7 @@ def _run(path: Path, plugin: str, folder: Path) -> tuple[int, bytes, str]:
     return status, out.read_bytes(), err.read_bytes().decode(errors="replace")
 
 
-def _why(report: Report, said: str, status: int) -> str:
+def _why(report: ImportReport, said: str, status: int) -> str:
     """Return why Ansible cannot read a file, with the line if it can be found."""
     if "No module named ansible" in said:
         return "Ansible, which reads inventories, is missing; run scripts/setup"
@@ -111,7 +111,7 @@ def _why(report: Report, said: str, status: int) -> str:
     return f"{where}: Ansible does not read this: {printable(words)}"
 
 
-def _check_ranges(report: Report) -> None:
+def _check_ranges(report: ImportReport) -> None:
     """Raise `ConfigurationError` for a pattern that stands for too many hosts."""
     for number, line in enumerate(report.text.splitlines(), 1):
         for word in line.split():

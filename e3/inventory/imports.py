@@ -17,7 +17,7 @@ import yaml
 from e3.errors import ConfigurationError
 from e3.inventory import aliases, ansible, foreign
 from e3.inventory.machines import Machine
-from e3.inventory.report import Report
+from e3.inventory.report import ImportReport
 from e3.remote.text import printable
 
 BESIDE = ("group_vars", "host_vars")
@@ -34,7 +34,7 @@ ASSIGNMENT = re.compile(r"^[^#;\n]*\s[A-Za-z_]\w*=", re.MULTILINE)
 RANGED = re.compile(r"^[^#;\n]*\[\w+:\w+(?::\d+)?\]", re.MULTILINE)
 
 
-def read(path: Path, kind: str | None = None) -> Report:
+def read(path: Path, kind: str | None = None) -> ImportReport:
     """Return what a file lists; without a ``kind`` it is guessed.
 
     Raises `ConfigurationError` if it lists no machine, or cannot be read as that kind.
@@ -48,7 +48,7 @@ def read(path: Path, kind: str | None = None) -> Report:
             f"{path}, line 1: a byte order mark, which {OWNERS[kind]} does not read; remove it "
             "(sed -i '1s/^\\xEF\\xBB\\xBF//')"
         )
-    report = Report(str(path), plain)
+    report = ImportReport(str(path), plain)
     try:
         KINDS[kind](report, path)
     except (ConfigurationError, ValueError) as error:
@@ -105,13 +105,13 @@ def render(found: Sequence[Machine]) -> str:
     return yaml.safe_dump({"hosts": hosts}, sort_keys=False, width=100)
 
 
-def ansible_ini(report: Report, path: Path) -> None:
+def ansible_ini(report: ImportReport, path: Path) -> None:
     """Read an inventory in INI, with group_vars and host_vars beside it."""
     _beside(report, path)
     ansible.read(report, path, "ini")
 
 
-def ansible_yaml(report: Report, path: Path) -> None:
+def ansible_yaml(report: ImportReport, path: Path) -> None:
     """Read an inventory in YAML, with group_vars and host_vars beside it."""
     if re.search(r"^plugin:", report.text, re.MULTILINE):
         raise ConfigurationError(
@@ -122,17 +122,17 @@ def ansible_yaml(report: Report, path: Path) -> None:
     ansible.read(report, path, "yaml")
 
 
-def ansible_list(report: Report, path: Path) -> None:
+def ansible_list(report: ImportReport, path: Path) -> None:
     """Read what ``ansible-inventory --list`` or an inventory script printed, as JSON."""
     ansible.take(report, _mapping(report, path))
 
 
-def ssh_config(report: Report, path: Path) -> None:
+def ssh_config(report: ImportReport, path: Path) -> None:
     """Read an OpenSSH configuration: each alias without a pattern is a machine."""
     aliases.read(report, path)
 
 
-def colmena(report: Report, path: Path) -> None:
+def colmena(report: ImportReport, path: Path) -> None:
     """Read the nodes of a Colmena hive: ``{NAME: {deployment: {targetHost: ...}}}``.
 
     Defaults as in Colmena's manual, reference/deployment.md.
@@ -162,7 +162,7 @@ def colmena(report: Report, path: Path) -> None:
             report.add(values, tags if isinstance(tags, list) else [tags], place)
 
 
-def pssh(report: Report, path: Path) -> None:
+def pssh(report: ImportReport, path: Path) -> None:
     """Read a host file of parallel-ssh: ``[user@]host[:port] [user]`` a line."""
     del path
     for number, line in enumerate(report.text.splitlines(), 1):
@@ -179,7 +179,7 @@ def pssh(report: Report, path: Path) -> None:
         report.add({"host": host, "port": port or None, "user": user}, (), place)
 
 
-KINDS: Mapping[str, Callable[[Report, Path], None]] = {
+KINDS: Mapping[str, Callable[[ImportReport, Path], None]] = {
     "ansible-ini": ansible_ini,
     "ansible-list": ansible_list,
     "ansible-yaml": ansible_yaml,
@@ -200,7 +200,7 @@ def _address(place: str) -> tuple[str, str]:
         return host, port
 
 
-def _mapping(report: Report, path: Path) -> dict[str, Any]:
+def _mapping(report: ImportReport, path: Path) -> dict[str, Any]:
     """Return the mapping in a JSON or YAML file."""
     try:
         table = msgspec.json.decode(report.text)
@@ -211,7 +211,7 @@ def _mapping(report: Report, path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in table.items()}
 
 
-def _part(report: Report, name: str, node: object, key: str) -> dict[str, Any]:
+def _part(report: ImportReport, name: str, node: object, key: str) -> dict[str, Any]:
     """Return a part of a node; raise `ConfigurationError` if it is no mapping."""
     part = (node if node is not None else {}) if isinstance(node, dict | None) else 0
     part = (part.get(key) or {}) if isinstance(part, dict) else 0
@@ -220,7 +220,7 @@ def _part(report: Report, name: str, node: object, key: str) -> dict[str, Any]:
     return part
 
 
-def _beside(report: Report, path: Path) -> None:
+def _beside(report: ImportReport, path: Path) -> None:
     """Add the files of variables to those in which lines are looked up."""
     for folder in BESIDE:
         for file in sorted((path.parent / folder).rglob("*"))[:100]:

@@ -48,7 +48,7 @@ LAST_LINES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class Provisioned:
     """Paths on a prepared machine, as they are there, and the boot since which they hold."""
 
     python: str
@@ -62,10 +62,10 @@ def environment(access: SshAccess, version: str) -> str:
     return f"{OURS}/venv-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
 
-def ready(access: SshAccess, version: str) -> Ready:
+def ready(access: SshAccess, version: str) -> Provisioned:
     """Return the paths of a prepared machine; pure."""
     place = access.place(environment(access, version))
-    return Ready(python=f"{place}/bin/python", tools=access.place(TOOLS))
+    return Provisioned(python=f"{place}/bin/python", tools=access.place(TOOLS))
 
 
 def lock_digest() -> str:
@@ -86,7 +86,7 @@ async def claim(access: SshAccess, owner: str) -> None:
 
 async def provision(
     access: SshAccess, version: str, tools: Sequence[File], packages: Sequence[str]
-) -> Ready:
+) -> Provisioned:
     """Install the party environment, these programs and these Debian packages.
 
     What is installed already is kept.

@@ -15,7 +15,7 @@ MOST_NOTES, LINE_LENGTH = 200, 600
 
 
 @dataclass
-class Report:
+class ImportReport:
     """The machines of a list; ``notes`` say what was not used, ``left_out`` which machines.
 
     A machine is left out if it is not clear how it is reached: with a wrong guess E3 could reach

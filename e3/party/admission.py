@@ -11,14 +11,12 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from e3.party.cost import SendReport
 from e3.party.identity import Addresses
 from e3.remote.text import printable
 
 Attributes = Any
 """MPyC has no types."""
-
-Report = Callable[..., None]
-"""See `e3.party.protocol`."""
 
 TLS_1_3 = 0x0304
 """`ssl.TLSVersion.TLSv1_3`, without importing ssl where it is not used."""
@@ -33,7 +31,7 @@ PID_BYTES = 2
 """A caller sends its pid first, in so many bytes."""
 
 
-def guard(exchanger: Attributes, report: Report, address_trust: str) -> None:
+def guard(exchanger: Attributes, report: SendReport, address_trust: str) -> None:
     """Check connections to MPyC's listener; ``address_trust`` is what an address proves."""
     made, received, lost = (
         exchanger.connection_made,
@@ -80,7 +78,7 @@ def guard(exchanger: Attributes, report: Report, address_trust: str) -> None:
 
 
 def report_refused_certificates(
-    exchanger: Attributes, report: Report, addresses: Callable[[Attributes], Addresses]
+    exchanger: Attributes, report: SendReport, addresses: Callable[[Attributes], Addresses]
 ) -> None:
     """Report the party whose certificate is refused, at either end of MPyC's connections.
 

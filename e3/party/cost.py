@@ -25,7 +25,7 @@ SECONDS_PER_BYTE = 2e-6
 """Ten times what a Raspberry Pi needs for an array of integers."""
 
 
-class Report(Protocol):
+class SendReport(Protocol):
     """Reports events to the runner, see `e3.party.protocol`."""
 
     def __call__(self, kind: str, **fields: object) -> None:
@@ -34,7 +34,7 @@ class Report(Protocol):
 
 @contextmanager
 def bounded(
-    report: Report,
+    report: SendReport,
     data: bytes,
     *,
     spare_seconds: float = SPARE_SECONDS,

@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from e3.party import admission, meter, peers, pictures
-from e3.party.cost import Report
+from e3.party.cost import SendReport
 from e3.party.parallel_connect import ParallelConnector
 from e3.party.protocol import Spec
 from e3.remote.text import printable
@@ -36,7 +36,7 @@ Attributes = Any
 
 
 def install(
-    report: Report,
+    report: SendReport,
     log: TextIO,
     listener: socket | None,
     spec: Spec,
@@ -121,7 +121,7 @@ def load_package(log: TextIO, execute: Callable[[], None], _package: Attributes)
 
 
 def load_connections(
-    report: Report, address_trust: str, execute: Callable[[], None], module: Attributes
+    report: SendReport, address_trust: str, execute: Callable[[], None], module: Attributes
 ) -> None:
     """Load ``mpyc.asyncoro``: report lost connections, and exceptions in MPyC's coroutines."""
     execute()
@@ -155,7 +155,7 @@ def load_connections(
 
 
 def load_runtime(
-    report: Report,
+    report: SendReport,
     place: Place,
     unpickle: tuple[str, ...],
     execute: Callable[[], None],

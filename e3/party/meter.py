@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from e3.party.cost import Report
+from e3.party.cost import SendReport
 
 Attributes = Any
 """MPyC has no types."""
@@ -12,7 +12,7 @@ Attributes = Any
 SECONDS = 1.0
 
 
-def read(runtime: Attributes, report: Report) -> None:
+def read(runtime: Attributes, report: SendReport) -> None:
     """Report the bytes that a connected party has sent, each second if more, until it stops.
 
     This runs in the program's event loop: a program that blocks the loop reports later.

@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from e3.party.cost import Report, bounded
+from e3.party.cost import SendReport, bounded
 from e3.party.unpickle import Receiver
 
 Attributes = Any
@@ -92,7 +92,7 @@ def watch(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def restrict_unpickling(module: Attributes, report: Report, allowed: tuple[str, ...]) -> None:
+def restrict_unpickling(module: Attributes, report: SendReport, allowed: tuple[str, ...]) -> None:
     """Make ``module``, MPyC's runtime, unpickle only types that MPyC sends, and ``allowed``."""
 
     def refuse(data: object, what: str) -> NoReturn:

@@ -39,7 +39,7 @@ State = tuple[list[str], tuple[object, ...]]
 """The parts of an object: names, and the objects under them."""
 
 
-class Survey:
+class PickleSurvey:
     """The check of one pickle."""
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ class TreeError(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeEntry:
     """A file or an empty folder below the folder that is shipped."""
 
     name: str
@@ -97,7 +97,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def walk(root: str, choose: Choose = lambda _, entries: entries) -> Iterator[Entry]:
+def walk(root: str, choose: Choose = lambda _, entries: entries) -> Iterator[TreeEntry]:
     """Yield the files and the empty folders below a folder; links are followed.
 
     ``choose`` leaves out more than `is_left_out` does. Raises `TreeError` for a link that leads
@@ -109,7 +109,7 @@ def walk(root: str, choose: Choose = lambda _, entries: entries) -> Iterator[Ent
         place = todo.pop()
         entries = choose(place, listed(place))
         if not entries and place.name:
-            yield Entry(place.name, place.path, 0, FOLDER_MODE)
+            yield TreeEntry(place.name, place.path, 0, FOLDER_MODE)
         for entry in entries:
             name = place.below(entry.name)
             path, info = look(entry, name, top)
@@ -120,7 +120,7 @@ def walk(root: str, choose: Choose = lambda _, entries: entries) -> Iterator[Ent
                 todo.append(Place(path, name, key, place))
             elif stat.S_ISREG(info.st_mode):
                 mode = PROGRAM_MODE if info.st_mode & stat.S_IXUSR else FILE_MODE
-                yield Entry(name, path, info.st_size, mode)
+                yield TreeEntry(name, path, info.st_size, mode)
             else:
                 raise TreeError(f"{shown(name)} is not a file; remove it")
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from e3.party import elements
 from e3.party.arrays import ARRAYS
 from e3.party.makers import BUDGET, MAKERS, RefusedPickleError, fraction
-from e3.party.survey import Survey
+from e3.party.survey import PickleSurvey
 from e3.remote.text import printable
 
 LARGE_BYTES = 65_536
@@ -70,7 +70,7 @@ class _Reading(pickle.Unpickler):
         self._length = len(data)
         self._allowed = allowed
         self._fields = fields
-        self._survey: Survey | None = None
+        self._survey: PickleSurvey | None = None
 
     def load(self) -> Any:  # noqa: ANN401 -- whatever was sent
         value = super().load()
@@ -79,9 +79,9 @@ class _Reading(pickle.Unpickler):
         return self._surveyed.settle(value)
 
     @property
-    def _surveyed(self) -> Survey:
+    def _surveyed(self) -> PickleSurvey:
         if self._survey is None:
-            self._survey = Survey()
+            self._survey = PickleSurvey()
             BUDGET.renew(self._length)
             self._fields.renew()
         return self._survey

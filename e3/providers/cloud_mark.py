@@ -90,7 +90,7 @@ def _lease(label: str, props: dict[str, Any]) -> Lease:
 
 
 def _note(label: str, props: dict[str, Any]) -> None:
-    entry = record.Entry(label=label, spaces_region=props["spaces"])
+    entry = record.CloudRecord(label=label, spaces_region=props["spaces"])
     record.add(Path(props["folder"]), entry)
 
 

@@ -36,7 +36,7 @@ class InventoryHostProvider(ResourceProvider):
         """Claim the machine and make it ready; undo that if it fails."""
         facts = _facts(props)
 
-        async def make() -> provision.Ready:
+        async def make() -> provision.Provisioned:
             await provision.claim(facts.access, props["owner"])
             try:
                 return await _provision(props)
@@ -84,13 +84,13 @@ class InventoryHostProvider(ResourceProvider):
             provision.note_left(Path(props["folder"]), facts.access, str(error))
 
 
-async def _provision(props: Mapping[str, Any]) -> provision.Ready:
+async def _provision(props: Mapping[str, Any]) -> provision.Provisioned:
     facts = _facts(props)
     files = tools.files(_needs(props), facts.system, provision.TOOLS)
     return await provision.provision(facts.access, facts.version, files, facts.lacking)
 
 
-def _made(props: Mapping[str, Any], ready: provision.Ready) -> dict[str, Any]:
+def _made(props: Mapping[str, Any], ready: provision.Provisioned) -> dict[str, Any]:
     facts = _facts(props)
     host = Host(
         name=props["host"],

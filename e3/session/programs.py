@@ -15,7 +15,7 @@ from e3.interfaces import File
 from e3.party import tree
 from e3.party.frames import encodable
 from e3.party.statement import MildParser, mpyc_parser, mpyc_source
-from e3.party.tree import FOLDER_MODE, FOLDERS, Entry, Item, TreeError, digest
+from e3.party.tree import FOLDER_MODE, FOLDERS, Item, TreeEntry, TreeError, digest
 from e3.remote.text import printable
 from e3.session import source
 from e3.session.ignored import Ignored
@@ -205,12 +205,12 @@ def read(path: Path) -> Iterator[Item]:
             raise ProgramError(f"program {path}: cannot read {name}: {error.strerror}") from None
 
 
-def chosen(folder: Path) -> Iterator[Entry]:
+def chosen(folder: Path) -> Iterator[TreeEntry]:
     """Return what of a folder is shipped."""
     return tree.walk(str(folder), Ignored(folder).choose)
 
 
-def alone(path: Path) -> Entry:
+def alone(path: Path) -> TreeEntry:
     """Return a program that is one file, or a link to one."""
     try:
         info = path.stat()
@@ -219,10 +219,10 @@ def alone(path: Path) -> Entry:
     if not stat.S_ISREG(info.st_mode):
         raise ProgramError(f"program {path} is not a file; give a Python file or a folder")
     mode = tree.PROGRAM_MODE if info.st_mode & stat.S_IXUSR else tree.FILE_MODE
-    return Entry(path.name, str(path), info.st_size, mode)
+    return TreeEntry(path.name, str(path), info.st_size, mode)
 
 
-def within_limits(entries: Iterable[Entry]) -> Iterator[Entry]:
+def within_limits(entries: Iterable[TreeEntry]) -> Iterator[TreeEntry]:
     """Yield entries, and raise `TreeError` when there are far too many: links may never end."""
     for number, entry in enumerate(entries):
         if number > FAR_TOO_MANY:
@@ -230,7 +230,7 @@ def within_limits(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-def largest(entries: Iterable[Entry]) -> str:
+def largest(entries: Iterable[TreeEntry]) -> str:
     """Return the largest parts of a folder with their sizes."""
     sizes: Counter[str] = Counter()
     counts: Counter[str] = Counter()

@@ -51,7 +51,7 @@ class TestUmask:
                 evidence.write("result.json", "{}")
 
         asyncio.run(trial())
-        record.add(tmp_path / ".e3/dev", record.Entry(label="x"))
+        record.add(tmp_path / ".e3/dev", record.CloudRecord(label="x"))
         private.append(tmp_path / ".e3/dev" / LEFT_BEHIND, "x\n")
         assert (sessions / LOCK).exists()
         assert private.loose(tmp_path / ".e3") == []

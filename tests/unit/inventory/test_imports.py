@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from e3.errors import ConfigurationError
 from e3.inventory import aliases, imports
 from e3.inventory.machines import parse
-from e3.inventory.report import Report
+from e3.inventory.report import ImportReport
 from tests.commands import private
 
 pytestmark = pytest.mark.unit
@@ -151,7 +151,7 @@ VALUE = st.recursive(
 @given(parts=TEXT)
 def test_any_text_is_a_list_of_parallel_ssh_or_is_said_not_to_be(parts: list[str]) -> None:
     text = "".join(parts)
-    report = Report("list", text)
+    report = ImportReport("list", text)
     imports.pssh(report, Path("list"))
     for machine in report.machines:
         assert machine.host in text or ":" in machine.host
@@ -165,7 +165,7 @@ def test_any_text_is_a_configuration_or_is_refused(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "config"
     path.write_text("".join(parts).replace("Include", "Port"), errors="surrogatepass")
-    report = Report(str(path), "")
+    report = ImportReport(str(path), "")
     try:
         aliases.read(report, path)
     except ConfigurationError as error:
@@ -178,7 +178,7 @@ def test_any_mapping_is_a_list_or_is_refused(
 ) -> None:
     for kind in ("ansible-list", "colmena"):
         path = tmp_path_factory.mktemp("any") / "list.json"
-        report = Report(str(path), json.dumps(table))
+        report = ImportReport(str(path), json.dumps(table))
         try:
             imports.KINDS[kind](report, path)
         except ConfigurationError as error:
