@@ -17,9 +17,6 @@ from e3.party.tree import Entries, Place, TreeError, is_folder, shown
 if TYPE_CHECKING:
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-if TYPE_CHECKING:
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
 GIT, OURS = ".gitignore", ".e3ignore"
 FILES = (GIT, OURS)
 
@@ -50,8 +47,6 @@ def matches(regex: re.Pattern[str], name: str) -> bool:
 
     Whoever walks top down has decided of that folder before.
     """
-    from pathspec.patterns.gitignore.spec import _DIR_MARK as MARK  # noqa: PLC0415 -- as below
-
     if any(match.groupdict().get(MARK) is None for match in regex.finditer(name.rstrip("/"))):
         return True
     marks = (match.end(MARK) for match in regex.finditer(name) if MARK in regex.groupindex)
