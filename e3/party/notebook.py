@@ -24,7 +24,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from e3.party import pictures
-from e3.party.cost import Report
+from e3.party.cost import SendReport
 from e3.remote.text import printable
 
 FORMAT = 4
@@ -160,7 +160,7 @@ def leave_out_command(lines: list[str], at: int) -> None:
     lines[at] = f"{indent}pass"
 
 
-def execute_notebook(report: Report, path: Path, main: ModuleType) -> None:
+def execute_notebook(report: SendReport, path: Path, main: ModuleType) -> None:
     """Run a notebook cell by cell in the module ``main``; report the beginning of each."""
     sys.excepthook = traceback.print_exception  # Python's own knows no lines of cells
     player = Player(path.name, main, after=pictures.show_all)
