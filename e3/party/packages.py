@@ -70,6 +70,22 @@ def enter(layer: str) -> None:
     at = before.index(packages) + 1
     sys.path[:] = [*before[:at], *added, *before[at:]]
     os.environ["PYTHONPATH"] = os.pathsep.join([packages, *added])
+    let_children_read_it()
+
+
+def let_children_read_it() -> None:
+    """Start children without the option -I of the runner, by which they would ignore that variable.
+
+    multiprocessing, and joblib like it, give children the options of their own interpreter.
+    """
+    import subprocess  # noqa: PLC0415 -- takes a while to load, and only these programs need it
+
+    options = subprocess._args_from_interpreter_flags  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def without_isolation() -> list[str]:
+        return [option for option in options() if option != "-I"]
+
+    subprocess._args_from_interpreter_flags = without_isolation  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def contents(layer: str) -> dict[str, object]:

@@ -27,6 +27,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from e3.errors import PlatformError, ProgramError
+from e3.remote.layers import libc
 from e3.remote.tasks import in_thread, whole
 from e3.remote.text import printable
 from e3.session.requirements import Requirements
@@ -132,6 +133,13 @@ def platform(machine: str, bits: int, libc: str) -> tuple[str, bool]:
     return f"{machine}-manylinux_2_{max([x for x in GLIBC if x <= minor], default=17)}", False
 
 
+def is_here(target: Target) -> bool:
+    """Return whether a target is like this machine, so that what is built here runs there."""
+    here, _ = platform(os.uname().machine, sys.maxsize.bit_length() + 1, libc())
+    python = ".".join(map(str, sys.version_info[:2]))
+    return (target.python, target.platform, target.plain) == (python, here, False)
+
+
 def check_ours(requirements: Requirements, target: Target) -> None:
     """Raise `ProgramError` if a requirement contradicts the version with which a party runs."""
     base = dict(target.base)
@@ -209,6 +217,11 @@ class Uv:
         who = f"{self._requirements.source}: {printable(name)} {printable(locked.version)}"
         if file is None:
             raise ProgramError(f"{who} has no file for {target}; choose another version")
+        if not locked.wheels and not is_here(target):
+            raise ProgramError(
+                f"{who} has no wheel for {target}, and can be built for this machine alone; choose "
+                "another version, or hosts like this machine"
+            )
         shown = file.name or unquote(file.url).rpartition("/")[2]
         base = dict(target.base).get(name) == locked.version
         if target.plain and not base and not shown.endswith("-none-any.whl"):

@@ -5,11 +5,13 @@ uv runs for real, with wheels beside the program and without an index.
 
 import asyncio
 import fcntl
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from e3.cli.checks import packages as doctor
 from e3.errors import E3Error, PlatformError, ProgramError
 from e3.experiment import Limits, Program, Rules
 from e3.interfaces import Host
+from e3.party import fields
 from e3.session import layers
 from e3.session.declarations import Prepared, declaration
 from e3.session.layers import KEPT, Store
@@ -35,7 +38,7 @@ from tests.wheels import wheel
 OFFLINE = "--no-index\n--find-links wheels\n"
 
 USING = """
-    import subprocess, sys
+    import multiprocessing.util, subprocess, sys
     import os; os.environ["MPYC_NONUMPY"] = "1"
     from mpyc.runtime import mpc
     import tally
@@ -43,8 +46,9 @@ USING = """
     async def main():
         async with mpc:
             sum = await mpc.output(mpc.input(mpc.SecInt()(1))[0])
-        child = subprocess.run([sys.executable, "-c", "import tally; print(tally.VERSION)"],
-                               capture_output=True, text=True, check=True).stdout.strip()
+        options = multiprocessing.util._args_from_interpreter_flags()
+        command = [sys.executable, *options, "-c", "import tally; print(tally.VERSION)"]
+        child = subprocess.check_output(command, text=True).strip()
         print(sum, tally.VERSION, child, tally.__file__)
 
     mpc.run(main())
@@ -215,6 +219,39 @@ def test_what_unpacks_to_more_than_the_limit_is_refused(desk: Desk, bench: Bench
     assert desk.store.layers() == desk.store.halves() == []
 
 
+BACKEND = """
+import zipfile
+def build_wheel(folder, settings=None, metadata=None):
+    name = "built-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as archive:
+        archive.writestr("tally.py", "VERSION = 'built'")
+        about = "Metadata-Version: 2.1\\nName: built\\nVersion: 1.0"
+        archive.writestr("built-1.0.dist-info/METADATA", about)
+        archive.writestr("built-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any")
+        archive.writestr("built-1.0.dist-info/RECORD", "")
+    return name
+"""
+
+
+def test_what_must_be_built_is_built_only_if_that_is_permitted(desk: Desk, bench: Bench) -> None:
+    desk.wheels.mkdir()
+    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    project += '[project]\nname = "built"\nversion = "1.0"\n'
+    with tarfile.open(desk.wheels / "built-1.0.tar.gz", "w:gz") as archive:
+        for name, text in (("pyproject.toml", project), ("backend.py", BACKEND)):
+            member = tarfile.TarInfo(f"built-1.0/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    desk.ask("built")
+    with pytest.raises(ProgramError, match="or set e3:dependencies to build, which runs what"):
+        desk.prepare(bench.hosts)
+    result = desk.run(bench, USING, Rules(dependencies="build"))
+    assert result.verdict == "completed", result.reason
+    assert result.parties[0].output.startswith("1 built built ")
+    with pytest.raises(ProgramError, match="can be built for this machine alone"):
+        resolved(desk, ARM, "built", build=True)
+
+
 def test_time_is_limited(desk: Desk, bench: Bench) -> None:
     wheel(desk.wheels, "tally")
     desk.ask("tally")
@@ -312,6 +349,14 @@ def test_layers_used_longest_ago_go_unless_they_are_in_use(desk: Desk) -> None:
         assert desk.store.layers()[-1].name == "layer-0"
 
 
+def test_parties_with_other_packages_do_not_agree() -> None:
+    stated = {0: {"packages": "tally 1.0 (aa)"}, 1: {"packages": "tally 1.1 (bb)"}, 2: {}}
+    found = fields.differences(stated, must=True)
+    names = {pid: f"ams3-{pid}" for pid in stated}
+    assert "would use the packages" in fields.sentence(found, names)
+    assert "ams3-1 tally 1.1 (bb)" in fields.sentence(found, names)
+
+
 def test_a_layer_that_was_changed_is_refused_by_its_party(desk: Desk, bench: Bench) -> None:
     wheel(desk.wheels, "tally")
     desk.ask("tally")
@@ -329,13 +374,13 @@ ARM = Target(python="3.13", platform="aarch64-manylinux_2_36", base=(("mpyc", "0
 PI = Target(python="3.13", platform="aarch64-manylinux_2_17", base=(), plain=True)
 
 
-def resolved(desk: Desk, target: Target, *wanted: str) -> tuple[Package, ...]:
+def resolved(desk: Desk, target: Target, *wanted: str, build: bool = False) -> tuple[Package, ...]:
     scratch = desk.folder / f"scratch-{target.name}"
     scratch.mkdir(exist_ok=True)
     asked = Requirements(
         source="requirements.txt", wanted=wanted, folders=(desk.wheels,), index=False
     )
-    return asyncio.run(Uv(scratch, asked, build=False).resolve(target, {}))
+    return asyncio.run(Uv(scratch, asked, build=build).resolve(target, {}))
 
 
 def test_wheels_are_those_of_the_hosts_system_and_python(desk: Desk) -> None:
