@@ -35,6 +35,7 @@ def declare(verbs: Verbs) -> None:
     exporting.set_defaults(do=export)
     schema = parts.add_parser("schema", help="print the JSON Schema of a line")
     terminal.offer_json(checking, "the problems of each file")
+    terminal.offer_json(exporting, "the file and the number of rows")
     terminal.offer_json(schema, "the schema, as without this option,")
     schema.set_defaults(do=print_schema)
 
@@ -68,7 +69,11 @@ def export(arguments: argparse.Namespace) -> int:
     source = report.find(arguments.campaign, here) if arguments.campaign else report.newest()
     write = table.to_parquet if arguments.parquet else table.to_csv
     target = here / (arguments.parquet or arguments.csv)
-    terminal.say(f"written: {target}, {write(source, target)} rows")
+    rows = write(source, target)
+    if arguments.json:
+        terminal.say_json({"file": str(target), "rows": rows})
+    else:
+        terminal.say(f"written: {target}, {rows} rows")
     return 0
 
 

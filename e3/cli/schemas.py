@@ -220,6 +220,13 @@ class Checked(Struct):
     files: dict[str, list[str]]
 
 
+class Exported(Struct):
+    """The file that was written; a row a repetition."""
+
+    file: str
+    rows: int
+
+
 class Report(Struct):
     """The files that were written: HTML, and PDF if that was asked for."""
 
@@ -307,6 +314,7 @@ VERBS: Mapping[str, Any] = {
     "campaign run --dry-run": Estimate,
     "campaign show": Campaign,
     "results check": Checked,
+    "results export": Exported,
     "results schema": dict[str, Any],
     "report": Report,
     "completion": Script,
