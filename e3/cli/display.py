@@ -18,6 +18,7 @@ from e3.cli import terminal
 from e3.cli.terminal import plain
 from e3.remote.text import printable, printable_lines
 from e3.session.plan import Plan
+from e3.session.programs import counted
 from e3.session.progress import PartyProgress
 from e3.session.verdicts import Verdict
 
@@ -77,8 +78,7 @@ class Display:
             self.console.print(plain(f"{parties}:", "bold"))
             self.console.print(Text(indent(_shortened(output), "  ")))
         if count := sum(party.get("output_files", 0) for party in result["parties"]):
-            files = f"{count} output file{'' if count == 1 else 's'}"
-            self.console.print(plain(f"{files}: `e3 output get {result['id']}`"))
+            self.console.print(plain(f"output: {counted(count)}, `e3 output get {result['id']}`"))
         setup, online = result["setup_seconds"], result["online_seconds"]
         times = f"{result['wall_seconds']:.1f} s"
         if setup is not None and online is not None:

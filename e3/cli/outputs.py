@@ -21,6 +21,7 @@ from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 from e3.session.outputs import FOLDER
 from e3.session.private_files import PrivateFiles
+from e3.session.programs import counted
 from e3.session.runs import RecordedRun
 
 MB = 1_000_000
@@ -68,7 +69,8 @@ def list_outputs(arguments: argparse.Namespace) -> int:
         terminal.show([(host, name, decimal(size)) for host, name, size in rows])
     for host, (count, size) in result.items():
         if run.private and host in hosts_of(run, arguments.host):
-            print(f"{host} keeps {count} private files ({decimal(size)}): `e3 output get {run.id}`")
+            kept = f"{counted(count)} ({decimal(size)})"
+            print(f"{host} keeps {kept}, private: `e3 output get {run.id}`")
     return 0
 
 
@@ -93,7 +95,7 @@ def get_outputs(arguments: argparse.Namespace) -> int:
     if not sum(counts):
         terminal.complain(f"run {run.id} left no output files{' there' if arguments.host else ''}")
         return 1
-    print(f"{sum(counts)} files in {printable(target)}")
+    print(f"{counted(sum(counts))} in {printable(target)}")
     return 0
 
 

@@ -220,9 +220,9 @@ def test_files_of_parties_from_the_command_line(up: Stack, e3: Command) -> None:
     assert "north: 6 rows, mean 100.0, standard deviation 0.0\n" in answer.stdout, answer
     assert not (up.sessions / "latest" / "output").exists()
     answer = e3("output", "get", "latest", "sgp1-0", "--stack", "trial", "--to", "got")
-    assert answer.stdout == f"1 files in {up.folder / 'got'}\n", answer
+    assert answer.stdout == f"1 file in {up.folder / 'got'}\n", answer
     assert "north: 6 rows" in (up.folder / "got/sgp1-0/statistics.txt").read_text()
-    assert "ams3-0 keeps 1 private files" in e3("output", "list", "latest").stdout
+    assert "ams3-0 keeps 1 file (" in e3("output", "list", "latest").stdout
     up.write("import os; print(sorted(os.listdir(os.environ['E3_INPUT'])))", "look.py")
     answer = e3("run", "look.py", "--stack", "trial", "--input-from", "latest")
     assert "['statistics.txt', 'survey.csv']" in answer.stdout, answer
