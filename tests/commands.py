@@ -38,7 +38,7 @@ class Command:
         """Run it to its end."""
         stdin = subprocess.DEVNULL if typed is None else subprocess.PIPE
         with self.begin(*words, cwd=cwd, stdin=stdin) as process:
-            out, err = process.communicate(typed, timeout=60)
+            out, err = process.communicate(typed, timeout=600)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 

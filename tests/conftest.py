@@ -19,18 +19,37 @@ settings.register_profile("full", max_examples=10_000, deadline=None)
 settings.load_profile("lean")  # unless --hypothesis-profile names another, as `make fuzz` does
 
 LONG = (
-    "lab/test_interrupted.py",
     "lab/test_stack.py",
-    "contract/test_overlays.py",
     "cloud/test_droplets.py",
+    "cloud/test_do_tailscale.py",
+    "lab/test_surroundings.py",
     "lab/test_inventory.py",
+    "contract/test_overlays.py",
+    "lab/test_doctor.py",
+    "lab/test_interrupted.py",
     "cloud/test_do_nebula.py",
-    "lab/test_tools.py",
-    "contract/test_tor.py",
+    "faults/test_faults.py",
+    "contract/test_access.py",
+    "lab/test_nothing_left.py",
     "lab/test_run.py",
+    "cloud/test_orphans.py",
+    "unit/session/test_agreement.py",
+    "contract/test_example_overlay.py",
+    "lab/test_old_state.py",
     "unit/test_setup.py",
+    "cloud/test_tailnet_stack.py",
+    "unit/cli/test_doctor.py",
+    "contract/test_tor.py",
+    "resilience/test_resilience.py",
+    "lab/test_nat_stack.py",
+    "lab/test_nat_overlays.py",
+    "cloud/test_built_image.py",
+    "lab/test_tools.py",
+    "faults/test_leftovers.py",
+    "faults/test_containment.py",
 )
-"""What takes minutes, the longest first: begun at the end, it alone would keep all waiting."""
+"""What takes minutes on a busy machine, the longest first: begun at the end, it alone would keep
+all waiting."""
 
 SLOW = (
     "unit/cli/test_display.py",

@@ -24,8 +24,8 @@ SOURCES = (".gitignore", "Pulumi.yaml", "__main__.py", "e3", "demos", "docs", "s
 CHANGING = ("up", "refresh", "destroy", "cancel")
 """The verbs of Pulumi after which a stack may be another one."""
 
-UP_SECONDS = 180.0
-END_SECONDS = 60.0
+UP_SECONDS = 600.0
+END_SECONDS = 180.0
 FLEET: Mapping[str, object] = {
     "e3:regions": {"ams3": 2, "sgp1": 1},
     "e3:latency-ms": {"all": 2},
@@ -209,13 +209,13 @@ def activated(folder: Path) -> dict[str, str]:
         env={key: os.environ[key] for key in ("HOME", "PATH", "LANG") if key in os.environ},
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=600,
     )
     entries = shell.stdout.decode().rstrip("\0").split("\0")
     return dict(entry.split("=", 1) for entry in entries)
 
 
-def until(holds: Callable[[], bool], what: str | Callable[[], str], seconds: float = 60.0) -> None:
+def until(holds: Callable[[], bool], what: str | Callable[[], str], seconds: float = 180.0) -> None:
     """Return once ``holds``; fail, and say what it is, if that takes longer than ``seconds``."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -77,7 +77,7 @@ class Stage:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=600,
         )
         return Ended(exit=done.returncode, said=done.stdout + done.stderr)
 

@@ -49,7 +49,7 @@ def test_it_ends_with_a_session_and_its_hosts_are_reached_by_ssh(full: Stage) ->
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=600,
     )
     host_name, *sent = reached.stdout.splitlines()
     assert host_name.startswith("e3-sgp1-0-")
@@ -81,7 +81,7 @@ def test_a_plain_image_gets_the_party_environment(full: Stage, tmp_path: Path) -
     lock = ROOT / "e3" / "party" / "requirements.txt"
     pip = [sys.executable, "-m", "pip", "--quiet", "download", "--no-deps", "--require-hashes"]
     command = [*pip, "--requirement", str(lock), "--dest", str(tmp_path)]
-    subprocess.run(command, check=True, timeout=240)
+    subprocess.run(command, check=True, timeout=600)
     full.cloud.digitalocean.account.packages = tmp_path
     options = {"size": "s-1vcpu-1gb", "image": "debian-12-x64"}
     ended = full.up(regions={"sfo3": 2}, fleet_options=options, program=HELLO)

@@ -147,7 +147,7 @@ def tell(stack: Stack, verb: str, text: str) -> None:
         input=text.encode(),
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=600,
     )
 
 

@@ -174,7 +174,7 @@ def logs_in(bare: Stage, key: Path, address: str) -> bool:
         [*bare.cloud.prefix, "ssh", "-F", "none", "-i", key, *words, f"root@{address}", "true"],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     return done.returncode == 0
 

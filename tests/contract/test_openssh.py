@@ -290,7 +290,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def keygen(*words: str | Path) -> None:
-    subprocess.run(["ssh-keygen", "-q", *words], check=True, capture_output=True, timeout=60)
+    subprocess.run(["ssh-keygen", "-q", *words], check=True, capture_output=True, timeout=600)
 
 
 def files(folder: Path, lab: Path, port: int) -> None:
@@ -330,7 +330,11 @@ def agent(path: Path, key: Path) -> Iterator[None]:
             process.stdout.readline()  # it listens
             environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
             subprocess.run(
-                ["ssh-add", "-q", key], env=environment, capture_output=True, check=True, timeout=60
+                ["ssh-add", "-q", key],
+                env=environment,
+                capture_output=True,
+                check=True,
+                timeout=600,
             )
             yield
         finally:
@@ -345,7 +349,7 @@ def ssh(config: Path, alias: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     return done.stdout or done.stderr
 

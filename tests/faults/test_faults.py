@@ -126,7 +126,7 @@ def test_what_is_left_out_by_default_exists() -> None:
 def test_a_fault(
     trials: Trials, overlay: str, name: str, record_property: Callable[[str, object], None]
 ) -> None:
-    trial = trials[overlay, name].result(timeout=240)
+    trial = trials[overlay, name].result(timeout=600)
     record_property("verdict", str(trial.result.verdict))
     case, result = CASES[name], trial.result
     record_property("seconds", trial.seconds)

@@ -168,6 +168,6 @@ def try_one(mesh: Mesh, place: Path, number: int, kind: str) -> float:
 def test_all_parties_stop(
     stops: Mapping[str, "Future[float]"], kind: str, record_property: Callable[[str, object], None]
 ) -> None:
-    seconds = stops[kind].result(timeout=120)
+    seconds = stops[kind].result(timeout=600)
     record_property("stop_seconds", seconds)
     record_property("late", seconds > STOP_SECONDS)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,20 @@ HELLO = "demos/helloworld.py"
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Stack]:
     """A stack that is up in a project of its own; whatever becomes of either is ended."""
-    with project(tmp_path / "project") as stack:
+    with brought_up(tmp_path) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that is up, for tests that leave it as it was."""
+    with brought_up(tmp_path_factory.mktemp("shared")) as stack:
+        yield stack
+
+
+@contextmanager
+def brought_up(folder: Path) -> Iterator[Stack]:
+    with project(folder / "project") as stack:
         stack.brought_up(overlay="plain", program=HELLO)
         lab = process(stack)
         yield stack
@@ -117,8 +131,10 @@ def test_a_moved_project_keeps_its_lab_and_another_in_its_place_leaves_it(
     moved.folder.rename(place)
 
 
-def test_a_copied_project_does_not_touch_the_lab_of_the_first(up: Stack, tmp_path: Path) -> None:
-    lab = process(up)
+def test_a_copied_project_does_not_touch_the_lab_of_the_first(
+    shared: Stack, tmp_path: Path
+) -> None:
+    up, lab = shared, process(shared)
     copy = tmp_path / "copy"
     shutil.copytree(
         up.folder, copy, symlinks=True, ignore=lambda *_: {"lab.sock", "state", "lab.pid"}
@@ -158,8 +174,8 @@ def test_a_lab_whose_files_were_removed_is_found_and_ended(up: Stack) -> None:
     assert client.Lab(up.folder / ".e3/trial/lab").alive()
 
 
-def test_no_lab_is_ended_while_a_state_cannot_be_read(up: Stack) -> None:
-    lab = process(up)
+def test_no_lab_is_ended_while_a_state_cannot_be_read(shared: Stack) -> None:
+    up, lab = shared, process(shared)
     checkpoint = up.folder / ".e3/state/.pulumi/stacks/e3/trial.json"
     whole = checkpoint.read_bytes()
     for kept in ("stacks/e3/trial.json.bak", "backups", "history"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import Ended, Stack, processes_below, until
+from tests.stack import UP_SECONDS, Ended, Stack, processes_below, until
 
 HELLO = "demos/helloworld.py"
 ENDLESS = """
@@ -186,7 +186,7 @@ def test_two_stacks_at_the_same_time(fresh: Stack) -> None:
         stack.configure({"e3:program": HELLO})
     processes = [stack.begin("up --yes --skip-preview") for stack in both]
     for stack, process in zip(both, processes, strict=True):
-        ended = stack.end(process, 120)
+        ended = stack.end(process, UP_SECONDS)
         assert ended.exit == 0, ended.said
     assert [stack.outputs["session"]["verdict"] for stack in both] == ["completed"] * 2
     assert [stack.outputs["session"]["overlay"] for stack in both] == ["nebula", "plain"]

@@ -97,7 +97,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
     pip = [sys.executable, "-m", "pip", "--quiet", "download", "--no-deps", "--require-hashes"]
     command = [*pip, "--dest", str(folder), "--requirement", str(LOCK)]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, check=False, timeout=600)
     if done.returncode:
         pytest.skip(f"no index of Python packages: {done.stderr.decode()[-300:]}")
     folder.chmod(0o755)
@@ -187,7 +187,9 @@ def test_from_a_list_of_machines_to_a_result_and_back(stack: Stack, site: Site) 
 
     for name, user in (("home-0", "root"), ("home-1", machines.USER), ("work-0", "root")):
         said = ["ssh", "-F", outputs["ssh_config"], name, "id", "-un"]
-        shown = subprocess.run(said, cwd=stack.folder, capture_output=True, check=False, timeout=60)
+        shown = subprocess.run(
+            said, cwd=stack.folder, capture_output=True, check=False, timeout=600
+        )
         assert shown.stdout.decode().strip() == user, shown.stderr.decode()
 
     again = stack.pulumi("up --yes --skip-preview")
@@ -268,7 +270,7 @@ def test_what_cannot_be_installed_is_undone_and_what_is_away_does_not_hold_a_des
         env={**stack.environment, "PYTHONPATH": str(stack.folder)},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert left.returncode == 1
     assert f"machine {machines.USER}@127.0.0.1: E3's files are still in {machines.HOME}/.e3" in (

@@ -182,7 +182,7 @@ def test_a_host_that_dies_is_noticed_and_made_anew_at_its_address(
     mortal = lab.add_host("a-7", "a")
     with subprocess.Popen([*mortal.access.nsenter(), "--", "sleep", "100"]) as inside:
         os.kill(mortal.identity.pid, signal.SIGKILL)
-        inside.wait(timeout=60)
+        inside.wait(timeout=600)
     wait_for_end(mortal.identity.pid)
     assert not mortal.alive()
     with pytest.raises(HostError, match="host a-7 is gone"):
@@ -287,7 +287,7 @@ def test_ssh_scp_and_rsync_reach_a_host(
 
     def call(*argv: str | Path) -> str:
         command = [str(argument) for argument in argv]
-        done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
@@ -323,7 +323,7 @@ def test_nothing_is_left(tmp_path: Path, how: str) -> None:
                 os.kill(daemon, signal.SIGKILL)
             else:
                 client.stop(folder)
-            inside.wait(timeout=60)
+            inside.wait(timeout=600)
         for pid in traces.pids:
             wait_for_end(pid)
         assert traces.left() == []
@@ -365,7 +365,7 @@ def test_a_lab_outlives_who_started_it_and_answers_nonsense_with_an_error(tmp_pa
     try:
         command = [sys.executable, "-c", code, str(tmp_path)]
         # capture_output waits for the end of the pipes: the lab must not hold them
-        subprocess.run(command, cwd=client.PROJECT, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, cwd=client.PROJECT, check=True, capture_output=True, timeout=600)
         lab = Lab(tmp_path)
         assert list(lab.status()["regions"]) == ["a"]
         with pytest.raises(LabError, match="does not know 'dance'"):

@@ -157,7 +157,7 @@ def run_as_user(code: str, folder: Path, tun: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

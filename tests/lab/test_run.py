@@ -352,7 +352,7 @@ def test_doctor_ends_a_lab_that_no_state_knows_and_nothing_else(
     elsewhere, lost = tmp_path / "lab", up.folder / ".e3" / "lost" / "lab"
     for folder in (elsewhere, lost):
         argv = [str(up.folder / ".venv/bin/python"), "-c", script, str(folder)]
-        subprocess.run(argv, cwd=up.folder, check=True, timeout=60)
+        subprocess.run(argv, cwd=up.folder, check=True, timeout=600)
     reader = subprocess.Popen(["tail", "-f", lost / "lab.log"])
     try:
         (found,) = about(e3, "lost")

@@ -61,7 +61,7 @@ def test_parties_are_certified_by_the_stacks_authority(up: Stack, e3: Command) -
     with e3.begin("run", "certified.py", "--stack", "trial", "--json", "--deadline", "60") as run:
         while run.poll() is None:
             seen += shown(key)
-        answer, complaints = run.communicate(timeout=60)
+        answer, complaints = run.communicate(timeout=600)
     result = json.loads(answer)
     assert (result["verdict"], result["identity"]) == ("completed", "certificates"), result
     said = result["parties"][0]["output"]

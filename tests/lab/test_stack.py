@@ -78,7 +78,7 @@ def ssh(stack: Stack, command: str, *arguments: str) -> str:
         [command, "-F", stack.outputs["ssh_config"], *arguments],
         cwd=stack.folder,
         capture_output=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()

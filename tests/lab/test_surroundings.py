@@ -48,7 +48,10 @@ def about(stack: Stack, *options: str) -> list[Mapping[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("umask", ["000", "027", "077", "777"])
+@pytest.mark.parametrize(
+    "umask",
+    ["027", "777", *(pytest.param(umask, marks=pytest.mark.long) for umask in ("000", "077"))],
+)
 def test_no_umask_keeps_a_stack_from_working_nor_opens_its_files(stack: Stack, umask: str) -> None:
     prefix = ("sh", "-c", f'umask {umask}; exec "$@"', "sh")
     umasked = replace(stack, prefix=prefix)

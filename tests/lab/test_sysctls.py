@@ -108,7 +108,7 @@ def test_the_machines_settings_do_not_matter(tmp_path: Path, usual: Settings) ->
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
     assert done.returncode == 0, done.stderr
     found: Settings = json.loads(done.stdout)
@@ -166,6 +166,6 @@ def settings_of_a_lab(folder: Path) -> Settings:
 
 def show(namespace: str) -> Mapping[str, str]:
     command = ["nsenter", f"--net={namespace}", sys.executable, "-I", "-c", SHOW]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     shown: Mapping[str, str] = json.loads(done.stdout)
     return shown

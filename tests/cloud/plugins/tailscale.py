@@ -23,7 +23,7 @@ def api(method: str, path: str, body: object = None, **headers: str) -> Any:  # 
         f"{os.environ['TAILSCALE_BASE_URL']}/api/v2/{path}",
         headers={"Authorization": f"Bearer {os.environ['TAILSCALE_API_KEY']}", **headers},
         body=body if isinstance(body, str) else json.dumps(body),
-        timeout=60,
+        timeout=600,
     )
     if answer.status == NOT_FOUND:
         return None

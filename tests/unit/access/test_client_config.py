@@ -36,7 +36,7 @@ def effective(config: str, name: str) -> dict[str, str]:
         file.write(config)
         file.flush()
         command = ["ssh", "-G", "-F", file.name, "--", name]
-        said = subprocess.run(command, capture_output=True, check=True, timeout=60)
+        said = subprocess.run(command, capture_output=True, check=True, timeout=600)
     return dict(line.split(" ", 1) for line in said.stdout.decode().splitlines() if " " in line)
 
 
@@ -82,7 +82,7 @@ def test_a_command_is_one_line_and_runs_with_these_words(argv: list[str]) -> Non
     assert read["port"] == "4711"
     words = ["sh", "-c", read["proxycommand"].replace("%%", "%").replace(argv[0], "", 0)]
     shown = ["sh", "-c", f"printf '%s\\0' {words[2]}"]
-    said = subprocess.run(shown, capture_output=True, check=True, timeout=60).stdout
+    said = subprocess.run(shown, capture_output=True, check=True, timeout=600).stdout
     assert said.decode().split("\0")[:-1] == argv
 
 

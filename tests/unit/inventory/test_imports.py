@@ -94,7 +94,7 @@ def test_what_is_no_list_is_refused_with_its_line(tmp_path: Path, home: Path, na
 def test_no_machine_is_made_up_and_none_is_lost(tmp_path: Path, name: str) -> None:
     path = write(CASES[name], tmp_path)
     argv = [sys.executable, "-m", "ansible", "inventory", "-i", str(path), "--list"]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=True, timeout=300)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=True, timeout=600)
     groups = json.loads(done.stdout)
     listed = {host for group in groups.values() for host in group.get("hosts", [])}
     report = imports.read(path)

@@ -58,7 +58,7 @@ def inside(program: str) -> object:
     """Run a program in a new network namespace; return what it prints as JSON."""
     text = PRELUDE + textwrap.dedent(program)
     argv = ["unshare", "--net", sys.executable, "-c", text]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

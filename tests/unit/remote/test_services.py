@@ -41,7 +41,7 @@ def test_a_host_survives_being_kept_in_state() -> None:
 def test_words_reach_a_command_through_any_shell(shell: str) -> None:
     line = "exec printf %s/ " + " ".join(map(remote_call.quote, WORDS))
     argv = [shell, *(["sh"] if shell == "busybox" else []), "-c", line]
-    said = subprocess.run(argv, capture_output=True, check=True, timeout=60)
+    said = subprocess.run(argv, capture_output=True, check=True, timeout=600)
     assert said.stdout.decode() == "/".join([*WORDS, ""])
 
 
@@ -93,7 +93,7 @@ def test_systemd_finds_nothing_wrong_with_a_unit(tmp_path: Path, reload: str | N
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(path)],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert (said.returncode, said.stderr.decode()) == (0, "")
     path.write_text(path.read_text().replace("Restart=always", "Restart=perhaps"))
@@ -106,7 +106,7 @@ def test_a_start_script_has_the_environment_and_nothing_else_runs(tmp_path: Path
     path = tmp_path / "run"
     path.write_text(script)
     said = subprocess.run(
-        ["/bin/sh", path], env={}, capture_output=True, check=True, timeout=60
+        ["/bin/sh", path], env={}, capture_output=True, check=True, timeout=600
     ).stdout.decode()
     assert "MOOD=it's $HOME\nhere\n" in said
     assert "PATH=/bin\n" in said
@@ -129,7 +129,7 @@ def test_openssh_gets_an_entry_for_each_host(tmp_path: Path) -> None:
 
     def effective(name: str) -> dict[str, str]:
         command = ["ssh", "-G", "-F", str(tmp_path / "ssh_config"), name]
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
         return dict(line.split(" ", 1) for line in said.stdout.splitlines() if " " in line)
 
     one, other, gate = effective("home-0"), effective("work-0"), effective("gate")

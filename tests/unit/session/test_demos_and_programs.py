@@ -223,7 +223,7 @@ def test_a_program_looks_as_it_does_by_hand(bench: Bench) -> None:
     result = bench.run(program, parties=1)
     argv = [sys.executable, program.name, "-P", f"127.0.0.2:{bench.base_port}", "-I", "0"]
     by_hand = subprocess.run(
-        argv, cwd=program.parent, capture_output=True, text=True, check=False, timeout=60
+        argv, cwd=program.parent, capture_output=True, text=True, check=False, timeout=600
     )
     assert result.parties[0].exit == by_hand.returncode == 1
     assert result.parties[0].output == by_hand.stdout
