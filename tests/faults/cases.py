@@ -115,7 +115,7 @@ mpc.run(mpc.start())
     "a runner that never starts",
     Verdict.UNREACHABLE,
     "party 1",
-    "is silent while starting the runner",
+    "starting the runner",
     concerned=(1,),
     slow=True,
     stop_seconds=LONG_STOP_SECONDS,
