@@ -4,7 +4,7 @@ They stand in for MPyC's own demos, see `test_mpyc_demos`: each uses what some o
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -41,11 +41,10 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def plant(folder: Path, **texts: str) -> None:
-    """Write files; a name has ``__`` for each slash, and ``_py`` or the like for its ending."""
+def plant(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write files by their paths below a folder."""
     for name, text in texts.items():
-        stem, _, ending = name.replace("__", "/").rpartition("_")
-        path = folder / f"{stem}.{ending}"
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
@@ -88,8 +87,8 @@ if __name__ == "__main__":
 
 
 def test_a_file_with_siblings_data_and_arguments(stage: Stage, folder: Path) -> None:
-    plant(folder, helper_py=HELPER, count_py=COUNT, data__votes__one_csv="1\n2\n")
-    plant(folder, other_py="raise SystemExit('not this one')", draft_log="x")
+    plant(folder, {"helper.py": HELPER, "count.py": COUNT, "data/votes/one.csv": "1\n2\n"})
+    plant(folder, {"other.py": "raise SystemExit('not this one')", "draft.log": "x"})
     (folder / ".gitignore").write_text("*.log\n__pycache__/\n/data/\n")
     (folder / ".e3ignore").write_text("!/data/\n/other.py\n")
     (folder / "out").mkdir()
@@ -107,7 +106,7 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 
 def test_a_notebook_that_explains_a_computation(stage: Stage, folder: Path) -> None:
-    plant(folder, helper_py=HELPER)
+    plant(folder, {"helper.py": HELPER})
     write_notebook(
         folder / "Explained.ipynb",
         "# packages first\n!python -m pip -q install numpy\n%matplotlib inline",
@@ -157,7 +156,7 @@ if __name__ == "__main__":
 
 
 def test_tests_of_mpyc_with_one_party(stage: Stage, folder: Path) -> None:
-    plant(folder, test_sums_py=SUITE)
+    plant(folder, {"test_sums.py": SUITE})
     stage.hosts = stage.hosts[:1]
     result = stage.run(folder, "-v", entry="test_sums.py")
     assert result.verdict is Verdict.COMPLETED, result.reason
@@ -220,8 +219,8 @@ print("shown")
 
 def test_pictures_that_a_program_shows_are_files(stage: Stage, folder: Path) -> None:
     # matplotlib itself is in no environment of E3's: this has the parts of it that are used
-    plant(folder, matplotlib__pyplot_py=PYPLOT, matplotlib__backend_bases_py=BASES, show_py=SHOW)
-    plant(folder, matplotlib____init___py="")
+    plant(folder, {"show.py": SHOW, "matplotlib/__init__.py": ""})
+    plant(folder, {"matplotlib/pyplot.py": PYPLOT, "matplotlib/backend_bases.py": BASES})
     result = stage.run(folder, entry="show.py")
     assert printed(result) == "shown\n"
     kept = stage.folder / "sessions" / result.id / "output" / NAMES[1]
@@ -267,6 +266,6 @@ if __name__ == "__main__":
 
 
 def test_arrays_packages_and_processes(stage: Stage, folder: Path) -> None:
-    plant(folder, main_py=SHARED, lib____init___py="", lib__mask_py="from .base import VALUE")
-    plant(folder, lib__base_py="VALUE = 5")
+    plant(folder, {"main.py": SHARED, "lib/__init__.py": "", "lib/base.py": "VALUE = 5"})
+    plant(folder, {"lib/mask.py": "from .base import VALUE"})
     assert printed(stage.run(folder)) == "[0, 1, 4]\n[[7, 10], [15, 22]] 5\n"
