@@ -129,13 +129,15 @@ def _limits(raw: Mapping[str, object]) -> Limits:
                 f"e3:limits: unknown limit {key!r}; choose one of {', '.join(sorted(known))}"
             )
         whole = known[key].type is int
-        number = isinstance(value, int) or (isinstance(value, float) and not whole)
-        if isinstance(value, bool) or not number or not 1 <= float(str(value)) <= MOST:
+        number = float(value) if isinstance(value, (int, float)) else 0.0
+        fits = 1 <= number <= MOST and not (whole and number % 1)
+        if isinstance(value, bool) or not fits:
             kind = "whole number" if whole else "number"
             raise ConfigurationError(
                 f"e3:limits: {key} is {value!r}; write a {kind} from 1 to {MOST:g}"
             )
-        limits[known[key].name] = value
+        # whether 5.0 or 5 was written, Pulumi may pass on the other
+        limits[known[key].name] = int(number) if whole else value
     return Limits(**limits)
 
 
