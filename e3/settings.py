@@ -1,6 +1,5 @@
 """The settings of a stack's sessions, from the values of its configuration."""
 
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from e3.experiment import (
     SessionSettings,
 )
 from e3.party.outputs import fault_of
+from e3.pulumi_yaml import structure
 from e3.session import inputs
 from e3.session.programs import check_args
 
@@ -41,6 +41,9 @@ SESSION_KEYS = (
     *("trigger", "unpickle"),
 )
 """What `session_settings` reads."""
+
+SECRET_KEYS = ("private-args",)
+"""No message shows their values."""
 
 
 def session_settings(values: Mapping[str, str], hosts: Sequence[str]) -> SessionSettings:
@@ -142,15 +145,11 @@ def _limits(raw: Mapping[str, object]) -> Limits:
 
 
 def _types(text: str) -> tuple[str, ...]:
-    try:
-        names = json.loads(text)
-    except ValueError:
-        names = None
-    right = isinstance(names, list) and all(
+    names = structure(text)
+    if not isinstance(names, list) or not all(
         isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name)
         for name in names
-    )
-    if not right:
+    ):
         raise ConfigurationError(
             f"e3:unpickle: {text!r} is not a list of types; write it as `unpickle: "
             "[module.name]`, such as [__main__.Ballot]"
@@ -160,10 +159,7 @@ def _types(text: str) -> tuple[str, ...]:
 
 def patterns(where: str, text: str) -> tuple[str, ...]:
     """Return a list of patterns of files; raise `ConfigurationError`, which names ``where``."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
+    found = structure(text)
     if not isinstance(found, list) or not all(
         isinstance(each, str) and each and not fault_of(each) for each in found
     ):
@@ -187,14 +183,12 @@ def mapping(values: Mapping[str, str], key: str, default: dict[str, object]) -> 
     text = values.get(key)
     if text is None:
         return default
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
+    value = structure(text)
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        shown = "its value" if key in SECRET_KEYS else repr(text)
         raise ConfigurationError(
-            f"e3:{key}: {text!r} is not a mapping; write it as `{key}: {{name: value}}` in "
-            "Pulumi.<stack>.yaml"
+            f"e3:{key}: {shown} is not a mapping; write it as `{key}: {{name: value}}` in "
+            f"Pulumi.<stack>.yaml, or type `pulumi config set --path 'e3:{key}.NAME' VALUE`"
         )
     return value
 

@@ -6,8 +6,6 @@ these rules for plain values. What it leaves to Pulumi itself are encrypted valu
 """
 
 import json
-import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import yaml
 
 from e3.errors import ConfigurationError
+from e3.pulumi_yaml import PulumiLoader, PulumiOnlyError
 from e3.remote.text import printable
 
 PROJECT = "Pulumi.yaml"
@@ -24,59 +23,6 @@ HUGE = 1e21
 
 Ask = Callable[[], Mapping[str, str]]
 """Returns all values of the stack's configuration as Pulumi has them, decrypted."""
-
-
-class PulumiOnlyError(Exception):
-    """A value has another meaning to Pulumi than its text says."""
-
-
-PulumiLoader: type[yaml.SafeLoader] = type(
-    "PulumiLoader",
-    (getattr(yaml, "CSafeLoader", yaml.SafeLoader),),  # in C where it is built, four times as fast
-    {"yaml_implicit_resolvers": {}},
-)
-"""Reads YAML as Pulumi does (gopkg.in/yaml.v3)."""
-
-
-def _word(loader: yaml.SafeLoader, node: yaml.Node) -> object:
-    return loader.construct_scalar(node)  # type: ignore[arg-type]  # of a scalar
-
-
-def _date(loader: yaml.SafeLoader, node: yaml.Node) -> object:
-    raise PulumiOnlyError(loader.construct_scalar(node))  # type: ignore[arg-type]  # of a scalar
-
-
-def _integer(loader: yaml.SafeLoader, node: yaml.Node) -> object:
-    text = str(loader.construct_scalar(node)).replace("_", "")  # type: ignore[arg-type]
-    digits = text.lstrip("+-")
-    base = 10 if digits.isdecimal() else 0
-    if digits.isdecimal() and digits[0] == "0" and not set(digits) & {"8", "9"}:
-        base = 8
-    number = int(digits, base)
-    return -number if text.startswith("-") else number
-
-
-def _float(loader: yaml.SafeLoader, node: yaml.Node) -> object:
-    text = str(loader.construct_scalar(node))  # type: ignore[arg-type]
-    number = float(text.replace("_", ""))
-    return number if math.isfinite(number) else text
-
-
-for kind, pattern, first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?(0b[01_]+|0o?[0-7_]+|[0-9][0-9_]*|0x[0-9a-fA-F_]+)", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+0123456789."),
-    ("merge", r"<<", "<"),
-    ("timestamp", r"\d{4}-\d\d?-\d\d?([Tt \t].*)?", "0123456789"),
-):
-    PulumiLoader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{kind}", re.compile(rf"(?:{pattern})\Z"), list(first)
-    )
-PulumiLoader.add_constructor("tag:yaml.org,2002:merge", _word)
-PulumiLoader.add_constructor("tag:yaml.org,2002:int", _integer)
-PulumiLoader.add_constructor("tag:yaml.org,2002:float", _float)
-PulumiLoader.add_constructor("tag:yaml.org,2002:timestamp", _date)
 
 
 def read(project: Path, stack: str, keys: Iterable[str], ask: Ask) -> dict[str, str]:

@@ -49,3 +49,27 @@ def test_private_arguments_that_are_none(text: str, reason: str) -> None:
 def test_private_arguments_cannot_move_a_party() -> None:
     with pytest.raises(ProgramError, match="private-args of ams3-0: leave out the argument '-I1'"):
         parse("dev", {"private-args": '{"ams3-0": "-I1"}'})
+
+
+@pytest.mark.parametrize("text", ['{"memory-mb": 100}', "{memory-mb: 100}", "memory-mb: 1e2\n"])
+def test_objects_are_json_or_yaml(text: str) -> None:
+    assert parse("dev", {"limits": text}).session.rules.limits.memory_mb == 100
+
+
+@pytest.mark.parametrize("text", ['["a.B"]', "[a.B]", "- a.B"])
+def test_lists_are_json_or_yaml(text: str) -> None:
+    assert parse("dev", {"unpickle": text}).session.rules.unpickle == ("a.B",)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "{", "[a]", "{1: 2}", "2026-11-27", "!!python/name:os.x", "["]
+)
+def test_what_is_no_mapping_says_what_to_type(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"pulumi config set --path \'e3:limits\.NAME\'"):
+        parse("dev", {"limits": text})
+
+
+def test_private_arguments_that_are_no_mapping_are_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match="its value is not a mapping") as error:
+        parse("dev", {"private-args": "--bid 310"})
+    assert "310" not in str(error.value)
