@@ -22,7 +22,7 @@ from tests.overlays import Mesh
 
 NAMES = ("ams3-0", "ams3-1", "ams3-2")
 FOLDER = os.environ.get("E3_MPYC_DEMOS", "")
-SECONDS = 500.0
+SECONDS = 3000.0
 
 ARGS = {
     "aes": "-1",
