@@ -22,7 +22,7 @@ def find(folder: Path) -> list[str]:
 
 def stacks(root: Path) -> list[Path]:
     """Return the folders of all stacks that have files below ``root``, which is ``.e3``."""
-    own = {"state", "pulumi"}
+    own = {"campaigns", "state", "pulumi"}
     folders = root.iterdir() if root.is_dir() else ()
     return sorted(path for path in folders if path.is_dir() and path.name not in own)
 

@@ -40,7 +40,7 @@ def setup(**changes: Any) -> results.SetupRecord:  # noqa: ANN401 -- the same
         "cell": CELL,
         "setup": 0,
         "started": STARTED,
-        "stack": "campaign-small-plain-near",
+        "stack": "campaign_small_plain_near",
         "versions": {"mpyc": "0.11"},
         "programs": "",
         "machine": results.MachineFacts(

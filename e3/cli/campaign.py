@@ -7,13 +7,17 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from e3.cli import terminal
 from e3.cli.project import ROOT, Verbs
 from e3.errors import ConfigurationError
-from e3.evaluation.campaign import estimate, matrix, overview
-from e3.evaluation.campaign import run as running
+from e3.evaluation import results_file
+from e3.evaluation.campaign import overview, place
 from e3.remote.tasks import beside
+
+if TYPE_CHECKING:
+    from e3.evaluation.campaign.matrix import Matrix
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CANCELLED = 130
@@ -43,12 +47,31 @@ def declare(verbs: Verbs) -> None:
     show.add_argument("name", nargs="?", metavar="NAME", help="default: the one that ran last")
     terminal.offer_json(show, "its cells")
     show.set_defaults(do=show_campaign)
+    clean = parts.add_parser(
+        "clean", help="remove the hosts of a campaign that was killed; its results stay"
+    )
+    clean.add_argument("name", metavar="NAME")
+    clean.set_defaults(do=clean_campaign)
+
+
+def clean_campaign(arguments: argparse.Namespace) -> int:
+    """Remove the stacks of a campaign that does not run."""
+    from e3.evaluation.campaign import run  # noqa: PLC0415 -- see `run_campaign`
+
+    with results_file.Writer(place.results_of(ROOT, arguments.name)):  # nobody else has it open
+        run.remove_stacks(
+            arguments.name, ROOT, lambda stack, what: terminal.say(f"{stack}: {what}")
+        )
+    return 0
 
 
 def run_campaign(arguments: argparse.Namespace) -> int:
     """Run a campaign, or say what it would take."""
     if arguments.jobs < 1:
         raise ConfigurationError(f"--jobs: {arguments.jobs} is not 1 or more")
+    # here: they load Pulumi, which takes a second, and other verbs do not have it
+    from e3.evaluation.campaign import estimate, matrix  # noqa: PLC0415
+
     asked = matrix.read(Path(os.path.normpath(Path(arguments.cwd, arguments.file))))
     if arguments.dry_run:
         lines = list(estimate.lines(asked, ROOT, jobs=arguments.jobs))
@@ -65,13 +88,15 @@ def run_campaign(arguments: argparse.Namespace) -> int:
         terminal.say_json(_described(state))
     else:
         terminal.show(state.rows(), header=overview.HEADER)
-        terminal.say(f"results: {running.results_of(Path(), asked.file.name)}")
+        terminal.say(f"results: {place.results_of(Path(), asked.file.name)}")
     return CANCELLED if stopped else int(any(cell.state == "failed" for cell in state.cells))
 
 
-async def _run(asked: matrix.Matrix, jobs: int, say: Callable[[str], None]) -> bool:
+async def _run(asked: "Matrix", jobs: int, say: Callable[[str], None]) -> bool:
     """Run until it ends or is stopped; return whether it was stopped."""
-    work = running.run(asked, ROOT, jobs=jobs, tell=lambda cell, what: say(f"{cell}: {what}"))
+    from e3.evaluation.campaign import run  # noqa: PLC0415 -- see `run_campaign`
+
+    work = run.run(asked, ROOT, jobs=jobs, tell=lambda cell, what: say(f"{cell}: {what}"))
     try:
         async with beside(work) as campaign:
 
@@ -107,7 +132,7 @@ def _described(state: overview.Overview) -> dict[str, object]:
         "name": state.name,
         "running": state.running,
         "left_seconds": state.left_seconds,
-        "results": str(running.results_of(Path(), state.name)),
+        "results": str(place.results_of(Path(), state.name)),
         "cells": [
             {
                 "cell": cell.cell,

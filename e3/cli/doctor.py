@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from e3.cli import terminal
-from e3.cli.checks import hosts, kernel, labs, machine, packages, sessions, store, tools
+from e3.cli.checks import campaigns, hosts, kernel, labs, machine, packages, sessions, store, tools
 from e3.cli.checks.finding import Finding
 from e3.cli.project import Verbs
 from e3.errors import E3Error
@@ -22,6 +22,7 @@ CHECKS: tuple[Callable[[], Iterable[Finding]], ...] = (
     hosts.check,
     sessions.check,
     packages.check,
+    campaigns.check,
 )
 
 

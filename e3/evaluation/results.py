@@ -22,10 +22,8 @@ SCHEMA = 1
 
 MOST_ITEMS = 10_000
 
-Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.+-]*$", max_length=60)]
-CellId = Annotated[
-    str, Meta(pattern=r"^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$", max_length=121)
-]
+Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=60)]
+CellId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*$", max_length=121)]
 Word = Annotated[str, Meta(max_length=256)]
 Sentence = Annotated[str, Meta(max_length=10_000)]
 Time = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")]

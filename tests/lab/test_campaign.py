@@ -49,8 +49,8 @@ def repetitions(stack: Stack) -> int:
 def left(stack: Stack) -> list[str]:
     """Return what is there of the campaign's stacks."""
     folder = stack.folder
-    places = (folder.glob("Pulumi.campaign-*"), (folder / ".e3").glob("campaign-*"))
-    states = (folder / ".e3/state/.pulumi/stacks/e3").glob("campaign-*.json")
+    places = (folder.glob("Pulumi.campaign_*"), (folder / ".e3").glob("campaign_*"))
+    states = (folder / ".e3/state/.pulumi/stacks/e3").glob("campaign_*.json")
     return sorted(str(path) for paths in (*places, states) for path in paths)
 
 
@@ -73,6 +73,7 @@ def test_a_campaign_survives_being_killed_and_stopped(stack: Stack, e3: Command)
     known = records(stack)
     shown = e3("campaign", "show")
     assert "interrupted" in shown.stdout, shown.stderr
+    assert "campaign small" in e3("doctor").stdout
 
     stopped = begin(e3)
     until(lambda: repetitions(stack) > sum(isinstance(it, RepetitionRecord) for it in known),

@@ -26,7 +26,7 @@ STORE = FILES / pulumi_state.STORE
 META = STORE / "meta.yaml"
 STACKS = FILES / pulumi_state.STACKS
 LOCKS = STORE / "locks/organization/e3"
-OWN = frozenset({"state", "pulumi"})
+OWN = frozenset({"campaigns", "state", "pulumi"})
 """Folders below `FILES` that are no stack's."""
 
 VERSION = "version: 1\n"

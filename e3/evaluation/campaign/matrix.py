@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from e3 import config
 from e3.errors import ConfigurationError, E3Error
+from e3.evaluation.campaign.place import stack_of
 from e3.evaluation.results import Id, LinkQuality, OverlayChoice, ProgramChoice, ScenarioChoice
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
@@ -261,7 +262,7 @@ def _programs(name: str, group: str, entry: ProgramEntry) -> Iterator[ProgramCho
     if len(set(map(str, entry.levels))) != len(entry.levels):
         raise ConfigurationError(f"{where}.levels: a level stands there twice; remove one")
     for level in map(str, entry.levels or [""]):
-        identity = f"{group}-{re.sub(r'[^a-z0-9.+-]', '-', level.lower())}" if level else group
+        identity = f"{group}-{re.sub(r'[^a-z0-9.-]', '-', level.lower())}" if level else group
         try:
             args = shlex.split(entry.args.replace(LEVEL, level))
             digest = programs.load(Path(entry.program), args=args).digest
@@ -312,7 +313,7 @@ def _cell(name: str, file: CampaignFile, overlay: str, scenario: str) -> MatrixC
                 for pair, it in placed.links.items()
             },
         ),
-        stack=f"campaign-{file.name}-{overlay}-{scenario}".replace("+", "-"),
+        stack=stack_of(file.name, overlay, scenario),
         values=chosen_values,
     )
     try:

@@ -1,19 +1,14 @@
 """How far a campaign is: read from its file of results, also while it runs."""
 
-import contextlib
 import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
-from e3.access.identity import identify
 from e3.errors import ResultsError
-from e3.evaluation.campaign.run import CAMPAIGNS, NOW, RESULTS, Doing, results_of
+from e3.evaluation.campaign.place import CAMPAIGNS, RESULTS, doing, results_of
 from e3.evaluation.results import (
     CampaignRecord,
     CellRecord,
@@ -95,11 +90,11 @@ def latest(root: Path) -> str:
 def read(root: Path, name: str) -> Overview:
     """Return how far a campaign is; raise `ResultsError` if it has no results."""
     path = results_of(root, name)
-    doing = _doing(path.with_name(NOW))
-    return overview(list(records(path)), doing.cells if doing else {}, running=doing is not None)
+    told = doing(root, name)
+    return overview(list(records(path)), told.cells if told else {}, running=told is not None)
 
 
-def overview(found: Sequence[Record], doing: dict[str, str], *, running: bool) -> Overview:
+def overview(found: Sequence[Record], working: dict[str, str], *, running: bool) -> Overview:
     """Return what records say of a campaign. Pure."""
     campaign = found[0]
     assert isinstance(campaign, CampaignRecord)  # noqa: S101 - the reader has checked it
@@ -117,8 +112,8 @@ def overview(found: Sequence[Record], doing: dict[str, str], *, running: bool) -
             cells.append(
                 CellOverview(
                     cell=name,
-                    state=end.state if end else "running" if name in doing else "waiting",
-                    what=end.reason if end else doing.get(name, ""),
+                    state=end.state if end else "running" if name in working else "waiting",
+                    what=end.reason if end else working.get(name, ""),
                     total=total,
                     verdicts=Counter(it.verdict for it in of_cell),
                     disturbed=sum(bool(it.disturbances) for it in of_cell),
@@ -152,17 +147,3 @@ def _left(found: Sequence[Record], cells: Sequence[CellOverview]) -> float | Non
     a_cell = statistics.fmean(setups or [0.0]) + statistics.fmean(removals or [0.0])
     repetitions = sum(cell.total - cell.finished for cell in open_cells)
     return repetitions * statistics.fmean(took) + a_cell * len(open_cells)
-
-
-def _doing(path: Path) -> Doing | None:
-    """Return what the campaign's process does; None if none runs."""
-    with contextlib.suppress(OSError, ValueError):
-        doing = msgspec.json.decode(path.read_bytes(), type=Doing)
-        if identify(doing.pid) is not None:
-            return doing
-    return None
-
-
-def started(record: SetupRecord | RepetitionRecord) -> datetime:
-    """Return when a record began."""
-    return datetime.fromisoformat(record.started)

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from e3 import private, pulumi_state
+from e3 import pulumi_state
 from e3.deployed import FILES
 from e3.errors import ConfigurationError
+from e3.evaluation.campaign import place
 from e3.evaluation.campaign.automation import CellStack
 from e3.evaluation.campaign.cell import Progress, run_cell, unsupported
 from e3.evaluation.campaign.convert import now
 from e3.evaluation.campaign.matrix import Matrix
-from e3.evaluation.results import SCHEMA, CampaignRecord, Part, ScenarioChoice
+from e3.evaluation.results import SCHEMA, CampaignRecord, ScenarioChoice
 from e3.evaluation.results_file import Writer
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
@@ -28,25 +29,8 @@ from e3.preflight import Equipment
 from e3.registry import build
 from e3.remote.tasks import gather_or_cancel, in_thread
 
-CAMPAIGNS = FILES / "campaigns"
-RESULTS = "results.jsonl"
-NOW = "now.json"
-"""What the running campaign does, for `e3 campaign show`."""
-
 CORES_A_JOB = 2
 GIT_SECONDS = 10.0
-
-
-class Doing(Part, frozen=True, kw_only=True):
-    """What a campaign's process does now: a sentence for each cell that it works on."""
-
-    pid: int
-    cells: dict[str, str]
-
-
-def results_of(root: Path, name: str) -> Path:
-    """Return where the results of a campaign are."""
-    return root / CAMPAIGNS / name / RESULTS
 
 
 async def run(matrix: Matrix, root: Path, *, jobs: int, tell: Callable[[str, str], None]) -> None:
@@ -57,15 +41,14 @@ async def run(matrix: Matrix, root: Path, *, jobs: int, tell: Callable[[str, str
     """
     check_jobs(matrix, jobs, os.cpu_count() or 1)
     check_equipment(matrix)
-    path = results_of(root, matrix.file.name)
+    path = place.results_of(root, matrix.file.name)
     doing: dict[str, str] = {}
 
     def told(cell: str, what: str) -> None:
         doing[cell] = what
         if cell in progress.ended:
             doing.pop(cell)
-        state = Doing(pid=os.getpid(), cells=doing)
-        private.write(path.with_name(NOW), msgspec.json.encode(state))
+        place.tell(root, matrix.file.name, place.Doing(pid=os.getpid(), cells=doing))
         tell(cell, what)
 
     with Writer(path) as writer:
@@ -82,7 +65,7 @@ async def run(matrix: Matrix, root: Path, *, jobs: int, tell: Callable[[str, str
 
             await gather_or_cancel(work() for _ in range(jobs))
         finally:
-            path.with_name(NOW).unlink(missing_ok=True)
+            place.tell(root, matrix.file.name, None)
 
 
 def _begin(matrix: Matrix, root: Path, progress: Progress, path: Path) -> None:
@@ -134,7 +117,7 @@ def _placed(scenario: ScenarioChoice, experiment: Experiment) -> ScenarioChoice:
 
 def remove_stacks(name: str, root: Path, tell: Callable[[str, str], None]) -> None:
     """Remove every stack of a campaign of that name, which one that was killed has left."""
-    prefix = f"campaign-{name}-"
+    prefix = place.stack_of(name)
     files = root / FILES
     found = {pulumi_state.stack_of(path) for path in pulumi_state.checkpoints(files)}
     found |= {path.name for path in files.glob(f"{prefix}*")}

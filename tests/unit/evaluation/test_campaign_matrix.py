@@ -43,7 +43,7 @@ def test_each_overlay_meets_each_scenario() -> None:
     assert [program.id for program in found.programs] == ["rounds-10", "rounds-100"]
     assert found.programs[1].args == ["--openings", "100"]
     experiment = found.cells[2].experiment()
-    assert experiment.stack == "campaign-trial-plain-tls-near"
+    assert experiment.stack == "campaign_trial_plain-tls_near"
     assert experiment.session.rules.tls
     assert experiment.overlay.name == "plain"
 

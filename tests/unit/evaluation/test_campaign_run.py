@@ -9,7 +9,7 @@ import pytest
 
 from e3.errors import ConfigurationError, ResultsError
 from e3.evaluation.campaign import cell as cells
-from e3.evaluation.campaign import estimate, matrix, run
+from e3.evaluation.campaign import estimate, matrix, place, run
 from e3.evaluation.results import CellRecord, Record
 from e3.evaluation.results_file import Writer, read
 from e3.session.verdicts import Verdict
@@ -53,7 +53,7 @@ def nothing(_cell: str, _what: str) -> None:
 
 
 def test_a_campaign_that_changed_does_not_mix_with_its_results(root: Path) -> None:
-    path = run.results_of(root, "trial")
+    path = place.results_of(root, "trial")
     with Writer(path) as writer:
         writer.write(run.header(asked(seed=1), root))
     before = path.read_bytes()
@@ -64,7 +64,7 @@ def test_a_campaign_that_changed_does_not_mix_with_its_results(root: Path) -> No
 
 def test_two_processes_do_not_run_one_campaign(root: Path) -> None:
     with (
-        Writer(run.results_of(root, "trial")),
+        Writer(place.results_of(root, "trial")),
         pytest.raises(ResultsError, match="another process"),
     ):
         asyncio.run(run.run(asked(), root, jobs=1, tell=nothing))
@@ -73,7 +73,7 @@ def test_two_processes_do_not_run_one_campaign(root: Path) -> None:
 def test_an_unsupported_cell_makes_nothing_and_has_its_reason(root: Path) -> None:
     campaign = asked(overlays={"tailscale": None})
     asyncio.run(run.run(campaign, root, jobs=1, tell=nothing))
-    path = run.results_of(root, "trial")
+    path = place.results_of(root, "trial")
     end = list(read(path))[-1]
     assert isinstance(end, CellRecord)
     assert (end.state, end.verdicts) == ("unsupported", {})
@@ -136,11 +136,11 @@ def test_a_cell_that_cannot_be_deployed_fails_with_its_reason(root: Path) -> Non
         "{name: trial, runtime: python, backend: {url: 'file://./gone'}}"
     )
     asyncio.run(run.run(asked(), root, jobs=1, tell=nothing))
-    end = list(read(run.results_of(root, "trial")))[-1]
+    end = list(read(place.results_of(root, "trial")))[-1]
     assert isinstance(end, CellRecord)
     assert end.state == "failed"
     assert "unable to open state directory" in end.reason
-    assert not list(root.glob("Pulumi.campaign-*"))
+    assert not list(root.glob("Pulumi.campaign_*"))
 
 
 def test_a_dry_run_tells_matrix_time_and_money_and_makes_nothing(root: Path) -> None:
