@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from e3.cli import terminal
 from e3.cli.project import ROOT, Verbs
-from e3.errors import ConfigurationError
+from e3.errors import ConfigurationError, ResultsError
 from e3.evaluation import results_file
 from e3.evaluation.campaign import overview, place
 from e3.remote.tasks import beside
@@ -51,6 +51,7 @@ def declare(verbs: Verbs) -> None:
         "clean", help="remove the hosts of a campaign that was killed; its results stay"
     )
     clean.add_argument("name", metavar="NAME")
+    terminal.offer_json(clean, "the stacks that were removed")
     clean.set_defaults(do=clean_campaign)
 
 
@@ -58,11 +59,30 @@ def clean_campaign(arguments: argparse.Namespace) -> int:
     """Remove the stacks of a campaign that does not run."""
     from e3.evaluation.campaign import run  # noqa: PLC0415 -- see `run_campaign`
 
-    with results_file.Writer(place.results_of(ROOT, arguments.name)):  # nobody else has it open
-        run.remove_stacks(
-            arguments.name, ROOT, lambda stack, what: terminal.say(f"{stack}: {what}")
-        )
+    removed: list[str] = []
+
+    def tell(stack: str, what: str) -> None:
+        removed.append(stack)
+        if not arguments.json:
+            terminal.say(f"{stack}: {what}")
+
+    with results_file.Writer(known_results(arguments.name)):  # nobody else has it open
+        run.remove_stacks(arguments.name, ROOT, tell)
+    if arguments.json:
+        terminal.say_json({"removed": removed})
+    elif not removed:
+        terminal.say("it has left nothing")
     return 0
+
+
+def known_results(name: str) -> Path:
+    """Return the file of results of a campaign; raise `ResultsError` if there is none."""
+    path = place.results_of(ROOT, name)
+    if not path.is_file():
+        raise ResultsError(
+            f"no campaign {name} has run here; `e3 campaign show` shows the last one"
+        )
+    return path
 
 
 def run_campaign(arguments: argparse.Namespace) -> int:

@@ -207,6 +207,12 @@ class Campaign(Struct):
     cells: list[Cell]
 
 
+class Cleaned(Struct):
+    """The stacks that a campaign had left."""
+
+    removed: list[str]
+
+
 class Estimate(Struct):
     """What `e3 campaign run --dry-run` says, line by line."""
 
@@ -313,6 +319,7 @@ VERBS: Mapping[str, Any] = {
     "campaign run": Campaign,
     "campaign run --dry-run": Estimate,
     "campaign show": Campaign,
+    "campaign clean": Cleaned,
     "results check": Checked,
     "results export": Exported,
     "results schema": dict[str, Any],
