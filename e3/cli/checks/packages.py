@@ -29,7 +29,7 @@ def check(store: Store | None = None) -> Iterator[Finding]:
         yield Finding(
             level="OK",
             subject=SUBJECT,
-            detail=f"{len(layers)} sets of packages of programs, {size:,.0f} MB in {store.folder}; "
+            detail=f"{size:,.0f} MB of programs' packages in {store.folder}; of {len(layers)} sets "
             f"those used longest ago go when there are more than {KEPT}",
         )
 

@@ -301,7 +301,7 @@ def test_an_installation_that_is_killed_leaves_nothing_in_use(desk: Desk, bench:
     assert desk.store.halves() == []
     (finding,) = doctor.check(desk.store)
     assert finding.level == "OK"
-    assert finding.detail.startswith("1 sets of packages of programs, ")
+    assert " MB of programs' packages in " in finding.detail
     (desk.store.folder / ".new-x").mkdir()
     (finding,) = doctor.check(desk.store)
     finding.fixed()
