@@ -25,7 +25,7 @@ def joining(profiles: Sequence[Profile]) -> Chart | None:
         return None
     domain = ["all joined", "last first contact"]
     spec = base(rows)
-    spec["height"] = {"step": 13}
+    spec["height"] = 13 * len(rows)
     spec["mark"] = {"type": "bar"}
     spec["encoding"] = {
         "y": _named(profiles),
@@ -68,7 +68,7 @@ def bars(
     if not rows:
         return None
     spec = base(rows)
-    spec["height"] = {"step": ROW}
+    spec["height"] = ROW * len(rows)
     spec["encoding"] = {
         "y": _named(profiles),
         "x": {"field": "value", "type": "quantitative", "title": unit},
@@ -102,7 +102,7 @@ def reach(campaign: CampaignRecord) -> Chart | None:
     if not rows:
         return None
     spec = base(rows)
-    spec["height"] = {"step": ROW}
+    spec["height"] = ROW * len({row["overlay"] for row in rows})
     spec["mark"] = {"type": "bar", "height": 12, "stroke": "var(--quiet)", "strokeWidth": 0.5}
     spec["encoding"] = {
         "y": {"field": "overlay", "type": "nominal", "title": None, "sort": list(names)},

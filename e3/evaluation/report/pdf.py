@@ -9,7 +9,7 @@ from e3.errors import PlatformError
 from e3.remote.text import printable
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-TIMEOUT_SECONDS = 180.0
+TIMEOUT_SECONDS = 300.0
 BUDGET_MS = 10_000
 """How much time of its own the page gets to draw its charts; most needs a second."""
 

@@ -20,6 +20,8 @@ from e3.evaluation.report.vegalite import (
 )
 from e3.evaluation.results import CampaignRecord
 
+SURE, UNSURE = "different", "not told apart"
+
 
 def slowdown(study: Study, ratios: Comparisons) -> Chart | None:
     """Return how many times slower than the baseline, by scenario and overlay."""
@@ -31,7 +33,7 @@ def slowdown(study: Study, ratios: Comparisons) -> Chart | None:
             "ratio": digits(ratio.value),
             "low": None if ratio.low is None else digits(ratio.low),
             "high": None if ratio.high is None else digits(ratio.high),
-            "sure": "different" if ratio.marked else "not told apart",
+            "sure": SURE if ratio.marked else UNSURE,
         }
         for (overlay, scenario, program), ratio in ratios.items()
     ]
@@ -40,13 +42,13 @@ def slowdown(study: Study, ratios: Comparisons) -> Chart | None:
     overlays = [o.id for o in study.campaign.overlays if o.id in {row["overlay"] for row in rows}]
     y = _scenarios(study.campaign)
     offset = {"field": "overlay", "scale": {"domain": overlays}}
-    x = {
+    x: Spec = {
         "title": "× plain",
         "type": "quantitative",
         "scale": {"type": "log", "nice": False, "padding": 12},
     }
     painted = colour(study.campaign, overlays)
-    layers = [
+    layers: list[Spec] = [
         {"mark": {"type": "rule", "color": "var(--ink)"}, "encoding": {"x": {"datum": 1}}},
         {
             "mark": {"type": "rule", "strokeWidth": 2},
@@ -58,25 +60,27 @@ def slowdown(study: Study, ratios: Comparisons) -> Chart | None:
                 "color": painted,
             },
         },
-        {
-            "mark": {"type": "point", "size": 70, "strokeWidth": 2},
-            "encoding": {
-                "y": y,
-                "yOffset": offset,
-                "x": {**x, "field": "ratio"},
-                "color": painted,
-                "shape": shape(study.campaign, overlays),
-                "fillOpacity": {
-                    "condition": {"test": "datum.sure === 'different'", "value": 1},
-                    "value": 0,
+        *(
+            {
+                "transform": [{"filter": f"datum.sure === '{sure}'"}],
+                "mark": {"type": "point", "size": 70, "strokeWidth": 2, "filled": sure == SURE},
+                "encoding": {
+                    "y": y,
+                    "yOffset": offset,
+                    "x": {**x, "field": "ratio"},
+                    "color": painted,
+                    "shape": shape(study.campaign, overlays),
+                    "tooltip": tips(
+                        "overlay", "scenario", "program", "ratio", "low", "high", "sure"
+                    ),
                 },
-                "fill": {**painted, "legend": None},
-                "tooltip": tips("overlay", "scenario", "program", "ratio", "low", "high", "sure"),
-            },
-        },
+            }
+            for sure in (SURE, UNSURE)
+        ),
     ]
     spec = chosen(study.campaign, rows, layers, by=("program",))
-    spec["height"] = {"step": max(10, 16 - len(overlays))}
+    places = {row["scenario"] for row in rows}
+    spec["height"] = len(places) * (len(overlays) * max(10, 16 - len(overlays)) + 12)
     return Chart(
         name="slowdown",
         title="How many times slower than plain",

@@ -28,7 +28,7 @@ def script() -> str:
         version = metadata.version(PACKAGE)
     except metadata.PackageNotFoundError:
         raise PlatformError(f"reports need the Python package {PACKAGE}; {REMEDY}") from None
-    kept = private.folder(CACHE) / f"vega-{version}.js"
+    kept = private.folder(CACHE) / f"vega-{version}-{_digest(SNIPPET)[:8]}.js"
     try:
         text = kept.read_text()
         # a copy that a full disk or an editor has cut would leave every chart empty

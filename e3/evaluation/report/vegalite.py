@@ -71,7 +71,7 @@ def chosen(
         bind = {"input": "select", "options": options, "name": f"{key} "}
         spec["params"].append({"name": f"chosen_{key}", "value": options[0], "bind": bind})
     spec["transform"] = [{"filter": f"datum.{key} === chosen_{key}"} for key in by]
-    spec["height"] = {"step": ROW}
+    spec["height"] = ROW * len({row["overlay"] for row in rows})
     spec["layer"] = list(layers)
     return spec
 

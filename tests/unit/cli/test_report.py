@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from e3.evaluation.report import pdf
 from tests import synthetic
 from tests.commands import ROOT, Command
 
@@ -30,14 +29,6 @@ def test_a_report_goes_beside_its_results(e3: Command, campaign: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert (campaign / "report.html").stat().st_mode & 0o077 == 0
     assert str(campaign / "report.html") in made.stdout
-
-
-def test_a_pdf_is_printed_where_there_is_a_browser(e3: Command, campaign: Path) -> None:
-    if pdf.browser() is None:
-        pytest.skip("no Chromium on PATH")
-    made = e3("report", "results.jsonl", "-o", "printed.html", "--pdf", cwd=campaign)
-    assert made.returncode == 0, made.stderr
-    assert (campaign / "printed.pdf").read_bytes().startswith(b"%PDF-")
 
 
 @pytest.mark.parametrize(

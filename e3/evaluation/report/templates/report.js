@@ -2,7 +2,6 @@
 (() => {
   const root = document.documentElement;
   const specs = JSON.parse(document.getElementById("specs").textContent);
-  const ERROR = 1;
   const text = { labelColor: "var(--ink)", titleColor: "var(--quiet)", titleFontWeight: 400 };
   const config = {
     aria: false,
@@ -18,7 +17,7 @@
     const place = figure.querySelector(".chart");
     try {
       await window.vegaEmbed(place, specs[figure.dataset.chart], {
-        ast: true, renderer: "svg", actions: false, logLevel: ERROR, config,
+        ast: true, renderer: "svg", actions: false, config,
         bind: figure.querySelector(".bindings"),
       });
       // the place itself has the chart's description

@@ -1,0 +1,108 @@
+"""A report in a real browser: every chart drawn, nothing to complain of, nothing asked for."""
+
+import re
+import subprocess
+import tempfile
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from e3.errors import PlatformError
+from e3.evaluation.report import comparison, page, pdf, study
+from tests import synthetic
+
+pytestmark = pytest.mark.unit
+
+pytest.importorskip("vl_convert", reason="charts need it: scripts/setup --report")
+BROWSER = pdf.browser()
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+
+PLAN = synthetic.Plan(
+    truths={name: synthetic.TRUTHS[name] for name in ("plain", "wireguard", "tor")},
+    scenarios=("near", "far"),
+    programs=("rounds", "bulk"),
+    repetitions=6,
+)
+
+
+class Figures(HTMLParser):
+    """The charts of a page: which are drawn, and how many marks they have."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.drawn: dict[str, bool] = {}
+        self.marks: dict[str, int] = {}
+        self.done = False
+        self._within = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        of = dict(attrs)
+        if tag == "html":
+            self.done = of.get("data-charts") == "drawn"
+        elif tag == "figure":
+            self._within = of.get("data-chart") or ""
+            if self._within:
+                self.drawn[self._within] = of.get("data-drawn") == "yes"
+                self.marks[self._within] = 0
+        elif tag == "path" and self._within and "aria-hidden" not in of:
+            self.marks[self._within] += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "figure":
+            self._within = ""
+
+
+def opened(text: str, folder: Path) -> tuple[Figures, list[str]]:
+    """Open a page; return its charts, and what the browser's console has."""
+    file = folder / "page.html"
+    file.write_text(text)
+    with tempfile.TemporaryDirectory(prefix="e3-browser-") as profile:
+        done = subprocess.run(
+            [
+                str(BROWSER),
+                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+                "--enable-logging=stderr",
+                f"--user-data-dir={profile}",
+                f"--virtual-time-budget={pdf.BUDGET_MS}",
+                "--dump-dom",
+                file.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
+            timeout=400,
+            stdin=subprocess.DEVNULL,
+        )
+    return Figures(done.stdout), re.findall(r"CONSOLE.*", done.stderr)
+
+
+@needs_browser
+@pytest.mark.parametrize("kind", ["one", "two"])
+def test_every_chart_is_drawn_and_the_console_is_silent(kind: str, tmp_path: Path) -> None:
+    of = study.load(synthetic.write(tmp_path / "results.jsonl", PLAN))
+    text = page.render(of) if kind == "one" else comparison.render(of, of)
+    found, console = opened(text, tmp_path)
+    assert console == []
+    assert found.done
+    assert all(found.drawn.values()), found.drawn
+    assert min(found.marks.values()) >= 3, found.marks
+    assert len(found.drawn) == (10 if kind == "one" else 1)
+
+
+@needs_browser
+def test_a_report_is_printed(tmp_path: Path) -> None:
+    file, target = tmp_path / "report.html", tmp_path / "report.pdf"
+    file.write_text(page.render(study.load(synthetic.write(tmp_path / "results.jsonl", PLAN))))
+    pdf.write(file, target)
+    assert target.read_bytes().startswith(b"%PDF-")
+
+
+def test_without_a_browser_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PlatformError, match="apt-get install chromium"):
+        pdf.write(tmp_path / "report.html", tmp_path / "report.pdf")
