@@ -9,6 +9,7 @@ import pytest
 
 from installer.salt import Salt
 from tests.commands import Command
+from tests.schemas import conforming
 from tests.stack import FLEET, ROOT, Stack, project
 
 STACK = "Pulumi.clone.yaml"
@@ -74,10 +75,13 @@ def test_up_and_down_show_what_a_person_wants_and_change_no_file(clone: Stack) -
     assert "hosts-colmena" not in up.stdout
 
     e3 = Command(folder=clone.folder, environment=clone.environment)
-    shown = json.loads(e3("show", "--json").stdout)  # make has selected the stack
+    shown = conforming("show", e3("show", "--json").stdout)  # make has selected the stack
     assert [host["name"] for host in shown["hosts"]] == ["ams3-0", "ams3-1", "sgp1-0"]
     assert shown["session"]["verdict"] == "completed"
     assert shown["newest_run"] is None
+
+    # a session runs once the round trips are known to be those asked for
+    assert up.stdout.index("round-trips created") < up.stdout.index("Session helloworld creating")
 
     down = make(clone, "down")
     assert down.returncode == 0, down.stdout + down.stderr
