@@ -1,0 +1,195 @@
+"""Shamir shares of a key that no one holds, made by all holders and checked by each.
+
+Feldman's verifiable secret sharing (FOCS 1987): a dealer shares a secret by a polynomial, publishes
+its coefficients times the base point, and sends each receiver the value at its identifier, which
+the receiver checks. If every holder deals a secret of its own, the sum of all is a key that no one
+knows (Pedersen, EUROCRYPT 1991; each dealer proves that it knows what it deals, as in figure 1 of
+Komlo and Goldberg, FROST, SAC 2020). If ``threshold`` holders deal what their share contributes to
+the key (`contribution`), the sum is the same key in new shares.
+
+What a dealer publishes has to reach every receiver alike: callers compare digests of all of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from e3.authority.joint.ed25519 import (
+    ZERO,
+    GroupError,
+    Point,
+    Scalar,
+    base_times,
+    hash_to_scalar,
+    interpolation,
+    plus,
+    point_times,
+    points_plus,
+    random_scalar,
+    scalar_of,
+    times,
+)
+from e3.authority.joint.errors import CeremonyError
+
+PROOF_CONTEXT = b"E3-DEALER-PROOF-v1"
+
+
+class SharingError(CeremonyError):
+    """Shares of a key cannot be made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """Schnorr's proof that a dealer knows the secret that it deals."""
+
+    commitment: Point
+    response: Scalar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a dealer tells everybody: its polynomial in the exponent, of ``threshold`` points."""
+
+    dealer: int
+    coefficients: tuple[Point, ...]
+    proof: Proof
+
+    def value(self, identifier: int) -> Point:
+        """Return the value dealt to ``identifier``, times the base point."""
+        power, terms = 1, []
+        for coefficient in self.coefficients:
+            terms.append(point_times(scalar_of(power), coefficient))
+            power *= identifier
+        return points_plus(terms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dealing:
+    """What a dealer made: what it publishes, and the secret value for each receiver alone."""
+
+    published: Published
+    values: Mapping[int, Scalar] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """The public side of a key in shares: the key, and each holder's share times the base point."""
+
+    public_key: Point
+    threshold: int
+    public_shares: Mapping[int, Point]
+
+
+def deal(
+    dealer: int, secret: Scalar, threshold: int, receivers: Sequence[int], context: bytes
+) -> Dealing:
+    """Share ``secret`` among ``receivers``, any ``threshold`` of whom determine it.
+
+    ``context`` is the ceremony: proofs of one are worth nothing in another.
+    """
+    _check_terms(threshold, receivers)
+    coefficients = [secret, *(random_scalar() for _ in range(threshold - 1))]
+    published = tuple(base_times(one) for one in coefficients)
+    nonce = random_scalar()
+    commitment = base_times(nonce)
+    challenge = _challenge(dealer, context, published, commitment)
+    proof = Proof(commitment=commitment, response=plus(nonce, times(challenge, secret)))
+    return Dealing(
+        published=Published(dealer=dealer, coefficients=published, proof=proof),
+        values={one: _evaluate(coefficients, one) for one in receivers},
+    )
+
+
+def check_published(
+    published: Published, threshold: int, context: bytes, contribution: Point | None = None
+) -> None:
+    """Raise `SharingError`, with the dealer as culprit, unless this can be dealt.
+
+    ``contribution`` is what the dealer has to deal, times the base point, where a key is renewed.
+    """
+    dealer, proof = published.dealer, published.proof
+    if len(published.coefficients) != threshold:
+        raise SharingError("a dealer shares with another threshold", [dealer])
+    challenge = _challenge(dealer, context, published.coefficients, proof.commitment)
+    secret = published.coefficients[0]
+    if base_times(proof.response) != points_plus(
+        (proof.commitment, point_times(challenge, secret))
+    ):
+        raise SharingError("a dealer does not know what it deals", [dealer])
+    if contribution is not None and secret != contribution:
+        raise SharingError("a dealer deals something else than its share", [dealer])
+
+
+def receive(
+    identifier: int, published: Sequence[Published], values: Mapping[int, Scalar]
+) -> Scalar:
+    """Return the share that the values of all dealers make; name each dealer whose value is wrong.
+
+    ``values`` are by dealer; what each of them published has been checked.
+    """
+    wrong = [
+        one.dealer
+        for one in published
+        if one.dealer not in values or base_times(values[one.dealer]) != one.value(identifier)
+    ]
+    if wrong:
+        raise SharingError("a dealer sent a value that it did not publish", wrong)
+    return plus(*(values[one.dealer] for one in published))
+
+
+def shares_of(published: Sequence[Published], receivers: Sequence[int]) -> Shares:
+    """Return the public side of what all dealers have dealt."""
+    public_key = points_plus(one.coefficients[0] for one in published)
+    shares = {
+        receiver: points_plus(one.value(receiver) for one in published) for receiver in receivers
+    }
+    return Shares(
+        public_key=public_key,
+        threshold=len(published[0].coefficients),
+        public_shares=shares,
+    )
+
+
+def contribution(identifier: int, dealers: Sequence[int], share: Scalar) -> Scalar:
+    """Return what a holder deals, so that all ``dealers`` together deal the same key anew."""
+    return times(interpolation(identifier, dealers), share)
+
+
+def public_contribution(identifier: int, dealers: Sequence[int], known: Shares) -> Point:
+    """Return `contribution` times the base point, from the public side of the old shares."""
+    return point_times(interpolation(identifier, dealers), known.public_shares[identifier])
+
+
+def check_shares(known: Shares) -> None:
+    """Raise `SharingError` unless all public shares are those of one key with that threshold."""
+    _check_terms(known.threshold, sorted(known.public_shares))
+    holders = sorted(known.public_shares)
+    basis = holders[: known.threshold]
+    for at in (0, *holders[known.threshold :]):
+        expected = known.public_key if at == 0 else known.public_shares[at]
+        value = points_plus(
+            point_times(interpolation(one, basis, at), known.public_shares[one]) for one in basis
+        )
+        if value != expected:
+            raise SharingError("the public shares are not those of one key")
+
+
+def _check_terms(threshold: int, holders: Sequence[int]) -> None:
+    if len(set(holders)) != len(holders) or not all(0 < one < 2**16 for one in holders):
+        raise GroupError("identifiers of holders are different whole numbers from 1 to 65535")
+    if not 0 < threshold <= len(holders):
+        raise GroupError(f"a threshold of {threshold} does not fit {len(holders)} holders")
+
+
+def _evaluate(coefficients: Sequence[Scalar], at: int) -> Scalar:
+    value = ZERO
+    for coefficient in reversed(coefficients):
+        value = plus(times(value, scalar_of(at)), coefficient)
+    return value
+
+
+def _challenge(
+    dealer: int, context: bytes, coefficients: Sequence[Point], commitment: Point
+) -> Scalar:
+    """Return the challenge of a proof; each part has a length of its own, so parts cannot shift."""
+    head = len(context).to_bytes(8, "big") + context + scalar_of(dealer)
+    return hash_to_scalar(PROOF_CONTEXT, head, *coefficients, commitment)
