@@ -1,17 +1,19 @@
 """Run Tailscale's client on a host, with any control server."""
 
 import asyncio
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
+
+import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed
 from e3.overlays.unit import TIMEOUT_SECONDS, Unit, run_program, run_script, script
 from e3.remote.tailscale_peers import NEVER
 from e3.remote.tasks import gather_or_cancel
+from e3.remote.text import printable
 
 SERVICE = "tailscaled"
 CONFIGURATION = "/run/e3/tailscale"
@@ -73,7 +75,7 @@ async def status(host: Host) -> dict[str, Any]:
     """Return the client's status once it knows its state."""
     # Python takes three times the processor time, so it is used only if the state is unknown.
     answer = await ask(host, "status", "--json", "--peers=false")
-    said: dict[str, Any] = json.loads(answer.stdout or b"{}")
+    said = decoded(host, answer.stdout)
     if _stateless(said):
         said = await _look(host)
     if _stateless(said):
@@ -94,8 +96,18 @@ async def _look(
         "asking tailscaled",
         timeout_seconds=timeout_seconds + TIMEOUT_SECONDS,
     )
-    said: dict[str, Any] = json.loads(answer)
-    return said
+    return decoded(host, answer.encode())
+
+
+def decoded(host: Host, answer: bytes) -> dict[str, Any]:
+    """Return a status as an object; raise `OverlayError` if the host answers anything else."""
+    try:
+        return msgspec.json.decode(answer or b"{}", type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        said = printable(answer.decode(errors="replace").strip())
+        raise OverlayError(
+            f"tailscaled on host {host.name} answers what is no status: {said}"
+        ) from None
 
 
 def _stateless(said: Mapping[str, Any]) -> bool:
@@ -184,7 +196,7 @@ async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) ->
 async def _peers(host: Host) -> list[dict[str, Any]]:
     """Return the client's status of the other hosts."""
     answer = await ask(host, "status", "--json")
-    return list((json.loads(answer.stdout or b"{}").get("Peer") or {}).values())
+    return list((decoded(host, answer.stdout).get("Peer") or {}).values())
 
 
 async def remove_client(host: Host) -> None:

@@ -10,7 +10,7 @@ from e3.errors import ConfigurationError, OverlayError
 from e3.experiment import Choice
 from e3.interfaces import PathClass, Relayed
 from e3.overlays import OVERLAYS
-from e3.overlays.tailscale.client import read_paths, read_pongs
+from e3.overlays.tailscale.client import decoded, read_paths, read_pongs
 from e3.overlays.tailscale.headscale import Headscale, Memory, choose_server
 from e3.overlays.tailscale.headscale_configuration import policy
 from e3.overlays.tailscale.tailscale import Tailscale
@@ -115,3 +115,14 @@ def test_tailscale_without_a_key_is_refused_before_anything_is_made(tmp_path: Pa
 def test_tailscale_asks_its_control_server_over_tls() -> None:
     with pytest.raises(ConfigurationError, match="control-url is 'http://x'; write an https://"):
         Tailscale(control_url="http://x")
+
+
+def test_a_client_that_answers_no_status_is_an_error_of_its_host() -> None:
+    asked = host("ams3-0", "198.18.0.2")
+    assert decoded(asked, b'{"BackendState": "Running"}') == {"BackendState": "Running"}
+    assert decoded(asked, b"") == {}
+    for answer in (b"[]", b"{", b"\xff", b"[" * 100_000):
+        with pytest.raises(
+            OverlayError, match="tailscaled on host ams3-0 answers what is no status"
+        ):
+            decoded(asked, answer)
