@@ -13,12 +13,14 @@ from e3 import contact
 from e3.errors import ConfigurationError
 from e3.evaluation.nat_matrix import Expectations, Rule, load
 from e3.experiment import Reachability
-from e3.interfaces import File, Host, Network, Overlay, PairPath, PathClass
+from e3.interfaces import PARTY_PORT, File, Host, Network, Overlay, PairPath, PathClass
 from e3.overlays.plain import Plain
 
 FLOOD = Path(__file__).parents[1] / "remote" / "flood.py"
 FLOOD_ON_HOST = "/run/e3/flood.py"
-FLOOD_PORT = 11_298
+FLOOD_PORT = PARTY_PORT
+"""Party 0's own, where no session ever listens: it dials. Other ports do not pass every overlay."""
+
 LIMIT_SECONDS = 60.0
 CONTACT_SECONDS = 10.0
 MOST_FACTOR, MOST_EXTRA_MS = 1.5, 5.0

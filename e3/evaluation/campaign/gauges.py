@@ -42,6 +42,9 @@ LIMIT_SECONDS = 30.0
 PACKETS_PER_SECOND = 2000
 """Of all hosts together: their echoes must not be a load of their own."""
 
+NEAR_MS = 10.0
+"""Round trips that differ by less are taken for equal."""
+
 MOST_ECHOES = 100_000
 
 Answer = TypeVar("Answer")
@@ -258,7 +261,7 @@ async def throughput(
     found = []
     hosts = {host.name: host for host in stack.hosts}
     below = Network(addresses={host.name: host.underlay for host in stack.hosts})
-    for source, target in _farthest(trips, pairs if seconds else 0):
+    for source, target in farthest(trips, pairs if seconds else 0):
         public = hosts[target].reachability == "public"
         layers: Iterator[tuple[Layer, Network]] = iter(
             [("underlay", below), ("overlay", stack.network)]
@@ -273,16 +276,20 @@ async def throughput(
     return found
 
 
-def _farthest(trips: Sequence[RoundTrip], count: int) -> list[tuple[str, str]]:
-    """Return ordered pairs of hosts by falling round trip; each two hosts once."""
-    known = sorted(
-        (trip for trip in trips if trip.layer == "overlay" and trip.median_ms is not None),
-        key=lambda trip: (-(trip.median_ms or 0), trip.source, trip.target),
-    )
-    pairs: dict[frozenset[str], tuple[str, str]] = {}
-    for trip in known:
-        pairs.setdefault(frozenset((trip.source, trip.target)), (trip.source, trip.target))
-    return list(pairs.values())[:count]
+def farthest(trips: Sequence[RoundTrip], count: int) -> list[tuple[str, str]]:
+    """Return ordered pairs of hosts by falling round trip of the bare network. Pure.
+
+    Each two hosts come once, from a host that can dial the other. Times are rounded, so that all
+    overlays of a scenario get the same pairs.
+    """
+    pairs: dict[frozenset[str], tuple[int, str, str]] = {}
+    for trip in sorted(trips, key=lambda trip: (trip.layer != "underlay", trip.source)):
+        if trip.median_ms is not None:
+            near = -round(trip.median_ms / NEAR_MS)
+            pairs.setdefault(
+                frozenset((trip.source, trip.target)), (near, trip.source, trip.target)
+            )
+    return [(source, target) for _, source, target in sorted(pairs.values())][:count]
 
 
 async def _usage(host: Host, *, reset: bool) -> Usage:

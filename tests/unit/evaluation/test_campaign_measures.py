@@ -162,3 +162,11 @@ def test_the_link_of_a_pair_overrides_that_of_all() -> None:
     assert cell.link_of(links, "ams3", "sgp1") == LinkQuality(loss=0.2)
     assert cell.link_of(links, "ams3", "ams3") == LinkQuality(loss=0.1)
     assert cell.link_of({}, "ams3", "ams3") is None
+
+
+def test_the_farthest_pairs_are_those_of_the_bare_network_and_hardly_depend_on_noise() -> None:
+    far = [trip(160.0, "b-0", "c-0"), trip(165.0, "a-0", "c-0"), trip(1.0, "a-0", "b-0")]
+    back = [trip(161.0, "c-0", "b-0"), trip(169.0, "c-0", "a-0")]
+    assert gauges.farthest([*far, *back], 2)[1] == ("b-0", "c-0")
+    assert gauges.farthest([*back, *far], 1) == [("a-0", "c-0")]
+    assert gauges.farthest([trip(None)], 3) == []
