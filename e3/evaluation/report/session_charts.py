@@ -48,6 +48,22 @@ def slowdown(study: Study, ratios: Comparisons) -> Chart | None:
         "scale": {"type": "log", "nice": False, "padding": 12},
     }
     painted = colour(study.campaign, overlays)
+    drawn: Spec = {
+        "y": y,
+        "yOffset": offset,
+        "x": {**x, "field": "ratio"},
+        "color": painted,
+        "shape": shape(study.campaign, overlays),
+        "tooltip": tips("overlay", "scenario", "program", "ratio", "low", "high", "sure"),
+    }
+    points: list[Spec] = [
+        {
+            "transform": [{"filter": f"datum.sure === '{sure}'"}],
+            "mark": {"type": "point", "size": 70, "strokeWidth": 2, "filled": sure == SURE},
+            "encoding": drawn,
+        }
+        for sure in (SURE, UNSURE)
+    ]
     layers: list[Spec] = [
         {"mark": {"type": "rule", "color": "var(--ink)"}, "encoding": {"x": {"datum": 1}}},
         {
@@ -60,23 +76,7 @@ def slowdown(study: Study, ratios: Comparisons) -> Chart | None:
                 "color": painted,
             },
         },
-        *(
-            {
-                "transform": [{"filter": f"datum.sure === '{sure}'"}],
-                "mark": {"type": "point", "size": 70, "strokeWidth": 2, "filled": sure == SURE},
-                "encoding": {
-                    "y": y,
-                    "yOffset": offset,
-                    "x": {**x, "field": "ratio"},
-                    "color": painted,
-                    "shape": shape(study.campaign, overlays),
-                    "tooltip": tips(
-                        "overlay", "scenario", "program", "ratio", "low", "high", "sure"
-                    ),
-                },
-            }
-            for sure in (SURE, UNSURE)
-        ),
+        *points,
     ]
     spec = chosen(study.campaign, rows, layers, by=("program",))
     places = {row["scenario"] for row in rows}
