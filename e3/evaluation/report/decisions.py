@@ -240,7 +240,7 @@ SITUATIONS: Sequence[Situation] = (
     ),
     Situation(
         user=ENTERPRISE,
-        title="Secrets that must outlast quantum computers",
+        title="Secrets that must outlast quantum computers, at least by an option",
         conditions=(protected, quantum_safe, reliable),
         figure=_slowdown,
         unit=SLOWDOWN,
