@@ -19,6 +19,7 @@ settings.register_profile("full", max_examples=10_000, deadline=None)
 settings.load_profile("lean")  # unless --hypothesis-profile names another, as `make fuzz` does
 
 LONG = (
+    "lab/test_campaign.py",
     "lab/test_stack.py",
     "cloud/test_droplets.py",
     "cloud/test_do_tailscale.py",
