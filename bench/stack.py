@@ -44,7 +44,7 @@ class Measurement:
             for name, limit in LIMITS.items()
         ]
         lines += [
-            f"  of up: {name:16} {statistics.median(values):6.2f} s"
+            f"  of up: {name:18} {statistics.median(values):6.2f} s"
             for name, values in self.parts_seconds.items()
         ]
         return "\n".join(lines)
@@ -102,16 +102,14 @@ def parts(up_seconds: float) -> dict[str, float]:
         return created.timestamp() if created else math.nan
 
     hosts = [made(name) for name, r in by_name.items() if r.type == f"{pulumi_state.OURS}Host"]
-    measured = made("round-trips") - max(hosts)
     lab = max(hosts) - made("lab")
-    overlay = outputs("nebula")["setupSeconds"]
+    joined = max(made("round-trips"), made("nebula")) - max(hosts)
     session_setup = session["wall_seconds"] - online
-    engine = up_seconds - measured - lab - overlay - session["wall_seconds"]
+    engine = up_seconds - lab - joined - session["wall_seconds"]
     return {
         "engine": engine,
         "regions, hosts": lab,
-        "round trips": measured,
-        "overlay": overlay,
+        "joining, measuring": joined,
         "session set-up": session_setup,
         "session online": online,
     }
