@@ -35,6 +35,9 @@ Column: TypeAlias = "array[float]"
 MOST_CELLS = 2_500
 """The most cells of a campaign of which a page is made."""
 
+UNEVEN = 2.0
+"""Cells whose machines' loads differ by more are not compared without a warning."""
+
 KEPT_FAILURES = 200
 KEPT_ECHOES = 500
 """Of each pair and layer of a cell."""
@@ -178,6 +181,18 @@ class Study:
             if overlay.overlay == OVERLAY_NAME and not overlay.tls:
                 return overlay
         return None
+
+    @property
+    def uneven_load(self) -> tuple[float, float] | None:
+        """The least and the most load at the set-up of cells, if some had far busier machines.
+
+        That is: more than twice the load of another, and more than a process for each processor.
+        """
+        machines = [setup.machine for _, setup in self.ends()]
+        loads = [machine.load_1m / machine.cores for machine in machines]
+        if not loads or max(loads) <= max(1.0, UNEVEN * min(loads)):
+            return None
+        return min(machine.load_1m for machine in machines), max(m.load_1m for m in machines)
 
     def of(self, overlay: str, scenario: str, program: str) -> Runs:
         """Return the repetitions of a program in a cell."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from e3.errors import ResultsError
@@ -238,6 +239,20 @@ def trip(name: str) -> results.RoundTrip:
         source=name, target=name, layer="underlay", transport="udp", sent=1, lost=0, least_ms=1.0,
         median_ms=1.0, most_ms=1.0, jitter_ms=0.0,
     )  # fmt: skip
+
+
+def test_cells_of_a_busier_machine_are_not_compared_without_a_warning(tmp_path: Path) -> None:
+    asked = campaigns.campaign(
+        overlays=[results.OverlayChoice(id=name, overlay=name) for name in ("plain", "tor")]
+    )
+    calm = campaigns.setup().machine
+    busy = msgspec.structs.replace(calm, load_1m=9.0)
+    records = (asked, campaigns.setup(), campaigns.setup(cell="tor/near", machine=busy))
+    of = of_records(tmp_path / "r.jsonl", *records)
+    assert of.uneven_load == (0.5, 9.0)
+    assert "not equally busy" in page.render(of)
+    even = of_records(tmp_path / "e.jsonl", asked, campaigns.setup())
+    assert even.uneven_load is None
 
 
 def test_a_file_that_is_cut_is_read_up_to_there(file: Path, tmp_path: Path) -> None:
