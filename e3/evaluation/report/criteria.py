@@ -170,12 +170,13 @@ def _cells_of(study: Study, program: str) -> Sequence[tuple[str, Runs]]:
 
 
 def _wire_share(runs: Sequence[Runs]) -> float | None:
-    shares = [
-        wire / sent
+    """Return the bytes on the wire of all programs together, for each byte that they send."""
+    known = [
+        (wire, sent)
         for each in runs
         if (wire := _middle([each], "wire_bytes")) and (sent := _middle([each], "sent_bytes"))
     ]
-    return statistics.geometric_mean(shares)
+    return sum(wire for wire, _ in known) / sum(sent for _, sent in known) if known else None
 
 
 def _middle(runs: Sequence[Runs], column: str) -> float | None:

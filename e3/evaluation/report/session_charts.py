@@ -56,14 +56,6 @@ def slowdown(study: Study, ratios: Comparisons) -> Chart | None:
         "shape": shape(study.campaign, overlays),
         "tooltip": tips("overlay", "scenario", "program", "ratio", "low", "high", "sure"),
     }
-    points: list[Spec] = [
-        {
-            "transform": [{"filter": f"datum.sure === '{sure}'"}],
-            "mark": {"type": "point", "size": 70, "strokeWidth": 2, "filled": sure == SURE},
-            "encoding": drawn,
-        }
-        for sure in (SURE, UNSURE)
-    ]
     layers: list[Spec] = [
         {"mark": {"type": "rule", "color": "var(--ink)"}, "encoding": {"x": {"datum": 1}}},
         {
@@ -76,7 +68,16 @@ def slowdown(study: Study, ratios: Comparisons) -> Chart | None:
                 "color": painted,
             },
         },
-        *points,
+        {
+            "mark": {"type": "point", "size": 70, "filled": True},
+            "encoding": {
+                **drawn,
+                "opacity": {
+                    "condition": {"test": f"datum.sure === '{SURE}'", "value": 1},
+                    "value": 0.4,
+                },
+            },
+        },
     ]
     spec = chosen(study.campaign, rows, layers, by=("program",))
     places = {row["scenario"] for row in rows}
@@ -85,8 +86,8 @@ def slowdown(study: Study, ratios: Comparisons) -> Chart | None:
         name="slowdown",
         title="How many times slower than plain",
         about="For each scenario a point per overlay: the median online time divided by that of "
-        "plain, with its 95 % interval. Filled points are differences that the correction for many "
-        "comparisons leaves standing.",
+        "plain, with its 95 % interval. Full points are differences that the correction for many "
+        "comparisons leaves standing; faint ones are not told apart.",
         spec=spec,
     )
 
