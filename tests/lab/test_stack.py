@@ -50,6 +50,10 @@ PARTY_TYPES = {
     "seconds": float,
     "sent_bytes": int,
     "output": str,
+    "output_files": int,
+    "output_files_bytes": int,
+    "cpu_seconds": float,
+    "peak_memory_bytes": int,
 }
 PATH_TYPES = {"from": str, "to": str, "class": str, "rtt_ms": float, "class_after": str}
 
