@@ -53,22 +53,23 @@ class Environment:
         if self._linked() and self._repaired():
             self._open()
             return
+        made = self.folder  # of the lock as it is now: it may change meanwhile
         try:
-            run([self.python, "-m", "venv", "--clear", self.folder])
-            pip_install(self.folder / "bin/python", self.lock)
+            run([self.python, "-m", "venv", "--clear", made])
+            pip_install(made / "bin/python", self.lock)
         except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(made, ignore_errors=True)
             raise
         previous = self.link.resolve()
         with aside(self.tools) as folder:
             if self.link.is_dir() and not self.link.is_symlink():
                 self.link.rename(folder / "old")
             new = folder / "new"
-            new.symlink_to(self.folder.relative_to(self.link.parent))
+            new.symlink_to(made.relative_to(self.link.parent))
             new.replace(self.link)
         for other in self.tools.glob("venv-*"):
             # A running lab may still use the former one.
-            if other not in {self.folder, previous}:
+            if other not in {made, previous}:
                 shutil.rmtree(other)
 
     def _drifted(self) -> list[Difference]:
