@@ -177,7 +177,7 @@ class TestTool:
         self, tmp_path: Path, how: signal.Signals
     ) -> None:
         tool = hello(tmp_path)
-        process = take_elsewhere(tmp_path, stand_in_go(tmp_path, seconds=2))
+        process = take_elsewhere(tmp_path, stand_in_go(tmp_path, seconds=8))
         wait_for(lambda: any((tool.tools / "aside").glob("*/hello")))
         process.send_signal(how)
         process.communicate()
