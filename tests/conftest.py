@@ -2,6 +2,7 @@
 
 import gc
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ TESTS = Path(__file__).parent
 settings.register_profile("quick", max_examples=10, deadline=None)
 settings.register_profile("lean", max_examples=100, deadline=None)
 settings.register_profile("full", max_examples=10_000, deadline=None)
+# Begun in the background of a shell, this process ignores Ctrl-C, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 settings.load_profile("lean")  # unless --hypothesis-profile names another, as `make fuzz` does
 
 LONG = (
