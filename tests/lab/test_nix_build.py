@@ -79,7 +79,7 @@ def test_a_stack_builds_rebuilds_fails_is_interrupted_and_lets_go(
     until(mark.exists, stack.log.read_text)
     process.send_signal(signal.SIGINT)
     assert stack.end(process).exit
-    until(lambda: not processes_below(stack.folder.parent), lambda: str(left(stack)), 20)
+    until(lambda: not processes_below(stack.folder.parent), lambda: str(left(stack)))
 
     assert stack.pulumi("destroy", "--yes", "--skip-preview").exit == 0
     assert not link.is_symlink()
