@@ -54,7 +54,7 @@ class Traces:
         return cls(frozenset(pids), frozenset(theirs - namespaces(os.getpid())), tuple(held))
 
     def __del__(self) -> None:
-        """Let go of the namespaces."""
+        """Close the namespaces."""
         for descriptor in self.held:
             os.close(descriptor)
 

@@ -169,7 +169,7 @@ class Stack:
 
 @contextmanager
 def project(folder: Path) -> Iterator[Stack]:
-    """Yield a stack in a private copy of the project; whatever it made is gone afterwards."""
+    """Yield a stack in a private copy of the project; and remove whatever it made."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in SOURCES:
         source = ROOT / name

@@ -1,4 +1,4 @@
-"""What an account of the stand-in cloud has, and how it comes to be; `api` is its face.
+"""What an account of the stand-in cloud has, and how it changes; `api` serves it over HTTP.
 
 Facts of the API are from its specification (https://docs.digitalocean.com/reference/api/,
 https://github.com/digitalocean/openapi), cited by resource and file where they are used.

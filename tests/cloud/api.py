@@ -1,4 +1,4 @@
-"""The stand-in of DigitalOcean's API, version 2: an account's face over HTTP.
+"""The stand-in of DigitalOcean's API, version 2: it serves an account over HTTP.
 
 https://docs.digitalocean.com/reference/api/ is the source of paths, statuses and bodies;
 https://github.com/digitalocean/openapi has the same as files, named below where it matters.

@@ -78,7 +78,7 @@ class Spaces:
 
 
 def client(url: str, key: str, secret: str) -> Any:  # noqa: ANN401 - boto3 has no types
-    """Return a client of the stand-in for a test's own eyes; called inside of the room."""
+    """Return a client of the stand-in, for tests; called inside of the room."""
     return boto3.client(
         "s3",
         endpoint_url=url,

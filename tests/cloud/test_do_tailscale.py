@@ -58,7 +58,7 @@ class Scene:
         return outputs
 
     def agree(self) -> None:
-        """Fail unless cloud and tailnet have exactly what the state has."""
+        """Fail unless cloud and tailnet match the state exactly."""
         known = self.stage.known()
         known.pop("command:remote:Command", None)  # of which nothing is anywhere
         assert self.stage.cloud.inventory() == known
@@ -110,7 +110,7 @@ def test_an_example_can_be_previewed(scene: Scene, name: str) -> None:
 
 
 def test_no_secret_is_anywhere_in_plain_text(scene: Scene) -> None:
-    """First, as the processes of a first `pulumi up` are watched."""
+    """Runs first: it watches the processes of a first `pulumi up`."""
     stack = scene.stack
     stack.configure({f"e3:{key.replace('_', '-')}": v for key, v in scene.values.items()})
     tell(stack, "config set --secret --path e3:private-args.ams3-0", CANARY)

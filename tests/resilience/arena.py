@@ -249,7 +249,7 @@ class Arena:
 
 @contextmanager
 def arena(name: str, overlay: Overlay, folder: Path) -> Iterator[Arena]:
-    """Yield hosts that the overlay has joined, every pair proven; all is gone afterwards."""
+    """Yield hosts that the overlay has joined, every pair verified; remove all afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rounds.py").write_text(PROGRAM)
     with running(folder / "lab", RTT_MS, REGIONS) as lab:

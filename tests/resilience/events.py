@@ -195,7 +195,7 @@ def host_removed(made: Arena) -> None:
 
 
 def closed(made: Arena, outsider: str, insider: str) -> None:
-    """Note whether an outsider is kept out: he opens no connection, with time for retries."""
+    """Note whether an outsider is kept out: it opens no connection, with time for retries."""
     reached = made.mesh.reaches(outsider, insider)
     made.facts["access"] = "admitted" if reached else "refused"
 

@@ -63,7 +63,7 @@ def case(overlay: str, event: str) -> object:
 def trials(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Trials]:
-    """Begin all that were asked for."""
+    """Start all trials that were asked for."""
     asked = [
         tuple(item.callspec.id.split(": "))
         for item in request.session.items

@@ -146,7 +146,7 @@ def test_the_place_is_that_of_the_xdg_specification(asked: str, found: str) -> N
 
 
 class TestPath:
-    """A Pulumi that is there is taken; its scripts may be missing."""
+    """A Pulumi on PATH is taken; its scripts may be missing."""
 
     RECIPE = """
         programs = ["hello", "hello-exec"]

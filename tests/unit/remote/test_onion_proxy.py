@@ -1,4 +1,4 @@
-"""The onion proxy: its keys, its patience, and the address that a connection comes from."""
+"""The onion proxy: keys, how long it tries, and the address that a connection comes from."""
 
 import asyncio
 import base64
