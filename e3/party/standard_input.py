@@ -74,7 +74,7 @@ def give(spec: Spec, folder: str) -> None:
 
 
 def explain_end(why: str) -> None:
-    """Have `input` say ``why`` there is nothing to read."""
+    """Make `input` fail with ``why``, which says that there is nothing to read."""
     read = builtins.input
 
     @functools.wraps(read)
