@@ -1,6 +1,5 @@
 """The joint authority's key: made, used and renewed by holders of whom each has a share alone."""
 
-from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import pytest
@@ -10,75 +9,12 @@ from hypothesis import strategies as st
 from nacl import bindings
 
 from e3.authority.joint import ed25519, frost, sharing
-from e3.authority.joint.ed25519 import GroupError, Point, Scalar
-from e3.authority.joint.frost import Commitment, Nonces, SigningError, SigningPackage
+from e3.authority.joint.ed25519 import GroupError, Point
+from e3.authority.joint.frost import SigningError
 from e3.authority.joint.sharing import Published, Shares, SharingError
+from tests.holders import CONTEXT, generate, package_of, renew, sign
 
-CONTEXT = b"a ceremony"
 SMALL_ORDER = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
-
-
-def generate(holders: Sequence[int], threshold: int) -> tuple[Shares, dict[int, Scalar]]:
-    """Make a key as its holders do: each deals a secret, and adds what it received."""
-    dealings = [
-        sharing.deal(one, ed25519.random_scalar(), threshold, holders, CONTEXT) for one in holders
-    ]
-    published = [one.published for one in dealings]
-    for one in published:
-        sharing.check_published(one, threshold, CONTEXT)
-    known = sharing.shares_of(published, holders)
-    sharing.check_shares(known)
-    return known, {
-        one: sharing.receive(one, published, {d.published.dealer: d.values[one] for d in dealings})
-        for one in holders
-    }
-
-
-def renew(
-    known: Shares, shares: Mapping[int, Scalar], dealers: Sequence[int], to: Sequence[int], k: int
-) -> tuple[Shares, dict[int, Scalar]]:
-    """Give ``to`` new shares of the same key, dealt by ``dealers``."""
-    dealings = [
-        sharing.deal(one, sharing.contribution(one, dealers, shares[one]), k, to, CONTEXT)
-        for one in dealers
-    ]
-    published = [one.published for one in dealings]
-    for one in published:
-        expected = sharing.public_contribution(one.dealer, dealers, known)
-        sharing.check_published(one, k, CONTEXT, contribution=expected)
-    renewed = sharing.shares_of(published, to)
-    sharing.check_shares(renewed)
-    return renewed, {
-        one: sharing.receive(one, published, {d.published.dealer: d.values[one] for d in dealings})
-        for one in to
-    }
-
-
-def sign(
-    known: Shares,
-    shares: Mapping[int, Scalar],
-    signers: Sequence[int],
-    message: bytes,
-    falsify: Sequence[int] = (),
-) -> bytes:
-    """Sign as the holders do; those in ``falsify`` send another share of the signature."""
-    rounds = {one: frost.commit(shares[one]) for one in signers}
-    package = package_of(known.public_key, message, rounds)
-    parts = {
-        one: frost.sign_share(one, shares[one], nonces, package)
-        for one, (nonces, _) in rounds.items()
-    }
-    for one in falsify:
-        parts[one] = ed25519.plus(parts[one], ed25519.ONE)
-    return frost.aggregate(package, parts, known.public_shares)
-
-
-def package_of(
-    public_key: Point, message: bytes, rounds: Mapping[int, tuple[Nonces, Commitment]]
-) -> SigningPackage:
-    """What signers have after round 1."""
-    commitments = {one: commitment for one, (_, commitment) in rounds.items()}
-    return SigningPackage(public_key=public_key, message=message, commitments=commitments)
 
 
 def verify(public_key: Point, message: bytes, signature: bytes) -> None:

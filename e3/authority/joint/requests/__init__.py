@@ -1,0 +1,60 @@
+"""What the joint authority can be asked to sign: one kind of request for each certificate.
+
+A request is a typed value, never bytes to be signed. Each holder decodes it by itself (`decode`),
+judges it by its own policy, and makes what is signed from it (`Request.to_be_signed`). Once there
+is a signature, `Request.assemble` makes the certificate's text. One module a technology has the
+encoding.
+"""
+
+import msgspec
+
+from e3.authority.joint.requests.fields import (
+    PURPOSES,
+    Purpose,
+    RequestError,
+    Signable,
+    shown,
+)
+from e3.authority.joint.requests.nebula import NebulaAuthority, NebulaHost
+
+__all__ = [
+    "PURPOSES",
+    "NebulaAuthority",
+    "NebulaHost",
+    "Purpose",
+    "Request",
+    "RequestError",
+    "Signable",
+    "decode",
+    "encode",
+]
+
+Request = NebulaAuthority | NebulaHost
+"""Every kind of request; its ``kind`` in JSON tells which."""
+
+MOST_BYTES = 16_384
+"""The longest encoded request."""
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Request)
+
+
+def encode(request: Request) -> bytes:
+    """Return the one encoding of a request: JSON, its fields in the order of their class."""
+    return _ENCODER.encode(request)
+
+
+def decode(data: bytes) -> Request:
+    """Return the request that ``data`` encodes; `RequestError` says what is wrong with it.
+
+    Only what `encode` writes is taken, so that equal requests have equal bytes.
+    """
+    if len(data) > MOST_BYTES:
+        raise RequestError(f"the request has {len(data)} bytes, but at most {MOST_BYTES} are read")
+    try:
+        request: Request = _DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"the request cannot be read: {shown(str(error))}") from error
+    if encode(request) != data:
+        raise RequestError("the request is not written in the way that `encode` writes it")
+    return request

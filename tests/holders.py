@@ -1,0 +1,102 @@
+"""Holders of a joint key in one process, each with its real share, for tests of what they sign."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from e3.authority.joint import ed25519, frost, sharing
+from e3.authority.joint.ed25519 import Point, Scalar
+from e3.authority.joint.frost import Commitment, Nonces, SigningPackage
+from e3.authority.joint.requests import Request
+from e3.authority.joint.sharing import Shares
+
+CONTEXT = b"a ceremony"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointKey:
+    """A key in shares: what is public of it, and every holder's share."""
+
+    known: Shares
+    shares: Mapping[int, Scalar] = field(repr=False)
+
+    @property
+    def public_key(self) -> Point:
+        return self.known.public_key
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign with the first ``threshold`` holders."""
+        return sign(self.known, self.shares, list(self.shares)[: self.known.threshold], message)
+
+    def certify(self, request: Request) -> str:
+        """Return what the holders' signature makes of a request."""
+        signature = self.sign(request.to_be_signed(self.public_key))
+        return request.assemble(self.public_key, signature)
+
+
+def joint_key(holders: Sequence[int] = (1, 2, 3), threshold: int = 2) -> JointKey:
+    """Return a new key, made by its holders."""
+    known, shares = generate(holders, threshold)
+    return JointKey(known=known, shares=shares)
+
+
+def generate(holders: Sequence[int], threshold: int) -> tuple[Shares, dict[int, Scalar]]:
+    """Make a key as its holders do: each deals a secret, and adds what it received."""
+    dealings = [
+        sharing.deal(one, ed25519.random_scalar(), threshold, holders, CONTEXT) for one in holders
+    ]
+    published = [one.published for one in dealings]
+    for one in published:
+        sharing.check_published(one, threshold, CONTEXT)
+    known = sharing.shares_of(published, holders)
+    sharing.check_shares(known)
+    return known, {
+        one: sharing.receive(one, published, {d.published.dealer: d.values[one] for d in dealings})
+        for one in holders
+    }
+
+
+def renew(
+    known: Shares, shares: Mapping[int, Scalar], dealers: Sequence[int], to: Sequence[int], k: int
+) -> tuple[Shares, dict[int, Scalar]]:
+    """Give ``to`` new shares of the same key, dealt by ``dealers``."""
+    dealings = [
+        sharing.deal(one, sharing.contribution(one, dealers, shares[one]), k, to, CONTEXT)
+        for one in dealers
+    ]
+    published = [one.published for one in dealings]
+    for one in published:
+        expected = sharing.public_contribution(one.dealer, dealers, known)
+        sharing.check_published(one, k, CONTEXT, contribution=expected)
+    renewed = sharing.shares_of(published, to)
+    sharing.check_shares(renewed)
+    return renewed, {
+        one: sharing.receive(one, published, {d.published.dealer: d.values[one] for d in dealings})
+        for one in to
+    }
+
+
+def sign(
+    known: Shares,
+    shares: Mapping[int, Scalar],
+    signers: Sequence[int],
+    message: bytes,
+    falsify: Sequence[int] = (),
+) -> bytes:
+    """Sign as the holders do; those in ``falsify`` send another share of the signature."""
+    rounds = {one: frost.commit(shares[one]) for one in signers}
+    package = package_of(known.public_key, message, rounds)
+    parts = {
+        one: frost.sign_share(one, shares[one], nonces, package)
+        for one, (nonces, _) in rounds.items()
+    }
+    for one in falsify:
+        parts[one] = ed25519.plus(parts[one], ed25519.ONE)
+    return frost.aggregate(package, parts, known.public_shares)
+
+
+def package_of(
+    public_key: Point, message: bytes, rounds: Mapping[int, tuple[Nonces, Commitment]]
+) -> SigningPackage:
+    """What signers have after round 1."""
+    commitments = {one: commitment for one, (_, commitment) in rounds.items()}
+    return SigningPackage(public_key=public_key, message=message, commitments=commitments)

@@ -1,0 +1,97 @@
+"""Requests to the joint authority: one encoding each, and nothing else is read."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from e3.authority.joint import requests
+from e3.authority.joint.ed25519 import Point
+from e3.authority.joint.requests import NebulaAuthority, NebulaHost, Request, RequestError
+
+NAMES = st.from_regex(r"\A[A-Za-z0-9]([A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?\Z")
+KEYS = st.binary(min_size=32, max_size=32)
+GROUPS = st.lists(NAMES, max_size=16).map(tuple)
+TIMES = st.tuples(st.integers(0, 2**37), st.integers(1, 2**37)).map(
+    lambda pair: {"not_before": pair[0], "not_after": sum(pair)}
+)
+
+
+@st.composite
+def asked(draw: st.DrawFn) -> Request:
+    times, name, groups = draw(TIMES), draw(NAMES), draw(GROUPS)
+    version = draw(st.sampled_from([1, 2]))
+    networks = (f"{draw(st.ip_addresses(v=4, network='10.0.0.0/8'))}/8",)
+    host = NebulaHost(
+        version=1 if version == 1 else 2,
+        name=name,
+        groups=groups,
+        networks=networks,
+        public_key=draw(KEYS),
+        issuer=draw(KEYS),
+        **times,
+    )
+    root = NebulaAuthority(version=2, name=name, groups=groups, networks=networks, **times)
+    return host if draw(st.booleans()) else root
+
+
+@given(asked())
+def test_a_request_is_read_as_it_was_written(request: Request) -> None:
+    assert requests.decode(requests.encode(request)) == request
+
+
+@given(asked(), asked())
+def test_different_requests_have_different_bytes_to_sign(one: Request, other: Request) -> None:
+    key = Point(bytes(32))
+    assert (one == other) == (one.to_be_signed(key) == other.to_be_signed(key))
+
+
+@given(asked(), st.data())
+def test_a_changed_byte_is_refused_or_asks_for_something_else(
+    request: Request, data: st.DataObject
+) -> None:
+    written = requests.encode(request)
+    at = data.draw(st.integers(0, len(written) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda value: value != written[at]))
+    with suppress(RequestError):
+        assert requests.decode(written[:at] + bytes([byte]) + written[at + 1 :]) != request
+
+
+@given(st.binary(max_size=300))
+def test_bytes_that_are_no_request_are_refused(data: bytes) -> None:
+    with pytest.raises(RequestError) as refused:
+        requests.decode(data)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+
+
+WRITTEN = requests.encode(
+    NebulaAuthority(not_before=0, not_after=1, version=2, name="a", networks=(), groups=())
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        pytest.param(b"{", b" {", "not written in the way", id="spaces"),
+        pytest.param(b'"version":2', b'"version":2,"version":2', "not written", id="twice"),
+        pytest.param(b'"version":2', b'"version":3', "version", id="version"),
+        pytest.param(b'"version":2', b'"version":2,"raw":"AA=="', "raw", id="unknown field"),
+        pytest.param(b"nebula-authority", b"raw", "raw", id="unknown kind"),
+        pytest.param(b'"name":"a"', b'"name":""', "name", id="no name"),
+        pytest.param(b'"name":"a"', b'"name":"a\\n"', "name", id="control character"),
+        pytest.param(b'"name":"a"', '"name":"\u0430"'.encode(), "name", id="Cyrillic"),
+        pytest.param(b'"name":"a"', b'"name":"' + b"a" * 65 + b'"', "name", id="long name"),
+        pytest.param(b'"groups":[]', b'"groups":["a,b"]', "groups", id="two groups in one"),
+        pytest.param(b'"not_after":1', b'"not_after":0', "later", id="no validity"),
+        pytest.param(b'"not_after":1', b'"not_after":1e99', "not_after", id="far"),
+        pytest.param(b'"not_before":0', b'"not_before":-1', "not_before", id="before 1970"),
+        pytest.param(b"}", b"}" + b" " * 20_000, "at most", id="long"),
+        pytest.param(b"{", b"[" * 10_000, "read", id="deep"),
+    ],
+)
+def test_what_a_request_may_not_have_is_named(old: bytes, new: bytes, reason: str) -> None:
+    requests.decode(WRITTEN)
+    with pytest.raises(RequestError, match=reason):
+        requests.decode(WRITTEN.replace(old, new, 1))
