@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import CertificateSigningRequestBuilder, load_pem_x509_certificate
 
 from e3.authority import x509
+from e3.authority.x509_builder import named
 from e3.errors import AuthorityError, ProgramError
 from e3.experiment import Rules
 from e3.interfaces import Authority, SigningRequest
@@ -117,7 +118,7 @@ def test_a_certificate_names_one_party_and_is_short_lived(
 ) -> None:
     asked = (
         CertificateSigningRequestBuilder()
-        .subject_name(x509.named("somebody else"))
+        .subject_name(named("somebody else"))
         .sign(Ed25519PrivateKey.generate(), None)
     )
     request = SigningRequest(
@@ -129,7 +130,7 @@ def test_a_certificate_names_one_party_and_is_short_lived(
     )
     (text,) = asyncio.run(authority.sign([request]))
     certificate = load_pem_x509_certificate(text.encode())
-    assert certificate.subject == x509.named("MPyC party 4")
+    assert certificate.subject == named("MPyC party 4")
     life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     assert life == timedelta(hours=3)
     certificate.verify_directly_issued_by(load_pem_x509_certificate(authority.certificate.encode()))

@@ -16,6 +16,8 @@ from e3.authority.joint.requests.fields import (
     shown,
 )
 from e3.authority.joint.requests.nebula import NebulaAuthority, NebulaHost
+from e3.authority.joint.requests.ssh import SshHost, SshUser
+from e3.authority.joint.requests.tls import TlsAuthority, TlsHost
 
 __all__ = [
     "PURPOSES",
@@ -25,11 +27,15 @@ __all__ = [
     "Request",
     "RequestError",
     "Signable",
+    "SshHost",
+    "SshUser",
+    "TlsAuthority",
+    "TlsHost",
     "decode",
     "encode",
 ]
 
-Request = NebulaAuthority | NebulaHost
+Request = NebulaAuthority | NebulaHost | TlsAuthority | TlsHost | SshHost | SshUser
 """Every kind of request; its ``kind`` in JSON tells which."""
 
 MOST_BYTES = 16_384

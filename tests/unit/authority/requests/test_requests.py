@@ -1,39 +1,67 @@
 """Requests to the joint authority: one encoding each, and nothing else is read."""
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.authority.joint import requests
-from e3.authority.joint.ed25519 import Point
-from e3.authority.joint.requests import NebulaAuthority, NebulaHost, Request, RequestError
+from e3.authority.joint.requests import (
+    NebulaAuthority,
+    NebulaHost,
+    Request,
+    RequestError,
+    SshHost,
+    SshUser,
+    TlsAuthority,
+    TlsHost,
+)
+from tests.holders import joint_key
 
+KEY = joint_key().public_key
 NAMES = st.from_regex(r"\A[A-Za-z0-9]([A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?\Z")
 KEYS = st.binary(min_size=32, max_size=32)
 GROUPS = st.lists(NAMES, max_size=16).map(tuple)
-TIMES = st.tuples(st.integers(0, 2**37), st.integers(1, 2**37)).map(
+TIMES = st.tuples(st.integers(0, 2**36), st.integers(1, 2**36)).map(
     lambda pair: {"not_before": pair[0], "not_after": sum(pair)}
 )
 
 
+PRINCIPALS = st.lists(
+    st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,60}\Z"), min_size=1, max_size=16, unique=True
+).map(tuple)
+SERIALS = st.from_regex(r"\A[1-9a-f][0-9a-f]{0,38}\Z")
+EXTENSIONS = st.sets(st.sampled_from(["permit-pty", "permit-user-rc"])).map(sorted).map(tuple)
+ADDRESSES = st.ip_addresses(v=4, network="10.0.0.0/8").map(lambda one: (f"{one}/8",))
+ASKED: dict[type[Request], dict[str, st.SearchStrategy[object]]] = {
+    NebulaAuthority: {"version": st.sampled_from([1, 2]), "networks": ADDRESSES, "groups": GROUPS},
+    NebulaHost: {
+        "version": st.sampled_from([1, 2]),
+        "networks": ADDRESSES,
+        "groups": GROUPS,
+        "public_key": KEYS,
+        "issuer": KEYS,
+    },
+    TlsAuthority: {"serial": SERIALS},
+    TlsHost: {"serial": SERIALS, "public_key": KEYS, "issuer": NAMES},
+    SshHost: {"principals": PRINCIPALS, "nonce": KEYS, "public_key": KEYS},
+    SshUser: {
+        "principals": PRINCIPALS,
+        "extensions": EXTENSIONS,
+        "nonce": KEYS,
+        "public_key": KEYS,
+    },
+}
+
+
 @st.composite
 def asked(draw: st.DrawFn) -> Request:
-    times, name, groups = draw(TIMES), draw(NAMES), draw(GROUPS)
-    version = draw(st.sampled_from([1, 2]))
-    networks = (f"{draw(st.ip_addresses(v=4, network='10.0.0.0/8'))}/8",)
-    host = NebulaHost(
-        version=1 if version == 1 else 2,
-        name=name,
-        groups=groups,
-        networks=networks,
-        public_key=draw(KEYS),
-        issuer=draw(KEYS),
-        **times,
-    )
-    root = NebulaAuthority(version=2, name=name, groups=groups, networks=networks, **times)
-    return host if draw(st.booleans()) else root
+    kind = draw(st.sampled_from(list(ASKED)))
+    fields: dict[str, Any] = {name: draw(values) for name, values in ASKED[kind].items()}
+    times: dict[str, Any] = draw(TIMES)
+    return kind(name=draw(NAMES), **times, **fields)
 
 
 @given(asked())
@@ -43,8 +71,7 @@ def test_a_request_is_read_as_it_was_written(request: Request) -> None:
 
 @given(asked(), asked())
 def test_different_requests_have_different_bytes_to_sign(one: Request, other: Request) -> None:
-    key = Point(bytes(32))
-    assert (one == other) == (one.to_be_signed(key) == other.to_be_signed(key))
+    assert (one == other) == (one.to_be_signed(KEY) == other.to_be_signed(KEY))
 
 
 @given(asked(), st.data())
