@@ -8,7 +8,6 @@ settings of a build (store, substituters, sandbox) come from Nix's own configura
 import asyncio
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shlex
@@ -16,14 +15,18 @@ import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+import msgspec
 
 from e3 import private
 from e3.errors import BuildError, ConfigurationError, PlatformError
 from e3.remote.tasks import beside
+
+Answer = TypeVar("Answer")
 
 SECRETS = ".e3"
 """The folder of a project that holds state and passphrase, see docs/architecture.md."""
@@ -210,10 +213,10 @@ class Build:
                 f"{self.output} cannot be built; {_advice(progress.last)}{self._again(nix)}\n"
                 "The last lines of Nix:\n" + "\n".join(progress.last)
             )
-        return await self._known(nix, json.loads(stdout))
+        (built,) = _decode(stdout, tuple[_Outputs])
+        return await self._known(nix, built.outputs["out"])
 
-    async def _known(self, nix: str, built: Sequence[Mapping[str, Any]]) -> Built:
-        path = built[0]["outputs"]["out"]
+    async def _known(self, nix: str, path: str) -> Built:
         command = [nix, "--extra-experimental-features", "nix-command"]
         lines: deque[str] = deque(maxlen=LAST_LINES)
         async with asyncio.timeout(ASK_SECONDS):
@@ -224,9 +227,11 @@ class Build:
         if code:
             raise BuildError(f"Nix knows nothing of {path}, which it has built: {' '.join(lines)}")
         # a list up to Nix 2.18, then a mapping by path
-        answer = json.loads(stdout)
-        info = answer[0] if isinstance(answer, list) else answer[path]
-        return Built(path=path, nar_hash=info["narHash"], closure_bytes=info["closureSize"])
+        if stdout.lstrip().startswith(b"["):
+            (info,) = _decode(stdout, tuple[_PathInfo])
+        else:
+            info = _decode(stdout, dict[str, _PathInfo])[path]
+        return Built(path=path, nar_hash=info.nar_hash, closure_bytes=info.closure_size)
 
     def _again(self, nix: str) -> str:
         command = shlex.join([Path(nix).name, *self.arguments(), "--no-link", "-L"])
@@ -266,6 +271,26 @@ def release(folder: Path) -> None:
             link.unlink()
 
 
+class _Outputs(msgspec.Struct):
+    outputs: dict[str, str]
+
+
+class _PathInfo(msgspec.Struct, rename="camel"):
+    nar_hash: str
+    closure_size: int
+
+
+class _Event(msgspec.Struct):
+    """A line of ``--log-format internal-json`` (libutil/logging.cc, ``JSONLogger``)."""
+
+    action: str = ""
+    level: int = INFO
+    type: int = 0
+    text: str = ""
+    msg: str = ""
+    fields: list[Any] = []
+
+
 @dataclass
 class Progress:
     """The messages of Nix: all of them go to ``log``, few of them to ``say``."""
@@ -279,15 +304,14 @@ class Progress:
     def line(self, raw: bytes) -> None:
         """Process one line of Nix's standard error."""
         text = raw.decode(errors="replace").rstrip("\n")
-        event = _event(text) if text.startswith("@nix ") else {"action": "msg", "msg": text}
-        action, level = event.get("action"), int(event.get("level", INFO))
-        if action == "result" and event.get("type") == BUILD_LOG_LINE:
-            self._keep(str(event["fields"][0]))
-        elif action == "msg":
-            self._keep(str(event.get("msg", "")))
-        elif action == "start" and event.get("text") and level <= INFO:
-            self._keep(str(event["text"]))
-            self._tell(str(event["text"]))
+        event = _event(text) if text.startswith("@nix ") else _Event(action="msg", msg=text)
+        if event.action == "result" and event.type == BUILD_LOG_LINE:
+            self._keep("".join(map(str, event.fields[:1])))
+        elif event.action == "msg":
+            self._keep(event.msg)
+        elif event.action == "start" and event.text and event.level <= INFO:
+            self._keep(event.text)
+            self._tell(event.text)
 
     def _keep(self, text: str) -> None:
         lines = COLOURS.sub("", text).splitlines()
@@ -309,12 +333,18 @@ class Progress:
             self._pause = asyncio.get_running_loop().call_later(SAY_EVERY_SECONDS, self._next)
 
 
-def _event(text: str) -> dict[str, Any]:
-    with contextlib.suppress(ValueError):
-        event = json.loads(text.removeprefix("@nix "))
-        if isinstance(event, dict):
-            return event
-    return {}
+def _event(text: str) -> _Event:
+    try:
+        return msgspec.json.decode(text.removeprefix("@nix "), type=_Event)
+    except (msgspec.DecodeError, RecursionError):
+        return _Event()
+
+
+def _decode(answer: bytes, kind: type[Answer]) -> Answer:
+    try:
+        return msgspec.json.decode(answer, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BuildError(f"Nix gives an answer that cannot be read: {error}") from None
 
 
 def _advice(lines: Sequence[str]) -> str:

@@ -1,10 +1,13 @@
 """Calls of web APIs: which failures are retried, and the error if there is no answer."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from e3.remote.text import printable
 
 if TYPE_CHECKING:
     import urllib3
@@ -27,17 +30,24 @@ class Answer:
     reason: str
     data: bytes
 
-    def json(self) -> Any:  # noqa: ANN401 - whatever it sent
-        """Return the decoded content, None without any; raise `ValueError` if it is not JSON."""
-        return json.loads(self.data) if self.data.strip() else None
+    def fields(self) -> dict[str, Any]:
+        """Return the content, a JSON object, or no fields for ``null`` or nothing.
+
+        Anything else raises `SilentError`.
+        """
+        try:
+            data = self.data.strip() or b"{}"
+            return msgspec.json.decode(data, type=dict[str, Any] | None) or {}
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise SilentError(f"what it sent is no JSON object: {printable(error)}") from None
 
     @property
     def message(self) -> str:
         """The message of a failure, or else the ``reason``."""
         try:
-            return str(self.json()["message"])
-        except (ValueError, KeyError, TypeError):
-            return self.reason
+            return printable(self.fields().get("message", self.reason))
+        except SilentError:
+            return printable(self.reason)
 
 
 @dataclass(frozen=True)

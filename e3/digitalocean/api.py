@@ -60,6 +60,7 @@ class Api:
         body = None if row is None else json.dumps(row).encode()
         try:
             answer = self._web.ask(method, f"{self._url}/v2/{path}", headers=headers, body=body)
+            found = answer.fields() if answer.status < web.FIRST_ERROR else {}
         except web.SilentError as error:
             raise CloudError(
                 f"DigitalOcean's API at {self._url} does not answer: {error}"
@@ -68,7 +69,6 @@ class Api:
             return None
         if answer.status >= web.FIRST_ERROR:
             _fail(method, path, answer)
-        found: Row = answer.json() or {}
         return found
 
 

@@ -1,16 +1,18 @@
 """The first contact with droplets: wait until each answers by SSH with the key sent to it."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Literal
+
+import msgspec
 
 from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.interfaces import Host
 from e3.remote.tasks import gather_or_cancel
+from e3.remote.text import printable
 
 PAUSE_SECONDS = 0.5
 ONE_TRY_SECONDS = 30.0
@@ -19,6 +21,21 @@ CONTRACT = "/etc/e3/image.json"
 """The file in which an image of E3 describes itself: docs/images.md."""
 
 READ_CONTRACT = f"cat {CONTRACT} 2>/dev/null || echo null"
+
+
+Word = Annotated[str, msgspec.Meta(max_length=4_096, pattern=r"^[!-~]+\Z")]
+"""A path or a name, without a space or a character that ends a line."""
+
+
+class Image(msgspec.Struct, frozen=True):
+    """How an image of E3 describes itself; ``contract`` is the version of that description."""
+
+    contract: Literal[1]
+    python: Word
+    tools: Word
+    system: Word
+    services: Literal["systemd", "supervisor"]
+    overlays: Annotated[list[Word], msgspec.Meta(max_length=1_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +66,7 @@ async def wait_for_answers(
     *,
     seconds: float,
     said: Callable[[str], object] = lambda _: None,
-) -> list[dict[str, Any] | None]:
+) -> list[Image | None]:
     """Return how each droplet's image describes itself, or None, once all have answered.
 
     All are waited for at the same time. Raises `HostError` with a sentence for each droplet that
@@ -58,7 +75,7 @@ async def wait_for_answers(
     """
     begin = time.monotonic()
 
-    async def one(droplet: Droplet) -> dict[str, Any] | str | None:
+    async def one(droplet: Droplet) -> Image | str | None:
         reason = f"host {droplet.host} was not asked"
         while (left := begin + seconds - time.monotonic()) > 0:
             try:
@@ -67,8 +84,7 @@ async def wait_for_answers(
                 )
                 if done.exit == 0:
                     said(f"{droplet.host} answers after {time.monotonic() - begin:.1f} s")
-                    image: dict[str, Any] | None = json.loads(done.stdout)
-                    return image
+                    return read_image(droplet.host, done.stdout)
                 reason = f"host {droplet.host} runs no commands: {done.complaint}"
             except (HostError, TimeoutError) as error:
                 reason = str(error)
@@ -86,16 +102,26 @@ async def wait_for_answers(
     return [answer for answer in answers if not isinstance(answer, str)]
 
 
-def host(droplet: Droplet, image: dict[str, Any]) -> Host:
+def read_image(host: str, description: bytes) -> Image | str | None:
+    """Return an image's description, None if it has none, or a sentence that says what is wrong."""
+    try:
+        return msgspec.json.decode(description, type=Image | None)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return (
+            f"{CONTRACT} on host {host} is not what docs/images.md says of it: "
+            f"{printable(error)}; build the image again, or choose another one"
+        )
+
+
+def host(droplet: Droplet, image: Image) -> Host:
     """Return the host for a droplet whose image is one of E3's."""
-    python = str(image["python"])
     return Host(
         name=droplet.host,
         region=droplet.region,
-        system=str(image["system"]),
+        system=image.system,
         underlay=droplet.address,
         reachability="public",
-        python=python,
-        tools=str(image["tools"]),
-        access=replace(droplet.access, python=python, services=image["services"]),
+        python=image.python,
+        tools=image.tools,
+        access=replace(droplet.access, python=image.python, services=image.services),
     )

@@ -50,7 +50,7 @@ async def _hosts(droplets: Sequence[Droplet], overlay: str, seconds: float) -> l
     plain = [it for it, image in zip(droplets, images, strict=True) if image is None]
     made = await _provision(plain, overlay) if plain else []
     made += await gather_or_cancel(
-        _carrying(host(droplet, image), overlay, image["overlays"])
+        _carrying(host(droplet, image), overlay, image.overlays)
         for droplet, image in zip(droplets, images, strict=True)
         if image is not None
     )

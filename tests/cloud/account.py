@@ -33,6 +33,7 @@ SIZES: Mapping[str, tuple[int, int, int, float]] = {
 """Number of CPUs, memory in MB, disk in GB, and US dollars an hour (sizes/models/size.yml)."""
 
 CONTRACT: Mapping[str, object] = {
+    "contract": 1,
     "overlays": sorted(OVERLAYS.keys() - {"nebula"}),
     "python": str(ROOT / ".venv" / "bin" / "python"),
     "tools": str(ROOT / ".tools" / "bin"),

@@ -61,6 +61,7 @@ class Tailnet:
                 headers=headers,
                 body=urlencode(form).encode(),
             )
+            found = answer.fields() if answer.status < web.FIRST_ERROR else {}
         except web.SilentError as error:
             raise OverlayError(f"Tailscale's API at {self.url} does not answer: {error}") from error
         if answer.status == web.NOT_FOUND:
@@ -69,8 +70,7 @@ class Tailnet:
             raise OverlayError(
                 f"Tailscale's API answers {method} {path} with {answer.status}: {answer.message}"
             )
-        said = answer.json()
-        return said if isinstance(said, dict) else {}
+        return found
 
 
 def account() -> Tailnet:

@@ -1,19 +1,14 @@
 """Run Tailscale's client on a host, with any control server."""
 
 import asyncio
-import re
 from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
-from typing import Any
-
-import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed
+from e3.overlays.tailscale.status import Greeted, Peer, Status, decode, read_paths, read_pongs
 from e3.overlays.unit import TIMEOUT_SECONDS, Unit, run_program, run_script, script
-from e3.remote.tailscale_peers import NEVER
 from e3.remote.tasks import gather_or_cancel
-from e3.remote.text import printable
 
 SERVICE = "tailscaled"
 CONFIGURATION = "/run/e3/tailscale"
@@ -29,7 +24,6 @@ INTRODUCED_SECONDS = 10.0
 GREETING_SECONDS = 3.0
 """A pair without a tunnel by then connects later: every pair is verified afterwards."""
 
-RELAY = re.compile(r" via (?:DERP|peer-relay)\((?P<by>.*?)\) in ")
 LOOK = (files("e3.remote") / "tailscale_peers.py").read_text()
 PINGS = 3
 PINGS_AT_ONCE = 8
@@ -71,24 +65,22 @@ def unit(host: Host, *, port: int, certificate: str = "") -> Unit:
     )
 
 
-async def status(host: Host) -> dict[str, Any]:
+async def status(host: Host) -> Status:
     """Return the client's status once it knows its state."""
     # Python takes three times the processor time, so it is used only if the state is unknown.
     answer = await ask(host, "status", "--json", "--peers=false")
-    said = decoded(host, answer.stdout)
-    if _stateless(said):
-        said = await _look(host)
-    if _stateless(said):
+    said = decode(host, SERVICE, answer.stdout or b"{}", Status)
+    if not said.known:
+        said = (await _greet(host)).status
+    if not said.known:
         raise OverlayError(
             f"tailscaled on host {host.name} does not know its state within {TIMEOUT_SECONDS:g} s"
         )
     return said
 
 
-async def _look(
-    host: Host, *names: str, timeout_seconds: float = TIMEOUT_SECONDS
-) -> dict[str, Any]:
-    """Return the client's status once it met hosts of ``names``; ``Peer`` has the remaining."""
+async def _greet(host: Host, *names: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Greeted:
+    """Return the client's status once it met hosts of ``names``, or when time is up."""
     limits = (f"{timeout_seconds:g}", f"{GREETING_SECONDS:g}")
     answer = await run_program(
         host,
@@ -96,37 +88,7 @@ async def _look(
         "asking tailscaled",
         timeout_seconds=timeout_seconds + TIMEOUT_SECONDS,
     )
-    return decoded(host, answer.encode())
-
-
-def decoded(host: Host, answer: bytes) -> dict[str, Any]:
-    """Return a status as an object; raise `OverlayError` if the host answers anything else."""
-    try:
-        return msgspec.json.decode(answer or b"{}", type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
-        said = printable(answer.decode(errors="replace").strip())
-        raise OverlayError(
-            f"tailscaled on host {host.name} answers what is no status: {said}"
-        ) from None
-
-
-def _stateless(said: Mapping[str, Any]) -> bool:
-    return bool(said.get("BackendState", "NoState") == "NoState")
-
-
-def logged_in(said: Mapping[str, Any]) -> bool:
-    """Return whether a client with this status holds an identity that it uses."""
-    return said["BackendState"] in {"Running", "Starting"}
-
-
-def address(said: Mapping[str, Any]) -> str:
-    """Return the client's IPv4 address on the overlay."""
-    found = [text for text in said["Self"]["TailscaleIPs"] or [] if "." in text]
-    if not found:
-        raise OverlayError(
-            f"the control server gave host {said['Self']['HostName']} no IPv4 address"
-        )
-    return str(found[0])
+    return decode(host, SERVICE, answer.encode(), Greeted)
 
 
 async def log_in(host: Host, *, control_url: str, auth_key: str) -> None:
@@ -179,13 +141,13 @@ async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) ->
     others = [
         other.name for other in hosts if other.name not in newcomers or other.name > host.name
     ]
-    said = await _look(host, *others, timeout_seconds=INTRODUCED_SECONDS)
-    silent = [other for other in hosts if other.name in said["Peer"]]
+    met = await _greet(host, *others, timeout_seconds=INTRODUCED_SECONDS)
+    silent = [other for other in hosts if other.name in met.silent]
     # When many hosts join at once, Headscale 0.28 does not tell all of them where the last ones
     # are: it loses updates that arrive while it sends earlier ones (`addToBatch`,
     # batcher_lockfree.go). The last ones know this host's address, so they begin.
-    answers = await gather_or_cancel(_look(other, host.name) for other in silent)
-    strangers = [h.name for h, said in zip(silent, answers, strict=True) if said["Peer"]]
+    answers = await gather_or_cancel(_greet(other, host.name) for other in silent)
+    strangers = [h.name for h, met in zip(silent, answers, strict=True) if met.silent]
     if strangers:
         raise OverlayError(
             f"the control server has not introduced {', '.join(strangers)} and host {host.name} "
@@ -193,10 +155,11 @@ async def meet(host: Host, hosts: Sequence[Host], newcomers: Collection[str]) ->
         )
 
 
-async def _peers(host: Host) -> list[dict[str, Any]]:
-    """Return the client's status of the other hosts."""
+async def _peers(host: Host) -> list[Peer]:
+    """Return the other hosts as the client knows them."""
     answer = await ask(host, "status", "--json")
-    return list((decoded(host, answer.stdout).get("Peer") or {}).values())
+    said = decode(host, SERVICE, answer.stdout or b"{}", Status)
+    return list((said.peers or {}).values())
 
 
 async def remove_client(host: Host) -> None:
@@ -222,7 +185,7 @@ async def paths(hosts: Sequence[Host], network: Network) -> Paths:
             return known[given]
         async with at_once:
             answer = await ask(source, "ping", f"--c={PINGS}", "--timeout=2s", given)
-        return read_pongs(answer.stdout.decode())
+        return read_pongs(answer.stdout.decode(errors="replace"))
 
     known = [read_paths(peers) for peers in await gather_or_cancel(map(_peers, hosts))]
     pairs = [
@@ -230,26 +193,6 @@ async def paths(hosts: Sequence[Host], network: Network) -> Paths:
     ]
     classes = await gather_or_cancel(one(a, b, k) for a, b, k in pairs)
     return {(a.name, b.name): c for (a, b, _), c in zip(pairs, classes, strict=True)}
-
-
-def read_paths(peers: Sequence[Mapping[str, Any]]) -> dict[str, PathClass | Relayed]:
-    """Return the path to each address to which a client sends now, by its status. Pure."""
-    found: dict[str, PathClass | Relayed] = {}
-    for peer in peers:
-        if peer["Active"] and not peer["LastHandshake"].startswith(NEVER):
-            relay = peer.get("PeerRelay") or peer["Relay"]
-            path: PathClass | Relayed = "direct" if peer["CurAddr"] else Relayed(by=relay)
-            found.update(dict.fromkeys(peer["TailscaleIPs"] or [], path))
-    return found
-
-
-def read_pongs(said: str) -> PathClass | Relayed:
-    """Return the path that a ping found, by its last answer. Pure."""
-    pongs = [line for line in said.splitlines() if line.startswith("pong")]
-    if not pongs:
-        return "none"
-    relay = RELAY.search(pongs[-1])
-    return Relayed(by=relay["by"]) if relay else "direct"
 
 
 async def ask(host: Host, *arguments: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Completed:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 import yaml
@@ -26,6 +26,7 @@ from e3.overlays.tailscale.headscale_configuration import (
     policy,
     relay_map,
 )
+from e3.overlays.tailscale.status import Answer, AuthKey, Node, Status, User, decode
 from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
 from e3.remote.tasks import beside, each_to_its_end, gather_or_cancel
 
@@ -109,8 +110,8 @@ class Headscale:
         known = previous.addresses if previous else {}
         found, joining = await self._admit_all(members, server, known)
         await gather_or_cancel(client.meet(h, hosts, joining) for h in hosts if h.name in joining)
-        given = {host.name: client.address(found[host.name]) for host in hosts}
-        await _expel_others(server, {_key(said) for said in found.values()})
+        given = {host.name: found[host.name].address for host in hosts}
+        await _expel_others(server, {said.own.public_key for said in found.values()})
         return Network(addresses=given, memory=asdict(memory))
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
@@ -160,24 +161,24 @@ class Headscale:
 
     async def _admit_all(
         self, members: Members[str, Memory], server: Host, known: Mapping[str, str]
-    ) -> tuple[Mapping[str, Mapping[str, Any]], AbstractSet[str]]:
+    ) -> tuple[Mapping[str, Status], AbstractSet[str]]:
         """Start server and clients; return each client's status, and which hosts had to log in."""
         at_once = asyncio.Semaphore(LOGINS_AT_ONCE)
         certificate = members.public[server.name]
-        found: dict[str, Mapping[str, Any]] = {}
+        found: dict[str, Status] = {}
         joining: set[str] = set()
 
         async def serve() -> tuple[str, AbstractSet[str]]:
             await apply(server, [self.server(server, certificate)])
             async with beside(_user(server)) as user:
                 nodes = await _nodes(server)
-                return await user, _keys(nodes)
+                return await user, {node.node_key for node in nodes}
 
         async def admit(host: Host, serving: asyncio.Task[tuple[str, AbstractSet[str]]]) -> None:
             await apply(host, [client.unit(host, port=self.port, certificate=certificate)])
             said = await client.status(host)
             user, keys = await serving
-            if not client.logged_in(said) or _key(said) not in keys:
+            if not said.logged_in or said.own.public_key not in keys:
                 joining.add(host.name)
                 async with at_once:
                     await self._admit(host, server, user)
@@ -194,10 +195,11 @@ class Headscale:
         """Log a host in with a key that can be used once and soon expires."""
         made = await _headscale(
             server,
+            AuthKey,
             *("preauthkeys", "create", "--user", user),
             *("--expiration", f"{self.key_minutes}m"),
         )
-        await client.log_in(host, control_url=self.url(server, host), auth_key=made["key"])
+        await client.log_in(host, control_url=self.url(server, host), auth_key=made.key)
 
 
 def choose_server(hosts: Sequence[Host], before: Memory) -> Host:
@@ -218,39 +220,33 @@ async def make_certificate(server: Host) -> str:
     return await run_script(server, "headscale.sh", folder, server.underlay, server.underlay6)
 
 
-def _keys(nodes: Sequence[Mapping[str, Any]]) -> AbstractSet[str]:
-    return {node["node_key"] for node in nodes}
-
-
-def _key(said: Mapping[str, Any]) -> str:
-    return str(said["Self"]["PublicKey"])
-
-
 def _program(server: Host) -> tuple[str, ...]:
     return f"{server.tools}/headscale", "--config", f"{CONFIGURATION}/config.json"
 
 
 async def _user(server: Host) -> str:
     """Return the number of the stack's one user, which is made if it does not exist."""
-    users = await _headscale(server, "users", "list") or []
-    if not users:
-        users = [await _headscale(server, "users", "create", USER)]
-    return str(users[0]["id"])
+    users = await _headscale(server, list[User], "users", "list")
+    user = users[0] if users else await _headscale(server, User, "users", "create", USER)
+    return str(user.id)
 
 
-async def _nodes(server: Host) -> list[dict[str, Any]]:
-    return await _headscale(server, "nodes", "list") or []
+async def _nodes(server: Host) -> list[Node]:
+    return await _headscale(server, list[Node], "nodes", "list")
 
 
 async def _expel_others(server: Host, members: AbstractSet[str]) -> None:
     """Delete the nodes whose keys are not among ``members``."""
     for node in await _nodes(server):
-        if node["node_key"] not in members:
-            argv = ("nodes", "delete", "--force", "--identifier", str(node["id"]))
-            await _headscale(server, *argv)
+        if node.node_key not in members:
+            argv = ("nodes", "delete", "--force", "--identifier", str(node.id))
+            await _headscale(server, msgspec.Raw, *argv)
 
 
-async def _headscale(server: Host, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+async def _headscale(server: Host, kind: type[Answer], *arguments: str) -> Answer:
     """Run Headscale's command line, which uses a socket for root only; return its answer."""
     argv = [*_program(server), "--output", "json", *arguments]
-    return json.loads(await run_program(server, argv, f"headscale {' '.join(arguments[:2])}"))
+    answer = await run_program(server, argv, f"headscale {' '.join(arguments[:2])}")
+    # Go prints an empty list as null.
+    said = answer if answer.strip() != "null" else "[]"
+    return decode(server, SERVICE, said.encode(), kind)

@@ -93,11 +93,11 @@ class Tailscale:
 
         async def one(host: Host) -> tuple[str, str]:
             await apply(host, self.plan(host, members))
-            if not client.logged_in(await client.status(host)):
+            if not (await client.status(host)).logged_in:
                 newcomers.add(host.name)
                 await self._admit(host)
             said = await client.status(host)
-            return client.address(said), str(said["Self"]["ID"])
+            return said.address, said.own.id
 
         found = await gather_or_cancel(map(one, hosts))
         given = {host.name: each[0] for host, each in zip(hosts, found, strict=True)}

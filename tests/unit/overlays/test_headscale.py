@@ -10,9 +10,9 @@ from e3.errors import ConfigurationError, OverlayError
 from e3.experiment import Choice
 from e3.interfaces import PathClass, Relayed
 from e3.overlays import OVERLAYS
-from e3.overlays.tailscale.client import decoded, read_paths, read_pongs
 from e3.overlays.tailscale.headscale import Headscale, Memory, choose_server
 from e3.overlays.tailscale.headscale_configuration import policy
+from e3.overlays.tailscale.status import Greeted, Node, Peer, Status, decode, read_paths, read_pongs
 from e3.overlays.tailscale.tailscale import Tailscale
 from e3.registry import build
 from tests.hosts import host
@@ -82,7 +82,8 @@ def test_paths_by_a_clients_status(
     said: dict[str, object], expected: PathClass | Relayed | None
 ) -> None:
     peer = {"TailscaleIPs": ["100.64.0.2"], "Relay": "ams3-0", **said}
-    assert read_paths([peer]) == ({"100.64.0.2": expected} if expected else {})
+    known = msgspec.convert(peer, Peer)
+    assert read_paths([known]) == ({"100.64.0.2": expected} if expected else {})
 
 
 @pytest.mark.parametrize(
@@ -117,12 +118,34 @@ def test_tailscale_asks_its_control_server_over_tls() -> None:
         Tailscale(control_url="http://x")
 
 
-def test_a_client_that_answers_no_status_is_an_error_of_its_host() -> None:
-    asked = host("ams3-0", "198.18.0.2")
-    assert decoded(asked, b'{"BackendState": "Running"}') == {"BackendState": "Running"}
-    assert decoded(asked, b"") == {}
-    for answer in (b"[]", b"{", b"\xff", b"[" * 100_000):
-        with pytest.raises(
-            OverlayError, match="tailscaled on host ams3-0 answers what is no status"
-        ):
-            decoded(asked, answer)
+ASKED = host("ams3-0", "198.18.0.2")
+
+
+def test_a_status_without_a_login_has_neither_identity_nor_address() -> None:
+    said = decode(ASKED, "tailscaled", b'{"BackendState": "NeedsLogin", "Self": {}}', Status)
+    assert said.known
+    assert not said.logged_in
+    with pytest.raises(OverlayError, match="gave host  no IPv4 address"):
+        said.address  # noqa: B018 - it raises
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        pytest.param(b"[]", Status, id="another-type"),
+        pytest.param(b"{", Status, id="cut"),
+        pytest.param(b"\xff", Status, id="no-text"),
+        pytest.param(b"[" * 100_000, Status, id="nested"),
+        pytest.param(b'{"BackendState": 3}', Status, id="state-is-a-number"),
+        pytest.param(b'{"Self": {"TailscaleIPs": "1.2.3.4"}}', Status, id="address-is-no-list"),
+        pytest.param(b'{"Self": {"TailscaleIPs": [1]}}', Status, id="address-is-a-number"),
+        pytest.param(b'{"Self": {"ID": "' + b"x" * 1_001 + b'"}}', Status, id="long-id"),
+        pytest.param(b'{"Peer": {"k": {"Active": "yes"}}}', Status, id="active-is-a-text"),
+        pytest.param(b'{"Peer": [["ams3-0"]]}', Greeted, id="name-is-a-list"),
+        pytest.param(b'[{"id": "1; rm", "node_key": "k"}]', list[Node], id="id-is-a-text"),
+        pytest.param(b'[{"id": 1}]', list[Node], id="no-key"),
+    ],
+)
+def test_an_answer_of_another_form_is_an_error_of_its_host(answer: bytes, kind: type) -> None:
+    with pytest.raises(OverlayError, match="tailscaled on host ams3-0 gives an answer that cannot"):
+        decode(ASKED, "tailscaled", answer, kind)
