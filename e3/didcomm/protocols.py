@@ -13,7 +13,6 @@ COORDINATE = "https://didcomm.org/coordinate-mediation/3.0"
 PICKUP = "https://didcomm.org/messagepickup/3.0"
 PING = "https://didcomm.org/trust-ping/2.0"
 PROBLEM = "https://didcomm.org/report-problem/2.0/problem-report"
-INVITATION = "https://didcomm.org/out-of-band/2.0/invitation"
 
 MOST_UPDATES = 16
 MOST_IDS = 512

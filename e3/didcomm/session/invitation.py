@@ -1,0 +1,135 @@
+"""Invitations: out-of-band messages in the fragment of a link, which no server is sent.
+
+Whoever has the link can ask to be in, until it expires: it has a token. It has nothing private of
+its author's besides, and no program: that comes encrypted, when somebody asks to be in.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from e3.didcomm import did as dids
+from e3.didcomm.errors import DidcommError
+from e3.didcomm.keys import base64url, unbase64
+from e3.didcomm.messages import CLOCK_SECONDS, Did
+from e3.didcomm.session.bodies import MOST_PARTIES, Hash, Name, Token
+from e3.remote.text import printable
+
+MARK = "_oob="
+LINK_LENGTH = 8192
+LIFETIME_SECONDS = 3600
+
+
+class _Body(Struct, kw_only=True):
+    goal_code: Literal["e3.mpc.session"] = "e3.mpc.session"
+    goal: Annotated[str, Meta(max_length=200)]
+    accept: tuple[str, ...] = ("didcomm/v2",)
+    token: Token
+    mediator: Annotated[str, Meta(max_length=300)]
+    identity: Did
+    name: Name
+    program: Name
+    digest: Hash
+    parties: Annotated[int, Meta(ge=1, le=MOST_PARTIES)]
+
+
+class _Message(Struct, kw_only=True, rename={"from_": "from"}):
+    type: Literal["https://didcomm.org/out-of-band/2.0/invitation"] = (
+        "https://didcomm.org/out-of-band/2.0/invitation"
+    )
+    id: Annotated[str, Meta(min_length=16, max_length=64)]
+    from_: Did
+    created_time: int
+    expires_time: int
+    body: _Body
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invitation:
+    """An invitation to a session.
+
+    ``sid`` is the session's id, ``did`` the initiator's in it, and ``identity`` the lasting one,
+    which the initiator proves later. ``digest`` is that of the program.
+    """
+
+    sid: str
+    did: str
+    identity: str
+    name: str
+    token: str
+    mediator: str
+    program: str
+    digest: str
+    parties: int
+    created: int
+    expires: int
+
+    def require_valid(self, now: float) -> None:
+        """Raise `DidcommError` if the invitation is over, or not yet valid."""
+        if now > self.expires + CLOCK_SECONDS:
+            raise DidcommError(
+                f"this invitation expired {(now - self.expires) / 60:.0f} minutes ago; "
+                f"ask {printable(self.name, 64)} for a new one"
+            )
+        if now < self.created - CLOCK_SECONDS:
+            raise DidcommError("this invitation is from the future; set this machine's clock right")
+
+
+def new_id() -> str:
+    """Return a new session's id, or a token: 128 random bits in base64url."""
+    return base64url(secrets.token_bytes(16))
+
+
+def link(invitation: Invitation) -> str:
+    """Return the link of an invitation."""
+    sent = _Message(
+        id=invitation.sid,
+        from_=invitation.did,
+        created_time=invitation.created,
+        expires_time=invitation.expires,
+        body=_Body(
+            goal=f"compute {invitation.program} together",
+            token=invitation.token,
+            mediator=invitation.mediator,
+            identity=invitation.identity,
+            name=invitation.name,
+            program=invitation.program,
+            digest=invitation.digest,
+            parties=invitation.parties,
+        ),
+    )
+    page = invitation.mediator.partition("#")[0]
+    return f"{page}#{MARK}{base64url(msgspec.json.encode(sent))}"
+
+
+def read(text: str) -> Invitation:
+    """Return the invitation in a link; raise `DidcommError` if there is none."""
+    text = text.strip()
+    _, mark, encoded = text.partition(MARK)
+    if not mark or len(text) > LINK_LENGTH:
+        raise DidcommError(
+            f"{printable(text, 80)} is no invitation; copy the whole link, from https to its end"
+        )
+    try:
+        sent = msgspec.json.decode(unbase64(encoded), type=_Message)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DidcommError):
+        raise DidcommError(
+            "the link is damaged; copy it whole, with all characters after #"
+        ) from None
+    body = sent.body
+    return Invitation(
+        sid=sent.id,
+        did=dids.syntax(sent.from_),
+        identity=dids.syntax(body.identity),
+        name=body.name,
+        token=body.token,
+        mediator=body.mediator,
+        program=body.program,
+        digest=body.digest,
+        parties=body.parties,
+        created=sent.created_time,
+        expires=sent.expires_time,
+    )

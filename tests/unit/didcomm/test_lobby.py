@@ -1,0 +1,163 @@
+"""The lobby: who has the link, an identity and consent gets a seat, once."""
+
+import pytest
+
+from e3.didcomm import did as dids
+from e3.didcomm.errors import DidcommError
+from e3.didcomm.session import invitation as invitations
+from e3.didcomm.session.actions import Action, Begin, Send
+from e3.didcomm.session.bodies import Body, Close, Program, Ready, Roster
+from e3.didcomm.session.lobby import Lobby
+from tests.unit.didcomm.parties import NOW, Person, invitation, people, program
+
+pytestmark = pytest.mark.unit
+
+
+class House:
+    """An initiator with its lobby."""
+
+    def __init__(self, parties: int = 3) -> None:
+        self.host = people(1)[0]
+        self.invitation = invitation(self.host, parties)
+        self.program = program(self.host, parties)
+        self.lobby = Lobby(self.invitation, self.program, "20260101-000000-abcd", dids.resolve)
+
+    def guest(self) -> Person:
+        return Person(self.host.sid)
+
+    def join(self, guest: Person, now: float = NOW, token: str = "") -> list[Action]:
+        return self.lobby.received(guest.did, guest.join(token or self.invitation.token), now)
+
+    def ready(self, guest: Person) -> list[Action]:
+        return self.lobby.received(guest.did, Ready(proposal=self.program.proposal.hash), NOW)
+
+
+def answer(actions: list[Action], guest: Person) -> Body | None:
+    return next((a.body for a in actions if isinstance(a, Send) and a.to == guest.did), None)
+
+
+def test_all_who_consent_are_the_parties_in_the_order_in_which_they_came() -> None:
+    house = House()
+    one, two = house.guest(), house.guest()
+    assert isinstance(answer(house.join(one), one), Program)
+    house.join(two)
+    house.ready(two)
+    actions = house.ready(one)
+    begun = next(action for action in actions if isinstance(action, Begin))
+    assert [each.did for each in begun.roster.members] == [house.host.did, one.did, two.did]
+
+
+def test_nobody_is_in_without_consent() -> None:
+    house = House()
+    one, two = house.guest(), house.guest()
+    house.join(one)
+    house.join(two)
+    assert not any(isinstance(action, Begin) for action in house.ready(one))
+
+
+def test_a_wrong_token_gets_no_answer() -> None:
+    house = House()
+    assert house.join(house.guest(), token=invitations.new_id()) == []
+
+
+def test_an_expired_link_is_answered_with_that() -> None:
+    house, late = House(), 700.0
+    guest = house.guest()
+    refused = answer(house.join(guest, NOW + late), guest)
+    assert isinstance(refused, Close)
+    assert "expired" in refused.detail
+
+
+def test_a_clock_that_is_wrong_by_ten_minutes_is_named() -> None:
+    house = House()
+    with pytest.raises(DidcommError, match="clock"):
+        house.invitation.require_valid(NOW - 600)
+
+
+def test_nobody_joins_twice_under_two_dids() -> None:
+    house = House()
+    guest = house.guest()
+    house.join(guest)
+    again = Person(house.host.sid, key=guest.key)
+    refused = answer(house.join(again), again)
+    assert isinstance(refused, Close)
+    assert "in already" in refused.detail
+
+
+def test_nobody_joins_as_somebody_else() -> None:
+    house = House()
+    thief, victim = house.guest(), house.guest()
+    join = victim.join(house.invitation.token)
+    refused = answer(house.lobby.received(thief.did, join, NOW), thief)
+    assert isinstance(refused, Close)
+    assert "proof" in refused.detail
+
+
+def test_an_unanswered_join_is_answered_again() -> None:
+    house = House()
+    guest = house.guest()
+    house.join(guest)
+    assert isinstance(answer(house.join(guest), guest), Program)
+
+
+def test_a_full_session_takes_nobody_else() -> None:
+    house = House(parties=2)
+    house.join(house.guest())
+    late = house.guest()
+    refused = answer(house.join(late), late)
+    assert isinstance(refused, Close)
+    assert refused.reason == "full"
+
+
+def test_a_flood_of_joins_takes_no_more_than_the_seats() -> None:
+    house = House(parties=3)
+    refusals = 0
+    for _ in range(100):
+        guest = house.guest()
+        refusals += isinstance(answer(house.join(guest), guest), Close)
+    assert refusals == 98
+
+
+def test_a_seat_is_free_again_when_somebody_leaves() -> None:
+    house = House(parties=2)
+    guest, other = house.guest(), house.guest()
+    house.join(guest)
+    house.lobby.received(guest.did, Close(reason="declined"), NOW)
+    assert isinstance(answer(house.join(other), other), Program)
+
+
+def test_consent_to_another_program_is_none() -> None:
+    house = House(parties=2)
+    guest = house.guest()
+    house.join(guest)
+    refused = answer(house.lobby.received(guest.did, Ready(proposal="1" * 64), NOW), guest)
+    assert isinstance(refused, Close)
+
+
+def test_the_roster_is_repeated_until_an_offer_comes() -> None:
+    house = House(parties=2)
+    guest = house.guest()
+    house.join(guest)
+    house.ready(guest)
+    assert isinstance(answer(house.lobby.tick(NOW + 3), guest), Roster)
+    house.lobby.has_roster(guest.did)
+    assert house.lobby.tick(NOW + 6) == []
+
+
+def test_a_link_has_the_invitation() -> None:
+    house = House()
+    link = invitations.link(house.invitation)
+    assert invitations.read(link) == house.invitation
+    assert link.startswith("http://127.0.0.1/#")
+
+
+@pytest.mark.parametrize("cut", [10, 100, 400])
+def test_a_damaged_link_says_so(cut: int) -> None:
+    link = invitations.link(House().invitation)
+    with pytest.raises(DidcommError, match=r"damaged|no invitation"):
+        invitations.read(link[:-cut])
+
+
+def test_another_text_is_no_link() -> None:
+    with pytest.raises(DidcommError, match="no invitation"):
+        invitations.read("https://mediator.example/")
