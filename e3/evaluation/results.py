@@ -1,7 +1,8 @@
 """The results of a campaign: JSON lines of one schema; docs/results.md describes it for readers.
 
 The first line is a `CampaignRecord`. A `SetupRecord` follows each time the hosts of a cell have
-been joined, a `RepetitionRecord` each finished repetition, and a `CellRecord` each finished cell.
+been joined, a `RepetitionRecord` each finished repetition, an `ObservationRecord` each session that
+was watched on the wire, and a `CellRecord` each finished cell.
 Numbers are raw, with units in their names; None is what could not be measured.
 
 `e3.evaluation.results_file` reads and writes such files. Everything here is bounded, since anybody
@@ -12,28 +13,34 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
+from e3.evaluation.fields import (
+    MOST_ITEMS,
+    CellId,
+    Count,
+    Digest,
+    Id,
+    Line,
+    Milliseconds,
+    Number,
+    Part,
+    Positive,
+    Seconds,
+    Sentence,
+    Share,
+    Time,
+    Word,
+)
+from e3.evaluation.observations import ObservationRecord
 from e3.interfaces import PathClass
 from e3.session.verdicts import Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of the schema. A field that is new, gone or means something else makes another."""
 
-MOST_ITEMS = 10_000
-
-Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=60)]
-CellId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*$", max_length=121)]
-Word = Annotated[str, Meta(max_length=256)]
-Sentence = Annotated[str, Meta(max_length=10_000)]
-Time = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")]
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Positive = Annotated[int, Meta(ge=1, le=2**31)]
-Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
-Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
-Share = Annotated[float, Meta(ge=0, le=1)]
+READABLE = (1, 2)
+"""Older versions are read, too, if all that they lack has a default: 1 has no observations."""
 
 CellState = Literal["succeeded", "failed", "unsupported"]
 """How a cell ended; ``unsupported`` is what its overlay declares that it cannot do."""
@@ -50,20 +57,12 @@ were joined.
 """
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Any part of a line."""
-
-
-class Line(Part, frozen=True, tag_field="kind"):
-    """Any line of a results file."""
-
-
 class OverlayChoice(Part, frozen=True, kw_only=True):
     """An overlay of the matrix, with the options that differ from its defaults."""
 
     id: Id
     overlay: Id
-    options: Annotated[dict[Word, Any], Meta(max_length=100)] = {}
+    options: Annotated[dict[Word, Any], Meta(max_length=100)] = field(default_factory=dict)
     tls: bool = False
 
 
@@ -86,9 +85,13 @@ class ScenarioChoice(Part, frozen=True, kw_only=True):
     about: Sentence = ""
     fleet: Id
     regions: Annotated[dict[Word, Positive], Meta(max_length=100)]
-    rtt_ms: Annotated[dict[Word, Milliseconds], Meta(max_length=MOST_ITEMS)] = {}
-    nats: Annotated[dict[Word, Word], Meta(max_length=MOST_ITEMS)] = {}
-    links: Annotated[dict[Word, LinkQuality], Meta(max_length=MOST_ITEMS)] = {}
+    rtt_ms: Annotated[dict[Word, Milliseconds], Meta(max_length=MOST_ITEMS)] = field(
+        default_factory=dict
+    )
+    nats: Annotated[dict[Word, Word], Meta(max_length=MOST_ITEMS)] = field(default_factory=dict)
+    links: Annotated[dict[Word, LinkQuality], Meta(max_length=MOST_ITEMS)] = field(
+        default_factory=dict
+    )
 
 
 class ProgramChoice(Part, frozen=True, kw_only=True):
@@ -103,7 +106,7 @@ class ProgramChoice(Part, frozen=True, kw_only=True):
     level: Word = ""
     about: Sentence = ""
     program: Word
-    args: Annotated[list[Word], Meta(max_length=1000)] = []
+    args: Annotated[list[Word], Meta(max_length=1000)] = field(default_factory=list)
     parties: Positive | None = None
     digest: Digest
 
@@ -195,13 +198,22 @@ class RoundTrip(Part, frozen=True, kw_only=True):
     jitter_ms: Milliseconds | None
 
 
+class Installed(Part, frozen=True, kw_only=True):
+    """A program that an overlay's hosts need: built by set-up, or a package of the distribution."""
+
+    name: Word
+    kind: Literal["program", "package"]
+    bytes: Count | None
+
+
 class SetupRecord(Line, tag="setup", frozen=True, kw_only=True):
     """The manifest of a cell, written each time its hosts have been joined.
 
     ``setup`` counts them from 0: a campaign that was resumed has several. ``deploy_seconds`` is
     all of ``pulumi up``, ``overlay_seconds`` until the overlay had joined every pair, and
     ``settled_seconds`` until its paths did not change any more. ``programs`` are the digests of
-    the overlay's programs. ``baseline`` and ``throughput`` were measured right after.
+    the overlay's programs, ``installed`` these themselves with their size. ``baseline`` and
+    ``throughput`` were measured right after. ``hourly_usd`` is what the hosts of the cell cost.
     """
 
     cell: CellId
@@ -219,14 +231,17 @@ class SetupRecord(Line, tag="setup", frozen=True, kw_only=True):
     baseline: Annotated[list[RoundTrip], Meta(max_length=MOST_ITEMS)]
     throughput: Annotated[list[Throughput], Meta(max_length=MOST_ITEMS)]
     measuring_seconds: Seconds
+    installed: Annotated[list[Installed], Meta(max_length=100)] = field(default_factory=list)
+    hourly_usd: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
 
 
 class PartyCost(Part, frozen=True, kw_only=True):
     """One party's part of a session.
 
-    ``sent_bytes`` is what MPyC sent. ``cpu_seconds`` and ``peak_memory_bytes`` are of its program
-    with all processes. ``stated_rounds`` and ``stated_bytes`` are what the program says that it
-    takes: sequential rounds, and bytes that this party sends.
+    ``sent_bytes`` is what MPyC sent, ``sent_bytes_to`` the same by peer in the order of pids.
+    ``cpu_seconds`` and ``peak_memory_bytes`` are of its program with all processes.
+    ``stated_rounds`` and ``stated_bytes`` are what the program says that it takes: sequential
+    rounds, and bytes that this party sends.
     """
 
     pid: Count
@@ -238,6 +253,7 @@ class PartyCost(Part, frozen=True, kw_only=True):
     peak_memory_bytes: Count | None
     stated_rounds: Count | None = None
     stated_bytes: Count | None = None
+    sent_bytes_to: Annotated[list[Count], Meta(max_length=MOST_ITEMS)] = field(default_factory=list)
 
 
 class HostCost(Part, frozen=True, kw_only=True):
@@ -321,8 +337,8 @@ class CellRecord(Line, tag="cell", frozen=True, kw_only=True):
     destroy_seconds: Seconds | None
 
 
-Record = CampaignRecord | SetupRecord | RepetitionRecord | CellRecord
-RECORDS = (CampaignRecord, SetupRecord, RepetitionRecord, CellRecord)
+Record = CampaignRecord | SetupRecord | RepetitionRecord | ObservationRecord | CellRecord
+RECORDS = (CampaignRecord, SetupRecord, RepetitionRecord, ObservationRecord, CellRecord)
 
 
 def json_schema() -> Mapping[str, Any]:

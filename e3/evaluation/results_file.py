@@ -21,7 +21,9 @@ import msgspec
 
 from e3 import private
 from e3.errors import ResultsError
+from e3.evaluation.observations import ObservationRecord
 from e3.evaluation.results import (
+    READABLE,
     SCHEMA,
     CampaignRecord,
     CellRecord,
@@ -235,7 +237,9 @@ class _Scan:
         elif isinstance(record, SetupRecord):
             self._setups[record.cell] = record.setup
 
-    def _misplaced(self, record: SetupRecord | RepetitionRecord | CellRecord) -> str | None:
+    def _misplaced(
+        self, record: SetupRecord | RepetitionRecord | ObservationRecord | CellRecord
+    ) -> str | None:
         """Return why a record of a cell cannot stand here; None if it can."""
         if self._campaign is None:
             return "stands before a line of the kind campaign"
@@ -245,11 +249,12 @@ class _Scan:
             why = f"the campaign has no cell {cell}"
         elif cell in self._ended:
             why = f"cell {cell} has ended before"
-        elif isinstance(record, RepetitionRecord):
-            if record.program not in self._programs:
+        elif isinstance(record, RepetitionRecord | ObservationRecord):
+            most = self._campaign.repetitions
+            if record.program and record.program not in self._programs:
                 why = f"the campaign has no program {record.program}"
-            elif record.repetition >= self._campaign.repetitions:
-                why = f"the campaign has {self._campaign.repetitions} repetitions, counted from 0"
+            elif isinstance(record, RepetitionRecord) and record.repetition >= most:
+                why = f"the campaign has {most} repetitions, counted from 0"
             elif record.setup > self._setups.get(cell, -1):
                 why = f"cell {cell} had no set-up {record.setup} before"
         return why
@@ -291,9 +296,10 @@ def _beginning(line: bytes) -> Problem | None:
         head = None
     if head is None or head.kind != "campaign":
         return Problem(fault="not-results", line=1, sentence="is not the begin of E3's results")
-    if head.schema != SCHEMA:
+    if head.schema not in READABLE:
         age = "an older" if head.schema < SCHEMA else "a newer"
-        told = f"is of schema {head.schema}; this E3 reads {SCHEMA}: take {age} E3 for this file"
+        known = " and ".join(map(str, READABLE))
+        told = f"is of schema {head.schema}; this E3 reads {known}: take {age} E3 for this file"
         return Problem(fault="schema", line=1, sentence=told)
     return None
 
@@ -307,6 +313,8 @@ def _key(record: Record) -> tuple[object, ...]:
             return ("setup", record.setup, "of", record.cell)
         case RepetitionRecord():
             return ("repetition", record.repetition, "of", record.program, "in", record.cell)
+        case ObservationRecord():
+            return ("observation", record.number, "of", record.cell)
         case CellRecord():
             return ("the end of", record.cell)
 

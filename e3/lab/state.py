@@ -213,6 +213,10 @@ class LabState:
             "regions": {
                 name: str(router.addresses.network) for name, router in self._routers.items()
             },
+            "routers": {
+                name: f"/proc/{os.getpid()}/fd/{router.network}"
+                for name, router in self._routers.items()
+            },
             "hosts": [self.describe_host(host) for host in self._hosts.values()],
         }
 
@@ -224,6 +228,10 @@ class LabState:
             "pid": host.pid,
             "underlay": host.addresses[0],
             "underlay6": "".join(host.addresses[1:]),
+            "outside": list(host.attachment.cable.addresses),
+            "home_routers": [
+                f"/proc/{os.getpid()}/fd/{each.network}" for each in host.attachment.nats
+            ],
             "reachability": host.attachment.request.reachability,
             "in_user_namespace": self._settings.in_user_namespace,
         }

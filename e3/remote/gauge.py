@@ -10,7 +10,9 @@ None for each that did not come back, and ``transport``.
 
 It ends when its standard input does. ``gauge.py usage`` prints one JSON line with the processor
 time and memory of the daemons on the host; ``gauge.py usage reset`` also lets the peak of their
-memory begin anew.
+memory begin anew. ``gauge.py search`` prints which texts of a JSON line of its input, in
+hexadecimal by label, the memory of those daemons holds: how often each, and how many bytes it
+looked at.
 """
 
 import fcntl
@@ -39,6 +41,10 @@ TCP_SECONDS = 5.0
 RESET_PEAK = "5"  # proc(5), clear_refs
 OURS = "/e3-"
 """The cgroups of E3's services, where systemd keeps them running."""
+
+MEMORY_PART_BYTES = 1 << 20
+MOST_MEMORY_BYTES = 512 << 20
+"""Of the daemons of a host together."""
 
 COUNTERS = ("received_bytes", "received_packets", "sent_bytes", "sent_packets")
 COLUMNS = (1, 2, 9, 10)
@@ -268,6 +274,41 @@ def _cgroup(pid: int) -> str:
         return ""
 
 
+def search(needles: Mapping[str, bytes]) -> Answer:
+    """Return how often the memory of the daemons holds each text; None if they are not known."""
+    daemons = _daemons()
+    if daemons is None:
+        return {"found": None, "bytes": 0}
+    found, looked_at = dict.fromkeys(needles, 0), 0
+    for pid in daemons:
+        for part in _memory(pid, MOST_MEMORY_BYTES - looked_at):
+            looked_at += len(part)
+            for label, needle in needles.items():
+                found[label] += part.count(needle)
+    return {"found": found, "bytes": looked_at}
+
+
+def _memory(pid: int, most: int) -> Iterator[bytes]:
+    """Yield the memory that a process can write to, area by area, up to so many bytes."""
+    try:
+        areas = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+            for area in areas:
+                place, rights = area.split()[:2]
+                begin, end = (int(number, 16) for number in place.split("-"))
+                while rights.startswith("rw") and begin < end and most > 0:
+                    memory.seek(begin)
+                    # less than asked for where pages were never touched
+                    part = memory.read(min(end - begin, MEMORY_PART_BYTES, most))
+                    if not part:
+                        break
+                    most -= len(part)
+                    begin += len(part)
+                    yield part
+    except (OSError, OverflowError):  # it has ended, or the kernel keeps an area to itself
+        return
+
+
 def serve() -> None:
     """Answer the requests of standard input until it ends."""
     echoes = Echoes()
@@ -299,5 +340,8 @@ def _serve(echoes: Echoes, request: Answer) -> object:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["usage"]:
         print(json.dumps(usage(reset=sys.argv[2:] == ["reset"])))  # noqa: T201 - the same
+    elif sys.argv[1:2] == ["search"]:
+        wanted = {label: bytes.fromhex(text) for label, text in json.load(sys.stdin).items()}
+        print(json.dumps(search(wanted)))  # noqa: T201 - the same
     else:
         serve()

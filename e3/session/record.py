@@ -70,6 +70,7 @@ class Record:
         """The state of its connections to peers: none, connecting, connected or stopping."""
         self._took: events.Took = {"seconds": 0.0}
         self._sent_bytes: int | None = None
+        self._sent_bytes_to: tuple[int, ...] = ()
         self._sent_since_bytes = 0  # in the computation that goes on
         self._printed = 0
         self._error = ""
@@ -96,6 +97,7 @@ class Record:
             host=self.seat.host,
             exit=None if self.end is None else self.end.exit,
             sent_bytes=self._sent_bytes,
+            sent_bytes_to=self._sent_bytes_to,
             output=str(self.printed),
             output_files=self.output.files,
             output_files_bytes=self.output.bytes,
@@ -321,6 +323,8 @@ class Record:
     def _(self, event: events.Stopping, at: float) -> None:
         self._link = "stopping"
         self._sent_bytes = sum(event.sent_bytes) + (self._sent_bytes or 0)
+        before = self._sent_bytes_to or (0,) * len(event.sent_bytes)
+        self._sent_bytes_to = tuple(map(sum, zip(before, event.sent_bytes, strict=False)))
         self._sent_since_bytes = 0
         self.served_seconds = at
 

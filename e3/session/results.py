@@ -29,9 +29,10 @@ class PartyResult:
     stopped. ``seconds`` is how long its process ran. ``sent_bytes`` is what MPyC sent to its
     peers up to its shutdown; None if it did not get there. ``cpu_seconds`` is the processor time of
     all its processes and ``peak_memory_bytes`` the most memory of the largest one; None if it never
-    started. ``output`` is what it printed on standard output; of a long output, the beginning and
-    the end. It left ``output_files`` in its output folder, of ``output_files_bytes`` together,
-    which are in the evidence or on its host.
+    started. ``sent_bytes_to`` is ``sent_bytes`` by peer, in the order of pids, with 0 for itself;
+    empty if it is not known. ``output`` is what it printed on standard output; of a long output,
+    the beginning and the end. It left ``output_files`` in its output folder, of
+    ``output_files_bytes`` together, which are in the evidence or on its host.
     """
 
     pid: int
@@ -44,6 +45,7 @@ class PartyResult:
     output_files_bytes: int = 0
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
+    sent_bytes_to: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,12 @@ class SessionResult:
             "concerned": list(self.concerned),
             "advice": printable(self.advice, SENTENCE_LENGTH),
             "parties": [
-                {**vars(party), "output": printable_lines(party.output)} for party in self.parties
+                # without what each sent to each: that grows with the square of their number
+                {
+                    **{key: it for key, it in vars(party).items() if key != "sent_bytes_to"},
+                    "output": printable_lines(party.output),
+                }
+                for party in self.parties
             ],
             "setup_seconds": self.setup_seconds,
             "online_seconds": self.online_seconds,

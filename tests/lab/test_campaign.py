@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from e3.evaluation import results_file
+from e3.evaluation.observations import ObservationRecord
 from e3.evaluation.results import (
     CampaignRecord,
     CellRecord,
@@ -123,7 +124,7 @@ def check(found: list[Record]) -> None:
         assert one.setup_seconds is not None
         assert one.online_seconds is not None
         for party in one.parties:
-            assert party.sent_bytes == party.stated_bytes
+            assert party.sent_bytes == party.stated_bytes == sum(party.sent_bytes_to)
             assert party.cpu_seconds
             assert party.peak_memory_bytes
         for host in one.hosts:
@@ -139,3 +140,31 @@ def check(found: list[Record]) -> None:
         for it in done
     }
     assert daemons["wireguard"] > daemons["plain"]
+    check_observed([it for it in found if isinstance(it, ObservationRecord)])
+
+
+def check_observed(found: list[ObservationRecord]) -> None:
+    """Check that the canary is read where nothing protects it, and nowhere else."""
+    assert not [it.reason for it in found if it.reason]
+    known = {(it.cell, it.what): it for it in found}
+    assert set(known) == {
+        (f"{overlay}/far", what)
+        for overlay in ("plain", "wireguard")
+        for what in ("canary", "attack")
+    }
+    reading = {
+        overlay: {
+            (view.vantage, view.where)
+            for view in known[f"{overlay}/far", "canary"].views
+            if view.canary_packets
+        }
+        for overlay in ("plain", "wireguard")
+    }
+    on_the_way = {("wire", ""), ("region-router", "ams3"), ("region-router", "sgp1")}
+    assert reading == {"plain": on_the_way, "wireguard": set()}
+    attacks = {
+        overlay: {it.attack: it.opened for it in known[f"{overlay}/far", "attack"].attacks}
+        for overlay in ("plain", "wireguard")
+    }
+    assert attacks["plain"]["outsider"]
+    assert not attacks["wireguard"]["outsider"]

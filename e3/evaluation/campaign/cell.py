@@ -16,6 +16,8 @@ from e3.evaluation.campaign.automation import CellStack
 from e3.evaluation.campaign.convert import REASON_LENGTH, manifest, now, of_session
 from e3.evaluation.campaign.gauges import Gauges, costs, open_gauges, throughput
 from e3.evaluation.campaign.matrix import Matrix, MatrixCell, Work
+from e3.evaluation.campaign.observe import Planned, observe, planned
+from e3.evaluation.observations import ObservationRecord
 from e3.evaluation.results import (
     CellRecord,
     CellState,
@@ -25,7 +27,7 @@ from e3.evaluation.results import (
 )
 from e3.evaluation.results_file import Writer
 from e3.experiment import SessionSettings
-from e3.interfaces import Authority
+from e3.interfaces import Authority, Host
 from e3.lab.links import RegionLink, default_rtt_ms
 from e3.overlays import OVERLAYS
 from e3.registry import build
@@ -56,6 +58,7 @@ class Progress:
     ended: set[str] = field(default_factory=set)
     verdicts: dict[str, Counter[Verdict]] = field(default_factory=dict)
     setups: Counter[str] = field(default_factory=Counter)
+    observed: set[tuple[str, int]] = field(default_factory=set)
 
     def take_known(self) -> None:
         """Take over what the file of results has already."""
@@ -64,6 +67,8 @@ class Progress:
                 self._note(record)
             elif isinstance(record, SetupRecord):
                 self.setups[record.cell] += 1
+            elif isinstance(record, ObservationRecord):
+                self.observed.add((record.cell, record.number))
             elif isinstance(record, CellRecord):
                 self.ended.add(record.cell)
         self.writer.known.clear()
@@ -72,6 +77,19 @@ class Progress:
         """Write a finished repetition."""
         self.writer.write(record)
         self._note(record)
+
+    def observe(self, record: ObservationRecord) -> None:
+        """Write an observation."""
+        self.writer.write(record)
+        self.observed.add((record.cell, record.number))
+
+    def unobserved(self, cell: MatrixCell) -> list[Planned]:
+        """Return the observations of a cell that have not been made, in their order."""
+        return [
+            each
+            for each in planned(self.matrix, cell)
+            if (cell.id, each.number) not in self.observed
+        ]
 
     def _note(self, record: RepetitionRecord) -> None:
         self.order = max(self.order, record.order + 1)
@@ -111,7 +129,8 @@ async def run_cell(cell: MatrixCell, progress: Progress) -> None:
     await in_thread(stack.down)  # what a campaign left that was killed
     destroy_seconds = None
     try:
-        reason = await _repeat(cell, stack, progress) if progress.left(cell) else ""
+        open_work = progress.left(cell) or progress.unobserved(cell)
+        reason = await _repeat(cell, stack, progress) if open_work else ""
     except (E3Error, TimeoutError, OSError) as error:
         reason = printable(error, REASON_LENGTH)
     finally:
@@ -190,6 +209,8 @@ async def _repeat(cell: MatrixCell, stack: CellStack, progress: Progress) -> str
             failures = 0 if done.verdict is Verdict.COMPLETED else failures + 1
             if failures == GIVE_UP and number + 1 < len(left):
                 return f"given up after {failures} failures in a row, the last: {done.reason}"
+        if progress.unobserved(cell):
+            await observe(bench, stack.lab, progress.unobserved(cell))
     return ""
 
 
@@ -254,7 +275,9 @@ class Bench:
         before = await self.gauges.read(reset=True)
         moment = machine.look(self.labs)
         measuring = time.monotonic() - began
-        result = await run_session(self._spec(work))
+        chosen, hosts = work.program, self.joined.hosts
+        settings = self.settings_of(chosen.program, chosen.args, chosen.parties or len(hosts))
+        result = await run_session(self.spec(settings, hosts))
         since = time.monotonic()
         later = machine.look(self.labs)
         after = await self.gauges.read()
@@ -282,19 +305,22 @@ class Bench:
             disturbances=found,
         )
 
-    def _spec(self, work: Work) -> SessionSpec:
-        chosen = work.program
-        settings = replace(
+    def settings_of(self, program: str, args: Sequence[str], parties: int) -> SessionSettings:
+        """Return the settings of a session of this cell."""
+        return replace(
             self.settings,
-            program=Path(chosen.program),
-            args=tuple(chosen.args),
-            parties=chosen.parties or len(self.joined.hosts),
+            program=Path(program),
+            args=tuple(args),
+            parties=parties,
             deadline_seconds=self.progress.matrix.file.deadline_seconds,
         )
+
+    def spec(self, settings: SessionSettings, hosts: Sequence[Host]) -> SessionSpec:
+        """Return a session on these of its hosts."""
         return prepare(
             settings=settings,
             program=programs.load(settings.program, args=settings.args),
-            joined=self.joined.joined,
+            joined=replace(self.joined.joined, hosts=hosts),
             sessions=self.joined.sessions,
             authority=self.authority,
             observer=NullObserver(),

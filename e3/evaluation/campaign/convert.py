@@ -1,6 +1,8 @@
-"""What results take over from sessions and stacks: other names for the same figures. Pure."""
+"""What results take over from sessions and stacks: other names for the same figures."""
 
 import math
+import platform
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,10 +13,13 @@ import msgspec
 from e3.deployed import Stack
 from e3.evaluation.campaign import machine
 from e3.evaluation.campaign.matrix import MatrixCell
-from e3.evaluation.results import Count, HostFacts, JoinedPair, PartyCost, PathChange
-from e3.interfaces import Overlay
+from e3.evaluation.fields import Count
+from e3.evaluation.results import HostFacts, Installed, JoinedPair, PartyCost, PathChange
+from e3.fleets import FLEETS
+from e3.interfaces import Needs, Overlay
 from e3.inventory import tools
 from e3.overlays import OVERLAYS
+from e3.registry import build
 from e3.remote.text import printable
 from e3.session.plan import seat
 from e3.session.results import PartyResult, SessionResult
@@ -24,6 +29,7 @@ STATED = "work: "
 
 PACKAGES = ("mpyc", "numpy", "pulumi")
 REASON_LENGTH = 2000
+DPKG_SECONDS = 10.0
 
 
 class Stated(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,10 +43,13 @@ def manifest(cell: MatrixCell, joined: Stack) -> dict[str, Any]:
     """Return what a set-up says of machine, programs and hosts, as fields of it."""
     pids = {host.name: pid for pid, host in enumerate(seat(joined.hosts, len(joined.hosts)))}
     needs = cast("type[Overlay]", OVERLAYS[cell.overlay.overlay]).needs
+    experiment = cell.experiment()
     return {
         "versions": {name: version(name) for name in PACKAGES},
         "programs": tools.digest(needs),
+        "installed": installed(needs),
         "machine": machine.facts(),
+        "hourly_usd": build(FLEETS, experiment.fleet, key="fleet").hourly_usd(experiment),
         "hosts": [
             HostFacts(
                 name=host.name,
@@ -67,6 +76,33 @@ def manifest(cell: MatrixCell, joined: Stack) -> dict[str, Any]:
             for path in joined.paths
         ],
     }
+
+
+def installed(needs: Needs) -> list[Installed]:
+    """Return what hosts need for an overlay, with its size where this machine has it."""
+    place = tools.folder(f"{platform.machine()}-linux")
+    programs = [
+        Installed(
+            name=name,
+            kind="program",
+            bytes=(place / name).stat().st_size if (place / name).is_file() else None,
+        )
+        for name in tools.programs(needs)
+    ]
+    packages = [
+        Installed(name=name, kind="package", bytes=_package_bytes(name)) for name in needs.packages
+    ]
+    return [*programs, *packages]
+
+
+def _package_bytes(name: str) -> int | None:
+    """Return what a package takes as dpkg counts it, without those that it needs; else None."""
+    argv = ["dpkg-query", "--show", "--showformat=${Installed-Size}", name]
+    try:
+        done = subprocess.run(argv, capture_output=True, timeout=DPKG_SECONDS, check=False)
+        return int(done.stdout) * 1024  # in KiB: deb-control(5)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 def of_session(result: SessionResult) -> Mapping[str, Any]:
@@ -108,6 +144,7 @@ def _of_party(party: PartyResult) -> PartyCost:
         peak_memory_bytes=party.peak_memory_bytes,
         stated_rounds=said.rounds,
         stated_bytes=said.bytes,
+        sent_bytes_to=list(party.sent_bytes_to),
     )
 
 

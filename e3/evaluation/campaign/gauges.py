@@ -19,16 +19,8 @@ from msgspec import Meta
 from e3.deployed import Stack
 from e3.errors import HostError
 from e3.evaluation.diagnosis import measure_throughput
-from e3.evaluation.results import (
-    Count,
-    HostCost,
-    Layer,
-    Milliseconds,
-    Part,
-    RoundTrip,
-    Seconds,
-    Throughput,
-)
+from e3.evaluation.fields import Count, Milliseconds, Part, Seconds
+from e3.evaluation.results import HostCost, Layer, RoundTrip, Throughput
 from e3.interfaces import PROBE_PORT, File, Host, Network, Process
 from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
@@ -95,11 +87,13 @@ class Gauges:
         self._processes = processes
         self._hosts = {host.name: host for host in stack.hosts}
 
-    async def round_trips(self, count: int) -> list[RoundTrip]:
-        """Return the round trips of each ordered pair that can be dialled: underlay, overlay."""
+    async def round_trips(
+        self, count: int, layers: Sequence[Layer] = ("underlay", "overlay")
+    ) -> list[RoundTrip]:
+        """Return the round trips of each ordered pair that can be dialled, one layer at a time."""
         if not count:
             return []
-        return [*await self._echo("underlay", count), *await self._echo("overlay", count)]
+        return [trip for layer in layers for trip in await self._echo(layer, count)]
 
     async def read(self, *, reset: bool = False) -> Reading:
         """Return the counters now; with ``reset`` the peak of memory begins anew."""

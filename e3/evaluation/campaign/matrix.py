@@ -22,7 +22,8 @@ from msgspec import Meta
 from e3 import config
 from e3.errors import ConfigurationError, E3Error
 from e3.evaluation.campaign.place import stack_of
-from e3.evaluation.results import Id, LinkQuality, OverlayChoice, ProgramChoice, ScenarioChoice
+from e3.evaluation.fields import Id
+from e3.evaluation.results import LinkQuality, OverlayChoice, ProgramChoice, ScenarioChoice
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
 from e3.overlays import OVERLAYS
@@ -35,6 +36,9 @@ WARM_UP = "demos/helloworld.py"
 
 LEVEL = "{level}"
 """What stands for an input level in the arguments of a program."""
+
+FEWEST_OBSERVED = 3
+"""Two parties, and a host that takes no part."""
 
 MOST_BYTES = 1_000_000
 MOST_CELLS = 10_000
@@ -101,6 +105,20 @@ class Measuring(Part, frozen=True, kw_only=True):
     throughput_pairs: Annotated[int, Meta(ge=0, le=1000)] = 1
 
 
+class Observing(Part, frozen=True, kw_only=True):
+    """What is watched on the wire of a lab, after the repetitions of a cell.
+
+    In each of ``scenarios`` one session carries a canary, and whoever has not joined tries to reach
+    a member. Besides, ``sessions`` of each program, and as many of each kind of other traffic, are
+    watched, from which reports train a classifier; 0 watches none. ``quiet_seconds`` is how long
+    the network is watched without a session.
+    """
+
+    scenarios: Annotated[list[Id], Meta(max_length=1000)] = []
+    sessions: Annotated[int, Meta(ge=0, le=1000)] = 0
+    quiet_seconds: Annotated[float, Meta(ge=0.1, le=600)] = 2.0
+
+
 class CampaignFile(Part, frozen=True, kw_only=True):
     """The content of a campaign's file."""
 
@@ -110,6 +128,7 @@ class CampaignFile(Part, frozen=True, kw_only=True):
     repetitions: Annotated[int, Meta(ge=1, le=100_000)] = 5
     deadline_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 120.0
     measure: Measuring = Measuring()
+    observe: Observing = Observing()
     overlays: Annotated[dict[Id, OverlayEntry | None], Meta(min_length=1, max_length=1000)]
     scenarios: Annotated[dict[Id, ScenarioEntry], Meta(min_length=1, max_length=1000)]
     programs: Annotated[dict[Id, ProgramEntry], Meta(min_length=1, max_length=1000)]
@@ -219,7 +238,11 @@ def parse(content: object, name: str) -> Matrix:
     if len(cells) > MOST_CELLS:
         raise ConfigurationError(f"{name}: {len(cells)} cells; a campaign has up to {MOST_CELLS}")
     _check_parties(name, file, chosen)
-    decides = [msgspec.to_builtins(file), [choice.digest for choice in chosen]]
+    _check_observed(name, file)
+    told = msgspec.to_builtins(file)
+    if file.observe == Observing():
+        del told["observe"]  # the digest is then that of versions without this key
+    decides = [told, [choice.digest for choice in chosen]]
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return Matrix(file=file, digest=digest, cells=cells, programs=chosen)
 
@@ -340,6 +363,22 @@ def _cell(name: str, file: CampaignFile, overlay: str, scenario: str) -> MatrixC
                 f"{', '.join(experiment.regions)} joined by a hyphen"
             )
     return cell
+
+
+def _check_observed(name: str, file: CampaignFile) -> None:
+    for scenario in file.observe.scenarios:
+        placed = file.scenarios.get(scenario)
+        if placed is None:
+            raise ConfigurationError(
+                f"{name}: observe.scenarios: the campaign has no scenario {scenario}; choose one "
+                f"of {', '.join(file.scenarios)}"
+            )
+        hosts = sum(placed.regions.values())
+        if placed.fleet != "lab" or hosts < FEWEST_OBSERVED:
+            raise ConfigurationError(
+                f"{name}: observe.scenarios: {scenario} is to have the fleet lab and at least "
+                f"{FEWEST_OBSERVED} hosts; only a lab's network can be watched"
+            )
 
 
 def _check_parties(name: str, file: CampaignFile, chosen: Sequence[ProgramChoice]) -> None:

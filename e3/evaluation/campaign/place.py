@@ -8,7 +8,7 @@ import msgspec
 from e3 import private
 from e3.access.identity import identify
 from e3.deployed import FILES
-from e3.evaluation.results import Part
+from e3.evaluation.fields import Part
 
 CAMPAIGNS = FILES / "campaigns"
 RESULTS = "results.jsonl"

@@ -1,0 +1,127 @@
+"""Observers of a real lab: each sees what passes it, and no other does."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import combinations_with_replacement
+
+import pytest
+
+from e3.deployed import Stack
+from e3.evaluation.campaign import intruder
+from e3.evaluation.campaign.watch import open_watch
+from e3.evaluation.observations import View
+from e3.experiment import Choice
+from e3.interfaces import PARTY_PORT, Host, Network
+from e3.lab.client import HostHandle, Lab
+from e3.lab.vantage import vantages
+from tests.labs import running
+
+CANARY = "5f2c" * 16
+REGIONS = ("a", "b")
+SEND = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2]))).sendall(b'%s')"
+TAKE = (
+    "import socket,sys; s = socket.create_server((sys.argv[1], int(sys.argv[2]))); "
+    "print(flush=True); c = s.accept()[0]\nwhile c.recv(4096): pass\nprint('all')"
+)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    rtt_ms = dict.fromkeys(combinations_with_replacement(REGIONS, 2), 2.0)
+    with running(tmp_path_factory.mktemp("lab"), rtt_ms, REGIONS) as lab:
+        rows = [("a-0", "a"), ("a-1", "a"), ("b-0", "b")]
+        lab.add_hosts(rows, {"a-1": "port-restricted"})
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def outsider(lab: Lab) -> HostHandle:
+    return lab.add_host("outsider", "a")
+
+
+@pytest.fixture
+def stack(lab: Lab, outsider: HostHandle) -> Stack:
+    hosts = [handle.host() for handle in lab.hosts() if handle.name != outsider.name]
+    return Stack(
+        name="trial",
+        hosts=tuple(hosts),
+        choice=Choice(name="plain"),
+        network=Network(addresses={host.name: host.underlay for host in hosts}),
+        paths=(),
+        certifies=False,
+        setup_seconds=None,
+        settled_seconds=None,
+    )
+
+
+async def send(source: Host, target: Host) -> None:
+    """Send the canary from one host to another, and wait until it is there."""
+    end = [target.underlay, str(PARTY_PORT)]
+    async with target.access.attach([target.python, "-c", TAKE, *end]) as taking:
+        assert await taking.stdout.readline() == b"\n"
+        argv = [source.python, "-c", SEND % CANARY, *end]
+        done = await source.access.run(argv, timeout_seconds=20)
+        assert not done.exit, done.complaint
+        assert await taking.stdout.readline() == b"all\n"
+
+
+def by_observer(views: Sequence[View]) -> dict[tuple[str, str], View]:
+    return {(view.vantage, view.where): view for view in views}
+
+
+def test_who_is_on_the_way_reads_the_canary_and_nobody_else(
+    lab: Lab, stack: Stack, outsider: HostHandle
+) -> None:
+    hosts = {host.name: host for host in stack.hosts}
+
+    async def watched() -> tuple[list[View], list[View], int]:
+        async with open_watch(
+            stack, lab, CANARY, third=[hosts["a-0"]], neighbours=[outsider]
+        ) as watch:
+            await watch.take("before")
+            await send(hosts["a-1"], hosts["b-0"])
+            views, packets = await watch.take("during")
+            again, _ = await watch.take("after")
+            return views, again, len(packets)
+
+    views, again, packets = asyncio.run(watched())
+    seen = by_observer(views)
+    reading = {observer for observer, view in seen.items() if view.canary_packets}
+    assert reading == {
+        ("wire", ""),
+        ("region-router", "a"),
+        ("region-router", "b"),
+        ("home-router", "a-1"),
+    }
+    # behind the NAT too, the outer address is known as that of its host
+    assert seen["wire", ""].hosts == ["a-1", "b-0"]
+    assert seen["wire", ""].pairs == [("a-1", "b-0"), ("b-0", "a-1")]
+    assert packets == seen["wire", ""].packets > 4
+    assert not seen["neighbour", "outsider"].hosts
+    assert not seen["third-party", "a-0"].hosts
+    assert not any(view.canary_packets for view in again)
+
+
+def test_an_attack_reaches_what_nothing_protects(
+    lab: Lab, stack: Stack, outsider: HostHandle
+) -> None:
+    """The control of all attacks: a kernel takes packets for its address at any interface."""
+    target = next(host for host in stack.hosts if host.name == "a-0")
+    addresses = {**stack.network.addresses, "a-0": "10.77.0.1"}
+
+    async def attacked() -> list[tuple[str, bool, int]]:
+        add = ["ip", "address", "replace", "10.77.0.1/32", "dev", "lo"]
+        await target.access.run(add, timeout_seconds=10)
+        try:
+            found = await intruder.attacks(
+                outsider.host(), target, Network(addresses=addresses), stack.hosts, vantages(lab)
+            )
+        finally:
+            await target.access.run(["ip", "address", "del", *add[3:]], timeout_seconds=10)
+        return [(each.attack, each.opened, each.arrived_datagrams) for each in found]
+
+    outside, near, borrowed = asyncio.run(attacked())
+    assert outside == ("outsider", False, 0)
+    assert near == ("on-link", True, 3)
+    # the answer to a borrowed address goes to its owner
+    assert borrowed[1] is False
