@@ -15,7 +15,7 @@ from installer.cache import Cache, place
 from installer.environment import REPORT, Environment, Extra
 from installer.packages import Packages
 from installer.plugins import Plugin
-from installer.programs import Go, Tool
+from installer.programs import TUNNEL, Go, Tool
 from installer.salt import Salt
 from installer.steps import AGAIN, ROOT, SetupError, run, say, take
 
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("stacks", metavar="STACK", nargs="*", default=["dev"])
     parser.add_argument("--all", action="store_true", help="what every overlay needs")
     parser.add_argument("--report", action="store_true", help="what charts and Parquet need")
+    parser.add_argument("--sessions", action="store_true", help="what e3 invite and e3 join need")
     parser.add_argument("--bench", action="store_true", help="what the benchmarks need")
     options = parser.parse_args()
 
@@ -53,7 +54,8 @@ def main() -> None:
     needs = json.loads(run(ask, environment={"PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}"}))
     path = _path_without_ours()
     go = Go(ROOT / "tools/go/requirements.txt", TOOLS, path)
-    names = ["pulumi", "pulumi-language-python", *needs["tools"]]
+    sessions = [TUNNEL] if options.all or options.sessions else []
+    names = ["pulumi", "pulumi-language-python", *dict.fromkeys([*needs["tools"], *sessions])]
     take(
         [
             Packages(needs["packages"], TOOLS),

@@ -18,6 +18,9 @@ from installer.cache import Cache
 from installer.progress import Progress
 from installer.steps import ROOT, aside, digest, pip_install, read, run, say, write
 
+TUNNEL = "tunnel"
+"""The folder of the program that carries sessions between people, which need no stack."""
+
 BUILD = {
     "CGO_ENABLED": "0",  # the same program whether or not there is a C compiler
     "GOTOOLCHAIN": "local",  # no other Go than the one chosen here

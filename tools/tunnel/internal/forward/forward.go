@@ -1,0 +1,140 @@
+// Package forward joins local TCP connections with those of the tunnel.
+//
+// Whoever connects is accepted at once, before the other end is there: a program that MPyC starts
+// dials its peers as soon as they listen, and cannot recover from a connection that ends at once. So
+// a forwarder holds what it has accepted, and dials on until the other end accepts.
+package forward
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	firstWait   = 20 * time.Millisecond
+	longestWait = 500 * time.Millisecond
+	oneTry      = 5 * time.Second
+	bufferBytes = 256 << 10
+	// MaxConnections is how many connections one listener forwards at a time.
+	MaxConnections = 256
+)
+
+// Dial makes the connection at the other end.
+type Dial func(context.Context) (net.Conn, error)
+
+// Forwarder accepts at one end and dials at the other, until it is closed.
+type Forwarder struct {
+	listener net.Listener
+	dial     Dial
+	context  context.Context
+	stop     context.CancelFunc
+	places   chan struct{}
+}
+
+// Start forwards what the listener accepts; the forwarder owns the listener.
+func Start(listener net.Listener, dial Dial) *Forwarder {
+	ctx, stop := context.WithCancel(context.Background())
+	f := &Forwarder{listener, dial, ctx, stop, make(chan struct{}, MaxConnections)}
+	go f.run()
+	return f
+}
+
+// Address is where the forwarder listens.
+func (f *Forwarder) Address() net.Addr { return f.listener.Addr() }
+
+// Close ends the listener and all connections.
+func (f *Forwarder) Close() {
+	f.stop()
+	_ = f.listener.Close()
+}
+
+func (f *Forwarder) run() {
+	for {
+		accepted, err := f.listener.Accept()
+		if err != nil {
+			if f.context.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			select { // such as no descriptor left: others will end
+			case <-f.context.Done():
+				return
+			case <-time.After(longestWait):
+			}
+			continue
+		}
+		select {
+		case f.places <- struct{}{}:
+			go func() {
+				defer func() { <-f.places }()
+				f.forward(accepted)
+			}()
+		default:
+			_ = accepted.Close()
+		}
+	}
+}
+
+func (f *Forwarder) forward(accepted net.Conn) {
+	dialed, err := f.until()
+	if err != nil {
+		_ = accepted.Close()
+		return
+	}
+	Join(f.context, accepted, dialed)
+}
+
+// until dials until it succeeds or the forwarder ends. That who waits has gone is only seen once
+// the data is read that belongs to the other end: then the connection is made, and ends after it.
+func (f *Forwarder) until() (net.Conn, error) {
+	wait := firstWait
+	for {
+		ctx, cancel := context.WithTimeout(f.context, oneTry)
+		dialed, err := f.dial(ctx)
+		cancel()
+		if err == nil {
+			return dialed, nil
+		}
+		select {
+		case <-f.context.Done():
+			return nil, f.context.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, longestWait)
+	}
+}
+
+type halfCloser interface{ CloseWrite() error }
+
+// Join copies both ways until both ends have closed, one of them fails, or the context ends.
+func Join(ctx context.Context, one, other net.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := context.AfterFunc(ctx, func() {
+		_ = one.Close()
+		_ = other.Close()
+	})
+	defer ended()
+	var both sync.WaitGroup
+	both.Go(func() { pass(other, one, cancel) })
+	both.Go(func() { pass(one, other, cancel) })
+	both.Wait()
+}
+
+// pass copies one way, and then says that no more comes.
+func pass(to, from net.Conn, fail context.CancelFunc) {
+	_, err := io.CopyBuffer(plainWriter{to}, plainReader{from}, make([]byte, bufferBytes))
+	half, can := to.(halfCloser)
+	if err != nil || !can || half.CloseWrite() != nil {
+		fail()
+	}
+}
+
+// plainWriter and plainReader hide the methods by which io.CopyBuffer would pass by its buffer.
+type (
+	plainWriter struct{ io.Writer }
+	plainReader struct{ io.Reader }
+)

@@ -1,0 +1,183 @@
+package link
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+
+	"golang.zx2c4.com/wireguard/conn"
+
+	"e3/tools/tunnel/internal/wire"
+)
+
+// framesQueued is how many datagrams from TCP wait for WireGuard; more are dropped.
+const framesQueued = 512
+
+var (
+	_ conn.Bind     = (*Bind)(nil)
+	_ conn.Endpoint = (*Peer)(nil)
+)
+
+// Bind is the socket of WireGuard: its endpoints are peers, and a peer's path may change at any
+// time without WireGuard noticing.
+//
+// Datagrams come and go in batches, with segmentation offload, by wireguard-go's own socket.
+// Only those of sources that passed a check reach WireGuard.
+type Bind struct {
+	link   *Link
+	udp    *conn.StdNetBind
+	frames chan frame
+	mutex  sync.Mutex
+	closed chan struct{}
+}
+
+type frame struct {
+	peer    *Peer
+	payload []byte
+}
+
+// Open opens the socket on that port, 0 for any.
+func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
+	fns, actual, err := b.udp.Open(port)
+	if err != nil {
+		return nil, 0, err
+	}
+	b.mutex.Lock()
+	b.closed = make(chan struct{})
+	closed := b.closed
+	b.mutex.Unlock()
+	b.link.port.Store(uint32(actual))
+	wrapped := make([]conn.ReceiveFunc, 0, len(fns)+1)
+	for _, fn := range fns {
+		wrapped = append(wrapped, b.receiving(fn))
+	}
+	return append(wrapped, b.receivingFrames(closed)), actual, nil
+}
+
+// Close closes the socket; what receives returns net.ErrClosed.
+func (b *Bind) Close() error {
+	b.mutex.Lock()
+	if b.closed != nil {
+		close(b.closed)
+		b.closed = nil
+	}
+	b.mutex.Unlock()
+	return b.udp.Close()
+}
+
+// SetMark does nothing: E3 marks no packets.
+func (b *Bind) SetMark(uint32) error { return nil }
+
+// BatchSize is that of wireguard-go's socket.
+func (b *Bind) BatchSize() int { return b.udp.BatchSize() }
+
+// ParseEndpoint returns the peer of that name.
+func (b *Bind) ParseEndpoint(name string) (conn.Endpoint, error) {
+	if peer := b.link.byName(name); peer != nil {
+		return peer, nil
+	}
+	return nil, errors.New("no peer " + name)
+}
+
+// Send sends datagrams on the path of a peer; without one they are lost, as in any network.
+func (b *Bind) Send(buffers [][]byte, endpoint conn.Endpoint) error {
+	peer, good := endpoint.(*Peer)
+	if !good {
+		return conn.ErrWrongEndpointType
+	}
+	path := peer.current.Load()
+	if path == nil {
+		return nil
+	}
+	for _, buffer := range buffers {
+		path.sentBytes.Add(uint64(len(buffer)))
+	}
+	return path.send(b, buffers)
+}
+
+// send passes datagrams to an address.
+func (b *Bind) send(to netip.AddrPort, buffers ...[]byte) error {
+	return b.udp.Send(buffers, &conn.StdNetEndpoint{AddrPort: to})
+}
+
+// receiving returns fn with all that is not WireGuard's taken out.
+func (b *Bind) receiving(fn conn.ReceiveFunc) conn.ReceiveFunc {
+	return func(buffers [][]byte, sizes []int, endpoints []conn.Endpoint) (int, error) {
+		count, err := fn(buffers, sizes, endpoints)
+		for i := range count {
+			if sizes[i] == 0 {
+				continue
+			}
+			source, good := endpoints[i].(*conn.StdNetEndpoint)
+			if !good {
+				sizes[i] = 0
+				continue
+			}
+			from := normal(source.AddrPort)
+			sizes[i], endpoints[i] = b.link.datagram(buffers[i], sizes[i], from)
+		}
+		return count, err
+	}
+}
+
+// receivingFrames returns what receives the datagrams that came by TCP.
+func (b *Bind) receivingFrames(closed chan struct{}) conn.ReceiveFunc {
+	return func(buffers [][]byte, sizes []int, endpoints []conn.Endpoint) (int, error) {
+		select {
+		case <-closed:
+			return 0, net.ErrClosed
+		case first := <-b.frames:
+			count := 0
+			for next, more := first, true; more; count++ {
+				sizes[count] = copy(buffers[count], next.payload)
+				endpoints[count] = next.peer
+				if count+1 == len(buffers) {
+					return len(buffers), nil
+				}
+				select {
+				case next = <-b.frames:
+				default:
+					more = false
+				}
+			}
+			return count, nil
+		}
+	}
+}
+
+// datagram returns what WireGuard gets of a datagram: its size, 0 for nothing, and the peer.
+func (l *Link) datagram(buffer []byte, size int, from netip.AddrPort) (int, conn.Endpoint) {
+	packet := buffer[:size]
+	switch wire.Classify(packet) {
+	case wire.WireGuard:
+		if path := l.pathFrom(source{address: from}); path != nil {
+			path.heard(size)
+			return size, path.peer
+		}
+	case wire.STUN:
+		l.stun(packet, source{address: from})
+	case wire.Frame:
+		channel, payload := wire.ReadFrame(packet)
+		return l.relayed(buffer, payload, source{address: from, channel: channel})
+	}
+	return 0, nil
+}
+
+// relayed does the same for what came in a frame of a relay.
+func (l *Link) relayed(buffer, payload []byte, from source) (int, conn.Endpoint) {
+	switch wire.Classify(payload) {
+	case wire.WireGuard:
+		if path := l.pathFrom(from); path != nil {
+			path.heard(len(payload))
+			return copy(buffer, payload), path.peer
+		}
+	case wire.STUN:
+		l.stun(payload, from)
+	}
+	return 0, nil
+}
+
+func normal(address netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(address.Addr().Unmap().WithZone(""), address.Port())
+}

@@ -1,0 +1,283 @@
+// Package party is one party's end of the tunnels of a session, driven by lines of JSON.
+package party
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
+
+	devices "e3/tools/tunnel/internal/device"
+	"e3/tools/tunnel/internal/forward"
+	"e3/tools/tunnel/internal/lines"
+	"e3/tools/tunnel/internal/link"
+)
+
+const usualInterface = "e3s0"
+
+// party is the state of one run.
+type party struct {
+	out        *lines.Writer
+	pid        int
+	mode       string
+	key        *ecdh.PrivateKey
+	link       *link.Link
+	wireguard  *device.Device
+	stack      *devices.Stack // of the mode userspace, else nil
+	namespace  *devices.Namespace
+	peers      *peers
+	forwarders []*forward.Forwarder
+}
+
+// Run obeys the commands that come in until they end.
+func Run(in io.Reader, out io.Writer) error {
+	p := &party{out: lines.NewWriter(out)}
+	defer p.close()
+	reader := lines.NewReader(in)
+	for {
+		line, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.obey(line); err != nil {
+			return err
+		}
+	}
+}
+
+// obey carries out a command and answers it; an error means that nobody hears any more.
+func (p *party) obey(line []byte) error {
+	command, err := nameOf(line)
+	var said any
+	if err == nil {
+		said, err = p.carryOut(command, line)
+	}
+	if err != nil {
+		said = answer{Event: "error", ID: command.ID, Message: shown(err)}
+	}
+	return p.out.Write(said)
+}
+
+func shown(err error) string {
+	text := strings.ToValidUTF8(err.Error(), "?")
+	return text[:min(len(text), maxText)]
+}
+
+func (p *party) carryOut(command envelope, line []byte) (any, error) {
+	if command.Do != "open" && p.link == nil {
+		return nil, fmt.Errorf("do %.40q comes before open", command.Do)
+	}
+	done := answer{Event: "done", ID: command.ID}
+	switch command.Do {
+	case "open":
+		return with(line, p.open)
+	case "peer":
+		return with(line, p.setPeer)
+	case "remove":
+		return with(line, p.removePeer)
+	case "dial":
+		return with(line, p.dial)
+	case "serve":
+		return with(line, p.serve)
+	case "gather":
+		p.link.Gather()
+		return done, nil
+	case "report":
+		return p.report(command)
+	}
+	return nil, fmt.Errorf("do %.40q is none of open, peer, remove, dial, serve, gather, report", command.Do)
+}
+
+func with[T any](line []byte, carryOut func(T) (any, error)) (any, error) {
+	command, err := parse[T](line)
+	if err != nil {
+		return nil, err
+	}
+	return carryOut(command)
+}
+
+func (p *party) open(c openCommand) (any, error) {
+	if p.link != nil {
+		return nil, errors.New("it is open already")
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	certificate, sum, err := newCertificate()
+	if err != nil {
+		return nil, err
+	}
+	if c.MTU == 0 {
+		c.MTU = usualMTU
+	}
+	if c.Interface == "" {
+		c.Interface = usualInterface
+	}
+	network, err := p.newDevice(c)
+	if err != nil {
+		return nil, err
+	}
+	p.pid, p.mode, p.key = c.PID, c.Mode, key
+	config := link.Config{
+		Servers: c.Servers, Excluded: []string{c.Interface}, Loopback: c.Loopback,
+		RelayOnly: c.RelayOnly, TCPPort: c.TCPPort, WithoutTCP: c.WithoutTCP, Certificate: certificate,
+	}
+	opened := link.New(config, p)
+	if err := p.start(opened, network, c.Port); err != nil {
+		return nil, err
+	}
+	said := answer{
+		Event: "opened", ID: c.ID, Version: Version, Port: opened.Port(),
+		PublicKey:   base64.StdEncoding.EncodeToString(key.PublicKey().Bytes()),
+		Certificate: hex.EncodeToString(sum[:]),
+	}
+	if p.namespace != nil {
+		said.Namespace = p.namespace.Process
+	}
+	return said, nil
+}
+
+// newDevice returns the network device of the mode that was asked for.
+func (p *party) newDevice(c openCommand) (tun.Device, error) {
+	switch c.Mode {
+	case modeTUN:
+		return devices.NewTUN(c.Interface, c.Address, c.MTU)
+	case modeNamespace:
+		network, namespace, err := devices.NewNamespaceTUN(c.Namespace, c.Interface, c.Address, c.MTU)
+		p.namespace = namespace
+		return network, err
+	}
+	stack, err := devices.NewStack(c.Address.Addr(), c.MTU)
+	p.stack = stack
+	return stack, err
+}
+
+// start brings WireGuard up on the socket of the link.
+func (p *party) start(opened *link.Link, network tun.Device, port uint16) error {
+	log := &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf}
+	wireguard := device.NewDevice(network, opened.Bind, log)
+	wireguard.DisableSomeRoamingForBrokenMobileSemantics() // the link alone chooses paths
+	settings := fmt.Sprintf("private_key=%x\nlisten_port=%d\n", p.key.Bytes(), port)
+	err := wireguard.IpcSet(settings)
+	if err == nil {
+		err = wireguard.Up()
+	}
+	if err == nil {
+		err = opened.Start()
+	}
+	if err != nil {
+		wireguard.Close()
+		return err
+	}
+	p.link, p.wireguard = opened, wireguard
+	p.peers = newPeers(wireguard, func(pid int) { _ = p.out.Write(upEvent{"up", pid}) })
+	return nil
+}
+
+func (p *party) close() {
+	for _, forwarder := range p.forwarders {
+		forwarder.Close()
+	}
+	if p.link != nil {
+		p.peers.close()
+		p.link.Close()
+		p.wireguard.Close()
+	}
+	if p.namespace != nil {
+		p.namespace.Close()
+	}
+}
+
+func (p *party) setPeer(c peerCommand) (any, error) {
+	config, public, psk, err := c.peerConfig(p.pid, p.key.PublicKey().Bytes())
+	if err != nil {
+		return nil, err
+	}
+	p.link.SetPeer(config)
+	one := tunnel{pid: c.PID, public: public, psk: psk, address: c.Address, initiates: config.Controlling}
+	if err := p.peers.set(one); err != nil {
+		return nil, err
+	}
+	return answer{Event: "done", ID: c.ID}, nil
+}
+
+func (p *party) removePeer(c removeCommand) (any, error) {
+	p.link.RemovePeer(c.PID)
+	return answer{Event: "done", ID: c.ID}, p.peers.remove(c.PID)
+}
+
+// Candidates tells at which addresses this party may be reached.
+func (p *party) Candidates(found []link.Candidate, mapping string) {
+	said := candidatesEvent{Event: "candidates", Candidates: []candidate{}, Mapping: mapping}
+	for _, each := range found {
+		said.Candidates = append(said.Candidates, candidate{each.Kind.String(), each.Address})
+	}
+	_ = p.out.Write(said)
+}
+
+// Path tells of a peer's new path, and begins the handshake once there is the first one.
+func (p *party) Path(peer *link.Peer, path *link.State) {
+	said := pathEvent{Event: "path", PID: peer.ID}
+	if path != nil {
+		state := shownPath(*path)
+		said.Path = &state
+		p.peers.reached(peer.ID)
+	}
+	_ = p.out.Write(said)
+}
+
+func shownPath(path link.State) pathState {
+	return pathState{
+		Kind: path.Kind.String(), Address: path.Address,
+		RTTms:     float64(path.RTT.Microseconds()) / 1000,
+		SentBytes: path.SentBytes, ReceivedBytes: path.HeardBytes,
+	}
+}
+
+func (p *party) report(command envelope) (any, error) {
+	ages, err := p.peers.ages()
+	if err != nil {
+		return nil, err
+	}
+	said := reportAnswer{Event: "report", ID: command.ID, Mode: p.mode, Peers: []peerReport{}}
+	for _, pid := range p.peers.pids() {
+		one := peerReport{PID: pid, Paths: []pathState{}}
+		if age, known := ages[pid]; known {
+			seconds := age.Seconds()
+			one.HandshakeAge = &seconds
+		}
+		for _, path := range p.link.Paths(pid) {
+			one.Paths = append(one.Paths, shownPath(path))
+		}
+		said.Peers = append(said.Peers, one)
+	}
+	return said, nil
+}
+
+func (p *party) keep(forwarder *forward.Forwarder) string {
+	p.forwarders = append(p.forwarders, forwarder)
+	return forwarder.Address().String()
+}
+
+func listenLocal(at netip.AddrPort) (net.Listener, error) {
+	if !at.Addr().IsLoopback() {
+		return nil, fmt.Errorf("local %s is not a loopback address", at)
+	}
+	return net.Listen("tcp", at.String())
+}
