@@ -18,17 +18,22 @@ import msgspec
 from e3.authority.joint import ed25519, requests
 from e3.authority.joint.ed25519 import Point
 from e3.authority.joint.requests import (
+    Credential,
     NebulaAuthority,
     NebulaHost,
     Request,
     RequestError,
     SshHost,
     SshUser,
+    StatusList,
     TlsAuthority,
     TlsHost,
 )
 from e3.authority.joint.requests.fields import Key, shown
 from e3.authority.joint.requests.nebula import fingerprint
+
+ANYBODY = "*"
+"""Among the names of a scope: credentials may be for every subject."""
 
 CLOCK_SECONDS = 3600
 """How far the clocks of a holder and of who asks may differ."""
@@ -53,6 +58,9 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ``groups`` are all that a certificate may have. ``keys`` are the public keys of members, and
     ``principals`` what a member may be called in a certificate of OpenSSH besides its name. Where
     a member is not in ``addresses`` or ``keys``, that rule does not bind it.
+
+    For credentials, ``names`` are the DIDs of subjects, or `ANYBODY`; ``claims`` are what they
+    may claim, any value if none is listed; ``status_url`` is that of the list of revoked ones.
     """
 
     names: Texts
@@ -62,6 +70,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     addresses: Annotated[dict[Text, Texts], msgspec.Meta(max_length=5000)] = {}
     keys: Annotated[dict[Text, tuple[Key, ...]], msgspec.Meta(max_length=5000)] = {}
     principals: Annotated[dict[Text, Texts], msgspec.Meta(max_length=5000)] = {}
+    claims: Annotated[dict[Text, Texts], msgspec.Meta(max_length=64)] = {}
+    status_url: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +86,15 @@ class OwnCertificate:
 class JointKey:
     """The public side of a key, what it is for, and what may be signed with it.
 
-    ``own`` is the authority's own certificate, once it is signed.
+    ``own`` is the authority's own certificate, once it is signed; ``revoked`` are the places of
+    credentials that this holder has helped to revoke.
     """
 
     public_key: Point
     purpose: str
     scope: Scope
     own: OwnCertificate | None = None
+    revoked: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +143,10 @@ def check(key: JointKey, request: Request, now: float) -> None:
             _check_tls(key, request)
         case SshHost() | SshUser():
             _check_ssh(key.scope, request)
+        case Credential():
+            _check_credential(key.scope, request)
+        case StatusList():
+            _check_status_list(key, request)
 
 
 def description(request: Request) -> str:
@@ -146,6 +162,11 @@ def description(request: Request) -> str:
         case SshHost() | SshUser():
             kind = "host" if isinstance(request, SshHost) else "user"
             what = f"{kind} {request.name} as {', '.join(request.principals)}"
+        case Credential():
+            claims = ", ".join(f"{name}={value}" for name, value in sorted(request.claims.items()))
+            return f"credential {request.identifier} of {request.subject}: {claims} until {until}"
+        case StatusList():
+            return f"list {request.url} with {len(request.revoked)} revoked until {until}"
     return f"{request.purpose} {what} with key {request.public_key.hex()} until {until}"
 
 
@@ -213,6 +234,28 @@ def _check_ssh(scope: Scope, request: SshHost | SshUser) -> None:
     for principal in request.principals:
         if principal not in allowed:
             raise RefusalError("principal", f"{shown(principal)} is none of {_listed(allowed)}")
+
+
+def _check_credential(scope: Scope, request: Credential) -> None:
+    if request.subject not in scope.names and ANYBODY not in scope.names:
+        raise RefusalError("member", f"{shown(request.subject)} is no member")
+    _check_validity(request, scope.most_seconds)
+    for name, value in request.claims.items():
+        known = scope.claims.get(name)
+        if known is None:
+            raise RefusalError("claim", f"{shown(name)} is none of {_listed(tuple(scope.claims))}")
+        if known and value not in known:
+            raise RefusalError("claim", f"{name}: {shown(value)} is none of {_listed(known)}")
+    if request.status is None or request.status.url != scope.status_url:
+        raise RefusalError("status", f"its list must be {shown(scope.status_url)}")
+
+
+def _check_status_list(key: JointKey, request: StatusList) -> None:
+    if request.url != key.scope.status_url:
+        raise RefusalError("status", f"the list must be {shown(key.scope.status_url)}")
+    _check_validity(request, key.scope.most_seconds)
+    if missing := sorted(key.revoked - set(request.revoked)):
+        raise RefusalError("revoked", f"{shown(missing)} were revoked and would be valid again")
 
 
 def _own(key: JointKey, kind: type[T]) -> tuple[T, bytes]:

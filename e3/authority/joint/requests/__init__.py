@@ -8,6 +8,7 @@ encoding.
 
 import msgspec
 
+from e3.authority.joint.requests.credential import Credential, Status, StatusList
 from e3.authority.joint.requests.fields import (
     PURPOSES,
     Purpose,
@@ -21,6 +22,7 @@ from e3.authority.joint.requests.tls import TlsAuthority, TlsHost
 
 __all__ = [
     "PURPOSES",
+    "Credential",
     "NebulaAuthority",
     "NebulaHost",
     "Purpose",
@@ -29,19 +31,30 @@ __all__ = [
     "Signable",
     "SshHost",
     "SshUser",
+    "Status",
+    "StatusList",
     "TlsAuthority",
     "TlsHost",
     "decode",
     "encode",
 ]
 
-Request = NebulaAuthority | NebulaHost | TlsAuthority | TlsHost | SshHost | SshUser
+Request = (
+    NebulaAuthority
+    | NebulaHost
+    | TlsAuthority
+    | TlsHost
+    | SshHost
+    | SshUser
+    | Credential
+    | StatusList
+)
 """Every kind of request; its ``kind`` in JSON tells which."""
 
-MOST_BYTES = 16_384
+MOST_BYTES = 65_536
 """The longest encoded request."""
 
-_ENCODER = msgspec.json.Encoder()
+_ENCODER = msgspec.json.Encoder(order="deterministic")
 _DECODER = msgspec.json.Decoder(Request)
 
 

@@ -1,5 +1,6 @@
 """What a holder refuses to sign: every rule, with the value that it names."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from e3.authority.joint import requests
 from e3.authority.joint.policy import (
+    ANYBODY,
     AUTHORITY_SECONDS,
     JointKey,
     OwnCertificate,
@@ -19,11 +21,14 @@ from e3.authority.joint.policy import (
     examine,
 )
 from e3.authority.joint.requests import (
+    Credential,
     NebulaAuthority,
     NebulaHost,
     Request,
     SshHost,
     SshUser,
+    Status,
+    StatusList,
     TlsAuthority,
     TlsHost,
 )
@@ -35,6 +40,8 @@ DAY = 86_400
 KEY = joint_key()
 POINT = joint_key().public_key
 SIGNATURE = bytes(64)
+SUBJECT = "did:key:z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH"
+URL = "urn:e3:status"
 NEBULA_OWN = NebulaAuthority(
     not_before=NOW - DAY, not_after=NOW + 100 * DAY, version=2, name="joint", groups=("mpyc",)
 )
@@ -62,6 +69,17 @@ KEYS = {
         own=OwnCertificate(request=TLS_OWN, signature=SIGNATURE),
     ),
     "ssh": JointKey(public_key=KEY.public_key, purpose="ssh", scope=SCOPE),
+    "credentials": JointKey(
+        public_key=KEY.public_key,
+        purpose="credentials",
+        scope=Scope(
+            names=(SUBJECT,),
+            most_seconds=30 * DAY,
+            claims={"role": ("auditor",), "note": ()},
+            status_url=URL,
+        ),
+        revoked=frozenset({7, 9}),
+    ),
 }
 NEBULA = NebulaHost(
     not_before=NOW,
@@ -97,6 +115,15 @@ USER = SshUser(
     nonce=bytes(32),
     public_key=POINT,
 )
+CREDENTIAL = Credential(
+    not_before=NOW,
+    not_after=NOW + DAY,
+    identifier="01234567-89ab-cdef-0123-456789abcdef",
+    subject=SUBJECT,
+    claims={"role": "auditor", "note": "anything"},
+    status=Status(url=URL, index=3),
+)
+LIST = StatusList(not_before=NOW, not_after=NOW + DAY, url=URL, revoked=(1, 7, 9))
 ALLOWED: list[Request] = [NEBULA, TLS, SSH, USER]
 IDS = ["nebula", "tls", "ssh host", "ssh user"]
 
@@ -105,8 +132,21 @@ IDS = ["nebula", "tls", "ssh host", "ssh user"]
 def test_what_the_holders_agreed_on_is_signed(request_: Request) -> None:
     found = examine(KEYS[request_.purpose], requests.encode(request_), NOW)
     assert found.message == request_.to_be_signed(KEY.public_key)
-    assert request_.name in found.what
+    assert str(getattr(request_, "name", None)) in found.what
     assert POINT.hex() in found.what
+
+
+@pytest.mark.parametrize("request_", [CREDENTIAL, LIST], ids=["credential", "list"])
+def test_credentials_that_the_holders_agreed_on_are_signed(request_: Request) -> None:
+    found = examine(KEYS["credentials"], requests.encode(request_), NOW)
+    assert found.message == request_.to_be_signed(KEY.public_key)
+    assert ("role=auditor" if request_ == CREDENTIAL else "3 revoked") in found.what
+
+
+def test_a_scope_may_have_every_subject() -> None:
+    key = KEYS["credentials"]
+    anybody = dataclasses.replace(key, scope=replace(key.scope, names=(ANYBODY,)))
+    check(anybody, replace(CREDENTIAL, subject="did:key:zOther"), NOW)
 
 
 EVERY: dict[str, tuple[str, str, Callable[[Request], Request]]] = {
@@ -171,6 +211,20 @@ def test_of_every_kind_is_refused(request_: Request, case: str) -> None:
             "prime order",
             id="point for ssh",
         ),
+        pytest.param(
+            replace(CREDENTIAL, subject="did:key:zOther"), "member", "zOther", id="subject"
+        ),
+        pytest.param(
+            replace(CREDENTIAL, not_after=NOW + 31 * DAY), "validity", "s are more", id="long"
+        ),
+        pytest.param(replace(CREDENTIAL, claims={"admin": "yes"}), "claim", "'admin'", id="claim"),
+        pytest.param(replace(CREDENTIAL, claims={"role": "root"}), "claim", "'root'", id="value"),
+        pytest.param(replace(CREDENTIAL, status=None), "status", URL, id="not revocable"),
+        pytest.param(
+            replace(CREDENTIAL, status=Status(url="urn:x", index=3)), "status", URL, id="list"
+        ),
+        pytest.param(replace(LIST, url="urn:x"), "status", URL, id="another list"),
+        pytest.param(replace(LIST, revoked=(1, 7)), "revoked", "[9]", id="valid again"),
     ],
 )
 def test_what_is_outside_of_the_scope_is_refused(request_: Request, rule: str, value: str) -> None:
@@ -178,7 +232,7 @@ def test_what_is_outside_of_the_scope_is_refused(request_: Request, rule: str, v
 
 
 def test_a_key_signs_for_its_purpose_alone() -> None:
-    for request in [*ALLOWED, NEBULA_OWN, TLS_OWN]:
+    for request in [*ALLOWED, CREDENTIAL, LIST, NEBULA_OWN, TLS_OWN]:
         for purpose, key in KEYS.items():
             if purpose != request.purpose:
                 with pytest.raises(RefusalError, match=purpose) as error:
