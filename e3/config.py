@@ -20,7 +20,16 @@ from e3.session.programs import load
 from e3.settings import SESSION_KEYS, mapping, session_settings
 
 OTHER_KEYS = (
-    *("domain", "expires-hours", "fleet", "fleet-options", "hosts", "image-rollout"),
+    *(
+        "authority",
+        "authority-options",
+        "domain",
+        "expires-hours",
+        "fleet",
+        "fleet-options",
+        "hosts",
+        "image-rollout",
+    ),
     *("latency-ms", "max-hourly-usd", "nats", "overlay", "overlay-options", "regions"),
 )
 KEYS = tuple(sorted(SESSION_KEYS + OTHER_KEYS))
@@ -96,6 +105,10 @@ def parse(stack: str, values: Mapping[str, str], *, program: Program | None = No
         overlay=Choice(
             name=values.get("overlay", "nebula"),
             options=_options(mapping(values, "overlay-options", {})),
+        ),
+        authority=Choice(
+            name=values.get("authority", "local"),
+            options=_options(mapping(values, "authority-options", {})),
         ),
         program=program or load(session.program, args=session.args, entry=session.entry),
         session=session,

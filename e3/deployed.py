@@ -1,17 +1,19 @@
 """A stack whose hosts are joined, as Pulumi's state has it: what sessions run on later."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from e3.access import host_from_properties
+from e3.ceremonies.given import described, joint_authority
 from e3.experiment import Choice
 from e3.interfaces import Authority, Host, Network, Overlay, PairPath
 from e3.overlays import OVERLAYS
-from e3.pulumi_state import Resource, outputs
+from e3.pulumi_state import Resource, all_outputs, outputs
 from e3.registry import build
 from e3.session.prepare import JoinedHosts
 
@@ -23,6 +25,7 @@ FILES = Path(".e3")
 class Stack:
     """A stack whose hosts are joined, as its state has it; ``certifies``: with an authority.
 
+    ``joint`` has the joint authorities by purpose, as `e3.ceremonies.given` takes them.
     ``setup_seconds`` is how long joining took until all pairs had exchanged data, and
     ``settled_seconds`` until their paths had settled; None in states of older versions.
     """
@@ -33,6 +36,7 @@ class Stack:
     network: Network
     paths: tuple[PairPath, ...]
     certifies: bool
+    joint: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     setup_seconds: float | None
     settled_seconds: float | None
 
@@ -64,13 +68,15 @@ def joined(resources: Sequence[Resource]) -> Stack | None:
     if overlay is None:
         return None
     hosts = tuple(host_from_properties(host) for host in overlay["hosts"])
+    joint = {each["purpose"]: described(each) for each in all_outputs(resources, "JointAuthority")}
     return Stack(
         name=resources[0].stack,
         hosts=hosts,
         choice=Choice(name=overlay["kind"], options=overlay["options"]),
         network=Network(addresses=overlay["addresses"], memory=overlay.get("memory") or {}),
         paths=tuple(msgspec.convert(overlay["paths"], list[PairPath])),
-        certifies=outputs(resources, "TlsAuthority") is not None,
+        certifies=outputs(resources, "TlsAuthority") is not None or "tls" in joint,
+        joint=joint,
         setup_seconds=overlay.get("setupSeconds"),
         settled_seconds=overlay.get("settledSeconds"),
     )
@@ -81,6 +87,9 @@ def certifier(resources: Sequence[Resource]) -> Authority:
 
     ``resources`` are those of its state with its secrets in plain text.
     """
+    for each in all_outputs(resources, "JointAuthority"):
+        if each["purpose"] == "tls":
+            return joint_authority(described(each))
     from e3.authority.x509 import X509Authority  # noqa: PLC0415 -- most stacks need no cryptography
 
     made = outputs(resources, "TlsAuthority") or {}

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pulumi import Output, Resource, ResourceOptions
+from pulumi import Input, Output, Resource, ResourceOptions
 
 from e3 import outputs, preflight
 from e3.access import host_from_properties
-from e3.components import colmena
+from e3.authority.choices import AUTHORITIES, Joint
+from e3.components import colmena, joint
 from e3.components.session import Session
 from e3.components.tailnet_key import tailnet_key
 from e3.experiment import Experiment
@@ -22,7 +23,7 @@ from e3.providers.tls_authority import TlsAuthority
 from e3.registry import build
 from e3.session.plan import seat
 
-AUTHORITIES = {"nebula": NebulaAuthority}
+LOCAL_AUTHORITIES = {"nebula": NebulaAuthority}
 CREDENTIALS = {"tailnet": tailnet_key}
 """What a stack makes at a service so that its hosts are admitted, by `Needs.credential`."""
 
@@ -45,7 +46,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         experiment.overlay.name,
         choice=experiment.overlay,
         hosts=made.hosts,
-        authority=authority(experiment, overlay.needs.authority),
+        authority=authority(experiment, overlay, made.hosts),
         secrets=_secrets(experiment, overlay, made),
         opts=ResourceOptions(depends_on=[*made.proof, *_hive(made, config)]),
     )
@@ -55,7 +56,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         experiment=experiment,
         hosts=made.hosts,
         overlay=joined,
-        tls=tls(experiment),
+        tls=tls(experiment, made.hosts),
         measured=made.measured,
     )
     members = Output.all(hosts=Output.all(*made.hosts), addresses=joined.addresses).apply(
@@ -91,14 +92,22 @@ def _hive(made: Made, config: SshConfig | None) -> list[Resource]:
 
 def authority(
     experiment: Experiment,
-    encoding: str | None,
+    overlay: Overlay,
+    hosts: Sequence[Output[Mapping[str, Any]]],
     name: str = "authority",
     opts: ResourceOptions | None = None,
-) -> Mapping[str, Output[str]] | None:
+) -> Mapping[str, Input[Any]] | None:
     """Declare the authority that signs the certificates of an overlay, if it needs one."""
+    encoding = overlay.needs.authority
     if encoding is None:
         return None
-    made = AUTHORITIES[encoding](name, title=f"E3 {experiment.stack}", opts=opts)
+    kind = build(AUTHORITIES, experiment.authority, key="authority")
+    if isinstance(kind, Joint):
+        scope = joint.overlay_scope(experiment, overlay)
+        return joint.declare(
+            name, experiment, kind, hosts, purpose=encoding, scope=scope, opts=opts
+        )
+    made = LOCAL_AUTHORITIES[encoding](name, title=f"E3 {experiment.stack}", opts=opts)
     return {"certificate": made.certificate, "key": made.key}
 
 
@@ -112,11 +121,18 @@ def _secrets(experiment: Experiment, overlay: Overlay, made: Made) -> Mapping[st
 
 
 def tls(
-    experiment: Experiment, name: str = "tls-authority", opts: ResourceOptions | None = None
-) -> Mapping[str, Output[str]] | None:
+    experiment: Experiment,
+    hosts: Sequence[Output[Mapping[str, Any]]],
+    name: str = "tls-authority",
+    opts: ResourceOptions | None = None,
+) -> Mapping[str, Input[Any]] | None:
     """Declare the authority that certifies the parties' keys, if the session asks for TLS."""
     if not experiment.session.rules.tls:
         return None
+    kind = build(AUTHORITIES, experiment.authority, key="authority")
+    if isinstance(kind, Joint):
+        scope = joint.party_scope(experiment)
+        return joint.declare(name, experiment, kind, hosts, purpose="tls", scope=scope, opts=opts)
     made = TlsAuthority(name, title=f"E3 {experiment.stack}", opts=opts)
     return {"certificate": made.certificate, "key": made.key}
 

@@ -156,7 +156,8 @@ class Experiment:
 
     ``regions`` maps a region to its number of hosts; ``latency_ms`` overrides round-trip
     times in milliseconds by pair of regions, each pair in alphabetical order. ``nats`` is
-    the class of each host that is not public. ``program`` is that of ``session``, as it is now.
+    the class of each host that is not public. ``authority`` signs certificates of
+    hosts and parties. ``program`` is that of ``session``, as it is now.
     """
 
     stack: str
@@ -165,6 +166,7 @@ class Experiment:
     latency_ms: Mapping[tuple[str, str], float]
     nats: Mapping[str, Reachability] = field(default_factory=dict)
     overlay: Choice
+    authority: Choice = field(default_factory=lambda: Choice(name="local"))
     program: Program
     session: SessionSettings
     folder: Path

@@ -321,6 +321,23 @@ class Authority(Protocol):
         """Return one certificate for each request, in order; raise `AuthorityError` if refused."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Groups and validity of every certificate, and how long before its end it is renewed."""
+
+    groups: tuple[str, ...]
+    valid_seconds: float
+    margin_seconds: float
+
+
+class Certified(Protocol):
+    """What an overlay that declares `Needs.authority` has besides: the terms of certificates."""
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of the certificates that it asks for."""
+
+
 class Overlay(Protocol):
     """One way of connecting hosts: a frozen dataclass whose fields are its options."""
 

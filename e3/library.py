@@ -121,7 +121,11 @@ class Overlay(ComponentResource):
             self.range = overlay.range
             self._check_others()
         authority = deployment.authority(
-            experiment, overlay.needs.authority, f"{name}-authority", ResourceOptions(parent=self)
+            experiment,
+            overlay,
+            lab.made.hosts,
+            f"{name}-authority",
+            ResourceOptions(parent=self),
         )
         self.joined = JoinedOverlay(
             name,
@@ -192,7 +196,9 @@ class Session(ComponentResource):
             addresses=overlay.joined.addresses,
             memory=overlay.joined.memory,
             paths=overlay.joined.paths,
-            tls=deployment.tls(experiment, f"{name}-tls", ResourceOptions(parent=self)),
+            tls=deployment.tls(
+                experiment, overlay.lab.made.hosts, f"{name}-tls", ResourceOptions(parent=self)
+            ),
             opts=ResourceOptions(parent=self, depends_on=overlay.lab.made.measured),
         )
         self.result = run.result

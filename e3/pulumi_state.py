@@ -118,7 +118,13 @@ def decode_export(text: str) -> Sequence[Resource]:
 
 def outputs(resources: Iterable[Resource], kind: str) -> Mapping[str, Any] | None:
     """Return the outputs of the one resource of a kind of E3's; None if there is none."""
-    for resource in resources:
-        if resource.type == OURS + kind and not resource.delete:
-            return resource.outputs or {}
-    return None
+    return next(iter(all_outputs(resources, kind)), None)
+
+
+def all_outputs(resources: Iterable[Resource], kind: str) -> list[Mapping[str, Any]]:
+    """Return the outputs of all resources of a kind of E3's."""
+    return [
+        resource.outputs or {}
+        for resource in resources
+        if resource.type == OURS + kind and not resource.delete
+    ]

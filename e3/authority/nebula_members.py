@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from e3.authority import nebula_cert
-from e3.interfaces import Authority, SigningRequest
+from e3.interfaces import Authority, SigningRequest, Terms
 from e3.remote.tasks import gather_or_cancel
 
 
@@ -41,15 +41,6 @@ class Membership:
     authority: str = ""
     members: dict[str, Member] = field(default_factory=dict)
     blocklist: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """Groups and validity of every certificate, and how long before its end it is renewed."""
-
-    groups: tuple[str, ...]
-    valid_seconds: float
-    margin_seconds: float
 
 
 async def certify(

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from e3 import pulumi_state, settings, stack_file
+from e3.ceremonies.given import joint_authority
 from e3.deployed import FILES, Stack, certifier, joined
 from e3.errors import ConfigurationError, E3Error, PlatformError
 from e3.experiment import SessionSettings
@@ -63,9 +64,9 @@ def session_settings(stack: Stack, project: Path = ROOT) -> SessionSettings:
 def authority(stack: Stack, settings: SessionSettings) -> Authority | None:
     """Return the authority that certifies the keys of a stack's parties; None without TLS.
 
-    Its key is a Pulumi secret. The pulumi command decrypts it with the stack's passphrase and
-    returns it through a pipe; it is kept in this process's memory alone. Raises `E3Error` if the
-    key cannot be read, or is not yet there.
+    A joint one has its key on the stack's hosts. Any other has it as a Pulumi secret: the pulumi
+    command decrypts it with the stack's passphrase and returns it through a pipe; it is kept in
+    this process's memory alone. Raises `E3Error` if the key cannot be read, or is not yet there.
     """
     if not settings.rules.tls:
         return None
@@ -74,6 +75,8 @@ def authority(stack: Stack, settings: SessionSettings) -> Authority | None:
             f"e3:tls: stack {stack.name} has no authority for certificates yet; run "
             f"`pulumi up --stack {stack.name}`, which makes it, or set e3:tls: false"
         )
+    if "tls" in stack.joint:
+        return joint_authority(stack.joint["tls"])
     try:
         resources = decode_export(_pulumi("stack", "export", "--show-secrets", stack=stack.name))
     except E3Error as error:

@@ -22,7 +22,7 @@ class Session(ComponentResource):
         experiment: Experiment,
         hosts: Sequence[Output[Mapping[str, Any]]],
         overlay: JoinedOverlay,
-        tls: Mapping[str, Input[str]] | None,
+        tls: Mapping[str, Input[Any]] | None,
         measured: Sequence[Resource] = (),
         opts: ResourceOptions | None = None,
     ) -> None:

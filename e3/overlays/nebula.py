@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from e3.authority.nebula_members import Membership, Terms, certify
+from e3.authority.nebula_members import Membership, certify
 from e3.errors import OverlayError
-from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed
+from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed, Terms
 from e3.overlays import addresses, topology
 from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
 from e3.remote.tasks import gather_or_cancel

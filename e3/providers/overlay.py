@@ -19,7 +19,7 @@ from pulumi.dynamic import (
 
 from e3 import contact
 from e3.access import host_from_properties
-from e3.authority.local import NebulaCa
+from e3.ceremonies.given import overlay_authority
 from e3.errors import E3Error, HostError
 from e3.experiment import Choice
 from e3.interfaces import Host, Network, Overlay
@@ -73,7 +73,7 @@ class OverlayProvider(ResourceProvider):
 async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[str, Any]:
     overlay, hosts = _overlay(props), _hosts(props)
     given = props.get("authority")  # Pulumi drops what is None
-    authority = NebulaCa(certificate=given["certificate"], key=given["key"]) if given else None
+    authority = overlay_authority(given) if given else None
     start = time.monotonic()
     try:
         network = await overlay.connect(hosts, authority, previous)
@@ -172,7 +172,7 @@ class JoinedOverlay(Resource, module="e3", name="Overlay"):
         *,
         choice: Choice,
         hosts: Sequence[Input[Mapping[str, Any]]],
-        authority: Mapping[str, Input[str]] | None,
+        authority: Mapping[str, Input[Any]] | None,
         secrets: Mapping[str, Input[str]] | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:

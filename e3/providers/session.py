@@ -9,9 +9,10 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from e3.access import host_from_properties
+from e3.ceremonies.given import party_authority
 from e3.errors import SessionError
 from e3.experiment import Choice, Experiment, Program, Rules, SessionSettings
-from e3.interfaces import Authority, Host, Network, PairPath
+from e3.interfaces import Host, Network, PairPath
 from e3.overlays import OVERLAYS
 from e3.providers import run, tell
 from e3.registry import build
@@ -83,7 +84,7 @@ def spec_of(props: Mapping[str, Any]) -> SessionSpec:
         program=programs.load(settings.program, args=settings.args, entry=settings.entry),
         joined=joined,
         sessions=Path(props["folder"]) / "sessions",
-        authority=_authority(props.get("tls")),  # Pulumi drops what is None
+        authority=party_authority(props["tls"]) if props.get("tls") else None,
         observer=StderrObserver(),
     )
 
@@ -105,14 +106,6 @@ def _settings(props: Mapping[str, Any]) -> SessionSettings:
         private_args={host: tuple(args) for host, args in private.items()},
         inputs=Path(props["input_folder"]) if props.get("input_folder") else None,
     )
-
-
-def _authority(tls: Mapping[str, str] | None) -> Authority | None:
-    if not tls:
-        return None
-    from e3.authority.x509 import X509Authority  # noqa: PLC0415 -- most stacks need no cryptography
-
-    return X509Authority(certificate=tls["certificate"], key=tls["key"])
 
 
 def settings_properties(settings: SessionSettings) -> dict[str, Any]:
@@ -173,7 +166,7 @@ class Run(Resource, module="e3", name="Session"):
         addresses: Input[Mapping[str, str]],
         memory: Input[Mapping[str, Any]],
         paths: Input[Sequence[Mapping[str, Any]]],
-        tls: Mapping[str, Input[str]] | None,
+        tls: Mapping[str, Input[Any]] | None,
         opts: ResourceOptions | None = None,
     ) -> None:
         """Declare the run of ``experiment``'s program on ``hosts`` at ``addresses``.

@@ -27,11 +27,12 @@ def runner_files() -> tuple[File, ...]:
     for source in sources:
         place = f"runner/e3/{source.parent.name}/{source.name}"
         files.append(File(path=place, content=source.read_bytes()))
-        files.append(File(path=cache_from_source(place), content=_bytecode(source)))
+        files.append(File(path=cache_from_source(place), content=bytecode(source)))
     return tuple(files)
 
 
-def _bytecode(source: Path) -> bytes:
+def bytecode(source: Path) -> bytes:
+    """Return the bytecode of a source file, without a path of this machine."""
     with tempfile.NamedTemporaryFile(suffix=".pyc") as file:
         py_compile.compile(
             str(source),

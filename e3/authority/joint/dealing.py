@@ -1,0 +1,373 @@
+"""A holder's part in making shares: of a new key, or of the same key for the next epoch.
+
+The steps are `begin`, `deal`, `receive` and `commit`. All dealers promise what they publish,
+publish it, and give each receiver its value; each receiver checks every value, stores its share,
+and says what it saw; each holder uses its share once all of them say the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from nacl.public import PrivateKey
+from nacl.signing import SigningKey
+
+from e3.authority.joint import channel
+from e3.authority.joint.channel import digest, seal, speak, unseal, verify
+from e3.authority.joint.ed25519 import GroupError, Scalar, base_times, point, random_scalar, scalar
+from e3.authority.joint.errors import CeremonyError
+from e3.authority.joint.messages import (
+    Begin,
+    CeremonyTerms,
+    Commit,
+    Deal,
+    Dealt,
+    DealtValue,
+    Envelope,
+    Header,
+    Hello,
+    HolderKey,
+    Prepared,
+    Promise,
+    Receive,
+    Spoken,
+    encode,
+)
+from e3.authority.joint.sharing import (
+    Dealing,
+    Proof,
+    Published,
+    Shares,
+    SharingError,
+    check_published,
+    check_shares,
+    contribution,
+    deal,
+    public_contribution,
+    receive,
+    shares_of,
+)
+from e3.authority.joint.store import Held, Store
+
+B = TypeVar("B", Promise, Dealt)
+
+LEAST_THRESHOLD = 2
+"""With a threshold of 1 each holder would have the key."""
+
+HELLO = b"hello"
+
+
+class DealingError(CeremonyError):
+    """The terms of a ceremony, or words in it, are not acceptable to this holder."""
+
+
+class DisputeError(CeremonyError):
+    """A dealer's value is wrong; ``evidence`` is the value as the dealer signed it, if it did."""
+
+    def __init__(self, reason: str, dealer: int, evidence: Envelope | None = None) -> None:
+        """Keep what convicts the dealer."""
+        super().__init__(reason, [dealer])
+        self.evidence = evidence
+
+
+def hello_context(purpose: str) -> bytes:
+    """Return the context of what a holder says before the terms are known."""
+    return digest(HELLO, purpose.encode())
+
+
+def context_of(terms: CeremonyTerms, hellos: Mapping[int, Envelope]) -> bytes:
+    """Return the digest of a ceremony: its terms, and who entered it with what."""
+    said = (number.to_bytes(2, "big") + hellos[number].body for number in sorted(hellos))
+    return digest(b"shares", encode(terms), *said)
+
+
+def keys_of(terms: CeremonyTerms) -> dict[int, HolderKey]:
+    """Return all who take part, by number: dealers of the epoch before, and new holders."""
+    known = dict(terms.base.holders) if terms.base else {}
+    return {one: known[one] for one in terms.dealers if one in known} | dict(terms.holders)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrance:
+    """What a holder made as it entered a ceremony; the secret part is in memory only."""
+
+    key: SigningKey
+    sealing: PrivateKey = field(repr=False)
+    hello: Envelope
+
+
+def enter(key: SigningKey, purpose: str, nonce: bytes) -> Entrance:
+    """Return a fresh entrance into a ceremony of this purpose."""
+    sealing = PrivateKey.generate()
+    hello = Hello(
+        purpose=purpose,
+        key=bytes(key.verify_key),
+        sealing=bytes(sealing.public_key),
+        nonce=nonce,
+    )
+    said = speak(key, 1, hello_context(purpose), hello)
+    return Entrance(key=key, sealing=sealing, hello=said)
+
+
+class ShareMaking:
+    """One ceremony as one holder sees it."""
+
+    def __init__(self, entrance: Entrance, asked: Begin, held: Held | None) -> None:
+        """Check the terms, and that everybody who takes part said hello."""
+        self._key, self._sealing = entrance.key, entrance.sealing
+        self._me, self._terms = asked.identifier, asked.terms
+        self._keys = keys_of(asked.terms)
+        self._hellos = self._heard(asked.hellos)
+        mine = self._keys.get(self._me)
+        if mine is None or mine.key != bytes(entrance.key.verify_key):
+            raise DealingError("the terms have another key in place of this host's")
+        if asked.hellos[self._me] != entrance.hello:
+            raise DealingError("the terms have another hello in place of this host's")
+        check_terms(asked.terms, self._me, held)
+        self._context = context_of(asked.terms, asked.hellos)
+        self._dealing: Dealing | None = None
+        self._dealt: Dealt | None = None
+        if self._me in asked.terms.dealers:
+            self._prepare_dealing(held)
+
+    def _heard(self, hellos: Mapping[int, Envelope]) -> dict[int, Hello]:
+        if set(hellos) != set(self._keys):
+            raise DealingError("the hellos are not those of all who take part")
+        context = hello_context(self._terms.purpose)
+        heard = {}
+        for number, said in hellos.items():
+            try:
+                heard[number] = verify(said, self._keys[number].key, context, Hello)
+            except channel.ChannelError as error:
+                raise DealingError(str(error), [number]) from None
+            if heard[number].purpose != self._terms.purpose:
+                raise DealingError("a hello is for another purpose", [number])
+        return heard
+
+    def _prepare_dealing(self, held: Held | None) -> None:
+        secret = random_scalar()
+        if self._terms.base is not None:
+            if held is None:
+                raise DealingError("this host has no share to deal from")
+            secret = contribution(self._me, self._terms.dealers, Scalar(held.share))
+        self._dealing = self._deal(secret)
+        published = self._dealing.published
+        self._dealt = Dealt(
+            coefficients=list(published.coefficients),
+            commitment=published.proof.commitment,
+            response=published.proof.response,
+        )
+
+    def _deal(self, secret: Scalar) -> Dealing:
+        receivers = sorted(self._terms.holders)
+        return deal(self._me, secret, self._terms.threshold, receivers, self._context)
+
+    def promise(self) -> Spoken | None:
+        """Return the promise of what this holder is going to publish; None if it deals nothing."""
+        if self._dealt is None:
+            return None
+        said = Promise(digest=digest(self._context, encode(self._dealt)))
+        return Spoken(envelope=self._speak(said))
+
+    def deal(self, asked: Deal) -> Spoken:
+        """Publish what was promised, once all have promised; seal each receiver's value."""
+        self._promised(asked.promises)
+        if self._dealing is None or self._dealt is None:
+            raise DealingError("this host deals nothing in this ceremony")
+        values = {one: self._sealed(one, value) for one, value in self._dealing.values.items()}
+        return Spoken(envelope=self._speak(self._dealt), values=values)
+
+    def _sealed(self, receiver: int, value: Scalar) -> bytes:
+        given = DealtValue(receiver=receiver, value=value)
+        return seal(self._speak(given), self._sealing, self._hellos[receiver].sealing)
+
+    def receive(self, asked: Receive, store: Store) -> Spoken:
+        """Check all that was dealt, and store the share that it makes."""
+        if self._me not in self._terms.holders:
+            raise DealingError("this host gets no share in this ceremony")
+        promised = self._promised(asked.promises)
+        published = []
+        for dealer, said in self._from_all(asked.dealt, Dealt).items():
+            if digest(self._context, encode(said)) != promised[dealer].digest:
+                raise DealingError("a dealer published something else than it promised", [dealer])
+            published.append(published_of(dealer, said))
+        share, known = self._share(published, asked.values)
+        saw = channel.view(self._context, [*asked.promises, *asked.dealt])
+        header = header_of(self._terms, known, saw)
+        held = Held(
+            header=header, identifier=self._me, share=share, context=self._context, view=saw
+        )
+        store.prepare(held)
+        prepared = Prepared(view=saw, header=digest(encode(header)))
+        return Spoken(envelope=self._speak(prepared))
+
+    def _share(
+        self, published: Sequence[Published], sealed: Mapping[int, bytes]
+    ) -> tuple[Scalar, Shares]:
+        base = self._terms.base
+        old, dealers = None if base is None else shares_in(base), self._terms.dealers
+        for one in published:
+            wanted = None if old is None else public_contribution(one.dealer, dealers, old)
+            check_published(one, self._terms.threshold, self._context, wanted)
+        values = {one.dealer: self._value(one, sealed.get(one.dealer, b"")) for one in published}
+        share = receive(self._me, published, values)
+        known = shares_of(published, sorted(self._terms.holders))
+        check_shares(known)
+        if base is not None and known.public_key != base.public_key:
+            raise SharingError("what was dealt is another key")
+        point(known.public_key)
+        return share, known
+
+    def _value(self, published: Published, sealed: bytes) -> Scalar:
+        """Return what a dealer gave us; raise `DisputeError` if it is not what it published."""
+        dealer = published.dealer
+        try:
+            said = unseal(sealed, self._sealing, self._hellos[dealer].sealing, dealer)
+            given = verify(said, self._keys[dealer].key, self._context, DealtValue)
+        except channel.ChannelError as error:
+            raise DisputeError(str(error), dealer) from None
+        if said.sender != dealer or not value_fits(given, self._me, published):
+            raise DisputeError("a dealer sent a value that it did not publish", dealer, said)
+        return Scalar(given.value)
+
+    def _promised(self, said: Sequence[Envelope]) -> dict[int, Promise]:
+        return self._from_all(said, Promise)
+
+    def _from_all(self, said: Sequence[Envelope], kind: type[B]) -> dict[int, B]:
+        """Return what each dealer said; raise if one is missing, or said it twice."""
+        heard = {
+            each.sender: verify(each, self._keys[each.sender].key, self._context, kind)
+            for each in said
+            if each.sender in self._keys
+        }
+        if sorted(each.sender for each in said) != sorted(self._terms.dealers):
+            missing = sorted(set(self._terms.dealers) - set(heard))
+            raise DealingError(f"the {kind.__name__} of a dealer is missing", missing)
+        return heard
+
+    def _speak(self, body: Promise | Dealt | DealtValue | Prepared) -> Envelope:
+        return speak(self._key, self._me, self._context, body)
+
+
+def header_of(terms: CeremonyTerms, known: Shares, saw: bytes) -> Header:
+    """Return the header of shares that were made by these terms; ``saw`` digests what was said."""
+    base = terms.base
+    return Header(
+        purpose=terms.purpose,
+        epoch=terms.epoch,
+        public_key=known.public_key,
+        threshold=terms.threshold,
+        holders=terms.holders,
+        public_shares=dict(known.public_shares),
+        scope=terms.scope,
+        certificate=terms.certificate,
+        transcript=base.transcript if base else saw,
+        last_number=max([*terms.holders, base.last_number if base else 0]),
+        made=terms.made,
+    )
+
+
+def published_of(dealer: int, said: Dealt) -> Published:
+    """Return what a dealer published, its points and scalars checked."""
+    try:
+        return Published(
+            dealer=dealer,
+            coefficients=tuple(map(point, said.coefficients)),
+            proof=Proof(commitment=point(said.commitment), response=scalar(said.response)),
+        )
+    except GroupError as error:
+        raise DealingError(f"a dealer published what is no polynomial: {error}", [dealer]) from None
+
+
+def value_fits(given: DealtValue, receiver: int, published: Published) -> bool:
+    """Whether a value for ``receiver`` is the one that its dealer published in the exponent."""
+    try:
+        return given.receiver == receiver and (
+            base_times(scalar(given.value)) == published.value(receiver)
+        )
+    except GroupError:
+        return False
+
+
+def shares_in(header: Header) -> Shares:
+    """Return the public side of a header's shares, its points checked."""
+    try:
+        return Shares(
+            public_key=point(header.public_key),
+            threshold=header.threshold,
+            public_shares={one: point(each) for one, each in header.public_shares.items()},
+        )
+    except GroupError as error:
+        raise DealingError(f"a header has what is no point: {error}") from None
+
+
+def check_terms(terms: CeremonyTerms, me: int, held: Held | None) -> None:
+    """Raise `DealingError` unless this holder accepts the terms, with the share that it has."""
+    if not LEAST_THRESHOLD <= terms.threshold <= len(terms.holders):
+        raise DealingError(
+            f"a threshold of {terms.threshold} is not acceptable for {len(terms.holders)} holders; "
+            f"it is {LEAST_THRESHOLD} or more, and as many as there are at most"
+        )
+    if len({each.key for each in terms.holders.values()}) != len(terms.holders):
+        raise DealingError("two holders have one key")
+    if terms.base is None:
+        if held is not None:
+            raise DealingError(
+                f"this host has a share of another key for {terms.purpose}; end that first"
+            )
+        if sorted(terms.dealers) != sorted(terms.holders) or terms.epoch != 1:
+            raise DealingError("all holders deal where a key is made")
+        return
+    _check_renewal(terms, terms.base, me, held)
+
+
+def _check_renewal(terms: CeremonyTerms, base: Header, me: int, held: Held | None) -> None:
+    check_shares(shares_in(base))
+    dealers = set(terms.dealers)
+    if not dealers <= set(base.holders) or len(dealers) < base.threshold:
+        raise DealingError("those who deal do not hold the key")
+    if terms.epoch != base.epoch + 1 or base.purpose != terms.purpose:
+        raise DealingError("the terms do not follow the epoch before")
+    for number, holder in terms.holders.items():
+        known = base.holders.get(number)
+        if known is not None and known != holder:
+            raise DealingError("a holder has another key or name than before", [number])
+    if held is None:
+        return
+    if me in dealers and held.header != base:
+        raise DealingError("the share of this host is of another epoch than the others'")
+    if held.header.public_key != base.public_key or held.header.epoch > base.epoch:
+        raise DealingError("this host has a share of another key, or of a later epoch")
+
+
+def commit(asked: Commit, store: Store) -> Held:
+    """Use the share that is prepared, if all holders have prepared theirs of the same key."""
+    held = store.pending(asked.purpose)
+    if held is None:
+        raise DealingError("no share is prepared here")
+    check_prepared(held, asked.prepared)
+    whole = Held(
+        header=held.header,
+        identifier=held.identifier,
+        share=held.share,
+        context=held.context,
+        view=held.view,
+        prepared=list(asked.prepared),
+    )
+    store.commit(whole)
+    return whole
+
+
+def check_prepared(held: Held, prepared: Sequence[Envelope]) -> None:
+    """Raise `DealingError` unless every holder says that it saw, and stored, the same."""
+    holders = held.header.holders
+    if sorted(each.sender for each in prepared) != sorted(holders):
+        raise DealingError("a holder has not prepared its share")
+    expected = Prepared(view=held.view, header=digest(encode(held.header)))
+    differ = [
+        each.sender
+        for each in prepared
+        if verify(each, holders[each.sender].key, held.context, Prepared) != expected
+    ]
+    if differ:
+        raise DealingError("holders have seen different things in this ceremony", differ)

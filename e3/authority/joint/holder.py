@@ -1,0 +1,231 @@
+"""The program of a holder on its host: it answers one coordinator, line by line, until that ends.
+
+    python -I -c 'from e3.authority.joint.holder import main; main("/var/lib/e3/authority")'
+
+Nonces and what a ceremony needs until its end are in the memory of this process alone.
+"""
+
+import os
+import resource
+import secrets
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from e3.authority.joint import dealing, log
+from e3.authority.joint.dealing import DisputeError, Entrance, ShareMaking, enter
+from e3.authority.joint.ed25519 import GroupError
+from e3.authority.joint.errors import CeremonyError
+from e3.authority.joint.examine import Examine, Examined, RefusalError
+from e3.authority.joint.judgement import check_archived, examine
+from e3.authority.joint.messages import (
+    AnyAnswer,
+    Archive,
+    Begin,
+    Commit,
+    Complained,
+    Deal,
+    Done,
+    Draw,
+    Failed,
+    Forget,
+    Greet,
+    Greeted,
+    Log,
+    LogPage,
+    Receive,
+    Refused,
+    Request,
+    Sign,
+    Spoken,
+    encode,
+)
+from e3.authority.joint.signing import Signing
+from e3.authority.joint.store import Held, Store
+
+LINE_BYTES = 32_000_000
+PAGE = 200
+"""Entries of a log that are shown at once."""
+
+_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+
+
+class HolderError(CeremonyError):
+    """A request has no place here, or none now."""
+
+
+class ShareHolder:
+    """A holder, whatever brings it requests; one ceremony at a time."""
+
+    def __init__(self, store: Store, judge: Examine = examine) -> None:
+        """Keep shares in ``store``, and sign what ``judge`` lets pass."""
+        self._store, self._examine = store, judge
+        self._entrance: Entrance | None = None
+        self._making: ShareMaking | None = None
+        self._signing: Signing | None = None
+        self._examined: list[Examined] = []
+        self._drawn: Draw | None = None
+
+    def answer(self, line: bytes) -> bytes:
+        """Return the answer to one line, also as a line."""
+        try:
+            said = self._answer(_decoder.decode(line))
+        except msgspec.MsgspecError as error:
+            said = Failed(reason=f"this is no request to a holder: {error}")
+        except DisputeError as error:
+            said = Complained(dealer=error.culprits[0], reason=str(error), evidence=error.evidence)
+        except CeremonyError as error:
+            said = Failed(reason=str(error), culprits=list(error.culprits))
+        except GroupError as error:
+            said = Failed(reason=str(error))
+        except RefusalError as error:
+            said = Refused(rule=error.rule, reason=str(error))
+        except OSError as error:
+            said = Failed(reason=f"{error.filename}: {error.strerror}")
+        return encode(said) + b"\n"
+
+    def _answer(self, asked: Request) -> AnyAnswer:  # noqa: C901, PLR0911 -- one a kind
+        match asked:
+            case Greet():
+                return self._greet(asked)
+            case Begin():
+                return self._begin(asked)
+            case Deal():
+                return self._made.deal(asked)
+            case Receive():
+                with self._store.locked(alone=True):
+                    return self._made.receive(asked, self._store)
+            case Commit():
+                return self._commit(asked)
+            case Draw():
+                return self._draw(asked)
+            case Sign():
+                return self._sign(asked)
+            case Archive():
+                return self._archive(asked)
+            case Log():
+                return self._log(asked)
+            case Forget():
+                self._store.forget(asked.purpose)
+                return Done()
+
+    def _greet(self, asked: Greet) -> Greeted:
+        key = self._store.identity()
+        self._entrance = enter(key, asked.purpose, secrets.token_bytes(32))
+        held, pending = self._store.held(asked.purpose), self._store.pending(asked.purpose)
+        return Greeted(
+            hello=self._entrance.hello,
+            sealed=self._store.sealed,
+            header=held.header if held else None,
+            pending=pending.header if pending else None,
+            prepared=held.prepared if held else [],
+            certificate=self._store.certificate(asked.purpose),
+        )
+
+    def _begin(self, asked: Begin) -> Spoken | Done:
+        entrance, self._entrance = self._entrance, None  # one ceremony each
+        if entrance is None or asked.purpose != asked.terms.purpose:
+            raise HolderError("nobody has entered this ceremony here")
+        known, told = self._store.certificate(asked.purpose), asked.terms.certificate
+        if known is not None and known != told:
+            raise HolderError("the terms have another certificate of this authority")
+        if told is not None and asked.terms.base is not None:
+            check_archived(asked.terms.base, told)
+        self._making = ShareMaking(entrance, asked, self._store.held(asked.purpose))
+        return self._making.promise() or Done()
+
+    @property
+    def _made(self) -> ShareMaking:
+        if self._making is None:
+            raise HolderError("no ceremony that makes shares has begun here")
+        return self._making
+
+    def _commit(self, asked: Commit) -> Done:
+        with self._store.locked(alone=True):
+            held = dealing.commit(asked, self._store)
+            if held.header.certificate is not None:
+                self._store.archive(asked.purpose, held.header.certificate)
+        self._making = None
+        names = sorted(each.name for each in held.header.holders.values())
+        header = held.header
+        line = f"{header.threshold} of {len(names)} for {', '.join(header.scope.names)}"
+        self._record("shares", held, held.context, names, [line[:2000]])
+        return Done()
+
+    def _draw(self, asked: Draw) -> Spoken:
+        held = self._held(asked.purpose)
+        certificate = self._store.certificate(asked.purpose)
+        try:
+            found = [self._examine(held.header, certificate, each) for each in asked.requests]
+        except RefusalError as error:
+            line = f"{error.rule}: {error}"
+            self._record("refused", held, bytes(32), [], [line[:2000]])
+            raise
+        messages = [each.message for each in found]
+        self._signing = Signing(self._store.identity(), held, asked, messages)
+        self._examined, self._drawn = found, asked
+        return self._signing.committed()
+
+    def _sign(self, asked: Sign) -> Spoken:
+        signing, self._signing, drawn = self._signing, None, self._drawn
+        if signing is None or drawn is None:
+            raise HolderError("no nonces are drawn here")
+        held = self._held(asked.purpose)
+        with self._store.locked(alone=False):
+            said = signing.sign(asked)
+            names = [held.header.holders[one].name for one in sorted(drawn.signers)]
+            what = [each.what[:2000] for each in self._examined]
+            # before the shares leave: what is not in the log has not been signed
+            self._record("signatures", held, signing.context, names, what)
+        return said
+
+    def _archive(self, asked: Archive) -> Done:
+        held = self._held(asked.purpose)
+        known = self._store.certificate(asked.purpose)
+        if known and known != asked.certificate:
+            raise HolderError("another certificate of this authority is archived here")
+        if not known:
+            check_archived(held.header, asked.certificate)
+            self._store.archive(asked.purpose, asked.certificate)
+            self._record("certificate", held, bytes(32), [], [asked.certificate.text[:2000]])
+        return Done()
+
+    def _log(self, asked: Log) -> LogPage:
+        said = log.entries(self._store.log)
+        page = said[asked.first : asked.first + PAGE]
+        key = bytes(self._store.identity().verify_key)
+        return LogPage(key=key, total=len(said), entries=page)
+
+    def _held(self, purpose: str) -> Held:
+        held = self._store.held(purpose)
+        if held is None:
+            raise HolderError("this host has no share of that key")
+        return held
+
+    def _record(
+        self, kind: log.Kind, held: Held, ceremony: bytes, names: list[str], what: list[str]
+    ) -> None:
+        entry = log.Entry(
+            number=0,
+            previous=log.START,
+            time=int(time.time()),
+            kind=kind,
+            purpose=held.header.purpose,
+            epoch=held.header.epoch,
+            ceremony=ceremony,
+            holders=names,
+            what=what,
+        )
+        log.append(self._store.log, self._store.identity(), entry)
+
+
+def main(folder: str) -> None:
+    """Answer the lines of standard input on standard output; end with it."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would have the share
+    holder = ShareHolder(Store(Path(folder)))
+    while line := sys.stdin.buffer.readline(LINE_BYTES):
+        sys.stdout.buffer.write(holder.answer(line))
+        sys.stdout.buffer.flush()

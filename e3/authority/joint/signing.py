@@ -1,0 +1,145 @@
+"""A holder's part in signing: one round of commitments, one of shares, for a batch of messages."""
+
+from collections.abc import Mapping, Sequence
+
+from nacl.signing import SigningKey
+
+from e3.authority.joint.channel import digest, speak, verify
+from e3.authority.joint.ed25519 import GroupError, Point, Scalar, point, scalar
+from e3.authority.joint.errors import CeremonyError
+from e3.authority.joint.frost import (
+    Commitment,
+    Nonces,
+    SigningPackage,
+    aggregate,
+    commit,
+    sign_share,
+)
+from e3.authority.joint.messages import (
+    Committed,
+    Draw,
+    Envelope,
+    Header,
+    Sign,
+    Signed,
+    Spoken,
+    encode,
+)
+from e3.authority.joint.store import Held
+
+
+class RoundError(CeremonyError):
+    """A round of signing is not acceptable to this holder."""
+
+
+def context_of(asked: Draw) -> bytes:
+    """Return the digest of a ceremony: which shares sign which requests, by whom."""
+    signers = b"".join(one.to_bytes(2, "big") for one in sorted(asked.signers))
+    return digest(
+        b"signing", asked.purpose.encode(), asked.ceremony, asked.header, signers, *asked.requests
+    )
+
+
+class Signing:
+    """One ceremony as one signer sees it; nonces are in memory alone, and used once."""
+
+    def __init__(self, key: SigningKey, held: Held, asked: Draw, messages: Sequence[bytes]) -> None:
+        """Draw nonces for each message; what is signed was made of the requests by this holder."""
+        check_signers(held.header, asked)
+        if held.identifier not in asked.signers:
+            raise RoundError("this host is not among the signers")
+        self.context = context_of(asked)
+        self._key, self._held, self._signers = key, held, sorted(asked.signers)
+        self._messages = messages
+        share = Scalar(held.share)
+        self._drawn: list[tuple[Nonces, Commitment]] = [commit(share) for _ in messages]
+
+    def committed(self) -> Spoken:
+        """Return the first round."""
+        said: list[tuple[bytes, bytes]] = [(x.hiding, x.binding) for _, x in self._drawn]
+        return Spoken(envelope=self._speak(Committed(commitments=said)))
+
+    def sign(self, asked: Sign) -> Spoken:
+        """Return the second round; the nonces are then used up, whatever comes of it."""
+        drawn, self._drawn = self._drawn, []
+        if not drawn:
+            raise RoundError("the nonces of this ceremony have been used")
+        packages = packages_of(
+            self._held.header, self.context, self._signers, self._messages, asked.committed
+        )
+        share, me = Scalar(self._held.share), self._held.identifier
+        made = [
+            sign_share(me, share, nonces, package)
+            for (nonces, _), package in zip(drawn, packages, strict=True)
+        ]
+        return Spoken(envelope=self._speak(Signed(shares=list(made))))
+
+    def _speak(self, body: Committed | Signed) -> Envelope:
+        return speak(self._key, self._held.identifier, self.context, body)
+
+
+def check_signers(header: Header, asked: Draw) -> None:
+    """Raise `RoundError` unless the signers are enough holders of this epoch."""
+    if asked.header != digest(encode(header)):
+        raise RoundError("this host has the shares of another epoch")
+    signers = set(asked.signers)
+    if len(signers) != len(asked.signers) or not signers <= set(header.holders):
+        raise RoundError("those who are to sign do not all hold the key")
+    if len(signers) < header.threshold:
+        raise RoundError(f"{len(signers)} signers are fewer than {header.threshold}")
+
+
+def packages_of(
+    header: Header,
+    context: bytes,
+    signers: Sequence[int],
+    messages: Sequence[bytes],
+    committed: Sequence[Envelope],
+) -> list[SigningPackage]:
+    """Return what all signers of each message have after the first round, checked."""
+    if sorted(each.sender for each in committed) != sorted(signers):
+        raise RoundError("the commitments are not those of all signers")
+    heard: dict[int, list[Commitment]] = {}
+    for each in committed:
+        said = verify(each, header.holders[each.sender].key, context, Committed)
+        if len(said.commitments) != len(messages):
+            raise RoundError("a signer committed to another number of messages", [each.sender])
+        heard[each.sender] = [_commitment(each.sender, *pair) for pair in said.commitments]
+    return [
+        SigningPackage(
+            public_key=Point(header.public_key),
+            message=message,
+            commitments={one: heard[one][number] for one in sorted(heard)},
+        )
+        for number, message in enumerate(messages)
+    ]
+
+
+def signatures_of(
+    header: Header,
+    context: bytes,
+    packages: Sequence[SigningPackage],
+    signed: Sequence[Envelope],
+) -> list[bytes]:
+    """Return the signature of each message; name each signer whose share is wrong."""
+    shares: dict[int, list[Scalar]] = {}
+    for each in signed:
+        said = verify(each, header.holders[each.sender].key, context, Signed)
+        if len(said.shares) != len(packages):
+            raise RoundError("a signer sent another number of shares", [each.sender])
+        try:
+            shares[each.sender] = [scalar(one) for one in said.shares]
+        except GroupError as error:
+            raise RoundError(f"a signer sent what is no share: {error}", [each.sender]) from None
+    known: Mapping[int, Point] = {one: Point(each) for one, each in header.public_shares.items()}
+    return [
+        aggregate(package, {one: each[number] for one, each in shares.items()}, known)
+        for number, package in enumerate(packages)
+    ]
+
+
+def _commitment(signer: int, hiding: bytes, binding: bytes) -> Commitment:
+    try:
+        return Commitment(hiding=point(hiding), binding=point(binding))
+    except GroupError as error:
+        raise RoundError(f"a signer committed to what is no point: {error}", [signer]) from None

@@ -1,0 +1,33 @@
+"""What a joint authority certifies, by purpose: how it is asked, and for its own certificate."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from e3.authority.joint.requests import Request
+from e3.ceremonies import nebula, tls
+from e3.ceremonies.signer import JointSigner
+from e3.interfaces import Authority
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One purpose: the request for the authority's own certificate, and who asks it to sign."""
+
+    request: Callable[[str, int], Request]
+    authority: Callable[[str, JointSigner], Authority]
+
+
+KINDS: Mapping[str, Kind] = {
+    "nebula": Kind(
+        request=nebula.authority_request,
+        authority=lambda certificate, signer: nebula.JointNebulaCa(
+            certificate=certificate, signer=signer
+        ),
+    ),
+    "tls": Kind(
+        request=tls.authority_request,
+        authority=lambda certificate, signer: tls.JointTlsCa(
+            certificate=certificate, signer=signer
+        ),
+    ),
+}

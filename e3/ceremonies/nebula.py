@@ -1,0 +1,51 @@
+"""The joint authority for Nebula, as overlays ask it: `e3.interfaces.Authority`."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from e3.authority import nebula_cert
+from e3.authority.joint.requests import NebulaAuthority, NebulaHost
+from e3.authority.joint.requests.nebula import public_key_of
+from e3.ceremonies.signer import JointSigner
+from e3.interfaces import SigningRequest
+
+VERSION: Literal[2] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointNebulaCa:
+    """Signs by a ceremony of the holders; nobody has the key."""
+
+    certificate: str
+    signer: JointSigner
+
+    async def sign(self, requests: Sequence[SigningRequest]) -> Sequence[str]:
+        """Return one certificate for each request, in order."""
+        if not requests:
+            return []
+        facts = await nebula_cert.read(self.certificate)
+        now = int(time.time())
+        asked = [
+            NebulaHost(
+                version=VERSION,
+                name=request.name,
+                networks=(request.address,),
+                groups=request.groups,
+                public_key=public_key_of(f"{request.public_key.strip()}\n"),
+                issuer=bytes.fromhex(facts.fingerprint),
+                not_before=now,
+                not_after=min(now + request.valid_seconds, int(facts.not_after)),
+            )
+            for request in requests
+        ]
+        return await self.signer.sign(asked)
+
+
+def authority_request(title: str, valid_seconds: int) -> NebulaAuthority:
+    """Return the request for the authority's own certificate, valid from now."""
+    now = int(time.time())
+    return NebulaAuthority(
+        version=VERSION, name=title, not_before=now, not_after=now + valid_seconds
+    )

@@ -1,0 +1,120 @@
+"""Sign a batch of requests by the shares of as many holders as it takes, in two rounds."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from e3.authority.joint import requests
+from e3.authority.joint.channel import digest
+from e3.authority.joint.ed25519 import Point
+from e3.authority.joint.errors import CeremonyError
+from e3.authority.joint.messages import Archive, Archived, Done, Draw, Header, Sign, Spoken, encode
+from e3.authority.joint.signing import context_of, packages_of, signatures_of
+from e3.ceremonies.assembly import Assembly, Guest, ask_all, blame, said_by
+from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signatures:
+    """What came of a batch: the signatures in order, who signed, and who was left out and why."""
+
+    signatures: Sequence[bytes]
+    signers: Sequence[str]
+    notes: Sequence[str]
+
+
+async def sign(assembly: Assembly, header: Header, asked: Sequence[requests.Request]) -> Signatures:
+    """Return a signature of each request; all are made by the same holders.
+
+    A holder that cheats, falls silent or cannot go on is left out, and another one signs in its
+    place with fresh nonces of all, as long as there are enough.
+    """
+    notes: list[str] = []
+    excluded: set[str] = set()
+    while True:
+        able = {
+            number: guest
+            for number, guest in assembly.having(header).items()
+            if guest.voice.name not in excluded
+        }
+        if len(able) < header.threshold:
+            raise _too_few(assembly, header, able, notes)
+        chosen = dict(sorted(able.items())[: header.threshold])
+        names = {number: guest.voice.name for number, guest in chosen.items()}
+        try:
+            made = await _rounds(chosen, names, header, asked)
+        except CeremonyFailedError as error:
+            if error.verdict is CeremonyVerdict.REFUSED:
+                raise  # a policy is no fault, and nobody is asked to overrule it
+            excluded |= set(error.culprits)
+            notes.append(str(error))
+            if not set(error.culprits) & set(names.values()):
+                raise
+        else:
+            return Signatures(signatures=made, signers=sorted(names.values()), notes=notes)
+
+
+async def _rounds(
+    chosen: Mapping[int, Guest],
+    names: Mapping[int, str],
+    header: Header,
+    asked: Sequence[requests.Request],
+) -> list[bytes]:
+    draw = Draw(
+        purpose=header.purpose,
+        ceremony=secrets.token_bytes(16),
+        header=digest(encode(header)),
+        signers=sorted(chosen),
+        requests=[requests.encode(each) for each in asked],
+    )
+    messages = [each.to_be_signed(Point(header.public_key)) for each in asked]
+    try:
+        committed = said_by(await ask_all(chosen, lambda _: draw, Spoken), names)
+        context = context_of(draw)
+        packages = packages_of(header, context, draw.signers, messages, committed)
+        sign_ = Sign(purpose=header.purpose, committed=committed)
+        signed = said_by(await ask_all(chosen, lambda _: sign_, Spoken), names)
+        return signatures_of(header, context, packages, signed)
+    except CeremonyError as error:
+        raise blame(error, names) from error
+
+
+async def archive(
+    assembly: Assembly, header: Header, request: requests.Request, signature: bytes
+) -> Archived:
+    """Let all holders keep the authority's certificate; return it."""
+    text = request.assemble(Point(header.public_key), signature)
+    certificate = Archived(request=requests.encode(request), signature=signature, text=text)
+    await hand_over(assembly, header, certificate)
+    return certificate
+
+
+async def hand_over(assembly: Assembly, header: Header, certificate: Archived) -> None:
+    """Let each holder that lacks the authority's certificate keep it."""
+    lacking = {
+        number: guest
+        for number, guest in assembly.having(header).items()
+        if guest.said.certificate != certificate
+    }
+    asked = Archive(purpose=header.purpose, certificate=certificate)
+    await ask_all(lacking, lambda _: asked, Done)
+
+
+def _too_few(
+    assembly: Assembly, header: Header, able: Mapping[int, Guest], notes: Sequence[str]
+) -> CeremonyFailedError:
+    holders = {each.name for each in header.holders.values()}
+    reasons = [
+        *notes,
+        *(f"{name}: {why}" for name, why in assembly.absent.items() if name in holders),
+        *(f"{name} has no share of this epoch" for name in assembly.behind(header)),
+    ]
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    here = {guest.voice.name for guest in able.values()}
+    return CeremonyFailedError(
+        CeremonyVerdict.TOO_FEW,
+        f"{len(able)} of {len(holders)} holders can sign, and it takes {header.threshold}{why}; "
+        "`pulumi up` brings hosts back; if their shares are lost, the authority is made anew by "
+        "`pulumi up --replace` and all certificates with it",
+        sorted(holders - here),
+    )

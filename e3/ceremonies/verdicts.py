@@ -1,0 +1,38 @@
+"""How a ceremony ends: its verdict, a sentence, and the hosts that are to blame."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from e3.errors import AuthorityError
+
+
+class CeremonyVerdict(StrEnum):
+    """How a ceremony ended."""
+
+    COMPLETED = "completed"
+    TOO_FEW = "too few holders"
+    """Fewer holders than the threshold can be reached and have the key's current shares."""
+    ABSENT = "holder absent"
+    """A host that must take part cannot be reached."""
+    SILENT = "holder silent"
+    """A holder did not answer in time, or ended."""
+    REFUSED = "refused"
+    """The policy of a holder forbids what was asked."""
+    CHEATED = "holder cheated"
+    """What a holder sent is wrong; the others say so, or it can be proved."""
+    DISPUTED = "disputed"
+    """A holder accuses another, and nothing proves who is right."""
+    DIVERGED = "diverged"
+    """Holders have seen different things, so somebody changed what was passed on."""
+    FAILED = "failed"
+    """A holder cannot go on, such as with a damaged file."""
+
+
+class CeremonyFailedError(AuthorityError):
+    """A ceremony that did not complete; ``culprits`` are names of hosts."""
+
+    def __init__(self, verdict: CeremonyVerdict, reason: str, culprits: Sequence[str] = ()) -> None:
+        """Keep the verdict and the culprits, of whom there may be none."""
+        super().__init__(reason)
+        self.verdict = verdict
+        self.culprits = tuple(sorted(set(culprits)))

@@ -1,0 +1,97 @@
+"""Declare the joint authority of a stack, with the hosts that hold its key."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from pulumi import Input, Output, ResourceOptions
+
+from e3.authority.choices import LEAST_THRESHOLD, Joint, majority
+from e3.ceremonies.tls import EARLIER_SECONDS
+from e3.errors import ConfigurationError
+from e3.experiment import Experiment
+from e3.interfaces import Certified, Overlay
+from e3.party.admission import certified
+from e3.providers.joint_authority import JointAuthority
+from e3.session.certificates import MARGIN_SECONDS
+
+DAY_SECONDS = 86_400
+FOLDER = "authority"
+
+
+def declare(  # noqa: PLR0913 - what an authority is made of
+    name: str,
+    experiment: Experiment,
+    options: Joint,
+    made: Sequence[Output[Mapping[str, Any]]],
+    *,
+    purpose: str,
+    scope: Mapping[str, object],
+    opts: ResourceOptions | None,
+) -> Mapping[str, Input[Any]]:
+    """Declare the authority of one purpose; return what resources need to let it sign."""
+    holders, threshold = agreed(options, experiment.host_names)
+    hosts = [
+        host for each, host in zip(experiment.host_names, made, strict=True) if each in holders
+    ]
+    folder = experiment.folder / FOLDER
+    authority = JointAuthority(
+        name,
+        purpose=purpose,
+        title=f"E3 {experiment.stack}",
+        hosts=hosts,
+        holders=holders,
+        threshold=threshold,
+        scope=scope,
+        refresh_seconds=options.refresh_days * DAY_SECONDS,
+        folder=folder,
+        opts=opts,
+    )
+    return {
+        "certificate": authority.certificate,
+        "joint": {
+            "purpose": purpose,
+            "publicKey": authority.publicKey,
+            "hosts": hosts,
+            "folder": str(folder),
+        },
+    }
+
+
+def agreed(options: Joint, names: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """Return who holds a share, and how many sign; `ConfigurationError` for what cannot be."""
+    for name in options.holders:
+        if name not in names:
+            raise ConfigurationError(
+                f"e3:authority-options: holders has {name!r}, and there is no such host; choose of "
+                f"{', '.join(names)}"
+            )
+    holders = tuple(name for name in names if name in options.holders or not options.holders)
+    threshold = options.threshold or majority(len(holders))
+    if not LEAST_THRESHOLD <= threshold <= len(holders):
+        raise ConfigurationError(
+            f"e3:authority-options: threshold is {threshold} for {len(holders)} holders; write a "
+            f"number from {LEAST_THRESHOLD} to {len(holders)}, or name more holders"
+        )
+    return holders, threshold
+
+
+def overlay_scope(experiment: Experiment, overlay: Overlay) -> Mapping[str, object]:
+    """Return what the holders agree to certify for an overlay."""
+    terms = cast("Certified", overlay).terms
+    return {
+        "names": list(experiment.host_names),
+        "networks": [str(overlay.range)] if overlay.range else [],
+        "groups": list(terms.groups),
+        "most_seconds": round(terms.valid_seconds),
+    }
+
+
+def party_scope(experiment: Experiment) -> Mapping[str, object]:
+    """Return what the holders agree to certify for the TLS of sessions."""
+    seconds = experiment.session.deadline_seconds + MARGIN_SECONDS + EARLIER_SECONDS
+    return {
+        "names": [certified(pid) for pid in range(len(experiment.host_names))],
+        "networks": [],
+        "groups": [],
+        "most_seconds": round(max(seconds, DAY_SECONDS)),
+    }
