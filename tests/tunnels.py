@@ -23,8 +23,8 @@ async def introduce(
     tunnels: Sequence[Tunnel],
     opened: Sequence[Opened],
     grants: Mapping[tuple[int, int], Grant] | None = None,
-) -> None:
-    """Tell each of two parties all of the other: tunnel i is that of pid i."""
+) -> str:
+    """Tell each party all of the others, tunnel i being that of pid i; return their secret."""
     psk = base64.b64encode(os.urandom(32)).decode()
     async with asyncio.timeout(SECONDS):
         for tunnel in tunnels:
@@ -34,6 +34,7 @@ async def introduce(
             if other != pid:
                 relay = (grants or {}).get((pid, other))
                 await tunnel.set_peer(described(other, end, psk, tunnels[other], relay))
+    return psk
 
 
 def described(pid: int, end: Opened, psk: str, tunnel: Tunnel, relay: Grant | None = None) -> Peer:

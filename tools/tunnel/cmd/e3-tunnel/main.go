@@ -1,6 +1,7 @@
 // Command e3-tunnel carries the traffic of a session between parties, or relays it.
 //
 //	e3-tunnel party      one party's end: commands on standard input, events on standard output
+//	e3-tunnel relay      a relay and server of STUN, driven in the same way
 //	e3-tunnel version    the version of that control
 package main
 
@@ -10,6 +11,7 @@ import (
 
 	"e3/tools/tunnel/internal/device"
 	"e3/tools/tunnel/internal/party"
+	"e3/tools/tunnel/internal/relay"
 )
 
 func main() {
@@ -27,11 +29,13 @@ func run(arguments []string) error {
 	switch verb {
 	case "party":
 		return party.Run(os.Stdin, os.Stdout)
+	case "relay":
+		return relay.Run(os.Stdin, os.Stdout)
 	case "version":
 		fmt.Println(party.Version)
 		return nil
 	case device.Inside:
 		return device.RunInside(arguments[1:])
 	}
-	return fmt.Errorf("say what to do: party or version")
+	return fmt.Errorf("say what to do: party, relay or version")
 }
