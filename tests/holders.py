@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from e3.authority.joint import ed25519, frost, sharing
 from e3.authority.joint.ed25519 import Point, Scalar
 from e3.authority.joint.frost import Commitment, Nonces, SigningPackage
@@ -100,3 +102,8 @@ def package_of(
     """What signers have after round 1."""
     commitments = {one: commitment for one, (_, commitment) in rounds.items()}
     return SigningPackage(public_key=public_key, message=message, commitments=commitments)
+
+
+def verify(public_key: Point, message: bytes, signature: bytes) -> None:
+    """Raise unless a signature is right, by another library than the one that made it."""
+    Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)

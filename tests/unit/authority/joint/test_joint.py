@@ -3,22 +3,17 @@
 from itertools import combinations
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl import bindings
 
 from e3.authority.joint import ed25519, frost, sharing
-from e3.authority.joint.ed25519 import GroupError, Point
+from e3.authority.joint.ed25519 import GroupError
 from e3.authority.joint.frost import SigningError
 from e3.authority.joint.sharing import Published, Shares, SharingError
-from tests.holders import CONTEXT, generate, package_of, renew, sign
+from tests.holders import CONTEXT, generate, package_of, renew, sign, verify
 
 SMALL_ORDER = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
-
-
-def verify(public_key: Point, message: bytes, signature: bytes) -> None:
-    Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
 
 
 def test_the_vectors_of_rfc_9591() -> None:
