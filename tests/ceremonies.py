@@ -12,7 +12,8 @@ import msgspec
 
 from e3.authority.joint.ed25519 import Point
 from e3.authority.joint.holder import ShareHolder
-from e3.authority.joint.messages import AnyAnswer, Ask, Header, Scope
+from e3.authority.joint.messages import AnyAnswer, Ask, Header
+from e3.authority.joint.policy import Scope
 from e3.authority.joint.requests import NebulaAuthority, NebulaHost, Request
 from e3.authority.joint.requests.nebula import fingerprint
 from e3.authority.joint.store import Held, Store
@@ -78,9 +79,9 @@ def voices_in(folder: Path, names: Sequence[str]) -> dict[str, LocalVoice]:
 def scope_of(names: Sequence[str]) -> Scope:
     """Return what the holders of these tests agree to certify."""
     return Scope(
-        names=list(names),
-        networks=["10.77.0.0/16"],
-        groups=["party"],
+        names=tuple(names),
+        networks=("10.77.0.0/16",),
+        groups=("party",),
         most_seconds=SCOPE_SECONDS,
     )
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e3.authority.joint import requests
-from e3.authority.joint.messages import Archived, Forget, Header, Scope
+from e3.authority.joint.messages import Archived, Forget, Header
+from e3.authority.joint.policy import Scope
 from e3.ceremonies.assembly import Assembly, assemble
 from e3.ceremonies.making import make_key, renew_key
 from e3.ceremonies.record import CeremonyRecord, recorded

@@ -30,10 +30,10 @@ from e3.authority.joint.messages import (
     Prepared,
     Promise,
     Receive,
-    Scope,
     Spoken,
     encode,
 )
+from e3.authority.joint.policy import Scope
 from e3.authority.joint.sharing import (
     Published,
     SharingError,

@@ -1,6 +1,6 @@
 """The command line: ``e3 VERB ...``, or ``python -m e3.cli VERB ...``.
 
-Exit status 2 is an error of the command itself. 1 is a finding of `doctor`, `paths`,
+Exit status 2 is an error of the command itself. 1 is a finding of `authority`, `doctor`, `paths`,
 `results check` or `verify-gone`, a machine that `inventory import` left out, or what `sweep`
 could not remove. `e3 run` exits with the status of its verdict.
 """
@@ -24,6 +24,7 @@ VERBS = {
     "input": "inputs",
     "output": "outputs",
     "paths": "paths",
+    "authority": "authority",
     "doctor": "doctor",
     "verify-gone": "verify_gone",
     "inventory": "inventory",

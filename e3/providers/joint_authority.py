@@ -16,7 +16,7 @@ from pulumi.dynamic import (
 )
 
 from e3.access import host_from_properties
-from e3.authority.joint.messages import Scope
+from e3.authority.joint.policy import Scope
 from e3.ceremonies.authority import Established, Wanted, establish
 from e3.ceremonies.kinds import KINDS
 from e3.ceremonies.removal import remove
@@ -42,7 +42,10 @@ class JointAuthorityProvider(ResourceProvider):
         hosts = _hosts(news)
         staying = {host.access for host in hosts}
         leaving = [host for host in _hosts(olds) if host.access not in staying]
-        outs = _establish(news, hosts, bytes.fromhex(id))
+        # those who leave may be needed to deal; one that was made anew is here under its name
+        names = {host.name for host in hosts}
+        dealing = [host for host in leaving if host.name not in names]
+        outs = _establish(news, [*hosts, *dealing], bytes.fromhex(id))
         run(remove(leaving, news["purpose"]))
         return UpdateResult(outs)
 

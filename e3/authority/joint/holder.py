@@ -18,8 +18,7 @@ from e3.authority.joint import dealing, log
 from e3.authority.joint.dealing import DisputeError, Entrance, ShareMaking, enter
 from e3.authority.joint.ed25519 import GroupError
 from e3.authority.joint.errors import CeremonyError
-from e3.authority.joint.examine import Examine, Examined, RefusalError
-from e3.authority.joint.judgement import check_archived, examine
+from e3.authority.joint.known import check_archived, key_of, own_certificate, revoked_by
 from e3.authority.joint.messages import (
     AnyAnswer,
     Archive,
@@ -42,6 +41,7 @@ from e3.authority.joint.messages import (
     Spoken,
     encode,
 )
+from e3.authority.joint.policy import Examined, RefusalError, description, examine
 from e3.authority.joint.signing import Signing
 from e3.authority.joint.store import Held, Store
 
@@ -59,9 +59,9 @@ class HolderError(CeremonyError):
 class ShareHolder:
     """A holder, whatever brings it requests; one ceremony at a time."""
 
-    def __init__(self, store: Store, judge: Examine = examine) -> None:
-        """Keep shares in ``store``, and sign what ``judge`` lets pass."""
-        self._store, self._examine = store, judge
+    def __init__(self, store: Store) -> None:
+        """Keep shares in ``store``; `e3.authority.joint.policy` says what may be signed."""
+        self._store = store
         self._entrance: Entrance | None = None
         self._making: ShareMaking | None = None
         self._signing: Signing | None = None
@@ -156,9 +156,9 @@ class ShareHolder:
 
     def _draw(self, asked: Draw) -> Spoken:
         held = self._held(asked.purpose)
-        certificate = self._store.certificate(asked.purpose)
+        key = key_of(held.header, self._store)
         try:
-            found = [self._examine(held.header, certificate, each) for each in asked.requests]
+            found = [examine(key, each) for each in asked.requests]
         except RefusalError as error:
             line = f"{error.rule}: {error}"
             self._record("refused", held, bytes(32), [], [line[:2000]])
@@ -179,6 +179,7 @@ class ShareHolder:
             what = [each.what[:2000] for each in self._examined]
             # before the shares leave: what is not in the log has not been signed
             self._record("signatures", held, signing.context, names, what)
+            self._store.revoke(asked.purpose, revoked_by(drawn.requests))
         return said
 
     def _archive(self, asked: Archive) -> Done:
@@ -189,7 +190,8 @@ class ShareHolder:
         if not known:
             check_archived(held.header, asked.certificate)
             self._store.archive(asked.purpose, asked.certificate)
-            self._record("certificate", held, bytes(32), [], [asked.certificate.text[:2000]])
+            line = description(own_certificate(asked.certificate).request)
+            self._record("certificate", held, bytes(32), [], [line])
         return Done()
 
     def _log(self, asked: Log) -> LogPage:

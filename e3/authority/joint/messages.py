@@ -10,6 +10,8 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from e3.authority.joint.policy import Scope
+
 MOST_HOLDERS = 200
 MOST_MESSAGES = 1000
 """That one ceremony signs."""
@@ -42,19 +44,6 @@ class HolderKey(Body, frozen=True, kw_only=True):
 
     name: Word
     key: Bytes32
-
-
-class Scope(Body, frozen=True, kw_only=True):
-    """What the holders have agreed to certify with a key.
-
-    ``names`` are those of members, ``networks`` have their addresses, ``groups`` are all that a
-    certificate may have. No certificate is valid longer than ``most_seconds``.
-    """
-
-    names: Annotated[list[Text], Meta(max_length=5000)]
-    networks: Annotated[list[Text], Meta(max_length=16)] = []
-    groups: Annotated[list[Text], Meta(max_length=64)] = []
-    most_seconds: Annotated[int, Meta(ge=1)]
 
 
 class Archived(Body, frozen=True, kw_only=True):

@@ -114,6 +114,23 @@ class Store:
         """Keep the authority's certificate, once and for all."""
         _keep(self._folder / purpose / "certificate", encode(certificate))
 
+    def revoked(self, purpose: str) -> frozenset[int]:
+        """Return the places of credentials that this holder has helped to revoke."""
+        path = self._folder / purpose / "revoked"
+        try:
+            return decode(path.read_bytes(), frozenset[int])
+        except FileNotFoundError:
+            return frozenset()
+        except msgspec.MsgspecError as error:
+            raise StoreError(f"{path.name} is damaged: {error}") from None
+
+    def revoke(self, purpose: str, places: frozenset[int]) -> None:
+        """Remember that these are revoked, for good."""
+        known = self.revoked(purpose)
+        if not places <= known:
+            data = msgspec.json.encode(sorted(known | places))
+            _keep(self._folder / purpose / "revoked", data)
+
     def forget(self, purpose: str) -> None:
         """Remove what there is of a key; with the last one, remove the host's own key."""
         shutil.rmtree(self._folder / purpose, ignore_errors=True)

@@ -1,0 +1,207 @@
+"""``e3 authority``: who holds the key of a joint authority, what it signed, and new shares."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.text import Text
+
+from e3.ceremonies import verbs
+from e3.ceremonies.logs import Logged, Logs
+from e3.ceremonies.overview import AuthorityState
+from e3.cli import terminal
+from e3.cli.project import Verbs, up
+from e3.deployed import Stack
+from e3.errors import E3Error
+from e3.remote.text import printable
+
+SHOWN = 10
+"""Entries that are shown of what was signed last."""
+
+WIDTH = 16
+"""Digits of a digest that are shown to a person: enough to compare by eye."""
+
+
+def declare(verbs: Verbs) -> None:
+    """Declare the verb's command lines."""
+    verb = verbs.add_parser(
+        "authority",
+        help="show who holds the key of a joint authority and what it signed; renew shares",
+        description="A joint authority (e3:authority: joint) has its key in shares of hosts. "
+        "Without ACT: who holds a share, how many sign, and what was signed last. See "
+        "docs/joint-authority.md.",
+    )
+    acts = verb.add_subparsers(metavar="ACT")
+    shown = acts.add_parser("show", help="who holds a share, and what was signed last")
+    log = acts.add_parser("log", help="what each host recorded, compared; status 1 if they differ")
+    refresh = acts.add_parser("refresh", help="new shares of the same key for the same hosts")
+    for act, do, what in (
+        (shown, show_authority, "each authority"),
+        (log, show_log, "every entry, and whose logs lack it"),
+        (refresh, refresh_shares, "each authority after it"),
+    ):
+        act.add_argument("--stack", metavar="STACK", default=argparse.SUPPRESS)
+        act.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help=f"print {what} as JSON"
+        )
+        act.set_defaults(do=do)
+    verb.add_argument("--stack", metavar="STACK", help="default: the selected one")
+    terminal.offer_json(verb, "each authority")
+    verb.set_defaults(do=show_authority)
+
+
+def show_authority(arguments: argparse.Namespace) -> int:
+    """Print the authorities of a stack; the status is 1 if one cannot sign."""
+    stack = _joint(arguments.stack)
+    states, logs = asyncio.run(verbs.look(stack.joint))
+    able = all(state.able for state in states)
+    if arguments.json:
+        signed = [_entry(each) for each in logs.compared() if each.entry.kind == "signatures"]
+        terminal.say_json(
+            {"stack": stack.name, "authorities": list(map(_state, states)), "signed": signed}
+        )
+        return 0 if able else 1
+    for state in states:
+        _print(state)
+    _print_signed(logs)
+    return 0 if able else 1
+
+
+def show_log(arguments: argparse.Namespace) -> int:
+    """Print the holders' logs, compared; the status is 1 if they differ or one cannot be read."""
+    stack = _joint(arguments.stack)
+    _, logs = asyncio.run(verbs.look(stack.joint))
+    compared = logs.compared()
+    whole = not logs.unread and not any(each.missing_from for each in compared)
+    if arguments.json:
+        entries = [_entry(each) for each in compared]
+        terminal.say_json({"stack": stack.name, "entries": entries, "unread": logs.unread})
+        return 0 if whole else 1
+    _print_entries(compared)
+    for host, why in logs.unread.items():
+        terminal.complain(f"the log of {host} cannot be read: {why}")
+    for each in compared:
+        for host in each.missing_from:
+            terminal.complain(
+                f"the log of {host} lacks what {', '.join(each.recorded_by)} recorded at "
+                f"{_time(each.entry.time)}: it was rolled back, or somebody changed it"
+            )
+    return 0 if whole else 1
+
+
+def refresh_shares(arguments: argparse.Namespace) -> int:
+    """Make new shares; certificates stay valid."""
+    stack = _joint(arguments.stack)
+    states = asyncio.run(verbs.refresh(stack.joint))
+    if arguments.json:
+        terminal.say_json({"stack": stack.name, "authorities": list(map(_state, states))})
+        return 0
+    for state in states:
+        epoch = state.header.epoch if state.header else 0
+        print(f"{state.purpose}: new shares, epoch {epoch}; the key and all certificates stay")
+    return 0
+
+
+def _joint(name: str | None) -> Stack:
+    stack = up(name)
+    if not stack.joint:
+        raise E3Error(
+            f"stack {stack.name} has no joint authority; set e3:authority: joint, with an overlay "
+            "that needs an authority or with e3:tls: true, and run `pulumi up`"
+        )
+    return stack
+
+
+def _state(state: AuthorityState) -> dict[str, Any]:
+    header = state.header
+    return {
+        "purpose": state.purpose,
+        "public_key": header.public_key.hex() if header else "",
+        "transcript": header.transcript.hex() if header else "",
+        "threshold": header.threshold if header else 0,
+        "epoch": header.epoch if header else 0,
+        "made": _time(header.made) if header else "",
+        "able": state.able,
+        "certificate": state.certificate,
+        "holders": [
+            {
+                "host": each.name,
+                "number": each.number,
+                "share": each.share,
+                "epoch": each.epoch,
+                "transcript": each.transcript,
+                "stored": each.stored,
+                "reason": each.reason,
+            }
+            for each in state.holders
+        ],
+    }
+
+
+def _entry(logged: Logged) -> dict[str, Any]:
+    entry = logged.entry
+    return {
+        "time": _time(entry.time),
+        "kind": entry.kind,
+        "purpose": entry.purpose,
+        "epoch": entry.epoch,
+        "holders": entry.holders,
+        "what": entry.what,
+        "recorded_by": list(logged.recorded_by),
+        "missing_from": list(logged.missing_from),
+    }
+
+
+def _print(state: AuthorityState) -> None:
+    header = state.header
+    if header is None:
+        print(f"{state.purpose}: fewer hosts than the threshold have shares of one key")
+    else:
+        print(
+            f"{state.purpose}: any {header.threshold} of {len(header.holders)} sign; epoch "
+            f"{header.epoch}, made {verbs.ago(header.made)}"
+        )
+        print(f"key {header.public_key.hex()}")
+    rows = [
+        (
+            each.name,
+            "-" if each.number is None else str(each.number),
+            Text(each.share, "green" if each.share == "current" else "red"),
+            each.stored or "-",
+            each.transcript[:WIDTH] or "-",
+            each.reason,
+        )
+        for each in state.holders
+    ]
+    terminal.show(rows, header=("host", "number", "share", "stored", "transcript", ""))
+    print()
+
+
+def _print_signed(logs: Logs) -> None:
+    signed = [each for each in logs.compared() if each.entry.kind in ("signatures", "refused")]
+    if len(signed) > SHOWN:
+        print(f"{len(signed) - SHOWN} earlier ones: `e3 authority log`")
+    _print_entries(signed[-SHOWN:])
+
+
+def _print_entries(entries: Sequence[Logged]) -> None:
+    rows = [
+        (
+            _time(each.entry.time),
+            each.entry.kind,
+            printable(line),
+            ", ".join(each.entry.holders or each.recorded_by),
+        )
+        for each in entries
+        for line in each.entry.what or [""]
+    ]
+    terminal.show(rows, header=("time", "entry", "what", "holders"))
+
+
+def _time(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):  # a host may say anything
+        return ""
