@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from pulumi import Input, Output, ResourceOptions
@@ -11,7 +11,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 from e3.access import host_to_properties
 from e3.digitalocean.contact import Droplet, host, wait_for_answers
 from e3.errors import HostError
-from e3.interfaces import Host, Overlay
+from e3.interfaces import Host
 from e3.inventory import provision, tools
 from e3.inventory.machines import Machine
 from e3.inventory.survey import Facts, survey
@@ -63,7 +63,7 @@ async def _carrying(host: Host, overlay: str, carried: Sequence[str]) -> Host:
 
     If its image lacks them, for example as nixpkgs has an older version, it is sent E3's own.
     """
-    needs = cast("type[Overlay]", OVERLAYS[overlay]).needs
+    needs = OVERLAYS[overlay].needs
     if overlay in carried or not needs.tools:
         return host
     if absent := tools.missing_tools(needs, host.system):
@@ -75,7 +75,7 @@ async def _carrying(host: Host, overlay: str, carried: Sequence[str]) -> Host:
 
 async def _provision(droplets: Sequence[Droplet], overlay: str) -> list[Host]:
     """Install what a party needs on droplets of a plain image, such as Debian's."""
-    needs = cast("type[Overlay]", OVERLAYS[overlay]).needs
+    needs = OVERLAYS[overlay].needs
     machines = {
         it.host: Machine(
             host=it.host, address=it.address, user="root", key=it.key, host_key=it.host_key

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from pulumi import Input, Output, ResourceOptions
@@ -19,7 +19,7 @@ from pulumi.dynamic import (
 from e3.access import host_to_properties
 from e3.errors import HostError
 from e3.experiment import Reachability
-from e3.interfaces import Host, Needs, Overlay
+from e3.interfaces import Host, Needs
 from e3.inventory import provision, tools
 from e3.inventory.survey import Facts
 from e3.overlays import OVERLAYS
@@ -116,7 +116,7 @@ def _identity(props: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _needs(props: Mapping[str, Any]) -> Needs:
-    return cast("type[Overlay]", OVERLAYS[props["overlay"]]).needs
+    return OVERLAYS[props["overlay"]].needs
 
 
 class InventoryHost(Resource, module="e3", name="InventoryHost"):
@@ -149,7 +149,7 @@ class InventoryHost(Resource, module="e3", name="InventoryHost"):
                 "reachability": reachability,
                 "facts": facts,
                 "overlay": overlay,
-                "programs": tools.digest(cast("type[Overlay]", OVERLAYS[overlay]).needs),
+                "programs": tools.digest(OVERLAYS[overlay].needs),
                 "lock": provision.lock_digest(),
                 "owner": owner,
                 "folder": folder,

@@ -1,7 +1,7 @@
 """A survey of the machines of an inventory as a resource: before it, nothing is made."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from pulumi import Output, ResourceOptions
 from pulumi.dynamic import (
@@ -13,7 +13,6 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from e3.interfaces import Overlay
 from e3.inventory import machines
 from e3.inventory.survey import survey
 from e3.overlays import OVERLAYS
@@ -44,7 +43,7 @@ class SurveyProvider(ResourceProvider):
 
 
 def _facts(props: Mapping[str, Any]) -> dict[str, Any]:
-    needs = cast("type[Overlay]", OVERLAYS[props["overlay"]]).needs
+    needs = OVERLAYS[props["overlay"]].needs
     listed = {name: machines.from_properties(values) for name, values in props["machines"].items()}
     found = run(survey(listed, needs, install_packages=props["installPackages"]))
     return {name: facts.to_properties() for name, facts in found.items()}

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from pulumi import Input, Output, ResourceOptions
@@ -190,7 +190,7 @@ class JoinedOverlay(Resource, module="e3", name="Overlay"):
                 "hosts": hosts,
                 "authority": authority,
                 "secrets": secrets,
-                "programs": tools.digest(cast("type[Overlay]", OVERLAYS[choice.name]).needs),
+                "programs": tools.digest(OVERLAYS[choice.name].needs),
                 "addresses": None,
                 "memory": None,
                 "renewAfter": None,

@@ -8,11 +8,10 @@ import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
-from e3.interfaces import Overlay
 from e3.overlays import OVERLAYS
 from installer.steps import ROOT
 
@@ -38,7 +37,7 @@ def plugins(values: dict[str, Any]) -> set[str]:
     """Return the names of the plugins that a stack needs."""
     found = set(OF_FLEET.get(str(values["e3:fleet"]), ()))
     name = str(values["e3:overlay"])
-    needs = cast(type[Overlay], OVERLAYS[name]).needs if name in OVERLAYS else None
+    needs = OVERLAYS[name].needs if name in OVERLAYS else None
     if needs and needs.credential and "auth-key-file" not in values["e3:overlay-options"]:
         found |= set(OF_CREDENTIAL[needs.credential])
     return found
@@ -56,9 +55,9 @@ def main(stacks: list[str]) -> None:
     values = [configuration(ROOT / f"Pulumi.{stack}.yaml") for stack in stacks]
     names = {str(value["e3:overlay"]) for value in values} or set(OVERLAYS)
     wanted = {name for value in values for name in plugins(value)}
-    needs = [cast(type[Overlay], OVERLAYS[name]).needs for name in names & set(OVERLAYS)]
+    needs = [OVERLAYS[name].needs for name in names & set(OVERLAYS)]
     usual = overlay(ROOT / "Pulumi.dev.yaml")
-    first = cast(type[Overlay], OVERLAYS[usual]).needs.tools if usual in OVERLAYS else ()
+    first = OVERLAYS[usual].needs.tools if usual in OVERLAYS else ()
     print(
         json.dumps(
             {

@@ -45,8 +45,7 @@ def add(project: Path) -> None:
     shutil.copytree(EXAMPLE, project, dirs_exist_ok=True)
     # 2: its line in the registry
     registry = project / "e3" / "overlays" / "__init__.py"
-    insert(registry, "from e3.overlays.nebula", "from e3.overlays.fastd import Fastd\n")
-    insert(registry, '    "headscale":', '    "fastd": Fastd,\n')
+    insert(registry, '        "headscale":', '        "fastd": "e3.overlays.fastd:Fastd",\n')
     # 4: its stack configuration
     plain = (project / "Pulumi.plain.yaml").read_text()
     (project / "Pulumi.fastd.yaml").write_text(plain.replace("overlay: plain", "overlay: fastd"))

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -251,7 +251,7 @@ def test_without_a_nebula_that_is_new_enough_the_image_says_that_it_has_none(
 
 def test_each_tool_of_an_overlay_is_on_the_host(evaluate: Evaluator) -> None:
     tools = {name.removeprefix("/package/") for name in evaluate.machine()["e3"]["tools"]}
-    needs = [cast(Any, OVERLAYS[name]).needs for name in ON]
+    needs = [OVERLAYS[name].needs for name in ON]
     assert {name for need in needs for name in (*need.tools, *need.packages)} <= tools
 
 

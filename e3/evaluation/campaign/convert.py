@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -16,7 +16,7 @@ from e3.evaluation.campaign.matrix import MatrixCell
 from e3.evaluation.fields import Count
 from e3.evaluation.results import HostFacts, Installed, JoinedPair, PartyCost, PathChange
 from e3.fleets import FLEETS
-from e3.interfaces import Needs, Overlay
+from e3.interfaces import Needs
 from e3.inventory import tools
 from e3.overlays import OVERLAYS
 from e3.registry import build
@@ -42,7 +42,7 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
 def manifest(cell: MatrixCell, joined: Stack) -> dict[str, Any]:
     """Return what a set-up says of machine, programs and hosts, as fields of it."""
     pids = {host.name: pid for pid, host in enumerate(seat(joined.hosts, len(joined.hosts)))}
-    needs = cast("type[Overlay]", OVERLAYS[cell.overlay.overlay]).needs
+    needs = OVERLAYS[cell.overlay.overlay].needs
     experiment = cell.experiment()
     return {
         "versions": {name: version(name) for name in PACKAGES},
