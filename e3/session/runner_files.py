@@ -1,12 +1,18 @@
 """The files of the party runner that are shipped to a host."""
 
 import functools
+import hashlib
+import os
 import py_compile
 import tempfile
-from importlib.util import cache_from_source
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 
-from e3 import party, remote
+import msgspec
+
+from e3 import party, private, remote
 from e3.interfaces import File
 
 SHARED = ("__init__", "linux", "processes", "text")
@@ -23,12 +29,50 @@ def runner_files() -> tuple[File, ...]:
     """
     shared = (Path(remote.__path__[0], f"{name}.py") for name in SHARED)
     sources = [*sorted(Path(party.__path__[0]).glob("*.py")), *shared]
+    places = [f"runner/e3/{source.parent.name}/{source.name}" for source in sources]
+    contents = [source.read_bytes() for source in sources]
+    compiled = _kept(places, contents) or _compile(places, sources, contents)
     files = [File(path="runner/e3/__init__.py", content=b"")]
-    for source in sources:
-        place = f"runner/e3/{source.parent.name}/{source.name}"
-        files.append(File(path=place, content=source.read_bytes()))
-        files.append(File(path=cache_from_source(place), content=bytecode(source)))
+    for place, content in zip(places, contents, strict=True):
+        files.append(File(path=place, content=content))
+        files.append(File(path=cache_from_source(place), content=compiled[place]))
     return tuple(files)
+
+
+def _kept(places: Sequence[str], contents: Sequence[bytes]) -> Mapping[str, bytes] | None:
+    """Return the bytecode that an earlier process kept, by place; None if there is none."""
+    with suppress(OSError, msgspec.DecodeError):
+        kept = msgspec.msgpack.decode(_cache(contents).read_bytes(), type=dict[str, bytes])
+        if kept.keys() == {*places}:
+            return kept
+    return None
+
+
+def _compile(
+    places: Sequence[str], sources: Sequence[Path], contents: Sequence[bytes]
+) -> Mapping[str, bytes]:
+    """Return the bytecode by place, and keep it for later processes where that is possible."""
+    compiled = {place: bytecode(source) for place, source in zip(places, sources, strict=True)}
+    cache = _cache(contents)
+    with suppress(OSError):
+        private.folder(cache.parent)
+        for older in cache.parent.iterdir():
+            older.unlink()
+        private.write(cache, msgspec.msgpack.encode(compiled))
+    return compiled
+
+
+def _cache(contents: Sequence[bytes]) -> Path:
+    """Return where the bytecode of these sources by this version of Python is kept.
+
+    To compile them takes 0.1 s, which each session would spend.
+    """
+    digest = hashlib.sha256(MAGIC_NUMBER)
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
+    # https://specifications.freedesktop.org/basedir-spec
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches, "e3", "runner", digest.hexdigest())
 
 
 def bytecode(source: Path) -> bytes:

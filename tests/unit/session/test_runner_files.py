@@ -1,0 +1,46 @@
+"""The shipped runner: its bytecode is compiled once, and never taken from a damaged cache."""
+
+from pathlib import Path
+
+import pytest
+
+from e3.interfaces import File
+from e3.session.runner_files import runner_files
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the bytecode of this test is kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "e3" / "runner"
+
+
+def made_anew() -> tuple[File, ...]:
+    """Return the files as another process would."""
+    runner_files.cache_clear()
+    return runner_files()
+
+
+def test_bytecode_is_kept_for_the_next_process(cache: Path) -> None:
+    first = made_anew()
+    (kept,) = cache.iterdir()
+    since = kept.stat().st_mtime_ns
+    assert made_anew() == first
+    assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [since]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x81", b"\x80"], ids=["empty", "cut", "incomplete"])
+def test_a_damaged_cache_is_made_anew(cache: Path, damage: bytes) -> None:
+    first = made_anew()
+    (kept,) = cache.iterdir()
+    kept.write_bytes(damage)
+    assert made_anew() == first
+    assert len(kept.read_bytes()) > len(damage)
+
+
+def test_without_a_cache_folder_it_is_compiled_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert any(file.path.endswith(".pyc") for file in made_anew())
