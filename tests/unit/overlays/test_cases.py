@@ -24,7 +24,7 @@ from tests.hosts import host
 
 pytestmark = pytest.mark.unit
 
-CASES = sorted(Path("tests/cases").glob("*/*.json"))
+CASES = sorted(path for name in OVERLAYS for path in Path("tests/cases", name).glob("*.json"))
 
 
 @dataclass(frozen=True, kw_only=True)
