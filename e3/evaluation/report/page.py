@@ -20,7 +20,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from e3.evaluation import nat_matrix
-from e3.evaluation.report import charts, criteria, decisions, diagrams, facts, model, vega, words
+from e3.evaluation.report import (
+    charts,
+    criteria,
+    decisions,
+    diagrams,
+    facts,
+    fingerprint,
+    model,
+    privacy,
+    vega,
+    words,
+)
 from e3.evaluation.report.criteria import Comparisons
 from e3.evaluation.report.statistics import CONFIDENCE, FEWEST, LEVEL, Ratio, Summary, summarise
 from e3.evaluation.report.study import Cell, Runs, Study
@@ -97,6 +108,12 @@ def render(study: Study) -> str:
             "nats": {name: paths for name in names if (paths := facts.nat_paths(name))},
             "classes": nat_matrix.CLASSES,
             "overlay_names": list(names),
+            "exposures": privacy.exposures(study),
+            "tried": privacy.tried(study),
+            "vantages": privacy.VANTAGES,
+            "phases": privacy.PHASES,
+            "attack_words": privacy.ATTACKS,
+            "recognised": _recognised(study),
             "manifests": _manifests(study),
             "pairs": _pairs(study),
             "confidence": CONFIDENCE,
@@ -109,6 +126,14 @@ def render(study: Study) -> str:
             "destroy_seconds": lambda name: _of_cells(study, name),
         },
     )
+
+
+def _recognised(study: Study) -> Sequence[fingerprint.Recognition] | None:
+    """Return what an observer of the wire recognises; None without what computes it."""
+    try:
+        return fingerprint.recognitions(study)
+    except fingerprint.MissingError:
+        return None
 
 
 def document(template: str, drawn: Mapping[str, Chart], content: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from e3.errors import ResultsError
 from e3.evaluation import results_file
+from e3.evaluation.observations import ObservationRecord
 from e3.evaluation.results import (
     CampaignRecord,
     CellRecord,
@@ -39,6 +40,7 @@ UNEVEN = 2.0
 """Cells whose machines' loads differ by more are not compared without a warning."""
 
 KEPT_FAILURES = 200
+KEPT_OBSERVATIONS = 20_000
 KEPT_ECHOES = 500
 """Of each pair and layer of a cell."""
 
@@ -163,6 +165,7 @@ class Study:
     cells: dict[str, Cell]
     runs: dict[tuple[str, str], Runs]
     failures: list[Failure] = field(default_factory=list)
+    observations: list[ObservationRecord] = field(default_factory=list)
     failed: int = 0
     unfinished: bool = False
     own_seconds: float = 0.0
@@ -260,6 +263,9 @@ def _take(study: Study, record: Record) -> None:
                     cell.rates.setdefault(key, []).append(one.mbit_per_second)
         case RepetitionRecord():
             _note_repetition(study, record)
+        case ObservationRecord():
+            if len(study.observations) < KEPT_OBSERVATIONS:
+                study.observations.append(record)
         case CellRecord():
             cell = study.cells[record.cell]
             cell.state, cell.reason = record.state, record.reason
