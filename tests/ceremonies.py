@@ -94,6 +94,21 @@ def authority_request() -> NebulaAuthority:
     )
 
 
+def host_request(name: str, issuer: bytes) -> NebulaHost:
+    """Return a right request for a host."""
+    now = int(time.time())
+    return NebulaHost(
+        version=2,
+        name=name,
+        networks=("10.77.0.9/16",),
+        groups=("party",),
+        public_key=bytes([9, *bytes(31)]),
+        issuer=issuer,
+        not_before=now,
+        not_after=now + DAY_SECONDS,
+    )
+
+
 @dataclass
 class JointKey:
     """A joint authority for Nebula in this process, with its own certificate signed."""
@@ -117,18 +132,7 @@ class JointKey:
 
     def host_request(self, name: str, **changes: object) -> NebulaHost:
         """Return a request for a host, which is right but for the ``changes``."""
-        now = int(time.time())
-        right = NebulaHost(
-            version=2,
-            name=name,
-            networks=("10.77.0.9/16",),
-            groups=("party",),
-            public_key=bytes([9, *bytes(31)]),
-            issuer=self.issuer,
-            not_before=now,
-            not_after=now + DAY_SECONDS,
-        )
-        return msgspec.structs.replace(right, **changes)
+        return msgspec.structs.replace(host_request(name, self.issuer), **changes)
 
     async def sign(self, *requests: Request) -> Signatures:
         """Sign by whoever can be heard."""

@@ -4,12 +4,18 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from e3 import contact
 from e3.authority import nebula_cert
+from e3.authority.choices import majority
+from e3.authority.joint.policy import Scope
 from e3.authority.local import NebulaCa
-from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay, PairPath
+from e3.ceremonies.authority import Wanted, establish
+from e3.ceremonies.nebula import JointNebulaCa, authority_request
+from e3.ceremonies.removal import remove
+from e3.ceremonies.signer import JointSigner
+from e3.interfaces import PARTY_PORT, Authority, Certified, Host, Network, Overlay, PairPath
 from e3.lab.client import Lab
 
 ROOT = Path(__file__).parents[1]
@@ -84,9 +90,11 @@ class Mesh:
     overlay: Overlay
     hosts: list[Host] = field(default_factory=list)
     network: Network | None = None
+    joint: bool = False
 
     def __post_init__(self) -> None:
-        self.authority = make_authority(self.overlay)
+        self.authority = None if self.joint else make_authority(self.overlay)
+        self._key: bytes | None = None
 
     def add(self, *names: str) -> None:
         """Make hosts, which are not joined yet."""
@@ -99,8 +107,35 @@ class Mesh:
     def connect(self, *names: str) -> Network:
         """Join the hosts of these names, and only them."""
         hosts = [self.host(name) for name in names]
+        if self.joint:
+            self._establish(hosts)
         self.network = asyncio.run(self.overlay.connect(hosts, self.authority, self.network))
         return self.network
+
+    def _establish(self, hosts: Sequence[Host]) -> None:
+        """Let these hosts hold the authority's key, by the ceremony of a stack."""
+        names = [host.name for host in hosts]
+        terms = cast("Certified", self.overlay).terms
+        wanted = Wanted(
+            purpose="nebula",
+            threshold=majority(len(names)),
+            holders=names,
+            scope=Scope(
+                names=tuple(names),
+                networks=(str(self.overlay.range),),
+                groups=terms.groups,
+                most_seconds=round(terms.valid_seconds),
+            ),
+            refresh_seconds=AUTHORITY_SECONDS,
+            request=lambda: authority_request("test", AUTHORITY_SECONDS),
+        )
+        folder = self.lab.folder.parent / "authority"
+        made = asyncio.run(establish(folder, wanted, hosts, self._key))
+        self._key = made.header.public_key
+        signer = JointSigner(
+            folder=folder, purpose="nebula", public_key=made.header.public_key, hosts=hosts
+        )
+        self.authority = JointNebulaCa(certificate=made.certificate.text, signer=signer)
 
     def verify_pairs(self) -> Sequence[PairPath]:
         """Return the path of each pair of members, after they have exchanged data."""
@@ -113,6 +148,10 @@ class Mesh:
     def disconnect(self, *names: str) -> None:
         hosts = [self.host(name) for name in names]
         asyncio.run(self.overlay.disconnect(hosts, self.joined))
+        if self.joint:
+            asyncio.run(remove(hosts, "nebula"))
+            if len(hosts) == len(self.joined.addresses):
+                self._key = None  # nobody holds it any more
 
     @property
     def joined(self) -> Network:

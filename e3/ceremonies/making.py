@@ -71,8 +71,8 @@ async def renew_key(
 ) -> Header:
     """Make new shares of a key for the hosts ``names``, who must all be there.
 
-    As many as the threshold deal. If one of them cheats, or falls silent, others deal instead as
-    long as there are enough; the ceremony then begins anew.
+    As many as the threshold deal. If one of them who gets no new share cheats or falls silent,
+    others deal instead as long as there are enough; the ceremony then begins anew.
     """
     excluded: set[str] = set()
     while True:

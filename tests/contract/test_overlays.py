@@ -20,14 +20,19 @@ RESTLESS = "/var/lib/e3/tor/"
 """Files that programs write themselves: every Tor stores a copy of the authority's documents."""
 
 
-@pytest.fixture(params=sorted(OVERLAYS))
+JOINT = [f"{name}+joint" for name, make in sorted(OVERLAYS.items()) if make().needs.authority]
+"""Overlays that need an authority, with one whose key is in shares of the hosts."""
+
+
+@pytest.fixture(params=[*sorted(OVERLAYS), *JOINT])
 def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
     """An overlay, and three hosts that it does not join yet."""
-    overlay = OVERLAYS[request.param]()
+    name, _, joint = request.param.partition("+")
+    overlay = OVERLAYS[name]()
     if overlay.needs.account:
         pytest.skip(f"{request.param} needs {overlay.needs.account}")
     with running(tmp_path / "lab", RTT_MS, REGIONS) as lab:
-        mesh = Mesh(lab, overlay)
+        mesh = Mesh(lab, overlay, joint=bool(joint))
         mesh.add(*NAMES)
         yield mesh
 

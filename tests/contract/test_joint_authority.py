@@ -1,0 +1,143 @@
+"""A joint authority on real hosts: where its secrets are, and holders that stop answering."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from e3.authority import nebula_cert
+from e3.authority.joint.messages import Header, decode
+from e3.authority.joint.rest import Sealed
+from e3.authority.joint.store import Held
+from e3.ceremonies.assembly import assemble
+from e3.ceremonies.authority import Wanted, establish
+from e3.ceremonies.nebula import authority_request
+from e3.ceremonies.removal import remove
+from e3.ceremonies.signatures import sign
+from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
+from e3.ceremonies.voices import CODE, SHARES, attached
+from e3.interfaces import Host
+from tests.ceremonies import DAY_SECONDS, host_request, scope_of
+from tests.ceremony_malice import spellings
+from tests.labs import running
+from tests.overlays import ask
+
+NAMES = ("ams3-0", "ams3-1", "sgp1-0")
+SILENCE_SECONDS = 2.0
+PLACES = ("/var/lib", "/run", "/tmp", "/etc", "/root")  # noqa: S108 - the host's own
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Sequence[Host]]:
+    with running(tmp_path / "lab", {}, ("ams3", "sgp1")) as lab:
+        handles = lab.add_hosts([(name, name.partition("-")[0]) for name in NAMES])
+        yield [handle.host() for handle in handles]
+
+
+def established(folder: Path, hosts: Sequence[Host], known: Header | None, **due: float) -> Header:
+    """Make the authority, or new shares of it that are ``due``."""
+    wanted = Wanted(
+        purpose="nebula",
+        threshold=2,
+        holders=NAMES,
+        scope=scope_of(NAMES),
+        refresh_seconds=due.get("seconds", DAY_SECONDS),
+        request=lambda: authority_request("E3 test", DAY_SECONDS),
+    )
+    key = known.public_key if known else None
+    return asyncio.run(establish(folder, wanted, hosts, key)).header
+
+
+def shares_on(hosts: Sequence[Host]) -> list[bytes]:
+    """Return each host's share, as root of the host reads it."""
+    path = f"{SHARES}/nebula/share"
+    found = [asyncio.run(host.access.get([path], timeout_seconds=30))[path] for host in hosts]
+    return [decode(decode(each, Sealed).data, Held).share for each in found]
+
+
+def files_with(host: Host, secrets: Sequence[bytes]) -> set[str]:
+    """Return the files of a host that have one of the secrets, however it is written there."""
+    wanted = [each for secret in secrets for each in spellings(secret)]
+    own = ["-path", "/run/.disk", "-prune", "-o"]  # where a lab's host has its /var/lib
+    listed = ask(host, "find", *PLACES, "-xdev", *own, "-type", "f", "-print")
+    found = set()
+    for path in listed.splitlines():
+        content = asyncio.run(host.access.get([path], timeout_seconds=30)).get(path, b"")
+        if any(each in content for each in wanted):
+            found.add(path)
+    return found
+
+
+def test_shares_are_on_their_hosts_alone_and_old_ones_nowhere(
+    hosts: Sequence[Host], tmp_path: Path
+) -> None:
+    folder = tmp_path / "authority"
+    first = established(folder, hosts, None)
+    old = shares_on(hosts)
+    assert len(set(old)) == len(hosts)
+    for host, share in zip(hosts, old, strict=True):
+        assert files_with(host, [share]) == {f"{SHARES}/nebula/share"}
+    second = established(folder, hosts, first, seconds=0)
+    assert (second.epoch, second.public_key) == (2, first.public_key)
+    new = shares_on(hosts)
+    assert not set(old) & set(new)
+    for number, host in enumerate(hosts):
+        others = [each for which, each in enumerate(new) if which != number]
+        assert files_with(host, [*old, *others]) == set()
+    kept = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert not [each for secret in [*old, *new] for each in spellings(secret) if each in kept]
+    assert {json.loads(path.read_text())["verdict"] for path in folder.glob("*.json")} == {
+        "completed"
+    }
+    asyncio.run(remove(hosts, "nebula"))
+    for host in hosts:
+        assert ask(host, "sh", "-c", f"ls -d {SHARES} {CODE} 2>&1 || true").count("No such") == 2
+
+
+def test_another_user_of_a_host_reads_no_share(hosts: Sequence[Host], tmp_path: Path) -> None:
+    established(tmp_path / "authority", hosts, None)
+    modes = ask(hosts[0], "find", SHARES, "-printf", "%m %u\n").split("\n")[:-1]
+    assert set(modes) == {"600 root", "700 root"}
+
+
+async def tell_holder(host: Host, signal: str) -> None:
+    """Send a signal to the holder's program on a host."""
+    found = await host.access.run(["pgrep", "-f", "joint.holder"], timeout_seconds=30)
+    argv = ["kill", f"-{signal}", *found.stdout.decode().split()]
+    assert (await host.access.run(argv, timeout_seconds=30)).exit == 0
+
+
+def test_a_holder_that_is_stopped_is_named_and_another_signs(
+    hosts: Sequence[Host], tmp_path: Path
+) -> None:
+    header = established(tmp_path / "authority", hosts, None)
+
+    async def sign_while_one_is_stopped() -> None:
+        async with attached(hosts, seconds=SILENCE_SECONDS) as (voices, absent):
+            assembly = await assemble("nebula", voices, absent)
+            certificate = assembly.certificate(header)
+            assert certificate is not None
+            issuer = (await nebula_cert.read(certificate.text)).fingerprint
+            request = host_request("ams3-0", bytes.fromhex(issuer))
+            await tell_holder(hosts[0], "STOP")
+            try:
+                made = await sign(assembly, header, [request])
+            finally:
+                await tell_holder(hosts[0], "CONT")
+            assert made.signers == ["ams3-1", "sgp1-0"]
+            assert made.notes == [f"host ams3-0 is silent for {SILENCE_SECONDS:g} s"]
+
+    asyncio.run(sign_while_one_is_stopped())
+
+
+def test_a_host_that_is_gone_is_named_when_too_few_are_left(
+    hosts: Sequence[Host], tmp_path: Path
+) -> None:
+    header = established(tmp_path / "authority", hosts, None)
+    for host in hosts[1:]:
+        ask(host, "rm", "-r", SHARES)
+    with pytest.raises(CeremonyFailedError, match="nothing can be signed") as it:
+        established(tmp_path / "authority", hosts, header)
+    assert it.value.verdict is CeremonyVerdict.TOO_FEW
