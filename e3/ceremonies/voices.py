@@ -13,6 +13,7 @@ import msgspec
 
 from e3.access.ssh import RUN, STATE
 from e3.authority.joint.messages import AnyAnswer, Ask
+from e3.ceremonies.supplies import supplied
 from e3.errors import HostError
 from e3.interfaces import File, Host, Process
 from e3.remote.tasks import running
@@ -27,7 +28,7 @@ ANSWER_SECONDS = 15.0
 """The most that a holder may take for one step."""
 
 START = (
-    "import sys;sys.path.insert(0,sys.argv[1]);"
+    "import sys;sys.path[:0]=filter(None,(sys.argv[1],sys.argv[3]));"
     "from e3.authority.joint.holder import main;main(sys.argv[2])"
 )
 
@@ -94,7 +95,8 @@ async def attached(
     async def one(host: Host, opened: asyncio.Event) -> None:
         try:
             await host.access.put(holder_files(), timeout_seconds=PUT_SECONDS)
-            argv = [host.python, "-I", "-c", START, code_folder(), SHARES]
+            packages = layers.get(host.name, "")
+            argv = [host.python, "-I", "-c", START, code_folder(), SHARES, packages]
             async with host.access.attach(argv) as process:
                 voices[host.name] = HostVoice(host, process, seconds)
                 opened.set()
@@ -105,7 +107,7 @@ async def attached(
             opened.set()
 
     events = [asyncio.Event() for _ in hosts]
-    async with running(map(one, hosts, events)) as tasks:
+    async with supplied(hosts) as layers, running(map(one, hosts, events)) as tasks:
         for event in events:
             await event.wait()
         try:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,11 @@ def test_a_host_that_is_gone_is_named_when_too_few_are_left(
     with pytest.raises(CeremonyFailedError, match="nothing can be signed") as it:
         established(tmp_path / "authority", hosts, header)
     assert it.value.verdict is CeremonyVerdict.TOO_FEW
+
+
+@pytest.mark.skipif("E3_INDEX" not in os.environ, reason="E3_INDEX=1 lets it download packages")
+def test_a_host_whose_python_has_no_package_gets_them(
+    hosts: Sequence[Host], tmp_path: Path
+) -> None:
+    bare = [replace(host, python="/usr/bin/python3") for host in hosts]
+    assert established(tmp_path / "authority", bare, None).epoch == 1
