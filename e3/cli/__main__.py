@@ -33,8 +33,15 @@ VERBS = {
     "results": "results",
     "report": "report",
     "completion": "completion",
+    "id": "identity",
+    "invite": "invite",
+    "join": "join",
+    "mediator": "mediator",
 }
 """The module of each verb; with all of them loaded, `e3 run` would take half a second longer."""
+
+WITH_ARGUMENTS = ("run", "invite", "join")
+"""Verbs that give what follows ``--`` to a program."""
 
 PURPOSE = """\
 E3 answers which network is fast, safe, private and easy enough for several parties that
@@ -49,6 +56,9 @@ three things to do first:
   e3 run demos/auction.py          another program on the same hosts; one of your own as well
   e3 paths                         how each pair of hosts is reached, how fast, and what to do
 
+without a stack, each party on a machine of their own:
+  e3 invite demos/auction.py --parties 3    prints a link; the others type  e3 join LINK
+
 `e3 VERB --help` says more. --json of each verb: docs/json.md. TAB: e3 completion --help.
 """
 
@@ -60,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     # what follows belongs to the program, even if it looks like an option of E3
     ours: list[str] = words
     theirs: list[str] | None = None
-    if "--" in words and words[:1] == ["run"]:
+    if "--" in words and words[0] in WITH_ARGUMENTS:
         cut = words.index("--")
         ours, theirs = words[:cut], words[cut + 1 :]
     if "_ARGCOMPLETE" in os.environ:  # a shell asks for words
@@ -73,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     gc.enable()
     arguments, unknown = parser.parse_known_args(ours)
     if unknown:
-        hint = "; options of the program stand after --" if arguments.verb == "run" else ""
+        hint = "; options of the program stand after --" if arguments.verb in WITH_ARGUMENTS else ""
         parser.error(f"unknown arguments: {' '.join(unknown)}{hint}")
     arguments.args = theirs
     arguments.cwd = _here()

@@ -31,6 +31,9 @@ MOST_LINES = 40
 class Display:
     """An `e3.session.progress.Observer` of one session; subclasses show its progress."""
 
+    of_stack = True
+    """Whether `e3 logs` and `e3 output` find the session: it is one of a stack."""
+
     def __init__(self, console: Console) -> None:
         """Write to ``console``."""
         self.console = console
@@ -77,7 +80,8 @@ class Display:
         for parties, output in _outputs(result["parties"]):
             self.console.print(plain(f"{parties}:", "bold"))
             self.console.print(Text(indent(_shortened(output), "  ")))
-        if count := sum(party.get("output_files", 0) for party in result["parties"]):
+        count = sum(party.get("output_files", 0) for party in result["parties"])
+        if count and self.of_stack:
             self.console.print(plain(f"output: {counted(count)}, `e3 output get {result['id']}`"))
         setup, online = result["setup_seconds"], result["online_seconds"]
         times = f"{result['wall_seconds']:.1f} s"
@@ -90,8 +94,8 @@ class Display:
         for note in result["notes"]:
             self.console.print(plain(f"note: {note}"))
         if result["verdict"] not in {Verdict.COMPLETED, Verdict.CANCELLED}:
-            logs = f"`e3 logs {result['id']}`"
-            self.console.print(plain(f"evidence: {result['evidence']} ({logs})"))
+            logs = f" (`e3 logs {result['id']}`)" if self.of_stack else ""
+            self.console.print(plain(f"evidence: {result['evidence']}{logs}"))
 
 
 class Lines(Display):
@@ -141,6 +145,13 @@ def display(
     if console.is_terminal or not quietly:
         what = f"{count} part{'y' if count == 1 else 'ies'} over {overlay}"
         console.print(plain(f"{seats.program.path} on stack {stack}: {what}"))
+    with shown_on(console, quietly=quietly, typed=typed) as shown:
+        yield shown
+
+
+@contextmanager
+def shown_on(console: Console, *, quietly: bool, typed: bool = False) -> Iterator[Display]:
+    """Yield a display of a session on a console, without any headline."""
     if typed:
         yield Typed(console)
     elif console.is_terminal:

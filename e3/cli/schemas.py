@@ -361,6 +361,29 @@ class RemovedOutputs(Struct):
     hosts: list[str]
 
 
+class KnownPerson(Struct):
+    """Somebody to whom the user gave a name."""
+
+    did: str
+    name: str
+
+
+class OwnIdentity(Struct):
+    """The user's DID, what they call themselves, and the words to compare by voice."""
+
+    did: str
+    name: str
+    words: str
+    known: list[KnownPerson]
+
+
+class RunningMediator(Struct):
+    """A mediator that takes messages; ``url`` is for `e3 invite --mediator`."""
+
+    did: str
+    url: str
+
+
 VERBS: Mapping[str, Any] = {
     "show": Shown,
     "run": Session,
@@ -389,6 +412,10 @@ VERBS: Mapping[str, Any] = {
     "results schema": dict[str, Any],
     "report": Report,
     "completion": Script,
+    "id": OwnIdentity,
+    "invite": Session,
+    "join": Session,
+    "mediator": RunningMediator,
 }
 """The type of what each verb prints."""
 

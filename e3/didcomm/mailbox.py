@@ -32,6 +32,9 @@ HEARTBEAT_SECONDS = 15.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 """Between attempts to connect again."""
 
+LAST_SECONDS = 2.0
+"""For what waits to be sent when a mailbox is closed."""
+
 MOST_OUTGOING = 512
 PAGE_BYTES = 65_536
 SCHEMES = ("http://", "https://", "ws://", "wss://")
@@ -94,6 +97,10 @@ class Mailbox:
         with contextlib.suppress(asyncio.QueueFull):
             self._outgoing.put_nowait((document.services, packed_for(document, packed)))
 
+    async def sent_all(self) -> None:
+        """Return once nothing waits to be sent."""
+        await self._outgoing.join()
+
     async def receive(self) -> Received:
         """Return the next message that passed every check."""
         return await self._incoming.get()
@@ -153,9 +160,12 @@ class Mailbox:
         """Send what waits, until cancelled."""
         while True:
             services, packed = await self._outgoing.get()
-            for service in services:
-                if await self._sent(service, packed):
-                    break
+            try:
+                for service in services:
+                    if await self._sent(service, packed):
+                        break
+            finally:
+                self._outgoing.task_done()
 
     async def _sent(self, service: Service, packed: bytes) -> bool:
         """Send a packed message to one of its recipient's services; return whether that worked."""
@@ -267,7 +277,12 @@ async def opened(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[M
         box = Mailbox(identity, mediation, http)
         async with beside(box.stay_connected()), beside(box.keep_sending()):
             await box.wait_until_live()
-            yield box
+            try:
+                yield box
+            finally:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_SECONDS):
+                        await box.sent_all()
 
 
 async def find(http: aiohttp.ClientSession, url: str) -> Mediation:

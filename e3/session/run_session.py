@@ -14,6 +14,7 @@ from e3.interfaces import AddressTrust, Authority, File, Host, PairPath
 from e3.party.protocol import BEAT_SECONDS
 from e3.remote.tasks import beside, running
 from e3.session import comparison, inputs, outputs, programs, source
+from e3.session.alone import Alone, here, with_others
 from e3.session.certificates import Certificates
 from e3.session.console import Console, Typing
 from e3.session.declarations import STORE, Prepared, provided
@@ -31,7 +32,7 @@ from e3.session.results import IDENTITY, SessionResult
 from e3.session.runner_files import runner_files
 from e3.session.runs import KEEP, prune
 from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide, undecided
-from e3.session.watchdog import TICK_SECONDS, WITNESS_SECONDS, overdue
+from e3.session.watchdog import TICK_SECONDS, WITNESS_SECONDS, PartyMilestones, overdue
 
 WITNESS_TICK_SECONDS = 0.05
 
@@ -52,7 +53,8 @@ class SessionSpec:
     session, and ``authority`` certifies the parties' keys if the rules ask for TLS. ``inputs`` is a
     folder with the private inputs of each host in a subfolder, and output of an ``earlier`` session
     is input, too. Party 0 reads what is typed at ``console``. Evidence goes to a new folder below
-    ``sessions``. ``observer`` is told what happens. ``store`` has packages for programs.
+    ``sessions``. ``observer`` is told what happens. ``store`` has packages for programs. With
+    ``alone`` only one party runs here, and the others elsewhere.
     """
 
     plan: Plan
@@ -70,6 +72,7 @@ class SessionSpec:
     console: Console | None = None
     observer: Observer = field(default_factory=NullObserver)
     store: Path = STORE
+    alone: Alone | None = None
 
 
 async def run_session(spec: SessionSpec) -> SessionResult:
@@ -83,7 +86,7 @@ async def run_session(spec: SessionSpec) -> SessionResult:
     """
     async with front_of_queue(spec.sessions, spec.observer.waiting) as note:
         prune(spec.sessions, KEEP - 1)
-        name = new_id()
+        name = spec.alone.session if spec.alone else new_id()
         # before there is a folder: a folder whose session is not noted counts as interrupted
         note(name, spec.rules.limits.packages_seconds + spec.deadline_seconds)
         async with provided(spec.plan, spec.hosts, spec.rules, spec.observer, spec.store) as found:
@@ -121,7 +124,8 @@ class SessionRun:
         """Read what is shipped, and open the evidence ``name``; nothing runs yet."""
         began = time.monotonic()
         files = (runner_files(), programs.files(spec.plan.program, "program"))
-        hosts = [seat.host for seat in spec.plan.seats]
+        seats = here(spec.plan.seats, spec.alone)
+        hosts = [seat.host for seat in seats]
         sent = inputs.read(spec.inputs, hosts, int(spec.rules.limits.input_mb * MB), spec.earlier)
         evidence = Evidence(spec.sessions, name)
         evidence.begin(
@@ -133,7 +137,7 @@ class SessionRun:
         )
         session = cls(spec, files, sent, evidence, began)
         session._packages = packages
-        session._parties += [session._party(seat) for seat in spec.plan.seats]
+        session._parties += [session._party(seat) for seat in seats]
         return session
 
     async def run(self) -> SessionResult:
@@ -229,19 +233,20 @@ class SessionRun:
 
     @property
     def _mixed(self) -> bool:
-        return len({self._by_name[seat.host].bits for seat in self._spec.plan.seats}) > 1
+        return len({host.bits for host, _ in self._called_from}) > 1
+
+    @property
+    def _called_from(self) -> list[tuple[Host, str]]:
+        seats = here(self._spec.plan.seats, self._spec.alone)
+        return [(self._by_name[seat.host], seat.endpoint.address) for seat in seats]
 
     @property
     def _address_trust(self) -> AddressTrust:
         """What addresses prove: nothing where a party calls from behind a NAT, with its address."""
-        called_from = [
-            (self._by_name[seat.host], seat.endpoint.address) for seat in self._spec.plan.seats
-        ]
-        translated = [
-            host
-            for host, own in called_from
-            if host.reachability != "public" and host.underlay == own
-        ]
+        translated = any(
+            host.reachability != "public" and host.underlay == own
+            for host, own in self._called_from
+        )
         return "translated" if translated else self._spec.address_trust
 
     @property
@@ -259,13 +264,14 @@ class SessionRun:
 
         def left_by(record: Record) -> Iterator[int]:
             for peer, seconds in record.lost.items():
-                if (end := ended[peer]) is not None and end <= seconds:
+                if (end := ended.get(peer)) is not None and end <= seconds:
                     yield peer
 
-        return [
+        ends = [
             replace(record.current_end(all_connected=met), left_by=tuple(left_by(record)))
             for record in records
         ]
+        return with_others(ends, self._spec.plan.seats, self._spec.alone)
 
     async def _beat(self) -> None:
         while True:
@@ -284,9 +290,11 @@ class SessionRun:
                 task.result()
             if self._failed_for_good():
                 return None
+            ends = self._ends()
+            milestones = {record.seat.pid: record.milestones for record in self._records}
             outcome = overdue(
-                [record.milestones for record in self._records],
-                self._ends(),
+                [milestones.get(end.pid, PartyMilestones(ended=True)) for end in ends],
+                ends,
                 now=self._clock(),
                 deadline_seconds=self._spec.deadline_seconds,
                 limits=self._spec.rules.limits,

@@ -34,11 +34,10 @@ PROGRAM_BYTES = 2_000_000
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Hash = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-Key = Annotated[str, Meta(max_length=64)]
+Key = Annotated[str, Meta(max_length=44)]
 Token = Annotated[str, Meta(min_length=22, max_length=22)]
 Proof = Annotated[str, Meta(max_length=8192)]
 Pid = Annotated[int, Meta(ge=0, lt=MOST_PARTIES)]
-Port = Annotated[int, Meta(ge=1, le=65_535)]
 Word = Annotated[str, Meta(max_length=1000)]
 
 
@@ -141,12 +140,10 @@ class Roster(Struct, frozen=True, kw_only=True):
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """An address where a party may be reached."""
+    """An address with its port, where a party may be reached; see `e3.tunnel.messages`."""
 
-    kind: Literal["host", "reflexive", "relay"]
-    protocol: Literal["udp", "tcp"]
-    address: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F.:]{2,45}\Z")]
-    port: Port
+    kind: Literal["host", "ipv6", "reflexive", "tcp"]
+    address: Annotated[str, Meta(pattern=r"\A[0-9a-fA-F.:\[\]]{2,64}\Z")]
 
 
 Candidates = Annotated[tuple[Candidate, ...], Meta(max_length=32)]

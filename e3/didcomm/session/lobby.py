@@ -80,6 +80,13 @@ class Lobby:
         """Take note that a member's offer has come: it need not be sent the roster again."""
         self._answered.add(sender)
 
+    def leave(self) -> list[Action]:
+        """Return the messages by which the initiator calls it off before all are there."""
+        if self._roster is not None:
+            return []
+        close = Close(reason="cancelled", detail="the initiator ended the session")
+        return [Send(to=did, body=close) for did in self._guests]
+
     def tick(self, now: float) -> list[Action]:
         """Return what is due: the roster once more, or a guest that is gone."""
         if now < self._repeat:

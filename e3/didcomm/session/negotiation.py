@@ -72,13 +72,12 @@ class Negotiation:
     """One party's state."""
 
     def __init__(
-        self, did: str, identity: str, terms: Terms, ends: Ends, resolve: Callable[[str], Document]
+        self, did: str, identity: str, terms: Terms, resolve: Callable[[str], Document]
     ) -> None:
         """Negotiate as ``did``, which is ``identity``'s in this session."""
         self._did = did
         self._identity = identity
         self._terms = terms
-        self._ends = ends
         self._resolve = resolve
         self._roster: Roster | None = None
         self._hash = ""
@@ -142,8 +141,8 @@ class Negotiation:
             return self._take_up(pid, body)
         return self._take_update(pid, body) if isinstance(body, Update) else []
 
-    def consent(self, now: float) -> list[Action]:
-        """Return what follows from the user's consent to the roster."""
+    def consent(self, ends: Ends, now: float) -> list[Action]:
+        """Return what follows from the user's consent to the roster; ``ends`` are for it alone."""
         if self._roster is None or self._consented or self._over:
             return []
         self._consented = True
@@ -153,10 +152,10 @@ class Negotiation:
                 epoch=self._roster.epoch,
                 roster=self._hash,
                 pid=self.pid,
-                fingerprint=self._ends.fingerprint,
-                wireguard=self._ends.wireguard,
+                fingerprint=ends.fingerprint,
+                wireguard=ends.wireguard,
                 half=base64url(secrets.token_bytes(32)),
-                candidates=self._ends.candidates,
+                candidates=ends.candidates,
             )
         actions: list[Action] = [self._send(pid, offer) for pid, offer in self._own.items()]
         for pid in self._theirs:

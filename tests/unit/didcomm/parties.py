@@ -15,6 +15,7 @@ from e3.didcomm.session.negotiation import Ends, Negotiation, Terms
 from e3.didcomm.session.proof import prove
 
 NOW = 1_800_000_000.0
+ENDS = Ends(fingerprint="a" * 64)
 
 
 @dataclass
@@ -99,7 +100,7 @@ def negotiation(
         proposal=proposal(len(all_of_them)).hash,
         parties=len(all_of_them),
     )
-    return Negotiation(person.did, person.identity, terms, Ends(fingerprint="a" * 64), resolve)
+    return Negotiation(person.did, person.identity, terms, resolve)
 
 
 class Net:
@@ -137,7 +138,7 @@ class Net:
             if isinstance(action, Send):
                 self.flying.append((did, action.to, action.body))
             elif isinstance(action, Ask):
-                self.act(did, party.consent(self.now))
+                self.act(did, party.consent(ENDS, self.now))
             elif isinstance(action, Connect):
                 self.secrets[party.pid, action.pid] = action.secret
                 if (action.pid, party.pid) in self.secrets:  # both ends have begun

@@ -18,7 +18,7 @@ from e3.didcomm.session.bodies import (
     Up,
     Update,
 )
-from tests.unit.didcomm.parties import NOW, Net, Person, negotiation, people, proposal, roster
+from tests.unit.didcomm.parties import ENDS, NOW, Net, Person, negotiation, people, proposal, roster
 
 pytestmark = pytest.mark.unit
 
@@ -120,7 +120,7 @@ def refused(changed: Roster, why: str) -> None:
     party = negotiation(PEOPLE[1], PEOPLE)
     actions = party.received(PEOPLE[0].did, changed, NOW)
     assert why in next(action.why for action in actions if isinstance(action, End))
-    assert party.consent(NOW) == []
+    assert party.consent(ENDS, NOW) == []
 
 
 def test_a_roster_for_another_program_is_refused() -> None:
@@ -180,7 +180,7 @@ def test_a_party_that_leaves_is_named() -> None:
 def test_new_addresses_are_taken_once_and_in_order() -> None:
     net = Net(PEOPLE)
     net.settle([ROSTER] * 3)
-    here = Candidate(kind="host", protocol="udp", address="198.18.0.1", port=5000)
+    here = Candidate(kind="host", address="198.18.0.1:5000")
     first, second = (net.parties[PEOPLE[1].did].moved((here,)) for _ in range(2))
     party = net.parties[PEOPLE[0].did]
 

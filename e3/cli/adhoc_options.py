@@ -1,0 +1,24 @@
+"""The options that `e3 invite` and `e3 join` have in common; e3/cli/adhoc.py uses them."""
+
+import argparse
+
+from e3.cli import terminal
+
+
+def declare(verb: argparse.ArgumentParser) -> None:
+    """Declare them."""
+    verb.add_argument("--name", metavar="NAME", help="what you call yourself")
+    verb.add_argument(
+        "--input", metavar="PATH", help="your private input: a file, or a folder of files"
+    )
+    verb.add_argument(
+        "--stun",
+        metavar="HOST:PORT",
+        action="append",
+        default=[],
+        help="a server that tells which address your router has given you; two are better",
+    )
+    verb.add_argument(
+        "--yes", action="store_true", help="consent without a question, to people you know alone"
+    )
+    terminal.offer_json(verb, "the result")

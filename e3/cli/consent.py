@@ -1,0 +1,162 @@
+"""The person at the terminal: is shown what others propose, and consents or does not."""
+
+import asyncio
+import os
+import pydoc
+import shutil
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from e3.adhoc.people import People, words
+from e3.adhoc.programs import sources
+from e3.cli.terminal import plain
+from e3.didcomm.session.bodies import LobbyView, Member, Proposal, Roster
+from e3.didcomm.session.invitation import Invitation
+from e3.errors import ConfigurationError
+from e3.remote.text import printable, printable_lines
+
+YES = {"y", "yes", "j", "ja"}
+QUIET_ZONE = 8
+"""Columns beside a QR code."""
+
+
+class Terminal:
+    """An `e3.adhoc.flows.Person` at a terminal."""
+
+    def __init__(self, console: Console, people: People, own: str, *, yes: bool) -> None:
+        """Speak on ``console``; ``own`` is the user's DID. ``yes`` consents to known people."""
+        self._console = console
+        self._people = people
+        self._own = own
+        self._yes = yes
+        self._shown = ""
+
+    def invited(self, link: str, invitation: Invitation) -> None:
+        """See `Person`."""
+        minutes = (invitation.expires - invitation.created) / 60
+        others = invitation.parties - 1
+        self._say(
+            f"{others} other{'s' if others > 1 else ''} can join within {minutes:.0f} minutes, "
+            "each by typing:",
+            "bold",
+        )
+        self._console.print(plain(f"  e3 join '{link}'"))
+        self._draw(link)
+
+    def show(self, view: LobbyView) -> None:
+        """See `User`."""
+        there = ", ".join(
+            f"{self.recognised(each.name, each.identity)}{'' if each.ready else ' (reading)'}"
+            for each in view.present
+        )
+        text = f"{len(view.present)} of {view.parties} are here: {there}"
+        if text != self._shown:
+            self._shown = text
+            self._say(text)
+
+    def tell(self, text: str) -> None:
+        """See `User`."""
+        self._say(text)
+
+    async def consents_to(self, proposal: Proposal, invitation: Invitation) -> bool:
+        """See `Person`."""
+        who = self.recognised(invitation.name, invitation.identity)
+        self._say(f"{who} invites you to compute {printable(proposal.name)}", "bold")
+        self._explain(proposal)
+        if self._knows([invitation.identity]) and self._yes:
+            return True
+        while True:
+            answer = await self._answer("take part? [y]es, [n]o, [s]how the program: ")
+            if answer.startswith("s"):
+                pydoc.pager(printable_lines(sources(proposal)))
+            else:
+                return answer in YES
+
+    async def consents(self, roster: Roster) -> bool:
+        """See `User`."""
+        self._say("all parties are here:", "bold")
+        for each in roster.members:
+            self._say(f"  party {each.pid}: {self._described(each)}")
+        if self._knows([each.identity for each in roster.members]) and self._yes:
+            return True
+        return await self._answer("compute with them? [y]es, [n]o: ") in YES
+
+    def recognised(self, name: str, identity: str) -> str:
+        """Return who somebody is: the name that the user gave, else the one they give."""
+        if identity == self._own:
+            return "you"
+        known = self._people.known().get(identity)
+        if known is not None:
+            return printable(known)
+        return f"{printable(name, 64)} (unknown)"
+
+    def _described(self, member: Member) -> str:
+        who = self.recognised(member.name, member.identity)
+        if member.identity == self._own or self._knows([member.identity]):
+            return who
+        proven = (
+            f"proven as {printable(member.identity, 100)}"
+            if member.identity.startswith("did:web:")
+            else f"ask them for these words: {words(member.identity)}"
+        )
+        return f"{who}; {proven}"
+
+    def _explain(self, proposal: Proposal) -> None:
+        size = sum(len(each.content) * 3 // 4 for each in proposal.files)
+        self._say(f"  program   {printable(proposal.entry)}, {size / 1000:.1f} kB in all")
+        self._say(f"  digest    {proposal.digest}")
+        if proposal.args:
+            self._say(f"  arguments {printable(' '.join(proposal.args))}")
+        if proposal.note:
+            self._say(f"  they say  {printable(proposal.note)}")
+        self._say(
+            f"  parties   {proposal.parties}; inputs stay secret unless more than "
+            f"{proposal.threshold} of them put together what they saw"
+        )
+        self._say("  learned   by everybody: what the program reveals; read it to know what")
+        self._say("  limits    it reaches the parties alone, and no file of this machine")
+
+    def _knows(self, identities: Sequence[str]) -> bool:
+        known = self._people.known()
+        return all(each == self._own or each in known for each in identities)
+
+    async def _answer(self, question: str) -> str:
+        if not sys.stdin or not sys.stdin.isatty():
+            raise ConfigurationError(
+                "consent needs a terminal, or --yes for people whom you know (`e3 id --know`)"
+            )
+        self._console.print(plain(question, "bold"), end="")
+        return (await typed_line()).strip().casefold()
+
+    def _draw(self, link: str) -> None:
+        if not self._console.is_terminal:
+            return
+        import segno  # noqa: PLC0415 - for this alone
+
+        code = segno.make(link, error="l", micro=False)
+        width, _ = code.symbol_size()
+        if width + QUIET_ZONE <= shutil.get_terminal_size().columns:
+            code.terminal(compact=True)
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._console.print(plain(text, style))
+
+
+async def typed_line() -> str:
+    """Return the next line that is typed, without stopping everything else meanwhile."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    descriptor = sys.stdin.fileno()
+
+    def typed() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(descriptor, typed)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+    return os.read(descriptor, 4096).decode(errors="replace")

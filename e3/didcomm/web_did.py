@@ -1,0 +1,63 @@
+"""did:web: a DID whose document a company publishes at its domain, fetched over HTTPS.
+
+Source: did:web method specification (W3C CCG). Nothing is followed that the server says, and
+nothing is fetched from an address, from a host without a domain, or for longer than 10 s.
+"""
+
+import asyncio
+import re
+import ssl
+from urllib.parse import unquote
+
+import aiohttp
+
+from e3.didcomm import did as dids
+from e3.didcomm.did import DOCUMENT_BYTES, Document
+from e3.didcomm.errors import DidcommError
+from e3.remote.text import printable
+
+SECONDS = 10.0
+OK = 200
+
+DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}")
+PORT = re.compile(r"[1-9][0-9]{0,4}")
+SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+def url(did: str) -> str:
+    """Return where the document of a did:web is."""
+    place, *path = dids.syntax(did).removeprefix("did:web:").split(":")
+    domain, colon, port = unquote(place).lower().partition(":")
+    fits = DOMAIN.fullmatch(domain) and (not colon or PORT.fullmatch(port))
+    if not did.startswith("did:web:") or not fits or not all(map(SEGMENT.fullmatch, path)):
+        raise DidcommError(
+            f"{printable(did, 80)} is no did:web of a domain; write did:web:example.org, or "
+            "did:web:example.org:people:alice"
+        )
+    below = "/".join(path) or ".well-known"
+    return f"https://{domain}{colon}{port}/{below}/did.json"
+
+
+async def fetch(did: str, tls: ssl.SSLContext | None = None) -> Document:
+    """Return the document of a did:web; raise `DidcommError` if there is none."""
+    place = url(did)
+    try:
+        async with (
+            asyncio.timeout(SECONDS),
+            aiohttp.ClientSession() as http,
+            http.get(place, ssl=tls if tls is not None else True, allow_redirects=False) as answer,
+        ):
+            if answer.status != OK:
+                raise DidcommError(
+                    f"{place} answers {answer.status}; whoever owns {printable(did, 80)} "
+                    "must publish its document there"
+                )
+            content = b""
+            async for piece in answer.content.iter_chunked(DOCUMENT_BYTES):
+                content += piece
+                if len(content) > DOCUMENT_BYTES:
+                    raise DidcommError(f"{place} is over {DOCUMENT_BYTES} bytes")
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        why = printable(error, 120) or "no answer in time"
+        raise DidcommError(f"{place} cannot be fetched: {why}") from None
+    return dids.document(did, content)

@@ -1,0 +1,174 @@
+"""People at terminals of their own, who invite and join as the manual says."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.commands import ROOT
+
+E3 = ROOT / "scripts" / "bin" / "e3"
+SECONDS = 60.0
+LINK = re.compile(r"e3 join '([^']+)'")
+
+
+class Typist:
+    """A person at a terminal where one command runs; what it prints is read all the time."""
+
+    def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
+        """Sit at ``terminal``."""
+        self.process = process
+        self.shown = ""
+        self._terminal = terminal
+        self._read = 0
+        self._changed = threading.Condition()
+        self._over = False
+        self._reader = threading.Thread(target=self._follow)
+        self._reader.start()
+
+    def await_text(self, pattern: str, seconds: float = SECONDS) -> re.Match[str]:
+        """Return the next text that matches; fail if the command ends or is silent before."""
+
+        def found() -> re.Match[str] | bool | None:
+            return re.compile(pattern).search(self.shown, self._read) or self._over
+
+        with self._changed:
+            match = self._changed.wait_for(found, seconds)
+            assert isinstance(match, re.Match), f"waited for {pattern!r}; shown is\n{self.shown}"
+            self._read = match.end()
+            return match
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._terminal, f"{line}\n".encode())
+
+    def end(self) -> int:
+        """Return the exit status, once the command has ended."""
+        return self.process.wait(timeout=SECONDS)
+
+    def leave(self) -> None:
+        """End the command, and close the terminal."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=20)
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(timeout=5)
+        os.close(self._terminal)
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                data = os.read(self._terminal, 65_536)
+            except OSError:  # the other end is closed
+                data = b""
+            with self._changed:
+                self.shown += data.decode(errors="replace")
+                self._over = not data
+                self._changed.notify_all()
+            if not data:
+                return
+
+
+@dataclass
+class PersonAtHome:
+    """Somebody with a home folder of their own."""
+
+    home: Path
+    mediator: str = ""
+    known: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a shell of this person exports."""
+        more = {"E3_HOME": str(self.home), "E3_MEDIATOR": self.mediator, "COLUMNS": "100"}
+        return {**os.environ, **more}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, without a terminal."""
+        return subprocess.run(
+            [E3, *words],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    @property
+    def did(self) -> str:
+        """The person's lasting DID."""
+        return str(json.loads(self.run("id", "--json").stdout)["did"])
+
+    @contextmanager
+    def typing(self, *words: str) -> Iterator[Typist]:
+        """Yield the terminal where a command runs."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [E3, *words],
+            env=self.environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        typist = Typist(process, ours)
+        try:
+            yield typist
+        finally:
+            typist.leave()
+
+
+def people(folder: Path, names: Sequence[str], mediator: str) -> list[PersonAtHome]:
+    """Return people of these names."""
+    made = [PersonAtHome(folder / name, mediator) for name in names]
+    for name, each in zip(names, made, strict=True):
+        assert each.run("id", "--name", name).returncode == 0
+    return made
+
+
+@contextmanager
+def mediator(folder: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Yield the URL of a mediator that runs meanwhile, and its process."""
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}/"
+    process = subprocess.Popen(
+        [E3, "mediator", "--listen", f"127.0.0.1:{port}"],
+        env={**os.environ, "E3_HOME": str(folder / "mediator")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    out = process.stdout
+    assert out is not None
+    try:
+        assert out.readline().startswith(b"the mediator takes messages")
+        yield url, process
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        out.close()
+
+
+def free_port() -> int:
+    """Return a port of the loopback that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def rooms_work() -> bool:
+    """Return whether this machine permits what a session needs."""
+    apart = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"]
+    done = subprocess.run(apart, capture_output=True, check=False)
+    tunnel = ROOT / ".tools/bin/e3-tunnel"
+    return done.returncode == 0 and tunnel.exists() and os.access("/dev/net/tun", os.R_OK | os.W_OK)

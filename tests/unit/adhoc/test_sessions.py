@@ -1,0 +1,112 @@
+"""Whole sessions between people at terminals on this machine, as docs/ad-hoc.md has them."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.adhoc import LINK, PersonAtHome, mediator, people, rooms_work
+
+pytestmark = [
+    pytest.mark.unit,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not rooms_work(), reason="needs user namespaces, /dev/net/tun and e3-tunnel"
+    ),
+]
+
+WAITING = """
+import asyncio
+from mpyc.runtime import mpc
+
+async def main():
+    async with mpc:
+        print("together", flush=True)
+        await asyncio.sleep(60)
+
+mpc.run(main())
+"""
+
+
+def test_three_strangers_compute_after_they_consented(tmp_path: Path) -> None:
+    with mediator(tmp_path) as (url, _):
+        alice, bob, carol = people(tmp_path, ["alice", "bob", "carol"], url)
+        asked = ("invite", "demos/auction.py", "--parties", "3", "--", "--bid", "200")
+        with alice.typing(*asked) as a:
+            link = a.await_text(LINK.pattern)[1]
+            bid = ("join", link, "--", "--bid")
+            with bob.typing(*bid, "310") as b, carol.typing(*bid, "250") as c:
+                for each in (b, c):
+                    each.await_text(r"alice \(unknown\) invites you to compute auction")
+                    each.await_text("unless more than 1 of them")
+                    each.await_text("take part")
+                    each.type("y")
+                for each in (a, b, c):
+                    each.await_text("all parties are here")
+                    each.await_text("ask them for these words")
+                    each.await_text("compute with them")
+                    each.type("y")
+                for each in (a, b, c):
+                    each.await_text("wins and pays 250")
+                    each.await_text("completed")
+                    assert each.end() == 0
+    result = json.loads((bob.home / "sessions/latest/result.json").read_text())
+    assert result["verdict"] == "completed"
+    kept = "".join(path.read_text() for path in bob.home.glob("sessions/latest/*"))
+    assert "310" not in kept.replace(result["id"], "")
+
+
+def known(persons: list[PersonAtHome]) -> None:
+    for each in persons:
+        for other in persons:
+            if other is not each:
+                each.run("id", "--know", other.did, other.home.name)
+
+
+def test_a_party_that_leaves_ends_the_session_and_is_named(tmp_path: Path) -> None:
+    program = tmp_path / "waiting.py"
+    program.write_text(WAITING)
+    with mediator(tmp_path) as (url, process):
+        alice, bob = two = people(tmp_path, ["alice", "bob"], url)
+        known(two)
+        with alice.typing("invite", str(program), "--parties", "2", "--yes") as a:
+            link = a.await_text(LINK.pattern)[1]
+            with bob.typing("join", link, "--yes") as b:
+                a.await_text("computing")
+                # a dead mediator does not end what is connected
+                process.send_signal(signal.SIGSTOP)
+                b.await_text("computing")
+                process.send_signal(signal.SIGCONT)
+                b.process.send_signal(signal.SIGINT)
+                assert b.end() == 130
+                a.await_text(r"party 1 \(bob\) left \(cancelled\): its user ended the session")
+                assert a.end() in {11, 12}
+    result = json.loads((alice.home / "sessions/latest/result.json").read_text())
+    assert result["verdict"] in {"unreachable", "party-failed"}
+    assert "party 1 (bob-1)" in result["reason"]
+
+
+def test_who_does_not_consent_runs_nothing(tmp_path: Path) -> None:
+    with mediator(tmp_path) as (url, _):
+        alice, bob = people(tmp_path, ["alice", "bob"], url)
+        with alice.typing("invite", "demos/auction.py", "--parties", "2") as a:
+            link = a.await_text(LINK.pattern)[1]
+            with bob.typing("join", link) as b:
+                b.await_text("take part")
+                a.await_text(r"2 of 2 are here: you, bob \(unknown\) \(reading\)")
+                b.type("n")
+                b.await_text("you did not consent; nothing was run")
+                assert b.end() == 2
+                a.await_text("1 of 2 are here: you")
+    assert not (bob.home / "sessions").exists()
+
+
+def test_without_a_terminal_nobody_consents_to_strangers(tmp_path: Path) -> None:
+    with mediator(tmp_path) as (url, _):
+        alice, bob = people(tmp_path, ["alice", "bob"], url)
+        with alice.typing("invite", "demos/auction.py", "--parties", "2") as a:
+            link = a.await_text(LINK.pattern)[1]
+            done = bob.run("join", link, "--yes")
+    assert done.returncode == 2
+    assert "consent needs a terminal" in done.stderr
