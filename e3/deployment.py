@@ -50,6 +50,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         secrets=_secrets(experiment, overlay, made),
         opts=ResourceOptions(depends_on=[*made.proof, *_hive(made, config)]),
     )
+    credentials(experiment, made.hosts)
     made.publish(joined.addresses)
     session = Session(
         "session",
@@ -135,6 +136,22 @@ def tls(
         return joint.declare(name, experiment, kind, hosts, purpose="tls", scope=scope, opts=opts)
     made = TlsAuthority(name, title=f"E3 {experiment.stack}", opts=opts)
     return {"certificate": made.certificate, "key": made.key}
+
+
+def credentials(
+    experiment: Experiment,
+    hosts: Sequence[Output[Mapping[str, Any]]],
+    name: str = "credential-authority",
+    opts: ResourceOptions | None = None,
+) -> Mapping[str, Input[Any]] | None:
+    """Declare the authority that issues credentials, if it is told what they may claim."""
+    kind = build(AUTHORITIES, experiment.authority, key="authority")
+    if not isinstance(kind, Joint) or not kind.claims:
+        return None
+    scope = joint.credential_scope(experiment, kind)
+    return joint.declare(
+        name, experiment, kind, hosts, purpose="credentials", scope=scope, opts=opts
+    )
 
 
 def _members(

@@ -131,6 +131,7 @@ class Mesh:
         )
         folder = self.lab.folder.parent / "authority"
         made = asyncio.run(establish(folder, wanted, hosts, self._key))
+        assert made.certificate is not None
         self._key = made.header.public_key
         signer = JointSigner(
             folder=folder, purpose="nebula", public_key=made.header.public_key, hosts=hosts

@@ -58,21 +58,21 @@ class LocalSigner:
         return Ed25519PrivateKey.from_private_bytes(self.key)
 
 
-async def issue(  # noqa: PLR0913 -- what a credential says
-    signer: Signer,
+def asked(
     subject: str,
     claims: Mapping[str, str],
     *,
     status: Status | None = None,
     seconds: int = SECONDS,
     now: float | None = None,
-) -> str:
-    """Return a new credential as JWT: ``subject``, a DID, has these claims for ``seconds``.
+) -> Credential:
+    """Return the request for a new credential: ``subject``, a DID, has these claims.
 
-    ``status`` is where it can be revoked, see `place`. ``now`` is a Unix time.
+    It is valid for ``seconds``. ``status`` is where it can be revoked, see `place`; ``now`` is a
+    Unix time.
     """
     begins = int(time.time() if now is None else now)
-    request = Credential(
+    return Credential(
         not_before=begins,
         not_after=begins + seconds,
         identifier=str(uuid.uuid4()),
@@ -80,6 +80,10 @@ async def issue(  # noqa: PLR0913 -- what a credential says
         claims=dict(claims),
         status=status,
     )
+
+
+async def issue(signer: Signer, request: Credential) -> str:
+    """Return the credential that was `asked` for, as JWT."""
     (text,) = await signer.sign([request])
     return text
 

@@ -18,6 +18,8 @@ from e3.ceremonies.voices import attached
 from e3.interfaces import Host
 
 DAY_SECONDS = 86_400
+NEVER = 253_402_300_799
+"""The end of the year 9999 as a Unix time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +34,21 @@ class Wanted:
     holders: Sequence[str]
     scope: Scope
     refresh_seconds: float
-    request: Callable[[], requests.Request]
+    request: Callable[[], requests.Request] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Established:
-    """A joint authority that is there: its shares' public side, and its own certificate."""
+    """A joint authority that is there: its shares' public side, and its own certificate if any."""
 
     header: Header
-    certificate: Archived
+    certificate: Archived | None
 
     @property
     def not_after(self) -> int:
-        """When the certificate ends, as a Unix time."""
+        """When the certificate ends, as a Unix time; without one, when no time is left."""
+        if self.certificate is None:
+            return NEVER
         return requests.decode(self.certificate.request).not_after
 
 
@@ -140,8 +144,10 @@ async def _dismiss(assembly: Assembly, header: Header) -> None:
             await guest.voice.ask(Forget(purpose=header.purpose))
 
 
-async def _certify(assembly: Assembly, header: Header, wanted: Wanted) -> Archived:
+async def _certify(assembly: Assembly, header: Header, wanted: Wanted) -> Archived | None:
     """Return the authority's own certificate, which is signed once; all holders keep it."""
+    if wanted.request is None:
+        return None
     known = assembly.certificate(header)
     if known is not None:
         await hand_over(assembly, header, known)

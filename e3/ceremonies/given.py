@@ -6,6 +6,7 @@ from typing import Any
 
 from e3.access import host_from_properties
 from e3.authority.local import NebulaCa
+from e3.errors import AuthorityError
 from e3.interfaces import Authority
 
 
@@ -43,4 +44,7 @@ def joint_authority(given: Mapping[str, Any]) -> Authority:
         public_key=bytes.fromhex(joint["publicKey"]),
         hosts=[host_from_properties(host) for host in joint["hosts"]],
     )
-    return KINDS[joint["purpose"]].authority(given["certificate"], signer)
+    kind = KINDS[joint["purpose"]]
+    if kind.authority is None:
+        raise AuthorityError(f"the key for {joint['purpose']} certifies no hosts")
+    return kind.authority(given["certificate"], signer)

@@ -4,17 +4,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from e3.authority.joint.requests import Request
-from e3.ceremonies import nebula, tls
+from e3.ceremonies import credentials, nebula, tls
 from e3.ceremonies.signer import JointSigner
 from e3.interfaces import Authority
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One purpose: the request for the authority's own certificate, and who asks it to sign."""
+    """One purpose: the request for the authority's own certificate, and who asks it to sign.
 
-    request: Callable[[str, int], Request]
-    authority: Callable[[str, JointSigner], Authority]
+    An authority without a certificate is known by its key alone, which ``text`` writes.
+    """
+
+    request: Callable[[str, int], Request] | None = None
+    authority: Callable[[str, JointSigner], Authority] | None = None
+    text: Callable[[bytes], str] = bytes.hex
 
 
 KINDS: Mapping[str, Kind] = {
@@ -30,4 +34,5 @@ KINDS: Mapping[str, Kind] = {
             certificate=certificate, signer=signer
         ),
     ),
+    credentials.PURPOSE: Kind(text=credentials.key_text),
 }

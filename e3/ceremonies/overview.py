@@ -6,6 +6,7 @@ from typing import Literal
 
 from e3.authority.joint.messages import Header
 from e3.ceremonies.assembly import Assembly
+from e3.ceremonies.kinds import KINDS
 
 State = Literal["current", "old", "none", "absent"]
 """Of a holder's share: of the present epoch, of an earlier one, there is none, or no answer."""
@@ -30,7 +31,10 @@ class HolderState:
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorityState:
-    """A joint authority: its newest header, its holders, and its certificate's text."""
+    """A joint authority: its newest header, its holders, and the text of its certificate.
+
+    One without a certificate has its key instead, as those write it who use it.
+    """
 
     purpose: str
     header: Header | None
@@ -54,8 +58,14 @@ def overview(assembly: Assembly) -> AuthorityState:
         purpose=assembly.purpose,
         header=header,
         holders=[_holder(assembly, name, header, numbers.get(name)) for name in names],
-        certificate=certificate.text if certificate else "",
+        certificate=certificate.text if certificate else _text(header),
     )
+
+
+def _text(header: Header | None) -> str:
+    """Return what an authority without a certificate of its own is known by."""
+    kind = KINDS[header.purpose] if header else None
+    return kind.text(header.public_key) if header and kind and kind.request is None else ""
 
 
 def _holder(

@@ -1,4 +1,4 @@
-"""What the holder's program needs of a host's Python: libsodium, msgspec and cryptography.
+"""What the holder's program needs of a host's Python: libsodium, msgspec, cryptography, base58.
 
 A host that runs the Python of this machine, as in a lab, has them. Any other is sent a layer of
 packages, as for a program that asks for some (`e3.session.packages`).

@@ -23,6 +23,10 @@ from e3.session.runner_files import bytecode
 SHARES = f"{STATE}/authority"
 CODE = f"{RUN}/authority"
 E3 = Path(__file__).resolve().parents[1]
+DID = (
+    *("didcomm/__init__.py", "didcomm/errors.py", "didcomm/keys.py"),
+    *("errors.py", "remote/__init__.py", "remote/text.py"),
+)
 PUT_SECONDS = 30.0
 ANSWER_SECONDS = 15.0
 """The most that a holder may take for one step."""
@@ -141,4 +145,6 @@ def _sources() -> list[Path]:
         E3 / "private.py",
         *(E3 / "authority" / name for name in ("__init__.py", "x509_builder.py")),
     )
-    return [*own, *sorted((E3 / "authority" / "joint").rglob("*.py"))]
+    # for the DID of who issues credentials
+    did = (E3 / name for name in DID)
+    return [*own, *did, *sorted((E3 / "authority" / "joint").rglob("*.py"))]

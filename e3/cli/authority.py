@@ -2,13 +2,13 @@
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.text import Text
 
-from e3.ceremonies import verbs
+from e3.ceremonies import credentials, verbs
 from e3.ceremonies.logs import Logged, Logs
 from e3.ceremonies.overview import AuthorityState
 from e3.cli import terminal
@@ -17,6 +17,7 @@ from e3.deployed import Stack
 from e3.errors import E3Error
 from e3.remote.text import printable
 
+HOUR_SECONDS = 3600
 SHOWN = 10
 """Entries that are shown of what was signed last."""
 
@@ -37,6 +38,7 @@ def declare(verbs: Verbs) -> None:
     shown = acts.add_parser("show", help="who holds a share, and what was signed last")
     log = acts.add_parser("log", help="what each host recorded, compared; status 1 if they differ")
     refresh = acts.add_parser("refresh", help="new shares of the same key for the same hosts")
+    _declare_credentials(acts)
     for act, do, what in (
         (shown, show_authority, "each authority"),
         (log, show_log, "every entry, and whose logs lack it"),
@@ -50,6 +52,84 @@ def declare(verbs: Verbs) -> None:
     verb.add_argument("--stack", metavar="STACK", help="default: the selected one")
     terminal.offer_json(verb, "each authority")
     verb.set_defaults(do=show_authority)
+
+
+def _declare_credentials(acts: Verbs) -> None:
+    issue = acts.add_parser(
+        "issue",
+        help="a credential for a DID",
+        description="Let the holders sign a credential, and print it (JWT). What it may claim is "
+        "in claims of e3:authority-options.",
+    )
+    issue.add_argument("--to", required=True, metavar="DID", help="whose credential it is")
+    issue.add_argument(
+        "--claim", action="append", required=True, metavar="NAME=VALUE", help="may be repeated"
+    )
+    issue.add_argument("--hours", type=float, default=1.0, help="how long it is valid; default: 1")
+    listed = acts.add_parser("credentials", help="credentials that are valid, or revoked")
+    revoke = acts.add_parser("revoke", help="revoke a credential, and print the list (JWT)")
+    revoke.add_argument("identifier", metavar="ID", help="`e3 authority credentials` shows it")
+    revoked = acts.add_parser("revocations", help="the list of revoked credentials (JWT)")
+    for act in (revoke, revoked):
+        act.add_argument("--hours", type=float, default=24.0, help="how long the list is valid")
+    for act, do, what in (
+        (issue, issue_credential, "the credential"),
+        (listed, show_credentials, "each credential"),
+        (revoke, show_revocations, "the list"),
+        (revoked, show_revocations, "the list"),
+    ):
+        act.add_argument("--stack", metavar="STACK", default=argparse.SUPPRESS)
+        act.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help=f"print {what} as JSON"
+        )
+        act.set_defaults(do=do)
+
+
+def issue_credential(arguments: argparse.Namespace) -> int:
+    """Print a new credential."""
+    stack = _joint(arguments.stack)
+    claims = dict(_claim(text) for text in arguments.claim)
+    seconds = round(arguments.hours * HOUR_SECONDS)
+    issuing = credentials.issue(_issuer(stack), stack.name, arguments.to, claims, seconds)
+    made, text = asyncio.run(issuing)
+    if arguments.json:
+        issuer = _issuer(stack)["certificate"]
+        terminal.say_json({**_credential(made), "issuer": issuer, "credential": text})
+    else:
+        print(text)
+    return 0
+
+
+def show_credentials(arguments: argparse.Namespace) -> int:
+    """Print what was issued and is still valid, or revoked."""
+    issued = credentials.listed(_issuer(_joint(arguments.stack)))
+    if arguments.json:
+        terminal.say_json(list(map(_credential, issued)))
+        return 0
+    rows = [
+        (
+            each.identifier,
+            "revoked" if each.revoked else f"until {_time(each.not_after)}",
+            ", ".join(f"{name}={value}" for name, value in each.claims.items()),
+            each.subject,
+        )
+        for each in issued
+    ]
+    terminal.show(rows, header=("id", "", "claims", "subject"))
+    return 0
+
+
+def show_revocations(arguments: argparse.Namespace) -> int:
+    """Print the list of revoked credentials, after revoking one if it is named."""
+    stack = _joint(arguments.stack)
+    seconds = round(arguments.hours * HOUR_SECONDS)
+    revoke = getattr(arguments, "identifier", "")
+    text = asyncio.run(credentials.revocations(_issuer(stack), stack.name, revoke, seconds))
+    if arguments.json:
+        terminal.say_json({"list": text, "url": credentials.status_url(stack.name)})
+    else:
+        print(text)
+    return 0
 
 
 def show_authority(arguments: argparse.Namespace) -> int:
@@ -114,6 +194,35 @@ def _joint(name: str | None) -> Stack:
     return stack
 
 
+def _issuer(stack: Stack) -> Mapping[str, Any]:
+    found = stack.joint.get(credentials.PURPOSE)
+    if found is None:
+        raise E3Error(
+            f"stack {stack.name} has no key for credentials; say what they may claim, as in "
+            "`pulumi config set e3:authority-options '{claims: {role: [auditor]}}'`, and run "
+            "`pulumi up`"
+        )
+    return found
+
+
+def _claim(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise E3Error(f"--claim {printable(text)!r} must be NAME=VALUE, such as role=auditor")
+    return name, value
+
+
+def _credential(issued: credentials.Issued) -> dict[str, Any]:
+    return {
+        "identifier": issued.identifier,
+        "subject": issued.subject,
+        "claims": issued.claims,
+        "place": issued.place,
+        "until": _time(issued.not_after),
+        "revoked": issued.revoked,
+    }
+
+
 def _state(state: AuthorityState) -> dict[str, Any]:
     header = state.header
     return {
@@ -164,6 +273,8 @@ def _print(state: AuthorityState) -> None:
             f"{header.epoch}, made {verbs.ago(header.made)}"
         )
         print(f"key {header.public_key.hex()}")
+        if state.certificate and "\n" not in state.certificate:
+            print(f"known as {printable(state.certificate)}")
     rows = [
         (
             each.name,

@@ -204,6 +204,31 @@ class AuthorityLog(Struct):
     unread: dict[str, str]
 
 
+class ListedCredential(Struct):
+    """A credential that was issued; ``place`` is that in the list of revoked ones."""
+
+    identifier: str
+    subject: str
+    claims: dict[str, str]
+    place: int
+    until: str
+    revoked: bool
+
+
+class IssuedCredential(ListedCredential):
+    """A new ``credential`` as JWT, by ``issuer``, a DID."""
+
+    issuer: str
+    credential: str
+
+
+class Revocations(Struct):
+    """The ``list`` of revoked credentials as JWT."""
+
+    list: str
+    url: str
+
+
 class DoctorFinding(Struct):
     """A finding; ``fixable`` by `e3 doctor --fix`."""
 
@@ -399,6 +424,10 @@ VERBS: Mapping[str, Any] = {
     "authority show": Authorities,
     "authority log": AuthorityLog,
     "authority refresh": Refreshed,
+    "authority issue": IssuedCredential,
+    "authority credentials": list[ListedCredential],
+    "authority revoke": Revocations,
+    "authority revocations": Revocations,
     "doctor": Doctor,
     "verify-gone": Gone,
     "inventory import": Imported,

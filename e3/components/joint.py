@@ -1,11 +1,15 @@
 """Declare the joint authority of a stack, with the hosts that hold its key."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pulumi import Input, Output, ResourceOptions
 
 from e3.authority.choices import LEAST_THRESHOLD, Joint, majority
+from e3.authority.joint.policy import ANYBODY
+from e3.authority.joint.requests.credential import RESERVED
+from e3.ceremonies import credentials
 from e3.ceremonies.tls import EARLIER_SECONDS
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
@@ -83,6 +87,22 @@ def overlay_scope(experiment: Experiment, overlay: Overlay) -> Mapping[str, obje
         "networks": [str(overlay.range)] if overlay.range else [],
         "groups": list(terms.groups),
         "most_seconds": round(terms.valid_seconds),
+    }
+
+
+def credential_scope(experiment: Experiment, options: Joint) -> Mapping[str, object]:
+    """Return what the holders agree to say in credentials; `ConfigurationError` for a bad claim."""
+    for name in options.claims:
+        if name in RESERVED or not re.fullmatch(r"[a-z][A-Za-z0-9]{0,63}", name):
+            raise ConfigurationError(
+                f"e3:authority-options: claims has {name!r}; a claim begins with a small letter, "
+                f"has letters and digits alone, and is not {' or '.join(sorted(RESERVED))}"
+            )
+    return {
+        "names": [ANYBODY],
+        "most_seconds": credentials.LONGEST_SECONDS,
+        "claims": {name: list(values) for name, values in options.claims.items()},
+        "status_url": credentials.status_url(experiment.stack),
     }
 
 

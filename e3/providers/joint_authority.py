@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +70,24 @@ class JointAuthorityProvider(ResourceProvider):
 def _establish(
     props: Mapping[str, Any], hosts: Sequence[Host], known: bytes | None
 ) -> dict[str, Any]:
-    kind = KINDS[props["purpose"]]
+    request, title = KINDS[props["purpose"]].request, props["title"]
     wanted = Wanted(
         purpose=props["purpose"],
         threshold=int(props["threshold"]),
         holders=tuple(props["holders"]),
         scope=msgspec.convert(_whole(props["scope"]), Scope),
         refresh_seconds=float(props["refreshSeconds"]),
-        request=lambda: kind.request(props["title"], VALID_SECONDS),
+        request=None if request is None else partial(request, title, VALID_SECONDS),
     )
     made = run(establish(Path(props["folder"]), wanted, hosts, known))
     return {**props, **_outputs(made)}
 
 
 def _outputs(made: Established) -> dict[str, Any]:
+    text = KINDS[made.header.purpose].text
+    certificate = made.certificate.text if made.certificate else text(made.header.public_key)
     return {
-        "certificate": made.certificate.text,
+        "certificate": certificate,
         "publicKey": made.header.public_key.hex(),
         "transcript": made.header.transcript.hex(),
         "epoch": made.header.epoch,

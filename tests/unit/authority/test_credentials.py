@@ -32,7 +32,7 @@ from e3.authority.credential_check import (
     Verified,
     verify,
 )
-from e3.authority.credentials import LocalSigner, Signer, issue, place, publish
+from e3.authority.credentials import LocalSigner, Signer, asked, issue, place, publish
 from e3.authority.joint import requests
 from e3.authority.joint.requests import Credential, Request, RequestError, Status
 from e3.authority.joint.requests.credential import LIST_BITS
@@ -74,7 +74,7 @@ ISSUER = did(JOINT)
 
 
 def issued(signer: Signer = JOINT, status: Status | None = None) -> str:
-    return asyncio.run(issue(signer, SUBJECT, CLAIMS, status=status, now=NOW))
+    return asyncio.run(issue(signer, asked(SUBJECT, CLAIMS, status=status, now=NOW)))
 
 
 def published(revoked: Sequence[int], url: str = URL, now: float = NOW) -> str:
@@ -226,7 +226,7 @@ def test_other_libraries_accept_a_credential_and_refuse_a_changed_one(
 def of_algorithm(name: str) -> str:
     """Return a credential, valid now, whose header names the algorithm so."""
     begins = int(time.time())
-    asked = Credential(
+    request = Credential(
         not_before=begins,
         not_after=begins + 3600,
         identifier="01234567-89ab-cdef-0123-456789abcdef",
@@ -234,7 +234,7 @@ def of_algorithm(name: str) -> str:
         claims=CLAIMS,
         algorithm="EdDSA" if name == "EdDSA" else "Ed25519",
     )
-    (text,) = asyncio.run(JOINT.sign([asked]))
+    (text,) = asyncio.run(JOINT.sign([request]))
     assert check(text, now=begins).subject == SUBJECT
     return text
 
@@ -319,7 +319,7 @@ def test_what_cannot_be_said_is_not_issued(
     signer: Signer, subject: str, claims: dict[str, str]
 ) -> None:
     with pytest.raises(RequestError):
-        asyncio.run(issue(signer, subject, claims, now=NOW))
+        asyncio.run(issue(signer, asked(subject, claims, now=NOW)))
 
 
 @pytest.mark.parametrize("issuer", ["", "did:web:example.org", "did:key:z6LSbysY2xFMRpGMhb7tFTLM"])

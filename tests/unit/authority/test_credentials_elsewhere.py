@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from e3.authority.credentials import issue, publish
+from e3.authority.credentials import asked, issue, publish
 from e3.authority.joint.requests import Status
 from e3.authority.joint.requests.credential import LIST_BITS
 from tests.unit.authority.test_credentials import (
@@ -76,7 +76,7 @@ def read() -> Read:
 @pytest.mark.long
 def test_javascript_accepts_credentials_and_lists_and_refuses_changed_ones(read: Read) -> None:
     status = Status(url=URL, index=77)
-    credential = asyncio.run(issue(JOINT, SUBJECT, CLAIMS, status=status))
+    credential = asyncio.run(issue(JOINT, asked(SUBJECT, CLAIMS, status=status)))
     status_list = asyncio.run(publish(JOINT, URL, REVOKED))
     said = read(credential, status_list)
     assert said == {"subject": SUBJECT, "length": LIST_BITS, "revoked": list(REVOKED)}
