@@ -78,7 +78,8 @@ class ScenarioChoice(Part, frozen=True, kw_only=True):
     """A placement of hosts of the matrix.
 
     ``rtt_ms`` is what was asked for, by pair of regions ``<region>-<region>``; ``links`` by the
-    same, or ``all``. ``nats`` is the class of each host that is not public.
+    same, or ``all``. ``nats`` is the class of each host that is not public. ``overlays`` and
+    ``programs`` are those of the matrix that are measured in it; all, if they are empty.
     """
 
     id: Id
@@ -92,6 +93,16 @@ class ScenarioChoice(Part, frozen=True, kw_only=True):
     links: Annotated[dict[Word, LinkQuality], Meta(max_length=MOST_ITEMS)] = field(
         default_factory=dict
     )
+    overlays: Annotated[list[Id], Meta(max_length=1000)] = field(default_factory=list)
+    programs: Annotated[list[Id], Meta(max_length=1000)] = field(default_factory=list)
+
+    def has(self, overlay: str) -> bool:
+        """Return whether an overlay is measured in it."""
+        return not self.overlays or overlay in self.overlays
+
+    def runs(self, program: str) -> bool:
+        """Return whether a program is measured in it."""
+        return not self.programs or program in self.programs
 
 
 class ProgramChoice(Part, frozen=True, kw_only=True):

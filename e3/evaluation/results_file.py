@@ -229,6 +229,7 @@ class _Scan:
                 f"{overlay.id}/{scenario.id}"
                 for overlay in record.overlays
                 for scenario in record.scenarios
+                if scenario.has(overlay.id)
             )
         elif (why := self._misplaced(record)) is not None:
             raise _FaultError("misplaced", why)

@@ -38,6 +38,9 @@ DATAGRAM_BYTES = 2048
 SIOCGIFADDR = 0x8915
 LISTENERS = 128
 TCP_SECONDS = 5.0
+MOST_BY_TCP = 5
+"""Echoes over TCP, each of which waits for the one before."""
+
 RESET_PEAK = "5"  # proc(5), clear_refs
 OURS = "/e3-"
 """The cgroups of E3's services, where systemd keeps them running."""
@@ -57,6 +60,9 @@ class Echoes:
         """Open nothing yet."""
         self._udp: dict[int, list[socket.socket]] = {socket.AF_INET: [], socket.AF_INET6: []}
         self._asked = 0
+        self._by_tcp: set[str] = set()
+        """The peers that answered over TCP alone: later they are not asked over UDP."""
+
         self._sent: dict[tuple[int, int], float] = {}
         self._came: dict[tuple[int, int], float] = {}
         self._all_came = threading.Event()
@@ -87,7 +93,7 @@ class Echoes:
         self._came.clear()
         self._all_came.clear()
         self._expected = math.inf
-        names = list(peers)
+        names = [name for name, address in peers.items() if address not in self._by_tcp]
         for number in range(count * len(names)):
             address = peers[names[number % len(names)]]
             self._send(number, address, sources, port)
@@ -95,15 +101,36 @@ class Echoes:
         self._expected = len(self._sent)
         if len(self._came) < self._expected:
             self._all_came.wait(wait_seconds)
-        answer: Answer = {}
-        for index, name in enumerate(names):
-            found = [self._rtt_ms(number * len(names) + index) for number in range(count)]
-            transport = "udp"
-            if all(rtt_ms is None for rtt_ms in found):
-                by_tcp: list[float | None] = [*_ask_by_tcp(sources, (peers[name], port), count)]
-                found, transport = (by_tcp, "tcp") if by_tcp else (found, "udp")
-            answer[name] = {"transport": transport, "rtt_ms": found}
-        return answer
+        found = {
+            name: [self._rtt_ms(number * len(names) + index) for number in range(count)]
+            for index, name in enumerate(names)
+        }
+        silent = [name for name in peers if not any(map(_came, found.get(name, [])))]
+        by_tcp = self._ask_by_tcp(sources, port, {name: peers[name] for name in silent}, count)
+        return {
+            name: {"transport": "tcp", "rtt_ms": by_tcp[name]}
+            if by_tcp.get(name)
+            else {"transport": "udp", "rtt_ms": found.get(name, [None] * count)}
+            for name in peers
+        }
+
+    def _ask_by_tcp(
+        self, sources: Sequence[str], port: int, peers: Mapping[str, str], count: int
+    ) -> dict[str, list[float]]:
+        """Return the round trips to each peer over TCP, all at once; remember who has any."""
+        found: dict[str, list[float]] = {}
+
+        def ask(name: str, address: str) -> None:
+            found[name] = list(_ask_by_tcp(sources, (address, port), min(count, MOST_BY_TCP)))
+            if found[name]:
+                self._by_tcp.add(address)
+
+        asking = [threading.Thread(target=ask, args=peer) for peer in peers.items()]
+        for each in asking:
+            each.start()
+        for each in asking:
+            each.join()
+        return found
 
     def _send(self, number: int, address: str, sources: Sequence[str], port: int) -> None:
         data = HEADER.pack(ASK, self._asked, number).ljust(PAYLOAD_BYTES, b"\0")
@@ -138,6 +165,10 @@ class Echoes:
         if key not in self._came:
             return None
         return round((self._came[key] - self._sent[key]) * 1000, 4)
+
+
+def _came(rtt_ms: float | None) -> bool:
+    return rtt_ms is not None
 
 
 def _answer(udp: socket.socket, data: bytes, peer: Address) -> None:

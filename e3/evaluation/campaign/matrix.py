@@ -1,8 +1,7 @@
-"""A campaign's file as typed values, and the cells and repetitions that follow from it. Pure.
+"""A campaign's file as cells and repetitions. Pure.
 
-docs/campaigns.md describes the file, docs/schemas/campaign.json is its JSON Schema for editors. A
-mistake is named with its key and a remedy. What `e3.config` checks of a stack, it checks here of
-each cell, before anything is made.
+`e3.evaluation.campaign.entries` has the file's keys. A mistake is named with its key and a remedy.
+What `e3.config` checks of a stack, it checks here of each cell, before anything is made.
 """
 
 import hashlib
@@ -13,16 +12,21 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import yaml
-from msgspec import Meta
 
 from e3 import config
 from e3.errors import ConfigurationError, E3Error
+from e3.evaluation.campaign.entries import (
+    CampaignFile,
+    Observing,
+    OverlayEntry,
+    ProgramEntry,
+    ScenarioEntry,
+)
 from e3.evaluation.campaign.place import stack_of
-from e3.evaluation.fields import Id
 from e3.evaluation.results import LinkQuality, OverlayChoice, ProgramChoice, ScenarioChoice
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
@@ -44,94 +48,6 @@ MOST_BYTES = 1_000_000
 MOST_CELLS = 10_000
 
 Entry = TypeVar("Entry", bound=msgspec.Struct)
-Whole = Annotated[int, Meta(ge=0, le=2**53)]
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Any part of a campaign's file."""
-
-
-class OverlayEntry(Part, frozen=True, kw_only=True):
-    """An overlay; ``overlay`` is by default the entry's own name."""
-
-    overlay: str = ""
-    options: dict[str, Any] = {}
-    tls: bool = False
-
-
-class ScenarioEntry(Part, frozen=True, kw_only=True):
-    """A placement of hosts; keys that a stack's configuration has, too, mean the same here.
-
-    ``links`` adds jitter, loss and a rate to the lab's links, by pair of regions or ``all``.
-    """
-
-    about: str = ""
-    fleet: str = "lab"
-    fleet_options: dict[str, Any] = {}
-    regions: dict[str, int]
-    latency_ms: dict[str, float] = {}
-    nats: dict[str, str] = {}
-    links: dict[str, "LinkEntry"] = {}
-    max_hourly_usd: float | None = None
-    expires_hours: float | None = None
-
-
-class LinkEntry(Part, frozen=True, kw_only=True):
-    """What is added to both directions of a link between regions."""
-
-    jitter_ms: Annotated[float, Meta(ge=0, le=60_000)] = 0.0
-    loss: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    rate_mbit: Annotated[float, Meta(gt=0, le=100_000)] | None = None
-
-
-class ProgramEntry(Part, frozen=True, kw_only=True):
-    """A program, with the values that ``{level}`` in its arguments takes one after another."""
-
-    about: str = ""
-    program: str
-    args: str = ""
-    levels: list[str | int | float] = []
-    parties: Annotated[int, Meta(ge=1, le=10_000)] | None = None
-
-
-class Measuring(Part, frozen=True, kw_only=True):
-    """What is measured: echoes of each pair around each repetition, throughput when joined.
-
-    ``throughput_pairs`` are so many pairs, the farthest first; 0 seconds measure none.
-    """
-
-    echoes: Annotated[int, Meta(ge=0, le=1000)] = 10
-    throughput_seconds: Annotated[float, Meta(ge=0, le=60)] = 2.0
-    throughput_pairs: Annotated[int, Meta(ge=0, le=1000)] = 1
-
-
-class Observing(Part, frozen=True, kw_only=True):
-    """What is watched on the wire of a lab, after the repetitions of a cell.
-
-    In each of ``scenarios`` one session carries a canary, and whoever has not joined tries to reach
-    a member. Besides, ``sessions`` of each program, and as many of each kind of other traffic, are
-    watched, from which reports train a classifier; 0 watches none. ``quiet_seconds`` is how long
-    the network is watched without a session.
-    """
-
-    scenarios: Annotated[list[Id], Meta(max_length=1000)] = []
-    sessions: Annotated[int, Meta(ge=0, le=1000)] = 0
-    quiet_seconds: Annotated[float, Meta(ge=0.1, le=600)] = 2.0
-
-
-class CampaignFile(Part, frozen=True, kw_only=True):
-    """The content of a campaign's file."""
-
-    name: Id
-    about: str = ""
-    seed: Whole = 1
-    repetitions: Annotated[int, Meta(ge=1, le=100_000)] = 5
-    deadline_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 120.0
-    measure: Measuring = Measuring()
-    observe: Observing = Observing()
-    overlays: Annotated[dict[Id, OverlayEntry | None], Meta(min_length=1, max_length=1000)]
-    scenarios: Annotated[dict[Id, ScenarioEntry], Meta(min_length=1, max_length=1000)]
-    programs: Annotated[dict[Id, ProgramEntry], Meta(min_length=1, max_length=1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +99,10 @@ class Matrix:
         random.Random(f"{self.file.seed}").shuffle(order)  # noqa: S311 - no secret
         return order
 
+    def programs_of(self, cell: MatrixCell) -> list[ProgramChoice]:
+        """Return the programs of a cell."""
+        return [program for program in self.programs if cell.scenario.runs(program.id)]
+
     def work(self, cell: MatrixCell) -> list[Work]:
         """Return the repetitions of a cell in the order in which they run.
 
@@ -192,7 +112,7 @@ class Matrix:
         chance = random.Random(f"{self.file.seed}/{cell.id}")  # noqa: S311 - no secret
         order: list[Work] = []
         for repetition in range(self.file.repetitions):
-            one_round = [Work(program=p, repetition=repetition) for p in self.programs]
+            one_round = [Work(program=p, repetition=repetition) for p in self.programs_of(cell)]
             chance.shuffle(one_round)
             order += one_round
         return order
@@ -230,30 +150,31 @@ def parse(content: object, name: str) -> Matrix:
                     _convert(value, kind, f"{name}: {key}.{entry}")
     file = _convert(content, CampaignFile, name)
     chosen = [choice for group in file.programs.items() for choice in _programs(name, *group)]
+    limits = {scenario: _limits(name, file, scenario, chosen) for scenario in file.scenarios}
     cells = [
-        _cell(name, file, overlay, scenario)
+        _cell(name, file, overlay, scenario, limits[scenario])
         for overlay in file.overlays
-        for scenario in file.scenarios
+        for scenario, placed in file.scenarios.items()
+        if overlay in (placed.overlays or file.overlays)
     ]
     if len(cells) > MOST_CELLS:
         raise ConfigurationError(f"{name}: {len(cells)} cells; a campaign has up to {MOST_CELLS}")
     _check_parties(name, file, chosen)
     _check_observed(name, file)
+    return Matrix(file=file, digest=_digest(file, chosen), cells=cells, programs=chosen)
+
+
+def _digest(file: CampaignFile, chosen: Sequence[ProgramChoice]) -> str:
+    """Return the digest of what is run; newer keys count only where they are used."""
     told = msgspec.to_builtins(file)
     if file.observe == Observing():
-        del told["observe"]  # the digest is then that of versions without this key
+        del told["observe"]
+    for placed in told["scenarios"].values():
+        for key in ("overlays", "programs"):
+            if not placed[key]:
+                del placed[key]
     decides = [told, [choice.digest for choice in chosen]]
-    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-    return Matrix(file=file, digest=digest, cells=cells, programs=chosen)
-
-
-def json_schema() -> Mapping[str, Any]:
-    """Return the JSON Schema of a campaign's file; docs/schemas/campaign.json has it."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A campaign of E3",
-        **msgspec.json.schema(CampaignFile),
-    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def _convert(value: object, kind: type[Entry], where: str) -> Entry:
@@ -305,7 +226,31 @@ def _programs(name: str, group: str, entry: ProgramEntry) -> Iterator[ProgramCho
         )
 
 
-def _cell(name: str, file: CampaignFile, overlay: str, scenario: str) -> MatrixCell:
+def _limits(
+    name: str, file: CampaignFile, scenario: str, chosen: Sequence[ProgramChoice]
+) -> list[str]:
+    """Return the programs to which a scenario is limited, level by level; empty for all."""
+    placed, where = file.scenarios[scenario], f"{name}: scenarios.{scenario}"
+    for overlay in placed.overlays:
+        if overlay not in file.overlays:
+            raise ConfigurationError(
+                f"{where}.overlays: the campaign has no overlay {overlay}; choose of "
+                f"{', '.join(file.overlays)}"
+            )
+    known = {name for each in chosen for name in (each.id, each.group)}
+    for program in placed.programs:
+        if program not in known:
+            raise ConfigurationError(
+                f"{where}.programs: the campaign has no program {program}; choose of "
+                f"{', '.join(sorted(known))}"
+            )
+    wanted = set(placed.programs)
+    return [each.id for each in chosen if wanted & {each.id, each.group}]
+
+
+def _cell(
+    name: str, file: CampaignFile, overlay: str, scenario: str, limited: list[str]
+) -> MatrixCell:
     chosen, placed = file.overlays[overlay] or OverlayEntry(), file.scenarios[scenario]
     kind = chosen.overlay or overlay
     values: dict[str, object] = {
@@ -335,6 +280,8 @@ def _cell(name: str, file: CampaignFile, overlay: str, scenario: str) -> MatrixC
                 pair: LinkQuality(jitter_ms=it.jitter_ms, loss=it.loss, rate_mbit=it.rate_mbit)
                 for pair, it in placed.links.items()
             },
+            overlays=placed.overlays,
+            programs=limited,
         ),
         stack=stack_of(file.name, overlay, scenario),
         values=chosen_values,
@@ -366,17 +313,17 @@ def _cell(name: str, file: CampaignFile, overlay: str, scenario: str) -> MatrixC
 
 
 def _check_observed(name: str, file: CampaignFile) -> None:
-    for scenario in file.observe.scenarios:
+    for scenario in {*file.observe.scenarios, *file.observe.traffic}:
         placed = file.scenarios.get(scenario)
         if placed is None:
             raise ConfigurationError(
-                f"{name}: observe.scenarios: the campaign has no scenario {scenario}; choose one "
+                f"{name}: observe: the campaign has no scenario {scenario}; choose one "
                 f"of {', '.join(file.scenarios)}"
             )
         hosts = sum(placed.regions.values())
         if placed.fleet != "lab" or hosts < FEWEST_OBSERVED:
             raise ConfigurationError(
-                f"{name}: observe.scenarios: {scenario} is to have the fleet lab and at least "
+                f"{name}: observe: {scenario} is to have the fleet lab and at least "
                 f"{FEWEST_OBSERVED} hosts; only a lab's network can be watched"
             )
 
@@ -384,7 +331,10 @@ def _check_observed(name: str, file: CampaignFile) -> None:
 def _check_parties(name: str, file: CampaignFile, chosen: Sequence[ProgramChoice]) -> None:
     for scenario, placed in file.scenarios.items():
         hosts = sum(placed.regions.values())
+        limited = set(placed.programs)
         for program in chosen:
+            if limited and not limited & {program.id, program.group}:
+                continue
             if program.parties is not None and program.parties > hosts:
                 raise ConfigurationError(
                     f"{name}: programs.{program.group}.parties: {program.parties} parties need as "

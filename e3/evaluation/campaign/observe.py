@@ -52,7 +52,7 @@ JOIN_SECONDS = 60.0
 SEARCH_SECONDS = 30.0
 RESTART_SECONDS = 60.0
 RESTART = "for s in /run/service/*; do [ ! -d $s ] || s6-svc -wr -r $s; done"
-OTHER_SECONDS = (0.5, 3.0)
+OTHER_SECONDS = (0.5, 2.0)
 """Between these, traffic without MPC lasts."""
 
 
@@ -79,21 +79,19 @@ def planned(matrix: Matrix, cell: MatrixCell) -> list[Planned]:
     Sessions of a program have three parties, four and so on, in turn, up to one a host.
     """
     observe = matrix.file.observe
-    if cell.scenario.id not in observe.scenarios:
-        return []
+    first: list[tuple[ObservationKind, ProgramChoice | None, int]] = []
+    if cell.scenario.id in observe.scenarios:
+        first = [("canary", None, 0), ("attack", None, 0)]
+    turns = range(observe.sessions if cell.scenario.id in observe.traffic else 0)
     hosts = sum(cell.scenario.regions.values())
     sizes = range(min(FEWEST_PARTIES, hosts), hosts + 1)
     kinds: list[tuple[ObservationKind, ProgramChoice | None, int]] = [
         ("session", program, program.parties or sizes[(place + turn) % len(sizes)])
-        for turn in range(observe.sessions)
-        for place, program in enumerate(matrix.programs)
+        for turn in turns
+        for place, program in enumerate(matrix.programs_of(cell))
     ]
-    kinds += [(kind, None, 0) for _ in range(observe.sessions) for kind in OTHERS]
+    kinds += [(kind, None, 0) for _ in turns for kind in OTHERS]
     random.Random(f"{matrix.file.seed}/{cell.id}/seen").shuffle(kinds)  # noqa: S311 - no secret
-    first: list[tuple[ObservationKind, ProgramChoice | None, int]] = [
-        ("canary", None, 0),
-        ("attack", None, 0),
-    ]
     return [
         Planned(number=number, kind=kind, program=program, parties=parties)
         for number, (kind, program, parties) in enumerate([*first, *kinds])

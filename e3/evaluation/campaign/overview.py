@@ -103,18 +103,20 @@ def overview(found: Sequence[Record], working: dict[str, str], *, running: bool)
     for record in found:
         if isinstance(record, RepetitionRecord):
             done.setdefault(record.cell, []).append(record)
-    total = campaign.repetitions * len(campaign.programs)
     cells = []
     for overlay in campaign.overlays:
         for scenario in campaign.scenarios:
+            if not scenario.has(overlay.id):
+                continue
             name = f"{overlay.id}/{scenario.id}"
+            programs = [program for program in campaign.programs if scenario.runs(program.id)]
             end, of_cell = ended.get(name), done.get(name, [])
             cells.append(
                 CellOverview(
                     cell=name,
                     state=end.state if end else "running" if name in working else "waiting",
                     what=end.reason if end else working.get(name, ""),
-                    total=total,
+                    total=campaign.repetitions * len(programs),
                     verdicts=Counter(it.verdict for it in of_cell),
                     disturbed=sum(bool(it.disturbances) for it in of_cell),
                 )

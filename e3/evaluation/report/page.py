@@ -189,7 +189,8 @@ def inversions(study: Study) -> Sequence[Inversion]:
         bulk = {
             overlay.id: min(rates.values())
             for overlay in study.campaign.overlays
-            if (rates := study.cells[f"{overlay.id}/{scenario.id}"].mbit_per_second("overlay"))
+            if (cell := study.cells.get(f"{overlay.id}/{scenario.id}"))
+            and (rates := cell.mbit_per_second("overlay"))
         }
         for program in study.campaign.programs:
             online = {

@@ -198,8 +198,9 @@ class Study:
         return min(machine.load_1m for machine in machines), max(m.load_1m for m in machines)
 
     def of(self, overlay: str, scenario: str, program: str) -> Runs:
-        """Return the repetitions of a program in a cell."""
-        return self.runs[f"{overlay}/{scenario}", program]
+        """Return the repetitions of a program in a cell; none where the matrix has no such."""
+        cell = f"{overlay}/{scenario}"
+        return self.runs.get((cell, program)) or Runs(cell=cell, program=program)
 
     def ends(self) -> Iterator[tuple[Cell, SetupRecord]]:
         """Yield each cell that was joined, with its last set-up."""
@@ -237,15 +238,17 @@ def _begin(campaign: CampaignRecord, *, leave_out_disturbed: bool) -> Study:
         )
         for overlay in campaign.overlays
         for scenario in campaign.scenarios
+        if scenario.has(overlay.id)
     }
     return Study(
         campaign=campaign,
         leaves_out_disturbed=leave_out_disturbed,
         cells=cells,
         runs={
-            (cell, program.id): Runs(cell=cell, program=program.id)
-            for cell in cells
+            (name, program.id): Runs(cell=name, program=program.id)
+            for name, cell in cells.items()
             for program in campaign.programs
+            if cell.scenario.runs(program.id)
         },
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from e3.errors import ConfigurationError
-from e3.evaluation.campaign import matrix
+from e3.evaluation.campaign import entries, matrix
 from e3.evaluation.campaign.cell import unsupported
 
 ROOT = Path(__file__).parents[3]
@@ -127,4 +127,37 @@ def test_the_campaigns_that_come_with_e3_are_right(path: Path) -> None:
 
 
 def test_the_schema_file_is_that_of_the_code() -> None:
-    assert json.loads(SCHEMA.read_text()) == matrix.json_schema()
+    assert json.loads(SCHEMA.read_text()) == entries.json_schema()
+
+
+def limited(**limits: object) -> dict[str, Any]:
+    return content(
+        scenarios={
+            "near": {"regions": {"ams3": 3}},
+            "far": {"regions": {"ams3": 2, "sgp1": 1}, **limits},
+        }
+    )
+
+
+def test_a_scenario_can_be_limited_to_some_overlays_and_programs() -> None:
+    found = matrix.parse(limited(overlays=["plain"], programs=["rounds-100"]), "trial.yaml")
+    assert [cell.id for cell in found.cells] == ["plain/near", "plain/far", "plain-tls/near"]
+    near, far, _ = found.cells
+    assert [program.id for program in found.programs_of(near)] == ["rounds-10", "rounds-100"]
+    assert [work.program.id for work in found.work(far)] == ["rounds-100"] * 4
+    whole = matrix.parse(limited(programs=["rounds"]), "trial.yaml")
+    assert len(whole.programs_of(whole.cells[1])) == 2  # a name stands for all its levels
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"overlays": ["tor"]}, "scenarios.far.overlays: the campaign has no overlay tor"),
+        ({"programs": ["sum"]}, "no program sum; choose of rounds, rounds-10, rounds-100"),
+    ],
+)
+def test_limits_that_the_campaign_does_not_have_are_named(
+    limits: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        matrix.parse(limited(**limits), "trial.yaml")

@@ -146,7 +146,7 @@ def test_a_cell_that_cannot_be_deployed_fails_with_its_reason(root: Path) -> Non
 def test_a_dry_run_tells_matrix_time_and_money_and_makes_nothing(root: Path) -> None:
     campaign = asked(overlays={"plain": None, "tailscale": None}, repetitions=10)
     told = list(estimate.lines(campaign, root, jobs=1))
-    assert "2 cells, each 1 programs x 10 repetitions" in told[0]
+    assert "2 cells, up to 1 programs x 10 repetitions" in told[0]
     assert any("plain/near: 10 repetitions" in line for line in told)
     assert any("tailscale/near: unsupported: tailscale needs a tailnet" in line for line in told)
     assert "about 1 min" in told[-2]  # of one cell, since the other takes nothing

@@ -34,6 +34,9 @@ def test_a_segment_counts_as_the_packets_that_a_device_makes_of_it() -> None:
     assert traffic.describe([]) is None
 
 
+SEEN = {"scenarios": ["five"], "traffic": ["five"], "sessions": 3}
+
+
 def asked(**observing: object) -> matrix.Matrix:
     return matrix.parse(
         {
@@ -55,10 +58,10 @@ def asked(**observing: object) -> matrix.Matrix:
 
 
 def test_what_is_observed_follows_from_the_seed() -> None:
-    of = asked(scenarios=["five"], sessions=3)
+    of = asked(**SEEN)
     five, pair = of.cells[0], of.cells[1]
     planned = observe.planned(of, five)
-    assert planned == observe.planned(asked(scenarios=["five"], sessions=3), five)
+    assert planned == observe.planned(asked(**SEEN), five)
     assert not observe.planned(of, pair)
     assert [each.kind for each in planned[:2]] == ["canary", "attack"]
     assert [each.number for each in planned] == list(range(2 + 3 * 2 + 3 * 4))
@@ -73,6 +76,7 @@ def test_what_is_observed_follows_from_the_seed() -> None:
     [
         ({"scenarios": ["six"]}, "no scenario six; choose one of five, pair"),
         ({"scenarios": ["pair"]}, "at least 3 hosts"),
+        ({"traffic": ["six"]}, "no scenario six"),
         ({"quiet-seconds": 0}, "quiet-seconds"),
     ],
 )

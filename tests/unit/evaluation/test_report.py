@@ -160,6 +160,22 @@ def test_a_campaign_without_a_repetition_has_a_page(tmp_path: Path) -> None:
     assert "No session completed" in text
 
 
+def test_a_limited_scenario_lacks_nothing(tmp_path: Path) -> None:
+    """What the matrix does not have is neither unfinished nor a reason to fail."""
+    asked = campaigns.campaign(
+        overlays=[campaigns.overlay("plain"), campaigns.overlay("wireguard")],
+        scenarios=[
+            campaigns.campaign().scenarios[0],
+            results.ScenarioChoice(id="one", fleet="lab", regions={"ams3": 2}, overlays=["plain"]),
+        ],
+    )
+    ends = [campaigns.cell(cell=name) for name in ("plain/near", "wireguard/near", "plain/one")]
+    of = of_records(tmp_path / "r.jsonl", asked, *ends)
+    assert sorted(of.cells) == ["plain/near", "plain/one", "wireguard/near"]
+    assert not of.unfinished
+    assert "wireguard/one" not in page.render(of)
+
+
 def test_one_repetition_has_a_median_and_no_interval(tmp_path: Path) -> None:
     records = (campaigns.campaign(), campaigns.setup(), campaigns.repetition(), campaigns.cell())
     text = page.render(of_records(tmp_path / "r.jsonl", *records))
