@@ -1,23 +1,26 @@
 """From an experiment to resources: the only file that knows fleet, overlay and session."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from pulumi import Input, Output, Resource, ResourceOptions
 
 from e3 import outputs, preflight
-from e3.access import host_from_properties
+from e3.access import client_config, host_from_properties
 from e3.authority.choices import AUTHORITIES, Joint
 from e3.components import colmena, joint
 from e3.components.session import Session
 from e3.components.tailnet_key import tailnet_key
+from e3.errors import ConfigurationError
 from e3.experiment import Experiment
 from e3.fleets import FLEETS, Made
 from e3.interfaces import Overlay
 from e3.overlays import OVERLAYS
 from e3.providers.authority import NebulaAuthority
 from e3.providers.overlay import JoinedOverlay
+from e3.providers.ssh_certificates import SshCertificates
 from e3.providers.ssh_config import SshConfig
 from e3.providers.tls_authority import TlsAuthority
 from e3.registry import build
@@ -41,7 +44,7 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
     made = fleet.hosts(experiment, overlay.ingress(), ResourceOptions())
     if not made.hosts:
         return {"hosts": Output.from_input([])}
-    config = ssh_config(experiment, made)
+    config = ssh_config(experiment, made, certified=ssh_certificates(experiment, made))
     joined = JoinedOverlay(
         experiment.overlay.name,
         choice=experiment.overlay,
@@ -75,13 +78,58 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
 
 
 def ssh_config(
-    experiment: Experiment, made: Made, opts: ResourceOptions | None = None
+    experiment: Experiment,
+    made: Made,
+    opts: ResourceOptions | None = None,
+    certified: tuple[Input[str], Resource] | None = None,
 ) -> SshConfig | None:
-    """Declare the configuration by which OpenSSH reaches the hosts, if it can."""
+    """Declare the configuration by which OpenSSH reaches the hosts, if it can.
+
+    ``certified`` is the key that certifies the hosts' keys, and the resource that does.
+    """
     if not made.ssh_blocks:
         return None
     path = str(experiment.folder / "ssh_config")
-    return SshConfig("ssh-config", path=path, blocks=Output.all(*made.ssh_blocks), opts=opts)
+    blocks = list(made.ssh_blocks)
+    if certified is not None:
+        key, certificates = certified
+        by_key = [
+            Output.from_input(key).apply(partial(_known, name)) for name in experiment.host_names
+        ]
+        blocks = [each for pair in zip(by_key, blocks, strict=True) for each in pair]
+        opts = ResourceOptions.merge(opts, ResourceOptions(depends_on=[certificates]))
+    return SshConfig("ssh-config", path=path, blocks=Output.all(*blocks), opts=opts)
+
+
+def _known(host: str, authority: str) -> str:
+    return client_config.certified(host, authority)
+
+
+def ssh_certificates(
+    experiment: Experiment,
+    made: Made,
+    name: str = "ssh-authority",
+    opts: ResourceOptions | None = None,
+) -> tuple[Input[str], Resource] | None:
+    """Declare the authority that certifies hosts for OpenSSH, if it is asked for."""
+    kind = build(AUTHORITIES, experiment.authority, key="authority")
+    if not isinstance(kind, Joint) or not kind.ssh:
+        return None
+    if made.host_keys is None:
+        raise ConfigurationError(
+            "e3:authority-options: ssh is true, but E3 sets up sshd on hosts of a lab alone, and "
+            "there for root; take it out: ssh_config checks other hosts by their own keys"
+        )
+    scope = joint.ssh_scope(experiment)
+    given = joint.declare(name, experiment, kind, made.hosts, purpose="ssh", scope=scope, opts=opts)
+    certificates = SshCertificates(
+        "ssh-certificates",
+        hosts=made.hosts,
+        authority=given,
+        files=asdict(made.host_keys),
+        opts=opts,
+    )
+    return given["certificate"], certificates
 
 
 def _hive(made: Made, config: SshConfig | None) -> list[Resource]:

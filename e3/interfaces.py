@@ -196,6 +196,14 @@ class Host:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HostKeyFiles:
+    """Where sshd has a host's public key, and where it looks for the certificate of that key."""
+
+    public_key: str
+    certificate: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """Address and port where one party listens: one ``-P`` of MPyC."""
 

@@ -57,6 +57,24 @@ def entry(host: str, lines: Iterable[str]) -> str:
     return "".join([f"{option('Host', host)}\n", *(f"  {line}\n" for line in lines)])
 
 
+def certified(host: str, authority: str) -> str:
+    """Return an entry that has OpenSSH know a host by its certificate, and by nothing else.
+
+    ``authority`` is the key that signs such certificates, as OpenSSH writes it. The entry precedes
+    the host's own: of each option OpenSSH takes the first value.
+    """
+    kind, key = authority.split()[:2]
+    lines = [
+        option("HostKeyAlias", host),
+        "UserKnownHostsFile none",
+        "GlobalKnownHostsFile none",
+        command("KnownHostsCommand", ["/bin/echo", "@cert-authority", host, kind, key]),
+        whole("HostKeyAlgorithms", f"{kind}-cert-v01@openssh.com"),
+        "StrictHostKeyChecking yes",
+    ]
+    return entry(host, lines)
+
+
 def on_the_way(accesses: Iterable[SshAccess]) -> str:
     """Return what follows all entries: the configurations that have the jump hosts."""
     paths = dict.fromkeys(_config(access) for access in accesses if access.ssh_config)

@@ -20,12 +20,14 @@ class Joint:
 
     0 means a majority, and no holders mean every host. Shares are renewed every ``refresh_days``.
     If ``claims`` are given, there is a key for credentials, which may have these claims: each with
-    the values that it may have, or with none for any value.
+    the values that it may have, or with none for any value. If ``ssh`` is set, there is a key that
+    certifies hosts for OpenSSH.
     """
 
     threshold: Annotated[int, Meta(ge=0, le=200)] = 0
     holders: Annotated[tuple[str, ...], Meta(max_length=200)] = field(default=())
     refresh_days: Annotated[float, Meta(ge=0.001, le=3650)] = 30.0
+    ssh: bool = False
     claims: Annotated[Mapping[str, tuple[str, ...]], Meta(max_length=64)] = field(
         default_factory=dict
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from e3.authority.joint.requests import Request
-from e3.ceremonies import credentials, nebula, tls
+from e3.ceremonies import credentials, nebula, ssh, tls
 from e3.ceremonies.signer import JointSigner
 from e3.interfaces import Authority
 
@@ -35,4 +35,5 @@ KINDS: Mapping[str, Kind] = {
         ),
     ),
     credentials.PURPOSE: Kind(text=credentials.key_text),
+    ssh.PURPOSE: Kind(text=ssh.key_text),
 }

@@ -9,7 +9,7 @@ from pulumi import Input, Output, ResourceOptions
 from e3.authority.choices import LEAST_THRESHOLD, Joint, majority
 from e3.authority.joint.policy import ANYBODY
 from e3.authority.joint.requests.credential import RESERVED
-from e3.ceremonies import credentials
+from e3.ceremonies import credentials, ssh
 from e3.ceremonies.tls import EARLIER_SECONDS
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
@@ -104,6 +104,11 @@ def credential_scope(experiment: Experiment, options: Joint) -> Mapping[str, obj
         "claims": {name: list(values) for name, values in options.claims.items()},
         "status_url": credentials.status_url(experiment.stack),
     }
+
+
+def ssh_scope(experiment: Experiment) -> Mapping[str, object]:
+    """Return what the holders agree to certify for OpenSSH: each host, by its name."""
+    return {"names": list(experiment.host_names), "most_seconds": ssh.SECONDS}
 
 
 def party_scope(experiment: Experiment) -> Mapping[str, object]:

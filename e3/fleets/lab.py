@@ -70,10 +70,12 @@ class LabFleet:
             asked_ms={name: _row(experiment, name) for name in experiment.regions},
             opts=ResourceOptions(parent=lab),
         )
+        by_ssh = os.geteuid() == 0
         return Made(
             hosts=[host.made for host in hosts],
-            ssh_blocks=_ssh_blocks(folder, hosts) if os.geteuid() == 0 else (),
+            ssh_blocks=_ssh_blocks(folder, hosts) if by_ssh else (),
             measured=(trips,),
+            host_keys=ssh.HOST_KEYS if by_ssh else None,
         )
 
 

@@ -15,12 +15,17 @@ from e3.access.client_config import command, entry, option
 from e3.access.environment import ENVIRONMENT
 from e3.access.namespace import NamespaceAccess
 from e3.errors import PlatformError
+from e3.interfaces import HostKeyFiles
 from e3.lab.host import SSH_FOLDER
 
 SFTP = "internal-sftp"
 CLIENT_KEY, HOST_KEY, KNOWN_HOSTS = "client_key", "host_key", "known_hosts"
+HOST_KEYS = HostKeyFiles(
+    public_key=f"{SSH_FOLDER}/{HOST_KEY}.pub", certificate="/run/e3/ssh/host-cert.pub"
+)
 SERVER_CONFIG = f"""\
 HostKey {SSH_FOLDER}/{HOST_KEY}
+HostCertificate {HOST_KEYS.certificate}
 AuthorizedKeysFile {SSH_FOLDER}/{CLIENT_KEY}.pub
 AuthenticationMethods publickey
 PermitRootLogin prohibit-password

@@ -113,3 +113,14 @@ def test_only_one_name_is_an_entry() -> None:
     for name in ("*", "a b?", "!a", "[ab]"):
         with pytest.raises(ConfigurationError, match="a pattern"):
             client_config.entry(name, [])
+
+
+def test_a_certified_host_is_known_by_the_authority_alone() -> None:
+    access = SshAccess(host="pi", address="198.51.100.7", user="root", host_key=KEY, key="/k")
+    config = client_config.certified("pi", f"{KEY}A comment") + client_config.block(access)
+    found = effective(config, "pi")
+    assert found["knownhostscommand"] == f"/bin/echo @cert-authority pi {KEY}A"
+    assert found["hostkeyalgorithms"] == "ssh-ed25519-cert-v01@openssh.com"
+    assert found["hostkeyalias"] == "pi"
+    assert found["userknownhostsfile"] == "none"
+    assert found["hostname"] == "198.51.100.7"
