@@ -7,6 +7,7 @@ What a holder cannot know is whether a public key is really that of the member i
 unless the scope has the member's keys; the line for its log has the key, for its owner to compare.
 """
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -210,6 +211,7 @@ def _check_addresses(scope: Scope, request: NebulaHost) -> None:
             raise RefusalError("address", f"{text} is not what {request.name} has: {_listed(told)}")
 
 
+@functools.lru_cache(maxsize=1024)  # parsing takes longer than all other checks
 def _inside(address: str, network: str) -> bool:
     """Whether an address with its prefix is of this network, and of nothing beyond it."""
     inner, outer = ip_interface(address).network, ip_network(network)

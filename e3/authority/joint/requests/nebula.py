@@ -10,8 +10,8 @@ E3 asks for no unsafe networks, and for the curve 25519 alone.
 
 import base64
 import binascii
+import functools
 import hashlib
-from collections.abc import Sequence
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Annotated, ClassVar, Literal
 
@@ -128,7 +128,8 @@ def public_key_of(text: str) -> bytes:
     return key
 
 
-def _interfaces(networks: Sequence[str], version: Version) -> list[Interface]:
+@functools.lru_cache(maxsize=1024)  # parsing takes longer than all else; one request is read often
+def _interfaces(networks: tuple[str, ...], version: Version) -> tuple[Interface, ...]:
     """Return the networks, each of which has one spelling; `RequestError` for others."""
     found: list[Interface] = []
     for text in networks:
@@ -146,7 +147,7 @@ def _interfaces(networks: Sequence[str], version: Version) -> list[Interface]:
         found.append(one)
     if len(set(found)) != len(found):
         raise RequestError(f"networks: {shown(networks)} must each be there once")
-    return found
+    return tuple(found)
 
 
 def _signed_bytes(request: NebulaAuthority | NebulaHost, subject: bytes) -> bytes:
