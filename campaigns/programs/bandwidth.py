@@ -31,7 +31,8 @@ async def main() -> None:
     async with mpc:
         opened = await mpc.output(vector)
     print("opened:", length, "numbers, of which the last has", int(opened[-1]).bit_length(), "bits")
-    stated = {"rounds": 1, "bytes": mpc.threshold * (HEADER_BYTES + length * size)}
+    sent = mpc.threshold * (HEADER_BYTES + length * size)
+    stated = {"rounds": 1, "openings": 1, "bytes": sent}
     print("work:", json.dumps(stated))
 
 

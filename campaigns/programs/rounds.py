@@ -32,7 +32,8 @@ async def main() -> None:
     print("opened:", total)
     # a share goes to the next t parties: that many others suffice to each
     message = HEADER_BYTES + secint.field.byte_length
-    stated = {"rounds": openings, "bytes": openings * mpc.threshold * message}
+    sent = openings * mpc.threshold * message
+    stated = {"rounds": openings, "openings": openings, "bytes": sent}
     print("work:", json.dumps(stated))
 
 

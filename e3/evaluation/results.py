@@ -252,7 +252,8 @@ class PartyCost(Part, frozen=True, kw_only=True):
     ``sent_bytes`` is what MPyC sent, ``sent_bytes_to`` the same by peer in the order of pids.
     ``cpu_seconds`` and ``peak_memory_bytes`` are of its program with all processes.
     ``stated_rounds`` and ``stated_bytes`` are what the program says that it takes: sequential
-    rounds, and bytes that this party sends.
+    rounds, and bytes that this party sends. ``stated_openings`` are those of the rounds that only
+    open a value.
     """
 
     pid: Count
@@ -264,6 +265,7 @@ class PartyCost(Part, frozen=True, kw_only=True):
     peak_memory_bytes: Count | None
     stated_rounds: Count | None = None
     stated_bytes: Count | None = None
+    stated_openings: Count | None = None
     sent_bytes_to: Annotated[list[Count], Meta(max_length=MOST_ITEMS)] = field(default_factory=list)
 
 

@@ -33,9 +33,13 @@ DPKG_SECONDS = 10.0
 
 
 class Stated(msgspec.Struct, frozen=True, kw_only=True):
-    """What a program says that it takes: sequential rounds, and bytes that this party sends."""
+    """What a program says that it takes: sequential rounds, and bytes that this party sends.
+
+    ``openings`` are those of its rounds in which a value is opened, and nothing is multiplied.
+    """
 
     rounds: Count | None = None
+    openings: Count | None = None
     bytes: Count | None = None
 
 
@@ -144,6 +148,7 @@ def _of_party(party: PartyResult) -> PartyCost:
         peak_memory_bytes=party.peak_memory_bytes,
         stated_rounds=said.rounds,
         stated_bytes=said.bytes,
+        stated_openings=said.openings,
         sent_bytes_to=list(party.sent_bytes_to),
     )
 

@@ -6,6 +6,7 @@ declare as data (`e3.interfaces.Needs`).
 """
 
 import dataclasses
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -110,7 +111,11 @@ class Resilience:
 class Ease:
     """What an overlay asks of whoever uses it, as its code declares it.
 
-    ``options`` are those with defaults; ``changed`` those of them that a campaign changed.
+    ``options`` are those with defaults; ``keys`` are the keys of a stack's configuration that say
+    what this one is. ``commands`` lead from a clone to a first result. ``builds`` has the programs
+    that set-up builds, each with what that usually takes. ``third_party`` is who besides the
+    parties' own hosts has to work. ``others`` says what of the other hosts is restarted when a host
+    comes or goes, as ``make resilience`` asserts.
     """
 
     privileges: str
@@ -120,7 +125,11 @@ class Ease:
     packages: Sequence[str]
     tools: Sequence[str]
     options: int
-    changed: int
+    keys: Sequence[str]
+    commands: Sequence[str]
+    builds: Sequence[str]
+    third_party: str
+    others: str
     secrets: str
 
 
@@ -171,9 +180,44 @@ def ease(choice: OverlayChoice) -> Ease | None:
         packages=wanted.packages,
         tools=wanted.tools,
         options=len(_options(choice.overlay)),
-        changed=len(choice.options) + choice.tls,
+        keys=[
+            f"e3:overlay: {choice.overlay}",
+            *(["e3:tls: true"] if choice.tls else []),
+            *(f"e3:overlay-options: {name}" for name in choice.options),
+        ],
+        commands=_commands(wanted),
+        builds=[f"{name} ({_usually(name)})" for name in wanted.tools],
+        third_party="the service's servers" if wanted.account else "none",
+        others=_restarted(choice.overlay),
         secrets=held or "none",
     )
+
+
+def _commands(wanted: Needs) -> Sequence[str]:
+    """Return the commands from a clone to a first result; one that exports what is secret first."""
+    packages = [f"sudo apt-get install {' '.join(wanted.packages)}"] if wanted.packages else []
+    secret = ["export the account's credentials"] if wanted.account else []
+    return [*packages, *secret, "make up STACK=<name>"]
+
+
+@lru_cache(maxsize=64)
+def _usually(tool: str) -> str:
+    """Return what building a program usually takes, as its recipe says."""
+    recipe = DOCS.parent / "tools" / tool / "recipe.toml"
+    return str(tomllib.loads(recipe.read_text()).get("usually", "unknown"))
+
+
+def _restarted(overlay: str) -> str:
+    """Return what happens to the services of other hosts when one comes or goes."""
+    outcomes = resilience().overlays.get(overlay, {})
+    words = {
+        outcome.facts.get("services", "")
+        for event in ("host-added", "host-removed")
+        if (outcome := outcomes.get(event)) is not None
+    } - {""}
+    if not words:
+        return "not asserted"
+    return "nothing" if words == {"kept"} else ", ".join(sorted(words))
 
 
 @lru_cache(maxsize=1)

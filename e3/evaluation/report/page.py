@@ -22,6 +22,7 @@ from markupsafe import Markup
 from e3.evaluation import nat_matrix
 from e3.evaluation.report import (
     charts,
+    costs,
     criteria,
     decisions,
     diagrams,
@@ -36,7 +37,7 @@ from e3.evaluation.report.criteria import Comparisons
 from e3.evaluation.report.statistics import CONFIDENCE, FEWEST, LEVEL, Ratio, Summary, summarise
 from e3.evaluation.report.study import Cell, Runs, Study
 from e3.evaluation.report.vegalite import COLOURS, Chart
-from e3.evaluation.results import SetupRecord
+from e3.evaluation.results import Installed, SetupRecord
 
 TEMPLATES = Path(__file__).parent / "templates"
 GRADES = {"yes": "good", "partly": "middle", "no": "bad", "open": "open"}
@@ -114,6 +115,8 @@ def render(study: Study) -> str:
             "phases": privacy.PHASES,
             "attack_words": privacy.ATTACKS,
             "recognised": _recognised(study),
+            "sent": costs.sent(study),
+            "prices": costs.prices(study),
             "manifests": _manifests(study),
             "pairs": _pairs(study),
             "confidence": CONFIDENCE,
@@ -123,6 +126,8 @@ def render(study: Study) -> str:
             "median": _median,
             "overlay_index": _colours(study),
             "deploy_seconds": lambda name: _of_setups(study, name, "deploy_seconds"),
+            "next_seconds": lambda name: _of_sessions(study, name),
+            "installed": lambda name: _installed(study, name),
             "destroy_seconds": lambda name: _of_cells(study, name),
         },
     )
@@ -256,6 +261,23 @@ def _colours(study: Study) -> Callable[[str], int]:
 def _of_setups(study: Study, overlay: str, name: str) -> float | None:
     values = [getattr(setup, name) for cell, setup in study.ends() if cell.overlay.id == overlay]
     return statistics.median(values) if values else None
+
+
+def _of_sessions(study: Study, overlay: str) -> float | None:
+    """Return the median over cells and programs of what a whole session takes."""
+    medians = [
+        took
+        for (name, _), runs in study.runs.items()
+        if study.cells[name].overlay.id == overlay
+        and (took := _median(runs, "wall_seconds")) is not None
+    ]
+    return statistics.median(medians) if medians else None
+
+
+def _installed(study: Study, overlay: str) -> Sequence[Installed]:
+    """Return what hosts of an overlay have for it, as the last set-up tells."""
+    found = [setup.installed for cell, setup in study.ends() if cell.overlay.id == overlay]
+    return found[-1] if found else []
 
 
 def _of_cells(study: Study, overlay: str) -> float | None:

@@ -61,6 +61,7 @@ COLUMNS = (
     "daemon_peak_memory_bytes",
     "stated_rounds",
     "stated_bytes",
+    "stated_openings",
     "paths_changed",
     "relayed_share",
 )
@@ -86,7 +87,8 @@ class Runs:
     """The repetitions of one program in one cell.
 
     ``columns`` has a number for each completed repetition, NaN for what was not measured.
-    ``verdicts`` counts all of them, also those that were left out.
+    ``verdicts`` counts all of them, also those that were left out. ``sent_bytes_to`` is what each
+    party sent to each, by pid, in the last repetition that has it.
     """
 
     cell: str
@@ -96,6 +98,7 @@ class Runs:
     )
     verdicts: Counter[str] = field(default_factory=Counter)
     disturbed: Counter[DisturbanceKind] = field(default_factory=Counter)
+    sent_bytes_to: Mapping[int, Sequence[int]] = field(default_factory=dict)
     disturbed_repetitions: int = 0
     left_out: int = 0
 
@@ -142,6 +145,12 @@ class Cell:
             for (source, target, of), values in self.echoes.items()
             if of == layer and len(values)
         }
+
+    @property
+    def seats(self) -> Mapping[str, int]:
+        """Return the party of each host in a session of one party a host; empty if not joined."""
+        hosts = self.setups[-1].hosts if self.setups else []
+        return {host.name: host.pid for host in hosts if host.pid is not None}
 
     def mbit_per_second(self, layer: str) -> Mapping[tuple[str, str], float]:
         """Return the median throughput of each ordered pair that was measured."""
@@ -311,6 +320,8 @@ def _note_repetition(study: Study, record: RepetitionRecord) -> None:
     elif record.disturbances and study.leaves_out_disturbed:
         runs.left_out += 1
     else:
+        if all(party.sent_bytes_to for party in record.parties):
+            runs.sent_bytes_to = {party.pid: party.sent_bytes_to for party in record.parties}
         for name, value in row(record).items():
             runs.columns[name].append(math.nan if value is None else value)
 
@@ -336,6 +347,7 @@ def row(record: RepetitionRecord) -> dict[str, float | None]:
         "daemon_peak_memory_bytes": _most([host.daemon_peak_memory_bytes for host in hosts]),
         "stated_rounds": _most([party.stated_rounds for party in parties]),
         "stated_bytes": _most([party.stated_bytes for party in parties]),
+        "stated_openings": _most([party.stated_openings for party in parties]),
         "paths_changed": sum(path.after not in {None, path.before} for path in paths),
         "relayed_share": classes.count("relayed") / len(classes) if classes else None,
     }

@@ -11,7 +11,7 @@ import pytest
 
 from e3.errors import ResultsError
 from e3.evaluation import results, results_file
-from e3.evaluation.report import comparison, criteria, decisions, facts, model, page, study
+from e3.evaluation.report import comparison, costs, criteria, decisions, facts, model, page, study
 from e3.overlays import OVERLAYS
 from e3.session.verdicts import Verdict
 from tests import campaigns, synthetic
@@ -335,3 +335,99 @@ def test_every_overlay_of_the_registry_has_its_ease_and_resilience() -> None:
         assert facts.ease(results.OverlayChoice(id=name, overlay=name)) is not None
         assert name in facts.resilience().overlays
     assert facts.ease(results.OverlayChoice(id="x", overlay="of-another-e3")) is None
+
+
+def test_openings_wait_around_the_ring_and_not_for_the_slowest_pair(tmp_path: Path) -> None:
+    """What docs/evaluation.md measured: (82 + 165 + 230) ms / 3 / 2, not 230 / 2."""
+    trips = {("a", "b"): 82.0, ("b", "c"): 230.0, ("c", "a"): 165.0}
+    hosts = [
+        msgspec.structs.replace(campaigns.setup().hosts[0], name=name, pid=pid)
+        for pid, name in enumerate("abc")
+    ]
+    setup = campaigns.setup(
+        hosts=hosts,
+        baseline=[
+            results.RoundTrip(
+                source=source, target=target, layer="overlay", transport="udp", sent=1, lost=0,
+                least_ms=ms, median_ms=ms, most_ms=ms, jitter_ms=0.0,
+            )
+            for (one, other), ms in trips.items()
+            for source, target in ((one, other), (other, one))
+        ],
+    )  # fmt: skip
+    party = msgspec.structs.replace(
+        campaigns.repetition().parties[0], stated_rounds=60, stated_openings=50
+    )
+    of = of_records(
+        tmp_path / "r.jsonl", campaigns.campaign(), setup, campaigns.repetition(parties=[party])
+    )
+    parts = model.parts(of, "plain/near", of.runs["plain/near", "rounds"], 0.0)
+    assert parts is not None
+    assert parts.opening_ms == pytest.approx(79.5)
+    assert parts.rounds_seconds == pytest.approx(50 * 0.0795 + 10 * 0.115)
+
+
+@pytest.mark.parametrize(
+    ("number", "delays", "mean"),
+    [
+        (2, {(0, 1): 3.0, (1, 0): 5.0}, 4.0),
+        # two cycles: 0-1 with 4 a step, and 0-1-2 with 5
+        (3, {(0, 1): 6.0, (1, 0): 2.0, (1, 2): 4.0, (2, 0): 5.0}, 5.0),
+        (2, {(0, 1): 3.0}, None),
+    ],
+)
+def test_the_largest_mean_of_a_cycle(
+    number: int, delays: dict[tuple[int, int], float], mean: float | None
+) -> None:
+    assert model.largest_cycle_mean(number, delays) == mean
+
+
+def test_what_parties_sent_to_each_other_and_what_a_session_costs(tmp_path: Path) -> None:
+    parties = [
+        msgspec.structs.replace(party, sent_bytes_to=sent)
+        for party, sent in zip(
+            campaigns.repetition().parties, ([0, 1_000_000], [500, 0]), strict=True
+        )
+    ]
+    one = results.Throughput(
+        source="ams3-0", target="ams3-1", layer="overlay", mbit_per_second=80.0
+    )
+    of = of_records(
+        tmp_path / "r.jsonl",
+        campaigns.campaign(),
+        campaigns.setup(hourly_usd=0.36, throughput=[one]),
+        campaigns.repetition(
+            parties=parties,
+            online_seconds=2.0,
+            wall_seconds=8.0,
+            own_seconds=0.5,
+            measuring_seconds=1.5,
+        ),
+    )
+    (sent,) = costs.sent(of)
+    assert [(pair.source, pair.target, pair.bytes) for pair in sent.pairs] == [
+        ("ams3-0", "ams3-1", 1_000_000),
+        ("ams3-1", "ams3-0", 500),
+    ]
+    # 8 Mbit in 2 s, of 80 Mbit/s
+    assert sent.pairs[0].used == pytest.approx(0.05)
+    assert sent.pairs[1].used is None
+    (price,) = costs.prices(of)
+    assert price.usd == pytest.approx(0.001)
+    assert "0.00100" in page.render(of)
+
+
+def test_what_an_overlay_asks_of_its_user_follows_from_its_code() -> None:
+    tinc = facts.ease(campaigns.overlay("tinc"))
+    assert tinc is not None
+    assert tinc.commands == ["sudo apt-get install tinc", "make up STACK=<name>"]
+    assert tinc.keys == ["e3:overlay: tinc"]
+    assert not tinc.builds
+    secured = results.OverlayChoice(id="tls", overlay="plain", tls=True)
+    nebula = results.OverlayChoice(id="n", overlay="nebula", options={"mtu": 1200})
+    assert facts.ease(secured).keys == ["e3:overlay: plain", "e3:tls: true"]  # type: ignore[union-attr]
+    found = facts.ease(nebula)
+    assert found is not None
+    assert found.keys[1:] == ["e3:overlay-options: mtu"]
+    assert found.builds == ["nebula (1 min)"]
+    assert found.others == "nothing"
