@@ -144,7 +144,7 @@ def mediator(folder: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Pope
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/"
     process = subprocess.Popen(
-        [E3, "mediator", "--listen", f"127.0.0.1:{port}"],
+        [E3, "mediator", "--listen", f"127.0.0.1:{port}", "--relay", "0", "0", "0"],
         env={**os.environ, "E3_HOME": str(folder / "mediator")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -63,11 +63,17 @@ class Links:
         await self.driver.set_peer(self._peers[pid])
         await self.driver.until(lambda it: pid in it.up)
 
+    async def relay(self, pid: int, grant: tunnel.Grant) -> None:
+        """Let a relay carry what has no other way to a peer."""
+        await self._change(pid, relay=grant)
+
     async def move(self, pid: int, candidates: tuple[Candidate, ...]) -> None:
         """Take note of a peer's new addresses."""
+        await self._change(pid, candidates=_theirs(candidates))
+
+    async def _change(self, pid: int, **fields: object) -> None:
         if pid in self._peers:
-            theirs = _theirs(candidates)
-            self._peers[pid] = msgspec.structs.replace(self._peers[pid], candidates=theirs)
+            self._peers[pid] = msgspec.structs.replace(self._peers[pid], **fields)
             await self.driver.set_peer(self._peers[pid])
 
     async def moved(self) -> tuple[Candidate, ...]:

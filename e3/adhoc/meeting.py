@@ -9,11 +9,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from e3.adhoc.links import Links, Reach, address, linked
 from e3.adhoc.people import Self
+from e3.adhoc.relayed import grant, stun_servers
 from e3.adhoc.room import Room, room
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.mailbox import Mailbox
@@ -174,13 +175,18 @@ class Meeting:
         pid = self._negotiation.pid
         own = address(pid)
         self.room = await self._held.enter_async_context(room(host_name(roster, pid), own))
-        self.links = await self._held.enter_async_context(linked(pid, self.room, self._side.reach))
+        reach = self._side.reach
+        servers = reach.stun or await stun_servers(self._box)
+        self.links = await self._held.enter_async_context(
+            linked(pid, self.room, replace(reach, stun=servers))
+        )
         self._do(self._negotiation.consent(self.links.ends, time.time()))
         self._todo.put_nowait(self._follow(self.links))
 
     async def _connect(self, action: does.Connect) -> None:
         if self.links is None:
             raise SessionError("a peer connects before this party has tunnels")
+        self._todo.put_nowait(self._relay(action, self.links))
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self.links.connect(action.pid, action.offer, action.secret)
@@ -192,6 +198,12 @@ class Meeting:
             ) from None
         self._user.tell(f"connected to party {action.pid}")
         self._do(self._negotiation.connected(action.pid))
+
+    async def _relay(self, action: does.Connect, links: Links) -> None:
+        """Have a relay at hand, should there be no other way to a peer, now or later."""
+        granted = await grant(self._box, action.secret)
+        if granted is not None:
+            await links.relay(action.pid, granted)
 
     async def _reconnect(self, action: does.Reconnect) -> None:
         if self.links is not None:

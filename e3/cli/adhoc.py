@@ -55,7 +55,11 @@ def run(
         me=me,
         people=people,
         mediator=mediator,
-        reach=Reach(stun=tuple(arguments.stun), loopback=is_here(mediator)),
+        reach=Reach(
+            stun=tuple(arguments.stun),
+            relay_only=arguments.relay_only,
+            loopback=is_here(mediator),
+        ),
         person=Terminal(console, people, me.did, yes=arguments.yes),
         displays=displays,
     )

@@ -16,7 +16,12 @@ def declare(verb: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         action="append",
         default=[],
-        help="a server that tells which address your router has given you; two are better",
+        help="servers that tell which address your router has given you (default: the mediator's)",
+    )
+    verb.add_argument(
+        "--relay-only",
+        action="store_true",
+        help="let no other party learn an address of this machine: all goes by the relay",
     )
     verb.add_argument(
         "--yes", action="store_true", help="consent without a question, to people you know alone"

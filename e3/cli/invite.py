@@ -23,7 +23,7 @@ def declare(verbs: Verbs) -> None:
         help="compute with others who each have a machine of their own",
         usage="e3 invite PROGRAM --parties N [--mediator URL] [--args TEXT] [--note TEXT] "
         "[--entry FILE] [--name NAME] [--input PATH] [--deadline SECONDS] [--minutes N] "
-        "[--stun HOST:PORT]... [--yes] [--json] [-- PRIVATE...]",
+        "[--stun HOST:PORT]... [--relay-only] [--yes] [--json] [-- PRIVATE...]",
         description="Print a link by which others join, wait for them, and compute. Nobody "
         "deploys: each party's own E3 watches its own program. What follows -- is for your "
         "party alone, and never leaves this machine.",

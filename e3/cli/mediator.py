@@ -29,6 +29,18 @@ def declare(verbs: Verbs) -> None:
     verb.add_argument("--url", metavar="URL", help="by which parties call it, if not by --listen")
     verb.add_argument("--certificate", metavar="FILE", help="its TLS certificate, in PEM")
     verb.add_argument("--key", metavar="FILE", help="the key of the certificate, in PEM")
+    verb.add_argument(
+        "--relay",
+        metavar="PORT",
+        type=int,
+        nargs=3,
+        default=(3478, 3479, 3478),
+        help="two UDP ports and a TCP port of servers of STUN and of a relay (default: 3478 3479 "
+        "3478)",
+    )
+    verb.add_argument(
+        "--without-relay", action="store_true", help="pass on messages, and nothing else"
+    )
     terminal.offer_json(verb, "its DID and URL, once it takes messages,")
     verb.set_defaults(do=run)
 
@@ -36,6 +48,7 @@ def declare(verbs: Verbs) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run until a signal comes."""
     from e3.adhoc.mediator_identity import identity  # noqa: PLC0415 - slow to load
+    from e3.adhoc.relays import Quota, relaying  # noqa: PLC0415
     from e3.didcomm.mediator.mediator import Mediator  # noqa: PLC0415
     from e3.didcomm.mediator.queues import Limits  # noqa: PLC0415
     from e3.didcomm.mediator.server import Place, serving  # noqa: PLC0415
@@ -44,9 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
     tls = certificate(arguments)
     shown = f"[{host}]" if ":" in host else host
     url = arguments.url or f"http{'s' if tls else ''}://{shown}:{port}/"
-    mediator = Mediator(identity(), Limits())
 
     async def serve() -> None:
+        async with contextlib.AsyncExitStack() as held:
+            extra = None
+            if not arguments.without_relay:
+                first, second, tcp = arguments.relay
+                relays = await held.enter_async_context(relaying((first, second), tcp, Quota()))
+                extra = relays.take
+            await pass_on(Mediator(identity(), Limits(), extra))
+
+    async def pass_on(mediator: Mediator) -> None:
         place = Place(host=host, port=port, uri=url, tls=tls)
         over = asyncio.Event()
         for number in SIGNALS:

@@ -53,8 +53,11 @@ class Link(Protocol):
         """Whether messages can be delivered later, too."""
 
 
-Extra = Callable[[Received], "tuple[str, Any] | None"]
-"""Answers other messages of a sender: the type and body of the answer, None if it has none."""
+Reply = Callable[[str, Any], None]
+"""Sends the type and body of an answer, at once or later."""
+
+Extra = Callable[[Received, Reply], bool]
+"""Takes messages of other protocols; returns False for those that it does not know."""
 
 
 class Mediator:
@@ -125,10 +128,12 @@ class Mediator:
         if act is not None:
             act(received, sender, link)
             return
-        answer = self._extra(received) if self._extra is not None else None
-        if answer is None:
+
+        def reply(kind: str, body: Any) -> None:  # noqa: ANN401 - a body of any type
+            self._reply(received, sender, link, kind, body)
+
+        if self._extra is None or not self._extra(received, reply):
             raise DidcommError("the mediator does not know that type of message")
-        self._reply(received, sender, link, *answer)
 
     def _forward(self, received: Received) -> None:
         to = dids.syntax(body_of(received.message, Forward).next.partition("#")[0])
