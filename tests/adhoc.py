@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.commands import ROOT
@@ -51,8 +51,11 @@ class Typist:
         os.write(self._terminal, f"{line}\n".encode())
 
     def end(self) -> int:
-        """Return the exit status, once the command has ended."""
-        return self.process.wait(timeout=SECONDS)
+        """Return the exit status, once the command has ended and all it printed was read."""
+        status = self.process.wait(timeout=SECONDS)
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._over, SECONDS), self.shown
+        return status
 
     def leave(self) -> None:
         """End the command, and close the terminal."""
@@ -81,11 +84,11 @@ class Typist:
 
 @dataclass
 class PersonAtHome:
-    """Somebody with a home folder of their own."""
+    """Somebody with a home folder of their own; ``inside`` is what enters their machine."""
 
     home: Path
     mediator: str = ""
-    known: dict[str, str] = field(default_factory=dict)
+    inside: Sequence[str] = ()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -96,7 +99,7 @@ class PersonAtHome:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, without a terminal."""
         return subprocess.run(
-            [E3, *words],
+            [*self.inside, E3, *words],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -115,7 +118,7 @@ class PersonAtHome:
         """Yield the terminal where a command runs."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
-            [E3, *words],
+            [*self.inside, E3, *words],
             env=self.environment,
             stdin=theirs,
             stdout=theirs,
@@ -130,6 +133,15 @@ class PersonAtHome:
             typist.leave()
 
 
+def acquainted(persons: Sequence[PersonAtHome]) -> None:
+    """Let all know one another by name."""
+    dids = [each.did for each in persons]
+    for each in persons:
+        for other, did in zip(persons, dids, strict=True):
+            if other is not each:
+                each.run("id", "--know", did, other.home.name)
+
+
 def people(folder: Path, names: Sequence[str], mediator: str) -> list[PersonAtHome]:
     """Return people of these names."""
     made = [PersonAtHome(folder / name, mediator) for name in names]
@@ -139,12 +151,15 @@ def people(folder: Path, names: Sequence[str], mediator: str) -> list[PersonAtHo
 
 
 @contextmanager
-def mediator(folder: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def mediator(
+    folder: Path, port: int = 0, *, host: str = "127.0.0.1", inside: Sequence[str] = ()
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Yield the URL of a mediator that runs meanwhile, and its process."""
     port = port or free_port()
-    url = f"http://127.0.0.1:{port}/"
+    url = f"http://{host}:{port}/"
+    listen = ["--listen", f"{host}:{port}", "--relay", "0", "0", "0"]
     process = subprocess.Popen(
-        [E3, "mediator", "--listen", f"127.0.0.1:{port}", "--relay", "0", "0", "0"],
+        [*inside, E3, "mediator", *listen],
         env={**os.environ, "E3_HOME": str(folder / "mediator")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adhoc import LINK, PersonAtHome, mediator, people, rooms_work
+from tests.adhoc import LINK, acquainted, mediator, people, rooms_work
 
 pytestmark = [
     pytest.mark.unit,
@@ -57,19 +57,12 @@ def test_three_strangers_compute_after_they_consented(tmp_path: Path) -> None:
     assert "310" not in kept.replace(result["id"], "")
 
 
-def known(persons: list[PersonAtHome]) -> None:
-    for each in persons:
-        for other in persons:
-            if other is not each:
-                each.run("id", "--know", other.did, other.home.name)
-
-
 def test_a_party_that_leaves_ends_the_session_and_is_named(tmp_path: Path) -> None:
     program = tmp_path / "waiting.py"
     program.write_text(WAITING)
     with mediator(tmp_path) as (url, process):
         alice, bob = two = people(tmp_path, ["alice", "bob"], url)
-        known(two)
+        acquainted(two)
         with alice.typing("invite", str(program), "--parties", "2", "--yes") as a:
             link = a.await_text(LINK.pattern)[1]
             with bob.typing("join", link, "--yes") as b:
@@ -102,6 +95,7 @@ def test_who_does_not_consent_runs_nothing(tmp_path: Path) -> None:
     assert not (bob.home / "sessions").exists()
 
 
+@pytest.mark.long
 def test_without_a_terminal_nobody_consents_to_strangers(tmp_path: Path) -> None:
     with mediator(tmp_path) as (url, _):
         alice, bob = people(tmp_path, ["alice", "bob"], url)

@@ -1,0 +1,72 @@
+"""Sessions without a deployer between machines behind home routers, at terminals."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e3.experiment import Reachability
+from e3.lab.client import HostHandle
+from tests.adhoc import LINK, PersonAtHome, acquainted, mediator, rooms_work
+from tests.commands import ROOT
+from tests.labs import running
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(
+        not rooms_work(), reason="needs user namespaces, /dev/net/tun and e3-tunnel"
+    ),
+]
+
+AUCTION = str(ROOT / "demos/auction.py")
+NATS: dict[str, Reachability] = {
+    "a-0": "port-restricted",
+    "b-0": "port-restricted",
+    "b-1": "symmetric",
+}
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, HostHandle]]:
+    with running(tmp_path_factory.mktemp("adhoc"), {("a", "b"): 20.0}, ["a", "b"]) as lab:
+        made = lab.add_hosts([("a-0", "a"), ("b-0", "b"), ("b-1", "b"), ("a-1", "a")], NATS)
+        yield {each.host().name: each for each in made}
+
+
+def person(host: HostHandle, name: str, url: str) -> PersonAtHome:
+    """Return somebody whose machine is a host of the lab."""
+    made = PersonAtHome(Path("/root") / name, url, [*host.access.nsenter(), "--"])
+    assert made.run("id", "--name", name).returncode == 0
+    return made
+
+
+@pytest.mark.parametrize(
+    ("third", "relayed"),
+    [pytest.param("a-1", False, marks=pytest.mark.long), ("b-1", True)],
+    ids=["public", "symmetric"],
+)
+def test_three_people_behind_home_routers_compute(
+    hosts: dict[str, HostHandle], third: str, *, relayed: bool
+) -> None:
+    """The mediator is on a public host; its relay carries what no punching lets through."""
+    public = hosts["a-1"]
+    inside = [*public.access.nsenter(), "--"]
+    address = public.host().underlay
+    port = 8441 if relayed else 8440  # that of the case before may still run on the host
+    with mediator(Path("/root"), port, host=address, inside=inside) as (url, _):
+        alice = person(hosts["a-0"], "alice", url)
+        bob, carol = person(hosts["b-0"], "bob", url), person(hosts[third], f"carol{third[0]}", url)
+        acquainted([alice, bob, carol])
+        asked = ("invite", AUCTION, "--parties", "3", "--yes", "--", "--bid", "200")
+        with alice.typing(*asked) as a:
+            link = a.await_text(LINK.pattern)[1]
+            bid = ("join", link, "--yes", "--json", "--", "--bid")
+            with bob.typing(*bid, "310") as b, carol.typing(*bid, "250") as c:
+                a.await_text("wins and pays 250")
+                assert a.end() == b.end() == c.end() == 0
+    printed = c.shown[c.shown.index('{\r\n  "id"') :]
+    result = json.loads(printed)
+    classes = {path["to"].partition("-")[0]: path["class"] for path in result["paths"]}
+    assert result["verdict"] == "completed"
+    assert classes == dict.fromkeys(["alice", "bob"], "relayed" if relayed else "direct")
