@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import yaml
@@ -10,6 +10,7 @@ import yaml
 from tests.stack import ROOT
 
 DATA = ROOT / "docs" / "resilience.yaml"
+RECOVERY = ROOT / "docs" / "recovery.yaml"
 PAGE = ROOT / "docs" / "resilience.md"
 
 MARKS = {"itself": "", "itself or up": " (up?)", "up": " (up)", "never": " (lost)"}
@@ -62,6 +63,28 @@ class Resilience:
 def load() -> Resilience:
     """Return what is expected."""
     return msgspec.convert(yaml.safe_load(DATA.read_text()), Resilience)
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long an overlay took to recover; ``by``: a deployment repaired it."""
+
+    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    by: Literal["itself", "up"] = "itself"
+
+
+def recovery() -> Mapping[str, Mapping[str, Recovery]]:
+    """Return what docs/recovery.yaml has, by event and overlay."""
+    return msgspec.convert(yaml.safe_load(RECOVERY.read_text()), dict[str, dict[str, Recovery]])
+
+
+def seconds_table() -> str:
+    """Return the table of seconds of docs/resilience.md."""
+    names = sorted(load().overlays)
+    rows = [["event", *names], ["---"] * (len(names) + 1)]
+    for event, found in recovery().items():
+        words = {name: f"{one.seconds:.0f}{MARKS[one.by]}" for name, one in found.items()}
+        rows.append([f"`{event}`", *(words.get(name, "-") for name in names)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def table(group: Group) -> str:

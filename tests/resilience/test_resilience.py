@@ -15,7 +15,15 @@ import pytest
 from e3.overlays import OVERLAYS
 from tests.resilience.arena import arena
 from tests.resilience.events import EVENTS
-from tests.resilience.expected import PAGE, Group, legend, load, table
+from tests.resilience.expected import (
+    PAGE,
+    Group,
+    legend,
+    load,
+    recovery,
+    seconds_table,
+    table,
+)
 
 AT_ONCE = 6
 TRIAL_SECONDS = 900.0
@@ -112,6 +120,14 @@ def test_the_page_shows_what_is_expected() -> None:
     for group in groups:
         assert table(group) in page
         assert legend(group) in page
+
+
+def test_the_page_shows_the_seconds_that_were_measured() -> None:
+    assert seconds_table() in PAGE.read_text()
+    for event, found in recovery().items():
+        assert event in EVENTS
+        for overlay in found:
+            assert KNOWN.overlays[overlay][event].facts, f"{overlay} has no {event}"
 
 
 def test_who_is_quick_exists() -> None:

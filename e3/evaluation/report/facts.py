@@ -1,8 +1,8 @@
 """What is stated of overlays, and what E3's own code and pages tell of their use.
 
 Nothing here is of a campaign: the sources are facts/overlays.yaml, docs/nat-matrix.yaml (asserted
-by ``make nat-matrix``), docs/resilience.yaml (asserted by ``make resilience``), and what overlays
-declare as data (`e3.interfaces.Needs`).
+by ``make nat-matrix``), docs/resilience.yaml (asserted by ``make resilience``), docs/recovery.yaml
+(measured in one run of it), and what overlays declare as data (`e3.interfaces.Needs`).
 """
 
 import dataclasses
@@ -105,6 +105,14 @@ class Resilience:
 
     events: Mapping[str, Event]
     overlays: Mapping[str, Mapping[str, Outcome]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """Seconds from the end of an event until all pairs talked; ``by`` is ``up`` after a repair."""
+
+    seconds: float
+    by: Literal["itself", "up"] = "itself"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +226,12 @@ def _restarted(overlay: str) -> str:
     if not words:
         return "not asserted"
     return "nothing" if words == {"kept"} else ", ".join(sorted(words))
+
+
+@lru_cache(maxsize=1)
+def recovery() -> Mapping[str, Mapping[str, Recovery]]:
+    """Return how long recovery took in a run of ``make resilience``, by event and overlay."""
+    return msgspec.convert(_yaml(DOCS / "recovery.yaml"), dict[str, dict[str, Recovery]])
 
 
 @lru_cache(maxsize=1)

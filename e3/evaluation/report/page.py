@@ -106,6 +106,7 @@ def render(study: Study) -> str:
             "stated": facts.load(),
             "key_of": facts.key_of,
             "resilience": facts.resilience(),
+            "recovery": facts.recovery(),
             "nats": {name: paths for name in names if (paths := facts.nat_paths(name))},
             "classes": nat_matrix.CLASSES,
             "overlay_names": list(names),
