@@ -9,9 +9,10 @@ from e3.authority.joint.channel import digest
 from e3.authority.joint.ed25519 import Point
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.messages import Archive, Archived, Done, Draw, Header, Sign, Spoken, encode
-from e3.authority.joint.signing import context_of, packages_of, signatures_of
+from e3.authority.joint.signing import context_of, prepared, signatures_of
 from e3.ceremonies.assembly import Assembly, Guest, ask_all, blame, said_by
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
+from e3.remote.tasks import beside, in_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +71,15 @@ async def _rounds(
     messages = [each.to_be_signed(Point(header.public_key)) for each in asked]
     try:
         committed = said_by(await ask_all(chosen, lambda _: draw, Spoken), names)
-        context = context_of(draw)
-        packages = packages_of(header, context, draw.signers, messages, committed)
-        sign_ = Sign(purpose=header.purpose, committed=committed)
-        signed = said_by(await ask_all(chosen, lambda _: sign_, Spoken), names)
-        return signatures_of(header, context, packages, signed)
+        request = Sign(purpose=header.purpose, committed=committed)
+        # what it takes to check the second round is computed while holders are at it
+        async with beside(in_thread(prepared, header, draw, messages, committed)) as ready:
+            try:
+                signed = said_by(await ask_all(chosen, lambda _: request, Spoken), names)
+            except CeremonyFailedError:
+                await ready  # raises what is proved, where a holder only says so
+                raise
+            return signatures_of(header, context_of(draw), await ready, signed)
     except CeremonyError as error:
         raise blame(error, names) from error
 

@@ -89,7 +89,7 @@ def commit(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Round:
+class Round:
     """What follows from a message and the commitments of all its signers."""
 
     signers: tuple[int, ...]
@@ -99,7 +99,8 @@ class _Round:
     challenge: Scalar
 
 
-def _round(package: SigningPackage) -> _Round:
+def round_of(package: SigningPackage) -> Round:
+    """Return what follows from a message and its commitments; no share is needed for it."""
     public_key, message, commitments = package.public_key, package.message, package.commitments
     signers = tuple(sorted(commitments))
     encoded = b"".join(
@@ -118,7 +119,7 @@ def _round(package: SigningPackage) -> _Round:
         for one in signers
     }
     nonce_point = points_plus(nonce_points.values())
-    return _Round(
+    return Round(
         signers=signers,
         factors=factors,
         nonce_points=nonce_points,
@@ -133,20 +134,24 @@ def sign_share(identifier: int, share: Scalar, nonces: Nonces, package: SigningP
     mine = Commitment(hiding=base_times(hiding), binding=base_times(binding))
     if package.commitments.get(identifier) != mine:
         raise SigningError("the commitments have another one in place of this holder's")
-    facts = _round(package)
+    facts = round_of(package)
     weight = times(interpolation(identifier, facts.signers), facts.challenge)
     return plus(hiding, times(binding, facts.factors[identifier]), times(weight, share))
 
 
 def aggregate(
-    package: SigningPackage, shares: Mapping[int, Scalar], public_shares: Mapping[int, Point]
+    package: SigningPackage,
+    shares: Mapping[int, Scalar],
+    public_shares: Mapping[int, Point],
+    known: Round | None = None,
 ) -> bytes:
     """Return the signature, 64 bytes, that the shares of all signers make (RFC 9591, 5.3).
 
     ``public_shares`` are all signers' shares times the base point. Raises `SigningError` with the
-    signers whose share is wrong, if the sum does not verify.
+    signers whose share is wrong, if the sum does not verify. ``known`` is `round_of` the package,
+    where it has been computed while shares were on their way.
     """
-    facts = _round(package)
+    facts = known or round_of(package)
     if set(shares) != set(facts.signers):
         raise SigningError("a share is missing", sorted(set(facts.signers) - set(shares)))
     signature = facts.nonce_point + plus(*(shares[one] for one in facts.signers))
@@ -161,7 +166,7 @@ def aggregate(
 
 
 def _share_fits(
-    signer: int, facts: _Round, shares: Mapping[int, Scalar], public_shares: Mapping[int, Point]
+    signer: int, facts: Round, shares: Mapping[int, Scalar], public_shares: Mapping[int, Point]
 ) -> bool:
     """Whether a signer's share is the one that its commitment and its key share make (5.4)."""
     weight = times(interpolation(signer, facts.signers), facts.challenge)

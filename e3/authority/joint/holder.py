@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import msgspec
+from nacl.signing import SigningKey
 
 from e3.authority.joint import dealing, log
 from e3.authority.joint.dealing import DisputeError, Entrance, ShareMaking, enter
@@ -62,6 +63,7 @@ class ShareHolder:
     def __init__(self, store: Store) -> None:
         """Keep shares in ``store``; `e3.authority.joint.policy` says what may be signed."""
         self._store = store
+        self._key: SigningKey | None = None
         self._entrance: Entrance | None = None
         self._making: ShareMaking | None = None
         self._signing: Signing | None = None
@@ -109,10 +111,11 @@ class ShareHolder:
                 return self._log(asked)
             case Forget():
                 self._store.forget(asked.purpose)
+                self._key = None  # it is removed with the last share
                 return Done()
 
     def _greet(self, asked: Greet) -> Greeted:
-        key = self._store.identity()
+        key = self._identity
         self._entrance = enter(key, asked.purpose, secrets.token_bytes(32))
         held, pending = self._store.held(asked.purpose), self._store.pending(asked.purpose)
         return Greeted(
@@ -135,6 +138,12 @@ class ShareHolder:
             check_archived(asked.terms.base, told)
         self._making = ShareMaking(entrance, asked, self._store.held(asked.purpose))
         return self._making.promise() or Done()
+
+    @property
+    def _identity(self) -> SigningKey:
+        """The host's own key."""
+        self._key = self._key or self._store.identity()
+        return self._key
 
     @property
     def _made(self) -> ShareMaking:
@@ -164,7 +173,7 @@ class ShareHolder:
             self._record("refused", held, bytes(32), [], [line[:2000]])
             raise
         messages = [each.message for each in found]
-        self._signing = Signing(self._store.identity(), held, asked, messages)
+        self._signing = Signing(self._identity, held, asked, messages)
         self._examined, self._drawn = found, asked
         return self._signing.committed()
 
@@ -197,7 +206,7 @@ class ShareHolder:
     def _log(self, asked: Log) -> LogPage:
         said = log.entries(self._store.log)
         page = said[asked.first : asked.first + PAGE]
-        key = bytes(self._store.identity().verify_key)
+        key = bytes(self._identity.verify_key)
         return LogPage(key=key, total=len(said), entries=page)
 
     def _held(self, purpose: str) -> Held:
@@ -220,7 +229,7 @@ class ShareHolder:
             holders=names,
             what=what,
         )
-        log.append(self._store.log, self._store.identity(), entry)
+        log.append(self._store.log, self._identity, entry)
 
 
 def main(folder: str) -> None:

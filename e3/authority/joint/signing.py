@@ -10,9 +10,11 @@ from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.frost import (
     Commitment,
     Nonces,
+    Round,
     SigningPackage,
     aggregate,
     commit,
+    round_of,
     sign_share,
 )
 from e3.authority.joint.messages import (
@@ -115,10 +117,18 @@ def packages_of(
     ]
 
 
+def prepared(
+    header: Header, draw: Draw, messages: Sequence[bytes], committed: Sequence[Envelope]
+) -> list[tuple[SigningPackage, Round]]:
+    """Return all that a coordinator can know of each message before the second round."""
+    packages = packages_of(header, context_of(draw), draw.signers, messages, committed)
+    return [(package, round_of(package)) for package in packages]
+
+
 def signatures_of(
     header: Header,
     context: bytes,
-    packages: Sequence[SigningPackage],
+    packages: Sequence[tuple[SigningPackage, Round]],
     signed: Sequence[Envelope],
 ) -> list[bytes]:
     """Return the signature of each message; name each signer whose share is wrong."""
@@ -133,8 +143,8 @@ def signatures_of(
             raise RoundError(f"a signer sent what is no share: {error}", [each.sender]) from None
     known: Mapping[int, Point] = {one: Point(each) for one, each in header.public_shares.items()}
     return [
-        aggregate(package, {one: each[number] for one, each in shares.items()}, known)
-        for number, package in enumerate(packages)
+        aggregate(package, {one: each[number] for one, each in shares.items()}, known, facts)
+        for number, (package, facts) in enumerate(packages)
     ]
 
 
