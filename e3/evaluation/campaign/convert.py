@@ -28,6 +28,7 @@ STATED = "work: "
 """The begin of the line in which a program states what it takes, as JSON."""
 
 PACKAGES = ("mpyc", "numpy", "pulumi")
+TAKEN_OF_HOSTS = ("name", "region", "system", "reachability")
 REASON_LENGTH = 2000
 DPKG_SECONDS = 10.0
 
@@ -56,10 +57,7 @@ def manifest(cell: MatrixCell, joined: Stack) -> dict[str, Any]:
         "hourly_usd": build(FLEETS, experiment.fleet, key="fleet").hourly_usd(experiment),
         "hosts": [
             HostFacts(
-                name=host.name,
-                region=host.region,
-                system=host.system,
-                reachability=host.reachability,
+                **{name: getattr(host, name) for name in TAKEN_OF_HOSTS},
                 underlay_address=host.underlay,
                 overlay_address=joined.network.addresses[host.name],
                 pid=pids[host.name],
@@ -69,14 +67,7 @@ def manifest(cell: MatrixCell, joined: Stack) -> dict[str, Any]:
         "overlay_seconds": joined.setup_seconds,
         "settled_seconds": joined.settled_seconds,
         "pairs": [
-            JoinedPair(
-                source=path.source,
-                target=path.target,
-                path_class=path.path_class,
-                by=path.by,
-                contact_seconds=path.contact_seconds,
-                direct_seconds=path.direct_seconds,
-            )
+            JoinedPair(**{name: getattr(path, name) for name in JoinedPair.__struct_fields__})
             for path in joined.paths
         ],
     }

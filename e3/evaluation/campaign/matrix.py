@@ -160,7 +160,7 @@ def parse(content: object, name: str) -> Matrix:
     if len(cells) > MOST_CELLS:
         raise ConfigurationError(f"{name}: {len(cells)} cells; a campaign has up to {MOST_CELLS}")
     _check_parties(name, file, chosen)
-    _check_observed(name, file)
+    _check_observed(name, file, cells)
     return Matrix(file=file, digest=_digest(file, chosen), cells=cells, programs=chosen)
 
 
@@ -312,7 +312,7 @@ def _cell(
     return cell
 
 
-def _check_observed(name: str, file: CampaignFile) -> None:
+def _check_observed(name: str, file: CampaignFile, cells: Sequence[MatrixCell]) -> None:
     for scenario in {*file.observe.scenarios, *file.observe.traffic}:
         placed = file.scenarios.get(scenario)
         if placed is None:
@@ -320,11 +320,13 @@ def _check_observed(name: str, file: CampaignFile) -> None:
                 f"{name}: observe: the campaign has no scenario {scenario}; choose one "
                 f"of {', '.join(file.scenarios)}"
             )
-        hosts = sum(placed.regions.values())
-        if placed.fleet != "lab" or hosts < FEWEST_OBSERVED:
+        first = next(cell for cell in cells if cell.scenario.id == scenario)
+        classes = first.experiment().reachability.values()
+        few = sum(placed.regions.values()) < FEWEST_OBSERVED
+        if placed.fleet != "lab" or few or "public" not in classes:
             raise ConfigurationError(
                 f"{name}: observe: {scenario} is to have the fleet lab and at least "
-                f"{FEWEST_OBSERVED} hosts; only a lab's network can be watched"
+                f"{FEWEST_OBSERVED} hosts, one of them public; only a lab's network can be watched"
             )
 
 

@@ -101,7 +101,8 @@ def planned(matrix: Matrix, cell: MatrixCell) -> list[Planned]:
 def third_parties(hosts: Sequence[Host]) -> list[Host]:
     """Return the host that takes no part in the session with the canary: the first public one.
 
-    Overlays with a server have it there, or on more public hosts, each of which then takes part.
+    Overlays with a server have it there, or on more public hosts, each of which then takes part. A
+    campaign that observes a scenario has a public host in it.
     """
     return [host for host in hosts if host.reachability == "public"][:1]
 
@@ -231,13 +232,17 @@ class Stage:
             for host in third
         }
 
+        ended = asyncio.Event()
+
         async def search() -> None:
-            while third:
+            while not ended.is_set():
                 for host in third:
                     found[host.name] = await self._search(host, names, found[host.name])
 
-        async with beside(search()):
+        async with beside(search()) as searching:
             result = await run_session(spec)
+            ended.set()
+            await searching  # the last search, which began during the session
         return result, [each for each in found.values() if each.searches]
 
     async def _search(self, host: Host, names: Sequence[str], before: Memory) -> Memory:

@@ -18,6 +18,17 @@ CLOSE = 1.1
 CASUAL, POWER, ENTERPRISE = "casual", "power", "enterprise"
 
 
+SLOWDOWN = "times the online time of plain"
+
+
+def _is_baseline(profile: Profile) -> bool:
+    return profile.choice.overlay == "plain" and not profile.choice.tls and profile.total > 0
+
+
+def _slowdown(profile: Profile) -> float | None:
+    return 1.0 if profile.slowdown is None and _is_baseline(profile) else profile.slowdown
+
+
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """A situation of a user; ``figure`` orders the overlays that suit, the least first."""
@@ -25,8 +36,8 @@ class Situation:
     user: str
     title: str
     conditions: Sequence[Condition]
-    figure: Callable[[Profile], float | None]
-    unit: str
+    figure: Callable[[Profile], float | None] = _slowdown
+    unit: str = SLOWDOWN
     evidence: str
 
 
@@ -128,16 +139,8 @@ def _stated(profile: Profile, aspect: str) -> str | None:
     return None if fact.grade == "yes" else fact.says
 
 
-def _slowdown(profile: Profile) -> float | None:
-    return 1.0 if profile.slowdown is None and _is_baseline(profile) else profile.slowdown
-
-
 def _of(nature: Nature) -> Callable[[Profile], float | None]:
     return lambda profile: profile.by_nature.get(nature, 1.0 if _is_baseline(profile) else None)
-
-
-def _is_baseline(profile: Profile) -> bool:
-    return profile.choice.overlay == "plain" and not profile.choice.tls and profile.total > 0
 
 
 def _lost_events(profile: Profile) -> float | None:
@@ -148,30 +151,23 @@ def _setup(profile: Profile) -> float | None:
     return profile.overlay_seconds
 
 
-SLOWDOWN = "times the online time of plain"
 SITUATIONS: Sequence[Situation] = (
     Situation(
         user=CASUAL,
         title="Friends at home, all behind usual routers, nobody has a server",
         conditions=(protected, joins_hidden, without_server, reliable),
-        figure=_slowdown,
-        unit=SLOWDOWN,
         evidence="connectivity",
     ),
     Situation(
         user=CASUAL,
         title="Friends at home, one has a server; nobody wants an account",
         conditions=(protected, joins_hidden, without_account, forward_secret, reliable),
-        figure=_slowdown,
-        unit=SLOWDOWN,
         evidence="connectivity",
     ),
     Situation(
         user=CASUAL,
         title="Machines without root, such as a student's account",
         conditions=(protected, without_root, reliable),
-        figure=_slowdown,
-        unit=SLOWDOWN,
         evidence="ease",
     ),
     Situation(
@@ -210,16 +206,12 @@ SITUATIONS: Sequence[Situation] = (
         user=ENTERPRISE,
         title="Members change: identities must expire by themselves",
         conditions=(protected, without_account, expires, reliable),
-        figure=_slowdown,
-        unit=SLOWDOWN,
         evidence="security",
     ),
     Situation(
         user=ENTERPRISE,
         title="Firewalls that pass TCP port 443 alone",
         conditions=(protected, with_443_alone, reliable),
-        figure=_slowdown,
-        unit=SLOWDOWN,
         evidence="connectivity",
     ),
     Situation(
@@ -234,16 +226,12 @@ SITUATIONS: Sequence[Situation] = (
         user=ENTERPRISE,
         title="Nobody may learn who computes with whom",
         conditions=(protected, hides_relations, reliable),
-        figure=_slowdown,
-        unit=SLOWDOWN,
         evidence="privacy",
     ),
     Situation(
         user=ENTERPRISE,
         title="Secrets that must outlast quantum computers, at least by an option",
         conditions=(protected, quantum_safe, reliable),
-        figure=_slowdown,
-        unit=SLOWDOWN,
         evidence="security",
     ),
 )

@@ -47,6 +47,7 @@ def asked(**observing: object) -> matrix.Matrix:
             "scenarios": {
                 "five": {"regions": {"ams3": 3, "nyc3": 2}},
                 "pair": {"regions": {"ams3": 2}},
+                "hidden": {"regions": {"ams3": 3}, "nats": {"ams3": "port-restricted"}},
             },
             "programs": {
                 "rounds": {"program": "campaigns/programs/rounds.py"},
@@ -74,8 +75,9 @@ def test_what_is_observed_follows_from_the_seed() -> None:
 @pytest.mark.parametrize(
     ("observing", "words"),
     [
-        ({"scenarios": ["six"]}, "no scenario six; choose one of five, pair"),
+        ({"scenarios": ["six"]}, "no scenario six; choose one of five, pair, hidden"),
         ({"scenarios": ["pair"]}, "at least 3 hosts"),
+        ({"scenarios": ["hidden"]}, "one of them public"),
         ({"traffic": ["six"]}, "no scenario six"),
         ({"quiet-seconds": 0}, "quiet-seconds"),
     ],
