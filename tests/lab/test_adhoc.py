@@ -1,6 +1,7 @@
 """Sessions without a deployer between machines behind home routers, at terminals."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from tests.labs import running
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.skipif(
-        not rooms_work(), reason="needs user namespaces, /dev/net/tun and e3-tunnel"
+        not rooms_work() or os.geteuid() != 0,
+        reason="needs user namespaces, /dev/net/tun, e3-tunnel, and a lab of root's",
     ),
 ]
 
@@ -34,9 +36,19 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, HostHa
         yield {each.host().name: each for each in made}
 
 
+USER = "54321"
+ORDINARY = f"""
+mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 &&
+exec setpriv --reuid {USER} --regid {USER} --clear-groups --inh-caps=-all "$@"
+"""
+"""A shell command that runs another one as a user without rights; as on most distributions, that
+user may open /dev/net/tun."""
+
+
 def person(host: HostHandle, name: str, url: str) -> PersonAtHome:
-    """Return somebody whose machine is a host of the lab."""
-    made = PersonAtHome(Path("/root") / name, url, [*host.access.nsenter(), "--"])
+    """Return somebody without rights on their machine, which is a host of the lab."""
+    as_user = ["unshare", "--mount", "sh", "-c", ORDINARY, "sh"]
+    made = PersonAtHome(Path("/tmp") / name, url, [*host.access.nsenter(), "--", *as_user])  # noqa: S108 - the host's own
     assert made.run("id", "--name", name).returncode == 0
     return made
 
