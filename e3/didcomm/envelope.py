@@ -53,8 +53,14 @@ class _Kid(msgspec.Struct):
     kid: Id
 
 
+class _Own(msgspec.Struct):
+    kid: Id
+    epk: Jwk | None = None
+    """Askar has it here in anonymous messages; DIDComm has it in the protected header."""
+
+
 class _Recipient(msgspec.Struct):
-    header: _Kid
+    header: _Own
     encrypted_key: Annotated[str, Meta(max_length=256)]
 
 
@@ -70,8 +76,8 @@ class _Jwe(msgspec.Struct):
 class _Header(msgspec.Struct):
     alg: str
     enc: str
-    epk: Jwk
     apv: Short
+    epk: Jwk | None = None
     apu: Short = ""
     skid: Id = ""
     crit: msgspec.UnsetType = msgspec.UNSET
@@ -179,7 +185,10 @@ def decrypt(message: bytes, secrets: Mapping[str, PrivateKey], resolve: Resolve)
     secret = secrets[mine.header.kid]
     apu, tag = unbase64(header.apu), unbase64(jwe.tag)
     sender = _sender(header, apu)
-    shared = _exchange(secret, from_jwk(header.epk))
+    epk = header.epk or (mine.header.epk if sender is None else None)
+    if epk is None:
+        raise DidcommError("a message has no ephemeral key")
+    shared = _exchange(secret, from_jwk(epk))
     if sender is not None:
         did = sender.partition("#")[0]
         shared += _exchange(secret, resolve(did).agreement_key(sender))
