@@ -90,9 +90,11 @@ func (b *Bind) Send(buffers [][]byte, endpoint conn.Endpoint) error {
 	if path == nil {
 		return nil
 	}
+	size := 0
 	for _, buffer := range buffers {
-		path.sentBytes.Add(uint64(len(buffer)))
+		size += len(buffer)
 	}
+	path.sentBytes.Add(uint64(size))
 	return path.send(b, buffers)
 }
 
@@ -103,20 +105,36 @@ func (b *Bind) send(to netip.AddrPort, buffers ...[]byte) error {
 
 // receiving returns fn with all that is not WireGuard's taken out.
 func (b *Bind) receiving(fn conn.ReceiveFunc) conn.ReceiveFunc {
+	// most datagrams come from where the one before came from
+	var last netip.AddrPort
+	var path *Path
+	var known *map[source]*Path
 	return func(buffers [][]byte, sizes []int, endpoints []conn.Endpoint) (int, error) {
 		count, err := fn(buffers, sizes, endpoints)
+		heard := 0
 		for i := range count {
-			if sizes[i] == 0 {
-				continue
-			}
-			source, good := endpoints[i].(*conn.StdNetEndpoint)
-			if !good {
+			from, good := endpoints[i].(*conn.StdNetEndpoint)
+			if sizes[i] == 0 || !good {
 				sizes[i] = 0
 				continue
 			}
-			from := normal(source.AddrPort)
-			sizes[i], endpoints[i] = b.link.datagram(buffers[i], sizes[i], from)
+			if wire.Classify(buffers[i][:sizes[i]]) != wire.WireGuard {
+				sizes[i], endpoints[i] = b.link.datagram(buffers[i], sizes[i], normal(from.AddrPort))
+				continue
+			}
+			if now := b.link.sources.Load(); from.AddrPort != last || now != known {
+				path.heard(heard)
+				last, known, heard = from.AddrPort, now, 0
+				path = (*now)[source{address: normal(last)}]
+			}
+			if path == nil {
+				sizes[i] = 0
+				continue
+			}
+			heard += sizes[i]
+			endpoints[i] = path.peer
 		}
+		path.heard(heard)
 		return count, err
 	}
 }
@@ -146,15 +164,11 @@ func (b *Bind) receivingFrames(closed chan struct{}) conn.ReceiveFunc {
 	}
 }
 
-// datagram returns what WireGuard gets of a datagram: its size, 0 for nothing, and the peer.
+// datagram returns what WireGuard gets of a datagram that is not its own: the size of what a frame
+// has, 0 for nothing, and the peer.
 func (l *Link) datagram(buffer []byte, size int, from netip.AddrPort) (int, conn.Endpoint) {
 	packet := buffer[:size]
 	switch wire.Classify(packet) {
-	case wire.WireGuard:
-		if path := l.pathFrom(source{address: from}); path != nil {
-			path.heard(size)
-			return size, path.peer
-		}
 	case wire.STUN:
 		l.stun(packet, source{address: from})
 	case wire.Frame:

@@ -64,7 +64,12 @@ type Path struct {
 
 var framePool = sync.Pool{New: func() any { buffer := make([]byte, 0, 2048); return &buffer }}
 
-func (p *Path) heard(size int) { p.heardBytes.Add(uint64(size)) }
+// heard counts what came by a path, if there is one.
+func (p *Path) heard(size int) {
+	if p != nil && size > 0 {
+		p.heardBytes.Add(uint64(size))
+	}
+}
 
 // send passes datagrams on this path.
 func (p *Path) send(b *Bind, buffers [][]byte) error {
