@@ -6,7 +6,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import authority, command, lab, overlays, session, stack, tunnel
+from bench import authority, command, lab, overlays, session, stack, tunnel, tunnel_nats
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -20,7 +20,7 @@ def main() -> None:
         "python": platform.python_version(),
         "cores": os.cpu_count(),
     }
-    for part in (lab, overlays, session, command, stack, authority, tunnel):
+    for part in (lab, overlays, session, command, stack, authority, tunnel, tunnel_nats):
         print(f"\n== {part.__name__.rpartition('.')[2]}")
         results.update(part.main([]))
     RESULTS.mkdir(exist_ok=True)

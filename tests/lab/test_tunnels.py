@@ -74,7 +74,7 @@ class Session:
     hosts: Sequence[HostHandle]
     relay: Relay
     psk: str
-    tokens: Sequence[str]
+    tokens: tuple[str, str]
     stack: AsyncExitStack
 
     async def attach(self, host: HostHandle, *argv: str) -> Process:
@@ -277,6 +277,24 @@ def test_a_relay_that_is_gone_harms_no_direct_path(lab: Lab) -> None:
             assert {tunnel.paths[1 - i].kind for i, tunnel in enumerate(one.tunnels)} == {
                 "reflexive"
             }
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["symmetric", pytest.param("udp-blocked", marks=pytest.mark.long)])
+def test_a_mediator_that_is_restarted_breaks_no_connection(lab: Lab, kind: str) -> None:
+    async def run() -> None:
+        async with session(lab, f"{kind}-0", f"{kind}-1") as one:
+            await all_up(one.tunnels)
+            made = await call(one)
+            mediator = {host.name: host for host in lab.hosts()}["mediator"]
+            killed = await mediator.access.run(["pkill", "-KILL", PROGRAM], timeout_seconds=SECONDS)
+            assert killed.exit == 0
+            again = [f"{mediator.host().tools}/{PROGRAM}", "relay"]
+            async with relay_over(await one.attach(mediator, *again)) as relay:
+                await relay.open(RelayOpen(udp=(3478, 3479), tcp=443))
+                await relay.grant(RelayGrant(tokens=one.tokens, **LIMITS))  # type: ignore[arg-type]
+                assert await made.passes()
 
     asyncio.run(run())
 

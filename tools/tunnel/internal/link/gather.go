@@ -13,7 +13,7 @@ import (
 
 const (
 	gatherEvery      = 20 * time.Second // keeps a NAT's mapping, and sees that it changed
-	gatherFor        = 1500 * time.Millisecond
+	gatherFor        = time.Second      // a later answer counts as well, but is not waited for
 	gatherRetry      = 300 * time.Millisecond
 	lookEvery        = 2 * time.Second // at this machine's own addresses
 	maxHostAddresses = 8
@@ -100,11 +100,11 @@ func (l *Link) ask(server netip.AddrPort, now time.Time) {
 func (l *Link) reflected(message *stun.Message, server netip.AddrPort, now time.Time) []func() {
 	g := &l.gathering
 	mapped, err := wire.MappedIn(message)
-	if err != nil || !g.open {
+	if err != nil {
 		return nil
 	}
 	g.seen[server] = mapped
-	if len(g.seen) == len(l.config.Servers) {
+	if !g.open || len(g.seen) == len(l.config.Servers) {
 		g.open = false
 		return l.gathered()
 	}

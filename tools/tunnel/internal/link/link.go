@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	tickEvery       = 100 * time.Millisecond
+	tickEvery       = 50 * time.Millisecond
 	forgetAfter     = 5 * time.Second // a check that has no answer by then gets none
 	maxTransactions = 4096
 )
@@ -110,6 +110,7 @@ func (l *Link) Start() error {
 	l.Gather()
 	go l.run()
 	go l.tell()
+	l.tick(time.Now())
 	return nil
 }
 
@@ -148,6 +149,12 @@ func (l *Link) SetPeer(config PeerConfig) *Peer {
 		}
 	}
 	l.setRelay(peer)
+	for _, path := range peer.paths {
+		if path.due(now) {
+			l.check(path, now)
+		}
+	}
+	l.keepRelay(peer, now)
 	return peer
 }
 
@@ -408,7 +415,7 @@ func (l *Link) asked(message *stun.Message, from source) {
 		if err == nil {
 			_ = path.send(l.Bind, [][]byte{response.Raw})
 		}
-		if now := time.Now(); !path.alive(now) && now.Sub(path.asked) >= searchEvery/2 {
+		if now := time.Now(); !path.alive(now) && now.Sub(path.asked) >= hurryEvery/2 {
 			l.check(path, now)
 		}
 		return

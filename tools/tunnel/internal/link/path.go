@@ -112,14 +112,18 @@ func (p *Path) alive(now time.Time) bool {
 
 // due tells whether it is time to check this path.
 func (p *Path) due(now time.Time) bool {
-	since, alive := now.Sub(p.asked), p.alive(now)
+	since, alive, current := now.Sub(p.asked), p.alive(now), p.peer.current.Load()
 	switch {
 	case alive && p.unanswered > 0:
 		return since >= max(retryAfter, 2*p.rtt)
-	case alive && p.peer.current.Load() == p:
+	case alive && current == p:
 		return since >= currentEvery
+	case alive && (current == nil || current.unanswered > 1):
+		return since >= retryAfter // the path in use is in doubt: is this one better?
 	case alive:
 		return since >= spareEvery
+	case now.Sub(p.peer.searching) < hurryFor:
+		return since >= hurryEvery
 	case now.Sub(p.peer.searching) < searchFor:
 		return since >= searchEvery
 	}
@@ -127,7 +131,9 @@ func (p *Path) due(now time.Time) bool {
 }
 
 const (
-	searchEvery  = 200 * time.Millisecond // while a peer is sought
+	hurryEvery   = 50 * time.Millisecond // when a peer begins to be sought
+	hurryFor     = time.Second
+	searchEvery  = 200 * time.Millisecond
 	searchFor    = 5 * time.Second
 	currentEvery = time.Second // on the path in use
 	spareEvery   = 5 * time.Second

@@ -21,6 +21,7 @@ import (
 const (
 	protocol      = "e3-session/1" // ALPN
 	tcpAfter      = 1500 * time.Millisecond
+	tcpSoon       = 200 * time.Millisecond // where datagrams have passed before
 	tcpAgain      = 2 * time.Second
 	tcpKept       = 30 * time.Second // once datagrams pass again
 	dialFor       = 3 * time.Second
@@ -154,7 +155,11 @@ func (l *Link) considerTCP(peer *Peer, now time.Time) {
 	if peer.lacksUDP.IsZero() {
 		peer.lacksUDP = now
 	}
-	if now.Sub(peer.lacksUDP) < tcpAfter || peer.dialing || now.Before(peer.dialNext) {
+	after := tcpAfter
+	if !peer.reachedSince.IsZero() {
+		after = tcpSoon
+	}
+	if now.Sub(peer.lacksUDP) < after || peer.dialing || now.Before(peer.dialNext) {
 		return
 	}
 	for _, path := range peer.paths {
