@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,17 +158,24 @@ def mediator(
     port = port or free_port()
     url = f"http://{host}:{port}/"
     listen = ["--listen", f"{host}:{port}", "--relay", "0", "0", "0"]
+    environment = {**os.environ, "E3_HOME": str(folder / "mediator")}
+    with serving([*inside, E3, "mediator", *listen], environment) as process:
+        yield url, process
+
+
+@contextmanager
+def serving(
+    argv: Sequence[str | Path], environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield the process of a mediator, once it takes messages."""
     process = subprocess.Popen(
-        [*inside, E3, "mediator", *listen],
-        env={**os.environ, "E3_HOME": str(folder / "mediator")},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        argv, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
     out = process.stdout
     assert out is not None
     try:
         assert out.readline().startswith(b"the mediator takes messages")
-        yield url, process
+        yield process
     finally:
         process.terminate()
         process.wait(timeout=20)

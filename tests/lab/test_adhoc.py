@@ -1,5 +1,6 @@
 """Sessions without a deployer between machines behind home routers, at terminals."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from e3.experiment import Reachability
-from e3.lab.client import HostHandle
+from e3.interfaces import File
+from e3.lab.client import HostHandle, Lab
 from tests.adhoc import LINK, PersonAtHome, acquainted, mediator, rooms_work
 from tests.commands import ROOT
 from tests.labs import running
@@ -29,11 +31,34 @@ NATS: dict[str, Reachability] = {
 }
 
 
+ROUNDS = """
+import asyncio
+from mpyc.runtime import mpc
+
+async def main():
+    secint = mpc.SecInt(32)
+    async with mpc:
+        total = secint(0)
+        for _ in range(150):
+            total += sum(mpc.input(secint(1)))
+            await mpc.output(total)
+            await asyncio.sleep(0.1)
+        print("counted", await mpc.output(total))
+
+mpc.run(main())
+"""
+
+
 @pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, HostHandle]]:
-    with running(tmp_path_factory.mktemp("adhoc"), {("a", "b"): 20.0}, ["a", "b"]) as lab:
-        made = lab.add_hosts([("a-0", "a"), ("b-0", "b"), ("b-1", "b"), ("a-1", "a")], NATS)
-        yield {each.host().name: each for each in made}
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running(tmp_path_factory.mktemp("adhoc"), {("a", "b"): 20.0}, ["a", "b"]) as made:
+        made.add_hosts([("a-0", "a"), ("b-0", "b"), ("b-1", "b"), ("a-1", "a")], NATS)
+        yield made
+
+
+@pytest.fixture
+def hosts(lab: Lab) -> dict[str, HostHandle]:
+    return {each.host().name: each for each in lab.hosts()}
 
 
 USER = "54321"
@@ -82,3 +107,26 @@ def test_three_people_behind_home_routers_compute(
     classes = {path["to"].partition("-")[0]: path["class"] for path in result["paths"]}
     assert result["verdict"] == "completed"
     assert classes == dict.fromkeys(["alice", "bob"], "relayed" if relayed else "direct")
+
+
+@pytest.mark.long
+def test_a_computation_outlives_new_addresses_and_a_rebooted_router(
+    lab: Lab, hosts: dict[str, HostHandle]
+) -> None:
+    program = File(path="/tmp/rounds.py", content=ROUNDS.encode())  # noqa: S108 - the host's own
+    asyncio.run(hosts["a-0"].access.put([program], timeout_seconds=30))
+    public = hosts["a-1"]
+    inside, address = [*public.access.nsenter(), "--"], public.host().underlay
+    with mediator(Path("/root"), 8442, host=address, inside=inside) as (url, _):
+        alice, bob = person(hosts["a-0"], "anna", url), person(hosts["b-0"], "ben", url)
+        acquainted([alice, bob])
+        with alice.typing("invite", program.path, "--parties", "2", "--yes") as a:
+            link = a.await_text(LINK.pattern)[1]
+            with bob.typing("join", link, "--yes") as b:
+                for each in (a, b):
+                    each.await_text("computing")
+                lab.renumber_host("a-0")
+                lab.reboot_nat("b-0")
+                for each in (a, b):
+                    each.await_text("counted 300")
+                    assert each.end() == 0

@@ -1,12 +1,14 @@
 """Whole sessions between people at terminals on this machine, as docs/ad-hoc.md has them."""
 
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.adhoc import LINK, acquainted, mediator, people, rooms_work
+from tests.adhoc import LINK, acquainted, free_port, mediator, people, rooms_work, serving
 
 pytestmark = [
     pytest.mark.unit,
@@ -78,6 +80,41 @@ def test_a_party_that_leaves_ends_the_session_and_is_named(tmp_path: Path) -> No
     result = json.loads((alice.home / "sessions/latest/result.json").read_text())
     assert result["verdict"] in {"unreachable", "party-failed"}
     assert "party 1 (bob-1)" in result["reason"]
+
+
+def computed(url: str, folder: Path) -> None:
+    """Assert that two acquaintances come to a result by the mediator at ``url``."""
+    alice, bob = two = people(folder, ["alice", "bob"], url)
+    acquainted(two)
+    with alice.typing("invite", "demos/auction.py", "--parties", "2", "--yes") as a:
+        link = a.await_text(LINK.pattern)[1]
+        with bob.typing("join", link, "--yes") as b:
+            for each in (a, b):
+                each.await_text("wins and pays")
+                assert each.end() == 0
+
+
+def test_a_malicious_mediator_delays_and_changes_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    argv = [sys.executable, "-m", "tests.malicious_mediator", str(port)]
+    with serving(argv, os.environ):
+        computed(f"http://127.0.0.1:{port}/", tmp_path)
+
+
+@pytest.mark.long
+def test_a_mediator_that_restarts_meanwhile_delays_and_nothing_else(tmp_path: Path) -> None:
+    port = free_port()
+    with mediator(tmp_path, port) as (url, _):
+        alice, bob = two = people(tmp_path, ["alice", "bob"], url)
+        acquainted(two)
+        inviting = alice.typing("invite", "demos/auction.py", "--parties", "2", "--yes")
+        a = inviting.__enter__()
+        link = a.await_text(LINK.pattern)[1]
+    with mediator(tmp_path, port), bob.typing("join", link, "--yes") as b:
+        for each in (a, b):
+            each.await_text("wins and pays")
+            assert each.end() == 0
+    inviting.__exit__(None, None, None)
 
 
 def test_who_does_not_consent_runs_nothing(tmp_path: Path) -> None:
