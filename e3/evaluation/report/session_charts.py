@@ -1,5 +1,7 @@
 """Charts of sessions: how long they took, and what of it is waiting."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from e3.evaluation.report import model
@@ -18,7 +20,7 @@ from e3.evaluation.report.vegalite import (
     shape,
     tips,
 )
-from e3.evaluation.results import CampaignRecord
+from e3.evaluation.results import CampaignRecord, ScenarioChoice
 
 SURE, UNSURE = "different", "not told apart"
 
@@ -203,19 +205,24 @@ def parts(study: Study) -> Chart | None:
 
 
 def sweep(study: Study) -> Chart | None:
-    """Return online time over the slowest round trip of the bare network."""
+    """Return online time over the slowest round trip of the bare network, by loss.
+
+    A line joins scenarios that differ in distance alone. The dashed one is that of parties in step.
+    """
     rows: list[Spec] = []
     for (name, program), runs in study.runs.items():
-        values = runs.values("online_seconds")
-        trips = study.cells[name].rtt_ms("underlay")
+        cell, values = study.cells[name], runs.values("online_seconds")
+        trips = cell.rtt_ms("underlay")
         if len(values) and trips:
             rows.append(
                 {
-                    "overlay": study.cells[name].overlay.id,
-                    "scenario": study.cells[name].scenario.id,
+                    "overlay": cell.overlay.id,
+                    "scenario": cell.scenario.id,
                     "program": program,
                     "rtt": digits(max(trips.values())),
                     "seconds": digits(float(np.median(values))),
+                    "loss": f"{100 * most_loss(cell.scenario):g} %",
+                    "like": _like(cell.scenario),
                 }
             )
     if len({row["scenario"] for row in rows}) < 2:  # noqa: PLR2004 -- a line has two ends
@@ -225,23 +232,80 @@ def sweep(study: Study) -> Chart | None:
         "y": {"field": "seconds", "type": "quantitative", "title": "median online time, s"},
         "color": colour(study.campaign),
     }
-    told = tips("overlay", "scenario", "rtt", "seconds")
+    told = tips("overlay", "scenario", "rtt", "loss", "seconds")
+    losses = sorted({row["loss"] for row in rows})
+    dashes = {"field": "loss", "title": "packets lost", "legend": {"orient": "top"}}
+    dashes["scale"] = {"domain": losses, "range": [[1, 0], [6, 3], [2, 3]][: len(losses)]}
     layers: list[Spec] = [
-        {"mark": {"type": "line", "opacity": 0.5}, "encoding": encoding},
+        {
+            "mark": {"type": "line", "opacity": 0.5},
+            "encoding": {
+                **encoding,
+                "detail": [{"field": "like"}],
+                **({"strokeDash": dashes} if len(losses) > 1 else {}),
+            },
+        },
         {
             "mark": {"type": "point", "filled": True, "size": 60},
             "encoding": {**encoding, "shape": shape(study.campaign), "tooltip": told},
         },
     ]
+    steps = _in_step(study, rows)
+    if steps:
+        layers.insert(0, _step_line(steps))
     spec = chosen(study.campaign, rows, layers, by=("program",))
     spec["height"] = 300
     return Chart(
         name="sweep",
         title="Online time over the round trip",
         about="Median online time of each scenario, over the round trip of its slowest pair "
-        "without an overlay. A steeper line waits more often for messages.",
+        "without an overlay; lines join scenarios that differ in distance alone. The long-dashed "
+        "line is rounds times half of that round trip, what parties in step would wait.",
         spec=spec,
     )
+
+
+def most_loss(scenario: ScenarioChoice) -> float:
+    """Return the part of packets that the worst link of a scenario loses."""
+    return max((link.loss for link in scenario.links.values()), default=0.0)
+
+
+def _like(scenario: ScenarioChoice) -> str:
+    """Return what scenarios have in common that differ in distance alone."""
+    hosts = sum(scenario.regions.values())
+    rates = sorted({link.rate_mbit for link in scenario.links.values() if link.rate_mbit})
+    return f"{hosts} {most_loss(scenario)} {sorted(scenario.nats.values())} {rates}"
+
+
+def _in_step(study: Study, rows: Sequence[Spec]) -> list[Spec]:
+    """Return the two ends of the line of parties in step, for programs that state their rounds."""
+    farthest = max(row["rtt"] for row in rows)
+    found: list[Spec] = []
+    for program in {row["program"] for row in rows}:
+        stated = [
+            float(np.median(values))
+            for (_, of), runs in study.runs.items()
+            if of == program and len(values := runs.values("stated_rounds"))
+        ]
+        if stated:
+            rounds = float(np.median(stated))
+            found += [
+                {"program": program, "rtt": rtt, "seconds": digits(rounds * rtt / 2000)}
+                for rtt in (0.0, farthest)
+            ]
+    return sorted(found, key=lambda row: (row["program"], row["rtt"]))
+
+
+def _step_line(steps: Sequence[Spec]) -> Spec:
+    return {
+        "data": {"values": list(steps)},
+        "transform": [{"filter": "datum.program === chosen_program"}],
+        "mark": {"type": "line", "color": "var(--quiet)", "strokeDash": [10, 5]},
+        "encoding": {
+            "x": {"field": "rtt", "type": "quantitative"},
+            "y": {"field": "seconds", "type": "quantitative"},
+        },
+    }
 
 
 def drift(study: Study) -> Chart | None:
