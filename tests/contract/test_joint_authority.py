@@ -46,7 +46,7 @@ def established(folder: Path, hosts: Sequence[Host], known: Header | None, **due
         holders=NAMES,
         scope=scope_of(NAMES),
         refresh_seconds=due.get("seconds", DAY_SECONDS),
-        request=lambda: authority_request("E3 test", DAY_SECONDS),
+        request=lambda: authority_request("E3 test", 10 * DAY_SECONDS),
     )
     key = known.public_key if known else None
     return asyncio.run(establish(folder, wanted, hosts, key)).header

@@ -5,11 +5,13 @@
 Nonces and what a ceremony needs until its end are in the memory of this process alone.
 """
 
+import hashlib
 import os
 import resource
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +21,13 @@ from e3.authority.joint import dealing, log
 from e3.authority.joint.dealing import DisputeError, Entrance, ShareMaking, enter
 from e3.authority.joint.ed25519 import GroupError
 from e3.authority.joint.errors import CeremonyError
-from e3.authority.joint.known import check_archived, key_of, own_certificate, revoked_by
+from e3.authority.joint.known import (
+    check_archived,
+    judged_by_files,
+    key_of,
+    own_certificate,
+    revoked_by,
+)
 from e3.authority.joint.messages import (
     AnyAnswer,
     Archive,
@@ -165,24 +173,30 @@ class ShareHolder:
 
     def _draw(self, asked: Draw) -> Spoken:
         held = self._held(asked.purpose)
-        key = key_of(held.header, self._store)
-        try:
-            found = [examine(key, each) for each in asked.requests]
-        except RefusalError as error:
-            line = f"{error.rule}: {error}"
-            self._record("refused", held, bytes(32), [], [line[:2000]])
-            raise
+        found = self._judge(held, asked.requests)
         messages = [each.message for each in found]
         self._signing = Signing(self._identity, held, asked, messages)
         self._examined, self._drawn = found, asked
         return self._signing.committed()
+
+    def _judge(self, held: Held, asked: Sequence[bytes]) -> list[Examined]:
+        key = key_of(held.header, self._store)
+        try:
+            return [examine(key, each) for each in asked]
+        except RefusalError as error:
+            line = f"{error.rule}: {error}"
+            self._record("refused", held, bytes(32), [], [line[:2000]])
+            raise
 
     def _sign(self, asked: Sign) -> Spoken:
         signing, self._signing, drawn = self._signing, None, self._drawn
         if signing is None or drawn is None:
             raise HolderError("no nonces are drawn here")
         held = self._held(asked.purpose)
-        with self._store.locked(alone=False):
+        changing = judged_by_files(drawn.requests)
+        with self._store.locked(alone=changing):
+            if changing:  # another ceremony may have changed them since
+                self._judge(held, drawn.requests)
             said = signing.sign(asked)
             names = [held.header.holders[one].name for one in sorted(drawn.signers)]
             what = [each.what[:2000] for each in self._examined]
@@ -193,14 +207,16 @@ class ShareHolder:
 
     def _archive(self, asked: Archive) -> Done:
         held = self._held(asked.purpose)
-        known = self._store.certificate(asked.purpose)
-        if known and known != asked.certificate:
-            raise HolderError("another certificate of this authority is archived here")
-        if not known:
-            check_archived(held.header, asked.certificate)
-            self._store.archive(asked.purpose, asked.certificate)
-            line = description(own_certificate(asked.certificate).request)
-            self._record("certificate", held, bytes(32), [], [line])
+        with self._store.locked(alone=True):
+            known = self._store.certificate(asked.purpose)
+            if known and known != asked.certificate:
+                raise HolderError("another certificate of this authority is archived here")
+            if not known:
+                check_archived(held.header, asked.certificate)
+                self._store.archive(asked.purpose, asked.certificate)
+                line = description(own_certificate(asked.certificate).request)
+                text = hashlib.sha256(asked.certificate.text.encode()).hexdigest()
+                self._record("certificate", held, bytes(32), [], [f"{line}, SHA-256 {text}"])
         return Done()
 
     def _log(self, asked: Log) -> LogPage:

@@ -38,6 +38,16 @@ def check_archived(header: Header, archived: Archived) -> None:
         raise RequestError("this is not the certificate of this authority")
 
 
+def judged_by_files(encoded: Sequence[bytes]) -> bool:
+    """Whether what a holder's files have decides about one of these requests.
+
+    That is so for the authority's own certificate, which is signed once, and for lists of revoked
+    credentials, which only grow.
+    """
+    kinds = NebulaAuthority | TlsAuthority | StatusList
+    return any(isinstance(requests.decode(each), kinds) for each in encoded)
+
+
 def revoked_by(encoded: Sequence[bytes]) -> frozenset[int]:
     """Return the places of credentials that lists among these requests revoke."""
     lists = (each for each in map(requests.decode, encoded) if isinstance(each, StatusList))

@@ -34,7 +34,7 @@ from e3.authority.joint.requests.fields import verify
 from e3.authority.joint.signing import context_of
 from e3.authority.joint.store import Store
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
-from tests.ceremonies import JointKey, LocalVoice
+from tests.ceremonies import JointKey, LocalVoice, authority_request
 from tests.holders import joint_key, package_of
 
 pytestmark = pytest.mark.unit
@@ -269,3 +269,26 @@ def recovered(shares: dict[int, ed25519.Scalar]) -> Point:
     identifiers: Sequence[int] = sorted(shares)
     terms = [ed25519.times(ed25519.interpolation(one, identifiers), shares[one]) for one in shares]
     return ed25519.base_times(ed25519.plus(*terms))
+
+
+def test_the_authoritys_certificate_is_not_signed_beside_one_that_was_archived_meanwhile(
+    key: JointKey,
+) -> None:
+    """Two ceremonies at once: the other one archives after this one has drawn its nonces."""
+    for voice in key.voices.values():
+        path = voice.folder / "nebula/certificate"
+        kept = path.read_bytes()
+        path.unlink()
+        voice.alters = archived_meanwhile(path, kept)
+    with pytest.raises(CeremonyFailedError, match=r"refuses \(once\)"):
+        asyncio.run(key.sign(authority_request()))
+    assert not any(b'"shares"' in line for each in key.voices.values() for line in each.said)
+
+
+def archived_meanwhile(path: Path, content: bytes) -> Callable[[Ask, AnyAnswer], AnyAnswer]:
+    def after(asked: Ask, said: AnyAnswer) -> AnyAnswer:
+        if isinstance(asked, Draw):
+            path.write_bytes(content)
+        return said
+
+    return after
