@@ -12,6 +12,7 @@ from typing import Protocol
 
 from e3 import experiment
 from e3.adhoc import programs
+from e3.adhoc.admission import admission
 from e3.adhoc.conduct import Own, conduct
 from e3.adhoc.links import Reach
 from e3.adhoc.meeting import Meeting, Side, User, body
@@ -59,6 +60,7 @@ class Setting:
     reach: Reach
     person: Person
     displays: Displays
+    credentials: tuple[str, ...] = ()
 
 
 async def invite(
@@ -89,8 +91,11 @@ async def invite(
             name=me.name,
             identity=me.did,
             proof=proof.prove(sid, did, resolver.resolve(me.did), me.key),
+            credentials=setting.credentials,
         )
-        lobby = Lobby(invitation, shown, new_id(), resolver.resolve)
+        admit = admission(proposal)
+        admit(me.did, setting.credentials)
+        lobby = Lobby(invitation, shown, new_id(), resolver.resolve, admit)
         terms = Terms(
             sid=sid,
             initiator=did,
@@ -98,7 +103,7 @@ async def invite(
             proposal=proposal.hash,
             parties=proposal.parties,
         )
-        side = Side(me=me, terms=terms, reach=setting.reach, lobby=lobby)
+        side = Side(me=me, terms=terms, reach=setting.reach, admit=admit, lobby=lobby)
         setting.person.invited(invitations.link(invitation), invitation)
         return await _compute(box, side, setting, resolver, own)
 
@@ -119,6 +124,8 @@ async def join(
         shown = await _ask_in(box, setting, invitation, resolver)
         _check(shown, invitation, resolver)
         proposal = shown.proposal
+        admit = admission(proposal)
+        admit(shown.identity, shown.credentials)
         program = programs.unpack(proposal, folder)
         if not await setting.person.consents_to(proposal, invitation):
             box.send(did, KINDS[Close], Close(reason="declined"), thid=invitation.sid)
@@ -130,7 +137,7 @@ async def join(
             proposal=proposal.hash,
             parties=proposal.parties,
         )
-        side = Side(me=me, terms=terms, reach=setting.reach)
+        side = Side(me=me, terms=terms, reach=setting.reach, admit=admit)
         return await _compute(box, side, setting, resolver, own(program, proposal.deadline_seconds))
 
 
@@ -167,6 +174,7 @@ async def _ask_in(
         name=me.name,
         identity=me.did,
         proof=proof.prove(invitation.sid, own, resolver.resolve(me.did), me.key),
+        credentials=setting.credentials,
     )
     began = time.monotonic()
     while time.monotonic() < began + ANSWER_SECONDS:

@@ -36,6 +36,7 @@ from e3.didcomm.session.bodies import (
 )
 from e3.didcomm.session.lobby import Lobby
 from e3.didcomm.session.negotiation import Negotiation, Terms
+from e3.didcomm.session.proof import Admit, anyone
 from e3.errors import E3Error, SessionError
 from e3.remote.tasks import beside
 from e3.remote.text import printable
@@ -67,6 +68,7 @@ class Side:
     me: Self
     terms: Terms
     reach: Reach
+    admit: Admit = anyone
     lobby: Lobby | None = None
 
     @property
@@ -88,7 +90,9 @@ class Meeting:
         self._side = side
         self._user = user
         self._resolver = resolver
-        self._negotiation = Negotiation(box.identity.did, side.me.did, side.terms, resolver.resolve)
+        self._negotiation = Negotiation(
+            box.identity.did, side.me.did, side.terms, resolver.resolve, side.admit
+        )
         self._todo: asyncio.Queue[Coroutine[Any, Any, None]] = asyncio.Queue()
         self._result: asyncio.Future[Roster] = asyncio.get_running_loop().create_future()
         self._held = AsyncExitStack()

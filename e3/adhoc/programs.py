@@ -9,7 +9,13 @@ from pathlib import Path, PurePosixPath
 from e3 import private
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.keys import unbase64
-from e3.didcomm.session.bodies import MOST_FILES, PROGRAM_BYTES, ProgramFile, Proposal
+from e3.didcomm.session.bodies import (
+    MOST_FILES,
+    PROGRAM_BYTES,
+    ProgramFile,
+    Proposal,
+    Requirement,
+)
 from e3.errors import ProgramError
 from e3.experiment import Program
 from e3.party.statement import mpyc_parser, mpyc_source
@@ -21,7 +27,14 @@ EXECUTABLE, PLAIN = 0o755, 0o644
 NAME_LENGTH = 200
 
 
-def propose(program: Program, *, parties: int, deadline_seconds: float, note: str) -> Proposal:
+def propose(
+    program: Program,
+    *,
+    parties: int,
+    deadline_seconds: float,
+    note: str,
+    requires: tuple[Requirement, ...] = (),
+) -> Proposal:
     """Return the proposal to run a program; raise `ProgramError` if it is too large for that."""
     items = list(programs.read(program.path))
     size = sum(len(content) for *_, content in items)
@@ -48,6 +61,7 @@ def propose(program: Program, *, parties: int, deadline_seconds: float, note: st
         threshold=threshold(program.args, parties),
         deadline_seconds=deadline_seconds,
         note=note,
+        requires=requires,
     )
 
 

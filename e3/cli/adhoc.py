@@ -30,6 +30,7 @@ from e3.session.results import SessionResult
 from e3.session.verdicts import EXIT_STATUS, Verdict
 
 MEDIATOR = "E3_MEDIATOR"
+TEXT_LENGTH = 65_536
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -62,6 +63,9 @@ def run(
         ),
         person=Terminal(console, people, me.did, yes=arguments.yes),
         displays=displays,
+        credentials=tuple(
+            text_file("--credential", arguments, each) for each in arguments.credential
+        ),
     )
     try:
         result = asyncio.run(_until_ended(flow(setting), shown, console))
@@ -110,6 +114,16 @@ def own(arguments: argparse.Namespace, program: Program, deadline_seconds: float
         inputs=given,
         deadline_seconds=deadline_seconds,
     )
+
+
+def text_file(option: str, arguments: argparse.Namespace, name: str) -> str:
+    """Return the text of a file that an option names."""
+    path = Path(arguments.cwd, name)
+    try:
+        with path.open(encoding="ascii") as file:
+            return file.read(TEXT_LENGTH).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{option}: {path} cannot be read: {error}") from None
 
 
 def chosen_mediator(given: str | None) -> str:

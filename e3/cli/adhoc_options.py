@@ -24,6 +24,13 @@ def declare(verb: argparse.ArgumentParser) -> None:
         help="let no other party learn an address of this machine: all goes by the relay",
     )
     verb.add_argument(
+        "--credential",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a credential of yours (JWT) to show to the other parties, who may require one",
+    )
+    verb.add_argument(
         "--yes", action="store_true", help="consent without a question, to people you know alone"
     )
     terminal.offer_json(verb, "the result")

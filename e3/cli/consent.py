@@ -115,6 +115,9 @@ class Terminal:
             f"  parties   {proposal.parties}; inputs stay secret unless more than "
             f"{proposal.threshold} of them put together what they saw"
         )
+        for each in proposal.requires:
+            what = printable(f"{each.claim}={each.value}")
+            self._say(f"  required  of every party: {what} by {printable(each.issuer, 100)}")
         self._say("  learned   by everybody: what the program reveals; read it to know what")
         self._say("  limits    it reaches the parties alone, and no file of this machine")
 

@@ -23,6 +23,7 @@ def declare(verbs: Verbs) -> None:
         help="compute with others who each have a machine of their own",
         usage="e3 invite PROGRAM --parties N [--mediator URL] [--args TEXT] [--note TEXT] "
         "[--entry FILE] [--name NAME] [--input PATH] [--deadline SECONDS] [--minutes N] "
+        "[--require 'CLAIM=VALUE by DID']... [--revocations FILE] [--credential FILE]... "
         "[--stun HOST:PORT]... [--relay-only] [--yes] [--json] [-- PRIVATE...]",
         description="Print a link by which others join, wait for them, and compute. Nobody "
         "deploys: each party's own E3 watches its own program. What follows -- is for your "
@@ -37,6 +38,18 @@ def declare(verbs: Verbs) -> None:
     verb.add_argument(
         "--minutes", metavar="N", type=int, default=60, help="how long the link is valid"
     )
+    verb.add_argument(
+        "--require",
+        metavar="'CLAIM=VALUE by DID'",
+        action="append",
+        default=[],
+        help="a credential that every party shows, you as well, and every party verifies",
+    )
+    verb.add_argument(
+        "--revocations",
+        metavar="FILE",
+        help="the list of revoked credentials of whoever issues those that are required (JWT)",
+    )
     verb.add_argument("--mediator", metavar="URL", help="default: E3_MEDIATOR")
     adhoc_options.declare(verb)
     verb.set_defaults(do=invite)
@@ -45,6 +58,7 @@ def declare(verbs: Verbs) -> None:
 def invite(arguments: argparse.Namespace) -> int:
     """Invite; return the exit status of the session's verdict."""
     from e3.adhoc import flows, programs  # noqa: PLC0415 - slow to load
+    from e3.adhoc.admission import requirement  # noqa: PLC0415
     from e3.adhoc.room import require  # noqa: PLC0415
     from e3.cli import adhoc  # noqa: PLC0415
     from e3.session.programs import load  # noqa: PLC0415
@@ -61,11 +75,15 @@ def invite(arguments: argparse.Namespace) -> int:
     mediator = adhoc.chosen_mediator(arguments.mediator)
     path = Path(arguments.cwd, arguments.program)
     program = load(path, shlex.split(arguments.public), arguments.entry)
+    revocations = ""
+    if arguments.revocations is not None:
+        revocations = adhoc.text_file("--revocations", arguments, arguments.revocations)
     proposal = programs.propose(
         program,
         parties=arguments.parties,
         deadline_seconds=arguments.deadline,
         note=arguments.note[:1000],
+        requires=tuple(requirement(each, revocations) for each in arguments.require),
     )
     own = adhoc.own(arguments, program, arguments.deadline)
 

@@ -22,7 +22,7 @@ def declare(verbs: Verbs) -> None:
         "join",
         help="accept an invitation",
         usage="e3 join LINK [--name NAME] [--input PATH] [--stun HOST:PORT]... [--relay-only] "
-        "[--yes] [--json] [-- PRIVATE...]",
+        "[--credential FILE]... [--yes] [--json] [-- PRIVATE...]",
         description="Show who invites to what, ask you, and compute with the others. What "
         "follows -- is for your party alone, and never leaves this machine.",
     )

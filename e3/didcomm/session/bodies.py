@@ -39,6 +39,7 @@ Token = Annotated[str, Meta(min_length=22, max_length=22)]
 Proof = Annotated[str, Meta(max_length=8192)]
 Pid = Annotated[int, Meta(ge=0, lt=MOST_PARTIES)]
 Word = Annotated[str, Meta(max_length=1000)]
+Credentials = Annotated[tuple[Annotated[str, Meta(max_length=8192)], ...], Meta(max_length=4)]
 
 
 class Join(Struct, frozen=True, kw_only=True):
@@ -48,6 +49,19 @@ class Join(Struct, frozen=True, kw_only=True):
     name: Name
     identity: Did
     proof: Proof
+    credentials: Credentials = ()
+
+
+class Requirement(Struct, frozen=True, kw_only=True):
+    """A credential of ``issuer`` that every party shows, in which ``claim`` has that ``value``.
+
+    ``revocations`` is the issuer's list of revoked credentials, if there is one.
+    """
+
+    claim: Name
+    value: Annotated[str, Meta(max_length=200)]
+    issuer: Did
+    revocations: Annotated[str, Meta(max_length=65_536)] = ""
 
 
 class ProgramFile(Struct, frozen=True, kw_only=True):
@@ -74,6 +88,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     threshold: Annotated[int, Meta(ge=0, lt=MOST_PARTIES)]
     deadline_seconds: Annotated[float, Meta(ge=1, le=7 * 86_400)]
     note: Word = ""
+    requires: Annotated[tuple[Requirement, ...], Meta(max_length=4)] = ()
 
     @property
     def hash(self) -> str:
@@ -88,6 +103,7 @@ class Program(Struct, frozen=True, kw_only=True):
     name: Name
     identity: Did
     proof: Proof
+    credentials: Credentials = ()
 
 
 class Ready(Struct, frozen=True, kw_only=True):
@@ -119,6 +135,7 @@ class Member(Struct, frozen=True, kw_only=True):
     identity: Did
     name: Name
     proof: Proof
+    credentials: Credentials = ()
 
 
 class Roster(Struct, frozen=True, kw_only=True):

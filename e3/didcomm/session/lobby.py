@@ -20,6 +20,7 @@ from e3.didcomm.session.bodies import (
     Roster,
 )
 from e3.didcomm.session.invitation import Invitation
+from e3.didcomm.session.proof import Admit, anyone
 
 REPEAT_SECONDS = 2.0
 GUEST_SECONDS = 600.0
@@ -42,12 +43,14 @@ class Lobby:
         program: Program,
         session: str,
         resolve: Callable[[str], Document],
+        admit: Admit = anyone,
     ) -> None:
         """Invite to ``program``; ``session`` will name the session in everybody's evidence."""
         self._invitation = invitation
         self._program = program
         self._session = session
         self._resolve = resolve
+        self._admit = admit
         self._guests: dict[str, _Guest] = {}
         self._roster: Roster | None = None
         self._answered: set[str] = set()
@@ -112,6 +115,7 @@ class Lobby:
         try:
             self._invitation.require_valid(now)
             proof.check(body.proof, self._invitation.sid, sender, body.identity, self._resolve)
+            self._admit(body.identity, body.credentials)
         except DidcommError as error:
             return [self._refuse(sender, "refused", str(error))]
         if self._roster is not None or len(self._guests) >= self._invitation.parties - 1:
@@ -146,6 +150,7 @@ class Lobby:
             identity=self._program.identity,
             name=self._program.name,
             proof=self._program.proof,
+            credentials=self._program.credentials,
         )
         others = (
             Member(
@@ -154,6 +159,7 @@ class Lobby:
                 identity=self._guests[did].join.identity,
                 name=self._guests[did].join.name,
                 proof=self._guests[did].join.proof,
+                credentials=self._guests[did].join.credentials,
             )
             for pid, did in enumerate(ready, 1)
         )

@@ -38,6 +38,7 @@ from e3.didcomm.session.bodies import (
     Up,
     Update,
 )
+from e3.didcomm.session.proof import Admit, anyone
 from e3.remote.text import printable
 
 REPEAT_SECONDS = 2.0
@@ -72,13 +73,19 @@ class Negotiation:
     """One party's state."""
 
     def __init__(
-        self, did: str, identity: str, terms: Terms, resolve: Callable[[str], Document]
+        self,
+        did: str,
+        identity: str,
+        terms: Terms,
+        resolve: Callable[[str], Document],
+        admit: Admit = anyone,
     ) -> None:
         """Negotiate as ``did``, which is ``identity``'s in this session."""
         self._did = did
         self._identity = identity
         self._terms = terms
         self._resolve = resolve
+        self._admit = admit
         self._roster: Roster | None = None
         self._hash = ""
         self._consented = False
@@ -239,6 +246,7 @@ class Negotiation:
             raise DidcommError("the initiator is not in it, or has another identity than before")
         for each in members:
             proof.check(each.proof, terms.sid, each.did, each.identity, self._resolve)
+            self._admit(each.identity, each.credentials)
 
     def _take_offer(self, pid: int, offer: Offer) -> list[Action]:
         if offer.roster != self._hash:

@@ -6,7 +6,7 @@ session, or with a DID of their own.
 
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -16,6 +16,14 @@ from e3.didcomm.errors import DidcommError
 from e3.remote.text import printable
 
 PURPOSE = "e3-session/1.0"
+
+Admit = Callable[[str, Sequence[str]], None]
+"""Raises `DidcommError` unless the credentials of a lasting DID admit it to a session."""
+
+
+def anyone(identity: str, credentials: Sequence[str]) -> None:
+    """Admit whoever has a seat."""
+    del identity, credentials
 
 
 def prove(sid: str, did: str, identity: Document, key: Ed25519PrivateKey) -> str:

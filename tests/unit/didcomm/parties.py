@@ -1,18 +1,18 @@
 """Parties of a session in one process, and a network between them that a test commands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from e3.didcomm import did as dids
-from e3.didcomm.did import Document, key_did
+from e3.didcomm.did import key_did
 from e3.didcomm.messages import Identity
 from e3.didcomm.session.actions import Action, Ask, Connect, End, Left, Send, Start
 from e3.didcomm.session.bodies import Body, Join, Member, Program, ProgramFile, Proposal, Roster
 from e3.didcomm.session.invitation import Invitation, new_id
 from e3.didcomm.session.negotiation import Ends, Negotiation, Terms
-from e3.didcomm.session.proof import prove
+from e3.didcomm.session.proof import Admit, anyone, prove
 
 NOW = 1_800_000_000.0
 ENDS = Ends(fingerprint="a" * 64)
@@ -91,7 +91,7 @@ def people(count: int = 3) -> list[Person]:
 
 
 def negotiation(
-    person: Person, all_of_them: Sequence[Person], resolve: Callable[[str], Document] = dids.resolve
+    person: Person, all_of_them: Sequence[Person], admit: Admit = anyone
 ) -> Negotiation:
     terms = Terms(
         sid=person.sid,
@@ -100,7 +100,7 @@ def negotiation(
         proposal=proposal(len(all_of_them)).hash,
         parties=len(all_of_them),
     )
-    return Negotiation(person.did, person.identity, terms, resolve)
+    return Negotiation(person.did, person.identity, terms, dids.resolve, admit)
 
 
 class Net:
