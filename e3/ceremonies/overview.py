@@ -16,7 +16,7 @@ State = Literal["current", "old", "none", "absent"]
 class HolderState:
     """A holder: its host, its number, its share, and how that is stored.
 
-    ``transcript`` is the digest of all that it saw when the key was made, in hexadecimal: it is
+    ``transcript`` is the digest of all that it saw while shares were made, in hexadecimal: it is
     the same for all, unless somebody changed what was passed on.
     """
 

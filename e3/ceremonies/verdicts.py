@@ -24,7 +24,7 @@ class CeremonyVerdict(StrEnum):
     """A holder accuses another, and nothing proves who is right."""
     DIVERGED = "diverged"
     """Holders have seen different things, so somebody changed what was passed on."""
-    FAILED = "failed"
+    FAILED = "holder failed"
     """A holder cannot go on, such as with a damaged file."""
 
 

@@ -108,7 +108,7 @@ def _hosts(props: Mapping[str, Any]) -> list[Host]:
 class JointAuthority(Resource, module="e3", name="JointAuthority"):
     """An authority whose key is in shares of hosts; ``certificate`` and ``publicKey`` are public.
 
-    ``transcript`` is the digest of all that the holders saw when the key was made: each host has
+    ``transcript`` is the digest of all that the holders saw while shares were made: each host has
     the same, unless somebody between them changed what was passed on.
     """
 

@@ -261,7 +261,7 @@ def header_of(terms: CeremonyTerms, known: Shares, saw: bytes) -> Header:
         public_shares=dict(known.public_shares),
         scope=terms.scope,
         certificate=terms.certificate,
-        transcript=base.transcript if base else saw,
+        transcript=digest(base.transcript, saw) if base else saw,
         last_number=max([*terms.holders, base.last_number if base else 0]),
         made=terms.made,
     )

@@ -4,6 +4,7 @@
     log                         what it helped to make and sign (`e3.authority.joint.log`)
     <purpose>/share             the share in use
     <purpose>/pending           a share that is prepared, and not in use yet
+    <purpose>/transcript        the digest of all that it saw, for its owner to compare
     <purpose>/certificate       the authority's certificate, once it is signed
 
 A share is prepared first, by every holder; then each replaces its old one. Files are written
@@ -97,6 +98,7 @@ class Store:
         """Use a share from now on; forget the one before."""
         folder = self._folder / held.header.purpose
         _keep(folder / "share", encode(seal_at_rest(encode(held), "share")))
+        _keep(folder / "transcript", f"{held.header.transcript.hex()}\n".encode())
         (folder / "pending").unlink(missing_ok=True)
         _synchronise(folder)
 
