@@ -134,7 +134,11 @@ class Mesh:
         assert made.certificate is not None
         self._key = made.header.public_key
         signer = JointSigner(
-            folder=folder, purpose="nebula", public_key=made.header.public_key, hosts=hosts
+            folder=folder,
+            purpose="nebula",
+            public_key=made.header.public_key,
+            hosts=hosts,
+            threshold=made.header.threshold,
         )
         self.authority = JointNebulaCa(certificate=made.certificate.text, signer=signer)
 

@@ -28,7 +28,8 @@ def party_authority(given: Mapping[str, Any]) -> Authority:
 
 def described(outputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return a joint authority, by the outputs of its resource, as `joint_authority` takes it."""
-    joint = {key: outputs[key] for key in ("purpose", "publicKey", "hosts", "folder")}
+    known = ("purpose", "publicKey", "hosts", "folder", "threshold")
+    joint = {key: outputs[key] for key in known}
     return {"certificate": outputs["certificate"], "joint": joint}
 
 
@@ -43,6 +44,7 @@ def joint_authority(given: Mapping[str, Any]) -> Authority:
         purpose=joint["purpose"],
         public_key=bytes.fromhex(joint["publicKey"]),
         hosts=[host_from_properties(host) for host in joint["hosts"]],
+        threshold=int(joint["threshold"]),
     )
     kind = KINDS[joint["purpose"]]
     if kind.authority is None:

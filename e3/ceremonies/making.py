@@ -38,7 +38,6 @@ from e3.authority.joint.sharing import (
     Published,
     SharingError,
     check_published,
-    check_shares,
     public_contribution,
     shares_of,
 )
@@ -246,7 +245,6 @@ class ShareCeremony:
         """Return the header, the same for all; raise `CeremonyFailedError` if it is not."""
         terms = self._terms
         known = shares_of(self._published, sorted(terms.holders))
-        check_shares(known)
         saw = channel.view(self._context, [*promises, *dealt])
         header = header_of(terms, known, saw)
         expected = Prepared(view=saw, header=digest(encode(header)))

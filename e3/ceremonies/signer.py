@@ -15,12 +15,17 @@ from e3.interfaces import Host
 
 @dataclass(kw_only=True)
 class JointSigner:
-    """Signs requests by ceremonies of a stack's holders; what comes together is one batch."""
+    """Signs requests by ceremonies of a stack's holders; what comes together is one batch.
+
+    The first ``threshold`` of the hosts are asked; only if they cannot sign, all are. Without one
+    all are asked at once.
+    """
 
     folder: Path
     purpose: str
     public_key: bytes
     hosts: Sequence[Host]
+    threshold: int = 0
     _waiting: list[tuple[requests.Request, "asyncio.Future[str]"]] = field(default_factory=list)
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -52,7 +57,16 @@ class JointSigner:
             future.set_result(text)
 
     async def _texts(self, asked: Sequence[requests.Request]) -> list[str]:
-        async with ceremony(self.folder, self.purpose, "sign", self.hosts) as (assembly, record):
+        if 0 < self.threshold < len(self.hosts):
+            try:
+                return await self._by(self.hosts[: self.threshold], asked)
+            except CeremonyFailedError as error:
+                if error.verdict is CeremonyVerdict.REFUSED:
+                    raise
+        return await self._by(self.hosts, asked)
+
+    async def _by(self, hosts: Sequence[Host], asked: Sequence[requests.Request]) -> list[str]:
+        async with ceremony(self.folder, self.purpose, "sign", hosts) as (assembly, record):
             header = current(assembly, self.public_key)
             if header is None:
                 raise CeremonyFailedError(CeremonyVerdict.TOO_FEW, "nobody holds the key")

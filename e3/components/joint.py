@@ -57,6 +57,7 @@ def declare(  # noqa: PLR0913 - what an authority is made of
             "publicKey": authority.publicKey,
             "hosts": hosts,
             "folder": str(folder),
+            "threshold": threshold,
         },
     }
 

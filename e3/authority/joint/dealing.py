@@ -14,7 +14,15 @@ from nacl.signing import SigningKey
 
 from e3.authority.joint import channel
 from e3.authority.joint.channel import digest, seal, speak, unseal, verify
-from e3.authority.joint.ed25519 import GroupError, Scalar, base_times, point, random_scalar, scalar
+from e3.authority.joint.ed25519 import (
+    ORDER,
+    GroupError,
+    Scalar,
+    base_times,
+    point,
+    random_scalar,
+    scalar,
+)
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.messages import (
     Begin,
@@ -209,26 +217,43 @@ class ShareMaking:
         for one in published:
             wanted = None if old is None else public_contribution(one.dealer, dealers, old)
             check_published(one, self._terms.threshold, self._context, wanted)
-        values = {one.dealer: self._value(one, sealed.get(one.dealer, b"")) for one in published}
-        share = receive(self._me, published, values)
+        given = {one.dealer: self._opened(one.dealer, sealed) for one in published}
         known = shares_of(published, sorted(self._terms.holders))
-        check_shares(known)
+        share = self._sum(published, given, known)
         if base is not None and known.public_key != base.public_key:
             raise SharingError("what was dealt is another key")
         point(known.public_key)
         return share, known
 
-    def _value(self, published: Published, sealed: bytes) -> Scalar:
-        """Return what a dealer gave us; raise `DisputeError` if it is not what it published."""
-        dealer = published.dealer
+    def _opened(self, dealer: int, sealed: Mapping[int, bytes]) -> Envelope:
+        """Return what a dealer gave us, with its signature."""
+        theirs = self._hellos[dealer].sealing
         try:
-            said = unseal(sealed, self._sealing, self._hellos[dealer].sealing, dealer)
-            given = verify(said, self._keys[dealer].key, self._context, DealtValue)
+            return unseal(sealed.get(dealer, b""), self._sealing, theirs, dealer)
         except channel.ChannelError as error:
             raise DisputeError(str(error), dealer) from None
-        if said.sender != dealer or not value_fits(given, self._me, published):
+
+    def _sum(
+        self, published: Sequence[Published], given: Mapping[int, Envelope], known: Shares
+    ) -> Scalar:
+        """Return the share; raise `DisputeError` for a value that its dealer did not publish."""
+        values = {one.dealer: self._value(one.dealer, given[one.dealer]) for one in published}
+        try:
+            scalars = {one: Scalar(each.value) for one, each in values.items()}
+            return receive(self._me, published, scalars, known)
+        except SharingError as error:
+            dealer = error.culprits[0]
+            raise DisputeError(str(error), dealer, given[dealer]) from None
+
+    def _value(self, dealer: int, said: Envelope) -> DealtValue:
+        try:
+            value = verify(said, self._keys[dealer].key, self._context, DealtValue)
+        except channel.ChannelError as error:
+            raise DisputeError(str(error), dealer) from None
+        reduced = int.from_bytes(value.value, "little") < ORDER
+        if said.sender != dealer or value.receiver != self._me or not reduced:
             raise DisputeError("a dealer sent a value that it did not publish", dealer, said)
-        return Scalar(given.value)
+        return value
 
     def _promised(self, said: Sequence[Envelope]) -> dict[int, Promise]:
         return self._from_all(said, Promise)
@@ -322,7 +347,8 @@ def check_terms(terms: CeremonyTerms, me: int, held: Held | None) -> None:
 
 
 def _check_renewal(terms: CeremonyTerms, base: Header, me: int, held: Held | None) -> None:
-    check_shares(shares_in(base))
+    if held is None or held.header != base:  # else they were found right when they were made
+        check_shares(shares_in(base))
     dealers = set(terms.dealers)
     if not dealers <= set(base.holders) or len(dealers) < base.threshold:
         raise DealingError("those who deal do not hold the key")

@@ -58,9 +58,9 @@ class Header(Body, frozen=True, kw_only=True):
     """The public side of a key in shares, in one epoch, and what may be signed with it.
 
     ``public_shares`` are the holders' shares times the base point. ``transcript`` is the digest of
-    all that the holders saw in this ceremony and in those before; it is the same for each of them. ``certificate``
-    is the authority's own, if it was signed before this epoch.
-    ``last_number`` is the highest that a holder ever had, ``made`` a Unix time.
+    all that the holders saw in this ceremony and in those before; it is the same for each of them.
+    ``certificate`` is the authority's own, if it was signed before this epoch. ``last_number`` is
+    the highest that a holder ever had, ``made`` a Unix time.
     """
 
     purpose: Word

@@ -55,11 +55,7 @@ class Published:
 
     def value(self, identifier: int) -> Point:
         """Return the value dealt to ``identifier``, times the base point."""
-        power, terms = 1, []
-        for coefficient in self.coefficients:
-            terms.append(point_times(scalar_of(power), coefficient))
-            power *= identifier
-        return points_plus(terms)
+        return _value(self.coefficients, identifier)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +116,22 @@ def check_published(
 
 
 def receive(
-    identifier: int, published: Sequence[Published], values: Mapping[int, Scalar]
+    identifier: int,
+    published: Sequence[Published],
+    values: Mapping[int, Scalar],
+    known: Shares | None = None,
 ) -> Scalar:
     """Return the share that the values of all dealers make; name each dealer whose value is wrong.
 
-    ``values`` are by dealer; what each of them published has been checked.
+    ``values`` are by dealer; what each of them published has been checked. A wrong sum is looked
+    into; values whose errors cancel out make the right share. ``known`` is `shares_of` what was
+    published, where the caller has it.
     """
+    if {one.dealer for one in published} == set(values):
+        share = plus(*(values[one.dealer] for one in published))
+        total = known or shares_of(published, [identifier])
+        if base_times(share) == total.public_shares[identifier]:
+            return share
     wrong = [
         one.dealer
         for one in published
@@ -137,15 +143,17 @@ def receive(
 
 
 def shares_of(published: Sequence[Published], receivers: Sequence[int]) -> Shares:
-    """Return the public side of what all dealers have dealt."""
-    public_key = points_plus(one.coefficients[0] for one in published)
-    shares = {
-        receiver: points_plus(one.value(receiver) for one in published) for receiver in receivers
-    }
+    """Return the public side of what all dealers have dealt.
+
+    All public shares lie on one polynomial, the sum of all that were published.
+    """
+    total = [
+        points_plus(column) for column in zip(*(x.coefficients for x in published), strict=True)
+    ]
     return Shares(
-        public_key=public_key,
-        threshold=len(published[0].coefficients),
-        public_shares=shares,
+        public_key=total[0],
+        threshold=len(total),
+        public_shares={receiver: _value(total, receiver) for receiver in receivers},
     )
 
 
@@ -178,6 +186,12 @@ def _check_terms(threshold: int, holders: Sequence[int]) -> None:
         raise GroupError("identifiers of holders are different whole numbers from 1 to 65535")
     if not 0 < threshold <= len(holders):
         raise GroupError(f"a threshold of {threshold} does not fit {len(holders)} holders")
+
+
+def _value(coefficients: Sequence[Point], at: int) -> Point:
+    """Return a polynomial's value times the base point, from its coefficients in the exponent."""
+    powers = (scalar_of(at**power) for power in range(len(coefficients)))
+    return points_plus(map(point_times, powers, coefficients))
 
 
 def _evaluate(coefficients: Sequence[Scalar], at: int) -> Scalar:
