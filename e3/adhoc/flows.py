@@ -43,8 +43,8 @@ Displays = Callable[[Roster], AbstractContextManager[Observer]]
 class Person(User, Protocol):
     """The person at this machine, also before all are there."""
 
-    def invited(self, link: str, invitation: Invitation) -> None:
-        """Show the link of a new invitation."""
+    def invited(self, link: str, invitation: Invitation, proposal: Proposal) -> None:
+        """Show the link of a new invitation to what is proposed."""
 
     async def consents_to(self, proposal: Proposal, invitation: Invitation) -> bool:
         """Return whether to take part in computing what is proposed."""
@@ -104,7 +104,7 @@ async def invite(
             parties=proposal.parties,
         )
         side = Side(me=me, terms=terms, reach=setting.reach, admit=admit, lobby=lobby)
-        setting.person.invited(invitations.link(invitation), invitation)
+        setting.person.invited(invitations.link(invitation), invitation, proposal)
         return await _compute(box, side, setting, resolver, own)
 
 

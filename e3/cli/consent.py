@@ -33,8 +33,9 @@ class Terminal:
         self._yes = yes
         self._shown = ""
 
-    def invited(self, link: str, invitation: Invitation) -> None:
+    def invited(self, link: str, invitation: Invitation, proposal: Proposal) -> None:
         """See `Person`."""
+        self._say(f"{proposal.parties} parties; {secrecy(proposal.threshold)}")
         minutes = (invitation.expires - invitation.created) / 60
         others = invitation.parties - 1
         self._say(
@@ -111,10 +112,7 @@ class Terminal:
             self._say(f"  arguments {printable(' '.join(proposal.args))}")
         if proposal.note:
             self._say(f"  they say  {printable(proposal.note)}")
-        self._say(
-            f"  parties   {proposal.parties}; inputs stay secret unless more than "
-            f"{proposal.threshold} of them put together what they saw"
-        )
+        self._say(f"  parties   {proposal.parties}; {secrecy(proposal.threshold)}")
         for each in proposal.requires:
             what = printable(f"{each.claim}={each.value}")
             self._say(f"  required  of every party: {what} by {printable(each.issuer, 100)}")
@@ -145,6 +143,16 @@ class Terminal:
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(plain(text, style))
+
+
+def secrecy(threshold: int) -> str:
+    """Return what the threshold means for the inputs."""
+    if threshold == 0:
+        return "NOTHING is secret: each of them alone can find out all inputs"
+    alone = "each of them alone learns nothing more than the result"
+    if threshold == 1:
+        return f"{alone}; two that put together what they saw find out all inputs"
+    return f"{alone}, nor do {threshold}; {threshold + 1} together find out all inputs"
 
 
 async def typed_line() -> str:

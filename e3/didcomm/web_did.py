@@ -6,7 +6,6 @@ nothing is fetched from an address, from a host without a domain, or for longer 
 
 import asyncio
 import re
-import ssl
 from urllib.parse import unquote
 
 import aiohttp
@@ -38,14 +37,17 @@ def url(did: str) -> str:
     return f"https://{domain}{colon}{port}/{below}/did.json"
 
 
-async def fetch(did: str, tls: ssl.SSLContext | None = None) -> Document:
-    """Return the document of a did:web; raise `DidcommError` if there is none."""
+async def fetch(did: str, connector: aiohttp.BaseConnector | None = None) -> Document:
+    """Return the document of a did:web; raise `DidcommError` if there is none.
+
+    ``connector`` replaces how this machine reaches domains.
+    """
     place = url(did)
     try:
         async with (
             asyncio.timeout(SECONDS),
-            aiohttp.ClientSession() as http,
-            http.get(place, ssl=tls if tls is not None else True, allow_redirects=False) as answer,
+            aiohttp.ClientSession(connector=connector) as http,
+            http.get(place, allow_redirects=False) as answer,
         ):
             if answer.status != OK:
                 raise DidcommError(
