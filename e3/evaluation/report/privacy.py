@@ -39,8 +39,8 @@ class Exposure:
     """What observers of a cell found out.
 
     ``reading`` has the packets with the canary by observer, of those that were there; ``sights``
-    what each saw by phase. ``memory`` is of the third party's daemons, ``served`` whether there
-    were any. ``unseen_packets`` came too fast for the captures.
+    what each saw by phase. ``memory`` is of the third party's daemons; empty if it was not
+    searched. ``unseen_packets`` came too fast for the captures.
     """
 
     cell: Cell
