@@ -115,7 +115,7 @@ def ssh_certificates(
     kind = build(AUTHORITIES, experiment.authority, key="authority")
     if not isinstance(kind, Joint) or not kind.ssh:
         return None
-    if made.host_keys is None:
+    if made.certifiable is None:
         raise ConfigurationError(
             "e3:authority-options: ssh is true, but E3 sets up sshd on hosts of a lab alone, and "
             "there for root; take it out: ssh_config checks other hosts by their own keys"
@@ -126,7 +126,7 @@ def ssh_certificates(
         "ssh-certificates",
         hosts=made.hosts,
         authority=given,
-        files=asdict(made.host_keys),
+        files=asdict(made.certifiable),
         opts=opts,
     )
     return given["certificate"], certificates

@@ -196,11 +196,16 @@ class Host:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HostKeyFiles:
-    """Where sshd has a host's public key, and where it looks for the certificate of that key."""
+class SshFiles:
+    """What OpenSSH has on hosts and here, where an authority certifies both sides.
 
-    public_key: str
-    certificate: str
+    ``host_key`` is the host's public key, ``folder`` a folder on the host whose ``sshd.conf`` its
+    sshd includes first. ``client_key`` is a private key on this machine, which logs in as root.
+    """
+
+    host_key: str
+    folder: str
+    client_key: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,8 +108,12 @@ def credential_scope(experiment: Experiment, options: Joint) -> Mapping[str, obj
 
 
 def ssh_scope(experiment: Experiment) -> Mapping[str, object]:
-    """Return what the holders agree to certify for OpenSSH: each host, by its name."""
-    return {"names": list(experiment.host_names), "most_seconds": ssh.SECONDS}
+    """Return what the holders agree to certify for OpenSSH: each host, and who deploys as root."""
+    return {
+        "names": list(experiment.host_names),
+        "most_seconds": ssh.SECONDS,
+        "users": {ssh.USER: [ssh.LOGIN]},
+    }
 
 
 def party_scope(experiment: Experiment) -> Mapping[str, object]:

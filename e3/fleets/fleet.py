@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 from pulumi import Output, Resource, ResourceOptions
 
 from e3.experiment import Experiment
-from e3.interfaces import HostKeyFiles, Ingress
+from e3.interfaces import Ingress, SshFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,9 @@ class Made:
     such as a measurement of their network, which the overlay need not wait for. ``publish`` gets
     the overlay addresses by host name once they exist. Without hosts there is neither overlay nor
     session. ``plain_ssh`` says that address, key and host key suffice to reach each host, as
-    pulumi-command needs it. ``host_keys`` says where each host's sshd takes a certificate,
-    if it does. ``hive`` is the path of a Colmena hive to apply to the hosts first.
+    pulumi-command needs it. ``certifiable`` are the files by which an authority certifies hosts
+    and users for OpenSSH, if it can. ``hive`` is the path of a Colmena hive to apply to the hosts
+    first.
     """
 
     hosts: Sequence[Output[Mapping[str, Any]]]
@@ -32,7 +33,7 @@ class Made:
     publish: Callable[[Output[dict[str, str]]], None] = lambda _: None
     plain_ssh: bool = False
     hive: str = ""
-    host_keys: HostKeyFiles | None = None
+    certifiable: SshFiles | None = None
 
 
 class Fleet(Protocol):

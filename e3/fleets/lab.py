@@ -75,7 +75,7 @@ class LabFleet:
             hosts=[host.made for host in hosts],
             ssh_blocks=_ssh_blocks(folder, hosts) if by_ssh else (),
             measured=(trips,),
-            host_keys=ssh.HOST_KEYS if by_ssh else None,
+            certifiable=ssh.certifiable(folder) if by_ssh else None,
         )
 
 

@@ -10,22 +10,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from e3 import private
+from e3 import interfaces, private
 from e3.access.client_config import command, entry, option
 from e3.access.environment import ENVIRONMENT
 from e3.access.namespace import NamespaceAccess
 from e3.errors import PlatformError
-from e3.interfaces import HostKeyFiles
 from e3.lab.host import SSH_FOLDER
 
 SFTP = "internal-sftp"
 CLIENT_KEY, HOST_KEY, KNOWN_HOSTS = "client_key", "host_key", "known_hosts"
-HOST_KEYS = HostKeyFiles(
-    public_key=f"{SSH_FOLDER}/{HOST_KEY}.pub", certificate="/run/e3/ssh/host-cert.pub"
-)
+CERTIFIED_FOLDER = "/run/e3/ssh"
 SERVER_CONFIG = f"""\
+Include {CERTIFIED_FOLDER}/sshd.conf
 HostKey {SSH_FOLDER}/{HOST_KEY}
-HostCertificate {HOST_KEYS.certificate}
 AuthorizedKeysFile {SSH_FOLDER}/{CLIENT_KEY}.pub
 AuthenticationMethods publickey
 PermitRootLogin prohibit-password
@@ -65,6 +62,15 @@ def prepare(folder: Path) -> SshFiles:
     host_key = " ".join((place / f"{HOST_KEY}.pub").read_text().split()[:2])
     private.write(place / KNOWN_HOSTS, f"* {host_key}\n")
     return SshFiles(client_key=place / CLIENT_KEY, known_hosts=place / KNOWN_HOSTS)
+
+
+def certifiable(folder: Path) -> interfaces.SshFiles:
+    """Return the files by which an authority certifies the hosts and the client of a lab."""
+    return interfaces.SshFiles(
+        host_key=f"{SSH_FOLDER}/{HOST_KEY}.pub",
+        folder=CERTIFIED_FOLDER,
+        client_key=str(folder.absolute() / "ssh" / CLIENT_KEY),
+    )
 
 
 def proxy_command(access: NamespaceAccess) -> list[str]:

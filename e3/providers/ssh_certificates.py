@@ -13,7 +13,7 @@ from e3.access import host_from_properties
 from e3.ceremonies import ssh
 from e3.ceremonies.signer import JointSigner
 from e3.errors import HostError
-from e3.interfaces import Host, HostKeyFiles
+from e3.interfaces import Host, SshFiles
 from e3.providers import run
 from e3.remote.tasks import gather_or_cancel
 
@@ -23,7 +23,7 @@ INPUTS = ("hosts", "key", "files")
 
 
 class SshCertificatesProvider(ResourceProvider):
-    """Has the holders certify each host's key for its name, and puts the certificates there."""
+    """Has the holders certify hosts and who deploys, and puts the certificates in their places."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Certify all hosts; the id is the authority's key."""
@@ -41,9 +41,11 @@ class SshCertificatesProvider(ResourceProvider):
         return DiffResult(changes=due or any(olds.get(key) != news.get(key) for key in INPUTS))
 
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002
-        """Remove the certificates from the hosts that still exist."""
+        """Remove the certificates; hosts that still exist admit the plain key again."""
         del id
-        run(_remove(_hosts(props), props["files"]["certificate"]))
+        files = SshFiles(**props["files"])
+        ssh.forget(files)
+        run(_remove(_hosts(props), files.folder))
 
 
 def _certify(props: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def _certify(props: Mapping[str, Any]) -> dict[str, Any]:
         public_key=bytes.fromhex(joint["publicKey"]),
         hosts=[host_from_properties(host) for host in joint["hosts"]],
     )
-    files = HostKeyFiles(**props["files"])
+    files = SshFiles(**props["files"])
     not_after = run(ssh.certify(signer, _hosts(props), files))
     public = {key: props[key] for key in INPUTS}
     return {**public, "notAfter": not_after}
@@ -63,7 +65,7 @@ def _certify(props: Mapping[str, Any]) -> dict[str, Any]:
 async def _remove(hosts: Sequence[Host], path: str) -> None:
     async def one(host: Host) -> None:
         with suppress(HostError, TimeoutError):  # a host that is gone has none
-            await host.access.run(["rm", "-f", path], timeout_seconds=REMOVE_SECONDS)
+            await host.access.run(["rm", "-rf", path], timeout_seconds=REMOVE_SECONDS)
 
     await gather_or_cancel(map(one, hosts))
 
@@ -73,7 +75,7 @@ def _hosts(props: Mapping[str, Any]) -> list[Host]:
 
 
 class SshCertificates(Resource, module="e3", name="SshCertificates"):
-    """A certificate on each host, by which OpenSSH's client knows it."""
+    """A certificate on each host, and one of who deploys, by which OpenSSH knows both."""
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class SshCertificates(Resource, module="e3", name="SshCertificates"):
         files: Mapping[str, str],
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare them; ``files`` are the fields of `HostKeyFiles`."""
+        """Declare them; ``files`` are the fields of `SshFiles`."""
         super().__init__(
             SshCertificatesProvider(),
             name,

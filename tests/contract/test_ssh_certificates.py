@@ -1,8 +1,9 @@
-"""Hosts of a lab with certificates of a joint key, as OpenSSH's client knows them."""
+"""Hosts of a lab and their client with certificates of a joint key, as OpenSSH knows them."""
 
 import asyncio
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 
 from e3.access import NamespaceAccess, client_config
 from e3.authority.joint.policy import Scope
+from e3.authority.joint.requests import SshUser
+from e3.authority.joint.requests.ssh import public_key_of
 from e3.ceremonies import ssh
 from e3.ceremonies.authority import Wanted, establish
 from e3.ceremonies.signer import JointSigner
 from e3.ceremonies.verdicts import CeremonyFailedError
-from e3.interfaces import Host
+from e3.interfaces import File, Host, SshFiles
 from e3.lab import ssh as lab_ssh
-from e3.lab.ssh import HOST_KEYS
+from e3.lab.ssh import CERTIFIED_FOLDER, CLIENT_KEY, certifiable
 from tests import machines
 from tests.holders import joint_key
 from tests.labs import running
@@ -40,12 +43,13 @@ class Certified:
     signer: JointSigner
     files: lab_ssh.SshFiles
 
-    def login(self, host: Host, authority: str) -> subprocess.CompletedProcess[str]:
-        """Log in to a host that is known by its certificate of this authority alone."""
+    def login(self, host: Host, authority: str = "") -> subprocess.CompletedProcess[str]:
+        """Log in to a host, known by its certificate of this authority alone if one is given."""
         assert isinstance(host.access, NamespaceAccess)
         config = self.folder / "ssh_config"
         own = lab_ssh.client_config(self.files, [host.access])
-        config.write_text(client_config.certified(host.name, authority) + own)
+        known = client_config.certified(host.name, authority) if authority else ""
+        config.write_text(known + own)
         return subprocess.run(
             ["ssh", "-F", str(config), "-o", "BatchMode=yes", host.name, "hostname"],
             capture_output=True,
@@ -54,6 +58,15 @@ class Certified:
             check=False,
             stdin=subprocess.DEVNULL,
         )
+
+    @property
+    def places(self) -> SshFiles:
+        return certifiable(self.folder / "lab")
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate of the client."""
+        return Path(f"{self.places.client_key}-cert.pub")
 
     @property
     def authority(self) -> str:
@@ -70,7 +83,11 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certified]:
             purpose=ssh.PURPOSE,
             threshold=2,
             holders=NAMES,
-            scope=Scope(names=NAMES, most_seconds=ssh.SECONDS),
+            scope=Scope(
+                names=NAMES,
+                most_seconds=ssh.SECONDS,
+                users={ssh.USER: (ssh.LOGIN,)},
+            ),
             refresh_seconds=ssh.SECONDS,
         )
         made = asyncio.run(establish(folder / "authority", wanted, hosts, None))
@@ -80,8 +97,13 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certified]:
             public_key=made.header.public_key,
             hosts=hosts,
         )
-        asyncio.run(ssh.certify(signer, hosts, HOST_KEYS))
         yield Certified(folder=folder, hosts=hosts, signer=signer, files=files)
+
+
+@pytest.fixture(autouse=True)
+def issued(certified: Certified) -> None:
+    """Both sides have certificates at the beginning of a test."""
+    asyncio.run(ssh.certify(certified.signer, certified.hosts, certified.places))
 
 
 def test_a_host_is_known_by_its_certificate_alone(certified: Certified) -> None:
@@ -98,20 +120,55 @@ def test_a_host_with_a_certificate_of_another_authority_is_not(certified: Certif
 
 def test_a_host_with_the_certificate_of_another_is_not(certified: Certified) -> None:
     one, other = certified.hosts
-    path = HOST_KEYS.certificate
+    path = f"{CERTIFIED_FOLDER}/host-cert.pub"
 
-    async def swap() -> None:
-        own = (await one.access.get([path], timeout_seconds=10))[path]
+    async def copy() -> None:
         others = (await other.access.get([path], timeout_seconds=10))[path]
-        await one.access.run(["sh", "-c", f"cat > {path}"], stdin=others, timeout_seconds=10)
-        assert certified.login(one, certified.authority).returncode == 255
-        await one.access.run(["sh", "-c", f"cat > {path}"], stdin=own, timeout_seconds=10)
+        await one.access.put([File(path=path, content=others)], timeout_seconds=10)
 
-    asyncio.run(swap())
-    assert certified.login(one, certified.authority).returncode == 0
+    asyncio.run(copy())
+    done = certified.login(one, certified.authority)
+    assert done.returncode == 255
+    assert "Host key verification failed" in done.stderr
+
+
+def test_a_host_admits_nobody_without_a_certificate(certified: Certified) -> None:
+    certified.certificate.unlink()
+    done = certified.login(certified.hosts[0], certified.authority)
+    assert done.returncode == 255
+    assert "Permission denied" in done.stderr
+
+
+def test_a_host_admits_nobody_with_a_certificate_of_another_authority(
+    certified: Certified,
+) -> None:
+    now = int(time.time())
+    forged = SshUser(
+        name=ssh.USER,
+        principals=(ssh.LOGIN,),
+        nonce=bytes(32),
+        public_key=public_key_of(
+            (certified.files.client_key.parent / f"{CLIENT_KEY}.pub").read_text()
+        ),
+        not_before=now - 60,
+        not_after=now + 3600,
+    )
+    certified.certificate.write_text(joint_key().certify(forged))
+    done = certified.login(certified.hosts[0], certified.authority)
+    assert "Permission denied" in done.stderr
+
+
+def test_without_the_certificates_the_plain_key_is_admitted_again(certified: Certified) -> None:
+    """As after `ssh: false`; the client knows the host by its own key then."""
+    host = certified.hosts[0]
+    asyncio.run(host.access.run(["rm", "-rf", CERTIFIED_FOLDER], timeout_seconds=10))
+    ssh.forget(certified.places)
+    assert not certified.certificate.exists()
+    assert certified.login(host, certified.authority).returncode == 255
+    assert certified.login(host).stdout == f"{host.name}\n"
 
 
 def test_a_host_that_is_no_member_gets_no_certificate(certified: Certified) -> None:
     stranger = replace(certified.hosts[0], name="mallory")
     with pytest.raises(CeremonyFailedError, match=r"\(member\): 'mallory'"):
-        asyncio.run(ssh.certify(certified.signer, [stranger], HOST_KEYS))
+        asyncio.run(ssh.certify(certified.signer, [stranger], certified.places))

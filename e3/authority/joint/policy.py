@@ -58,7 +58,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ``most_seconds``. ``networks`` have the addresses of all members, ``addresses`` those of one;
     ``groups`` are all that a certificate may have. ``keys`` are the public keys of members, and
     ``principals`` what a member may be called in a certificate of OpenSSH besides its name. Where
-    a member is not in ``addresses`` or ``keys``, that rule does not bind it.
+    a member is not in ``addresses`` or ``keys``, that rule does not bind it. ``users`` may have a
+    certificate to log in by OpenSSH, each as those that are listed.
 
     For credentials, ``names`` are the DIDs of subjects, or `ANYBODY`; ``claims`` are what they
     may claim, any value if none is listed; ``status_url`` is that of the list of revoked ones.
@@ -71,6 +72,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     addresses: Annotated[dict[Text, Texts], msgspec.Meta(max_length=5000)] = {}
     keys: Annotated[dict[Text, tuple[Key, ...]], msgspec.Meta(max_length=5000)] = {}
     principals: Annotated[dict[Text, Texts], msgspec.Meta(max_length=5000)] = {}
+    users: Annotated[dict[Text, Texts], msgspec.Meta(max_length=5000)] = {}
     claims: Annotated[dict[Text, Texts], msgspec.Meta(max_length=64)] = {}
     status_url: Text = ""
 
@@ -230,9 +232,13 @@ def _check_tls(key: JointKey, request: TlsHost) -> None:
 
 
 def _check_ssh(scope: Scope, request: SshHost | SshUser) -> None:
-    _check_member(scope, request)
+    if isinstance(request, SshHost):
+        _check_member(scope, request)
+        allowed = (request.name, *scope.principals.get(request.name, ()))
+    else:
+        _check_listed(scope, request, tuple(scope.users))
+        allowed = scope.users[request.name]
     _check_point(request.public_key)
-    allowed = (request.name, *scope.principals.get(request.name, ()))
     for principal in request.principals:
         if principal not in allowed:
             raise RefusalError("principal", f"{shown(principal)} is none of {_listed(allowed)}")
@@ -267,8 +273,14 @@ def _own(key: JointKey, kind: type[T]) -> tuple[T, bytes]:
     return key.own.request, key.own.signature
 
 
-def _check_member(scope: Scope, request: NebulaHost | TlsHost | SshHost | SshUser) -> None:
-    if request.name not in scope.names:
+def _check_member(scope: Scope, request: NebulaHost | TlsHost | SshHost) -> None:
+    _check_listed(scope, request, scope.names)
+
+
+def _check_listed(
+    scope: Scope, request: NebulaHost | TlsHost | SshHost | SshUser, names: Sequence[str]
+) -> None:
+    if request.name not in names:
         raise RefusalError("member", f"{shown(request.name)} is no member")
     _check_validity(request, scope.most_seconds)
     known = scope.keys.get(request.name)

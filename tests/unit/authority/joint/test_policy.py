@@ -54,6 +54,7 @@ SCOPE = Scope(
     addresses={"ams3-0": ("10.77.0.2/16", "fd00:77::2/64")},
     keys={"ams3-0": (POINT,)},
     principals={"ams3-0": ("10.77.0.2",)},
+    users={"ams3-0": ("root", "www")},
 )
 KEYS = {
     "nebula": JointKey(
@@ -111,7 +112,7 @@ USER = SshUser(
     not_before=NOW,
     not_after=NOW + DAY,
     name="ams3-0",
-    principals=("ams3-0",),
+    principals=("root",),
     nonce=bytes(32),
     public_key=POINT,
 )
@@ -201,7 +202,10 @@ def test_of_every_kind_is_refused(request_: Request, case: str) -> None:
         pytest.param(
             replace(SSH, principals=("ams3-0", "nyc3-0")), "principal", "'nyc3-0'", id="principal"
         ),
-        pytest.param(replace(USER, principals=("root",)), "principal", "'root'", id="user"),
+        pytest.param(replace(USER, principals=("adm",)), "principal", "'adm'", id="user"),
+        pytest.param(replace(USER, principals=("ams3-0",)), "principal", "'ams3-0'", id="own name"),
+        pytest.param(replace(USER, name="nyc3-0"), "member", "'nyc3-0'", id="a host as a user"),
+        pytest.param(replace(SSH, principals=("root",)), "principal", "'root'", id="user as host"),
         pytest.param(
             replace(TLS, name="nyc3-0", public_key=bytes(32)), "key", "prime order", id="point"
         ),
