@@ -24,7 +24,7 @@ from bench.overlays import hosts_of
 from e3.interfaces import Host
 from e3.tunnel import PROGRAM, Mode, Open, Peer, Tunnel, over
 
-LEAST_RATIO = {"tun": 0.9, "namespace": 0.9, "userspace": 0.5}
+LEAST_RATIO = {"tun": 0.9, "namespace": 0.9, "userspace": 0.5, "tls": 0.5}
 """Of the throughput by hand."""
 
 STREAM_SECONDS, OMITTED_SECONDS = 3, 1
@@ -96,6 +96,7 @@ async def _met(tunnels: Sequence[Tunnel], mode: Mode) -> None:
                 address=f"10.201.0.{2 - pid}",
                 public_key=opened[1 - pid].public_key,
                 psk=PSK,
+                certificate=opened[1 - pid].certificate,
                 candidates=known.candidates if known else (),
             )
             await tunnel.set_peer(peer)
@@ -104,7 +105,7 @@ async def _met(tunnels: Sequence[Tunnel], mode: Mode) -> None:
 
 
 async def _way(mode: Mode, hosts: Sequence[Host], tunnels: Sequence[Tunnel]) -> Way:
-    if mode != "userspace":
+    if mode in {"tun", "namespace"}:
         inside: list[list[str]] = [[], []]
         if mode == "namespace":  # the program knows the process by its number in another namespace
             found = [await _told(host, ["pgrep", "-f", "inside-namespace"]) for host in hosts]
@@ -125,6 +126,7 @@ WAYS: dict[str, Opening] = {
     "tun": of_mode("tun"),
     "namespace": of_mode("namespace"),
     "userspace": of_mode("userspace"),
+    "tls": of_mode("tls"),
 }
 
 

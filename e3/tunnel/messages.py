@@ -14,7 +14,7 @@ LINE_BYTES = 65_536
 MOST_PIDS = 1024
 MOST_CANDIDATES = 16
 
-Mode = Literal["userspace", "tun", "namespace"]
+Mode = Literal["userspace", "tun", "namespace", "tls"]
 """Where packets of the tunnel go: to TCP forwarders in the program itself, which needs no right; to
 a TUN device, for which one must be root; or to a TUN device in a user and network namespace of
 one's own, which needs Linux and a /dev/net/tun that the user may open."""
@@ -126,7 +126,7 @@ class Opened(
     version: int
     public_key: Key
     certificate: Sum
-    port: Port
+    port: Port = 0
     namespace: Count = 0
 
 

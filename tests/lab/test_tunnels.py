@@ -281,10 +281,17 @@ def test_a_relay_that_is_gone_harms_no_direct_path(lab: Lab) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("kind", ["symmetric", pytest.param("udp-blocked", marks=pytest.mark.long)])
-def test_a_mediator_that_is_restarted_breaks_no_connection(lab: Lab, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        pytest.param("symmetric", "userspace", marks=pytest.mark.long),
+        pytest.param("udp-blocked", "userspace", marks=pytest.mark.long),
+        ("udp-blocked", "tls"),
+    ],
+)
+def test_a_mediator_that_is_restarted_breaks_no_connection(lab: Lab, kind: str, mode: str) -> None:
     async def run() -> None:
-        async with session(lab, f"{kind}-0", f"{kind}-1") as one:
+        async with session(lab, f"{kind}-0", f"{kind}-1", mode=mode) as one:
             await all_up(one.tunnels)
             made = await call(one)
             mediator = {host.name: host for host in lab.hosts()}["mediator"]
@@ -295,6 +302,23 @@ def test_a_mediator_that_is_restarted_breaks_no_connection(lab: Lab, kind: str) 
                 await relay.open(RelayOpen(udp=(3478, 3479), tcp=443))
                 await relay.grant(RelayGrant(tokens=one.tokens, **LIMITS))  # type: ignore[arg-type]
                 assert await made.passes()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("mode", ["userspace", "tls"])
+def test_a_network_that_is_gone_for_a_while_breaks_no_connection(lab: Lab, mode: str) -> None:
+    async def run() -> None:
+        async with session(lab, "public-0", "public-1", mode=mode) as one:
+            await all_up(one.tunnels)
+            made = await call(one)
+            await asyncio.to_thread(lab.set_cable, "public-0", whole=False)
+            try:
+                async with asyncio.timeout(SECONDS):
+                    await one.tunnels[0].until(lambda it: not it.paths)
+            finally:
+                await asyncio.to_thread(lab.set_cable, "public-0", whole=True)
+            assert await made.passes()
 
     asyncio.run(run())
 

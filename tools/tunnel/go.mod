@@ -5,6 +5,7 @@ go 1.25.0
 tool e3/tools/tunnel/cmd/e3-tunnel
 
 require (
+	github.com/hashicorp/yamux v0.1.2
 	github.com/pion/stun/v3 v3.1.7
 	golang.org/x/sys v0.41.0
 	golang.org/x/time v0.14.0

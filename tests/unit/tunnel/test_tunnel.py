@@ -26,10 +26,11 @@ pytestmark = pytest.mark.skipif(
 
 
 @asynccontextmanager
-async def two() -> AsyncIterator[tuple[list[Tunnel], list[Opened]]]:
+async def two(mode: str = "userspace") -> AsyncIterator[tuple[list[Tunnel], list[Opened]]]:
     """Two parties between which data passes."""
     async with tunnel.local(PROGRAM) as one, tunnel.local(PROGRAM) as other:
-        opened = [await each.open(asked(i, loopback=True)) for i, each in enumerate((one, other))]
+        ends = enumerate((one, other))
+        opened = [await each.open(asked(i, mode=mode, loopback=True)) for i, each in ends]
         await introduce((one, other), opened)
         await all_up((one, other))
         yield [one, other], opened
@@ -54,10 +55,14 @@ async def exchange(local: str, said: bytes) -> bytes:
     return heard
 
 
-def test_what_is_sent_into_one_end_comes_out_of_the_other() -> None:
+MODES = pytest.mark.parametrize("mode", ["userspace", "tls"])
+
+
+@MODES
+def test_what_is_sent_into_one_end_comes_out_of_the_other(mode: str) -> None:
     async def run() -> None:
         listening = await asyncio.start_server(answers, "127.0.0.1", 0)
-        async with two() as ([one, other], _), listening as server:
+        async with two(mode) as ([one, other], _), listening as server:
             host, port = server.sockets[0].getsockname()
             await other.serve(11_365, f"{host}:{port}")
             local = await one.dial(1, 11_365)
@@ -67,9 +72,10 @@ def test_what_is_sent_into_one_end_comes_out_of_the_other() -> None:
     asyncio.run(run())
 
 
-def test_who_dials_is_held_until_the_other_end_listens() -> None:
+@MODES
+def test_who_dials_is_held_until_the_other_end_listens(mode: str) -> None:
     async def run() -> None:
-        async with two() as ([one, other], _):
+        async with two(mode) as ([one, other], _):
             local = await one.dial(1, 11_365)
             early = asyncio.ensure_future(exchange(local, b"early"))
             # the peer forwards, but the program that it forwards to is not there yet
@@ -84,12 +90,13 @@ def test_who_dials_is_held_until_the_other_end_listens() -> None:
     asyncio.run(run())
 
 
-def test_the_report_tells_path_round_trip_and_age_of_the_handshake() -> None:
+@pytest.mark.parametrize(("mode", "kind"), [("userspace", "host"), ("tls", "tcp")])
+def test_the_report_tells_path_round_trip_and_age_of_the_handshake(mode: str, kind: str) -> None:
     async def run() -> None:
-        async with two() as ([one, _], _):
+        async with two(mode) as ([one, _], _):
             report = await one.report()
             [peer] = report.peers
-            assert (report.mode, peer.pid, peer.paths[0].kind) == ("userspace", 1, "host")
+            assert (report.mode, peer.pid, peer.paths[0].kind) == (mode, 1, kind)
             assert peer.paths[0].rtt_ms < 1000
             assert peer.handshake_age_seconds is not None
             assert peer.handshake_age_seconds < 60

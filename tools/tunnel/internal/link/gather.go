@@ -131,6 +131,9 @@ func (l *Link) candidates() []Candidate {
 	}
 	var found []Candidate
 	for _, address := range l.gathering.hosts {
+		if !l.config.datagrams() {
+			break
+		}
 		kind := Host
 		if address.Is6() {
 			kind = IPv6

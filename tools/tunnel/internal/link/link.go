@@ -8,6 +8,7 @@ package link
 
 import (
 	"crypto/tls"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -15,8 +16,6 @@ import (
 
 	"github.com/pion/stun/v3"
 	"golang.zx2c4.com/wireguard/conn"
-
-	"e3/tools/tunnel/internal/wire"
 )
 
 const (
@@ -52,7 +51,12 @@ type Config struct {
 	TCPPort     uint16           // where TLS is accepted, 0 for any
 	WithoutTCP  bool
 	Certificate tls.Certificate
+	// Carry, if there is one, is given each connection of TLS with a peer, and returns when it has
+	// ended; then there are no datagrams.
+	Carry func(peer *Peer, connection net.Conn)
 }
+
+func (c Config) datagrams() bool { return c.Carry == nil }
 
 // Link is a party's connection with all its peers.
 type Link struct {
@@ -83,6 +87,9 @@ type transaction struct {
 
 // New returns a link; WireGuard opens its socket through Link.Bind.
 func New(config Config, listener Listener) *Link {
+	if !config.datagrams() {
+		config.Servers = nil // of which only datagrams ask
+	}
 	l := &Link{
 		config:       config,
 		listener:     listener,
@@ -144,7 +151,7 @@ func (l *Link) SetPeer(config PeerConfig) *Peer {
 	peer.searching = now
 	for _, candidate := range config.Candidates {
 		to := source{address: candidate.Address}
-		if candidate.Kind.direct() && peer.path(to) == nil && !l.config.RelayOnly {
+		if candidate.Kind.direct() && peer.path(to) == nil && l.config.datagrams() && !l.config.RelayOnly {
 			l.add(&Path{peer: peer, kind: candidate.Kind, from: to})
 		}
 	}
@@ -351,97 +358,4 @@ func (l *Link) tell() {
 			each()
 		}
 	}
-}
-
-// begin notes a request that is about to be sent.
-func (l *Link) begin(message *stun.Message, about transaction) {
-	if len(l.transactions) < maxTransactions {
-		l.transactions[message.TransactionID] = about
-	}
-}
-
-// check sends a check on a path.
-func (l *Link) check(path *Path, now time.Time) {
-	request, err := path.peer.Pair.Request()
-	if err != nil {
-		return
-	}
-	path.asked = now
-	path.unanswered++
-	l.begin(request, transaction{path: path, sent: now})
-	// an error means that there is no route now: what the missing answer says, too
-	_ = path.send(l.Bind, [][]byte{request.Raw})
-}
-
-// stun takes a message of STUN that came from there.
-func (l *Link) stun(packet []byte, from source) {
-	message, err := wire.Decode(packet)
-	if err != nil {
-		return
-	}
-	l.mutex.Lock()
-	var news []func()
-	if message.Type == stun.BindingRequest {
-		l.asked(message, from)
-	} else if waiting, known := l.transactions[message.TransactionID]; known {
-		delete(l.transactions, message.TransactionID)
-		news = l.answered(message, from, waiting)
-	}
-	l.post(news)
-	l.mutex.Unlock()
-}
-
-// asked answers a check of a peer, and checks the way that it came if that is not known yet.
-func (l *Link) asked(message *stun.Message, from source) {
-	name := wire.Username(message)
-	for _, peer := range l.peers {
-		if peer.Pair.Peer != name || !peer.Pair.Authentic(message) {
-			continue
-		}
-		if l.config.RelayOnly && from.channel == 0 && from.stream == nil {
-			return
-		}
-		path := peer.path(from)
-		if path == nil {
-			if from.channel != 0 || from.stream != nil {
-				return
-			}
-			path = &Path{peer: peer, kind: Reflexive, from: from}
-			if !l.add(path) {
-				return
-			}
-		}
-		response, err := peer.Pair.Response(message, from.address)
-		if err == nil {
-			_ = path.send(l.Bind, [][]byte{response.Raw})
-		}
-		if now := time.Now(); !path.alive(now) && now.Sub(path.asked) >= hurryEvery/2 {
-			l.check(path, now)
-		}
-		return
-	}
-}
-
-// answered takes the answer to a request.
-func (l *Link) answered(message *stun.Message, from source, about transaction) []func() {
-	now := time.Now()
-	switch {
-	case about.path != nil:
-		path := about.path
-		good := message.Type == stun.BindingSuccess && path.peer.Pair.Authentic(message)
-		if !good || from != path.from || path.peer.path(from) != path {
-			return nil
-		}
-		first := path.answered.IsZero()
-		path.rtt, path.answered, path.unanswered = now.Sub(about.sent), now, 0
-		if first {
-			l.index()
-		}
-		return l.choose(path.peer, now)
-	case about.channel != nil:
-		l.bound(message, from, about.channel, now)
-	case about.server.IsValid() && from.address == about.server:
-		return l.reflected(message, about.server, now)
-	}
-	return nil
 }

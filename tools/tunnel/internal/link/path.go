@@ -112,6 +112,9 @@ func (p *Path) alive(now time.Time) bool {
 
 // due tells whether it is time to check this path.
 func (p *Path) due(now time.Time) bool {
+	if p.from.stream != nil && p.from.stream.queue == nil {
+		return false // it carries no datagrams, and tells itself when it is over
+	}
 	since, alive, current := now.Sub(p.asked), p.alive(now), p.peer.current.Load()
 	switch {
 	case alive && p.unanswered > 0:

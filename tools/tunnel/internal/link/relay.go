@@ -33,7 +33,7 @@ func (l *Link) setRelay(peer *Peer) {
 		}
 		peer.relay = nil
 	}
-	if peer.relay == nil && grant != nil && grant.UDP.IsValid() {
+	if peer.relay == nil && grant != nil && grant.UDP.IsValid() && l.config.datagrams() {
 		number := uint16(wire.FirstChannel + peer.ID)
 		peer.relay = &channel{peer: peer, grant: *grant, number: number}
 	}

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"io"
+	"net"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"e3/tools/tunnel/internal/wire"
 )
@@ -103,6 +105,9 @@ func (s *stream) read(l *Link, path *Path) {
 // carry makes a connection with a peer one of its paths, until it ends.
 func (l *Link) carry(connection *tls.Conn, peer *Peer, kind Kind) {
 	s := newStream(connection)
+	if !l.config.datagrams() {
+		s.queue = nil
+	}
 	address, _ := netip.ParseAddrPort(connection.RemoteAddr().String())
 	path := &Path{peer: peer, kind: kind, from: source{address: normal(address), stream: s}}
 	l.mutex.Lock()
@@ -111,10 +116,45 @@ func (l *Link) carry(connection *tls.Conn, peer *Peer, kind Kind) {
 		s.close()
 		return
 	}
+	if !l.config.datagrams() {
+		path.answered = time.Now()
+	}
 	l.mutex.Unlock()
-	go s.write()
-	s.read(l, path)
+	if l.config.datagrams() {
+		go s.write()
+		s.read(l, path)
+	} else {
+		l.config.Carry(peer, &counted{connection, path})
+		s.close()
+	}
 	l.mutex.Lock()
 	l.removePath(path)
 	l.mutex.Unlock()
+}
+
+// counted is a connection whose bytes are counted as those of its path.
+type counted struct {
+	*tls.Conn
+	path *Path
+}
+
+func (c *counted) Read(into []byte) (int, error) {
+	count, err := c.Conn.Read(into)
+	c.path.heard(count)
+	return count, err
+}
+
+func (c *counted) Write(data []byte) (int, error) {
+	count, err := c.Conn.Write(data)
+	c.path.sentBytes.Add(uint64(count))
+	return count, err
+}
+
+// Measured notes the round trip of a connection that Carry was given.
+func (l *Link) Measured(connection net.Conn, trip time.Duration) {
+	if of, known := connection.(*counted); known {
+		l.mutex.Lock()
+		defer l.mutex.Unlock()
+		of.path.rtt = trip
+	}
 }

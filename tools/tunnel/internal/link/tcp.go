@@ -21,7 +21,8 @@ import (
 const (
 	protocol      = "e3-session/1" // ALPN
 	tcpAfter      = 1500 * time.Millisecond
-	tcpSoon       = 200 * time.Millisecond // where datagrams have passed before
+	tcpSoon       = 200 * time.Millisecond // where datagrams have passed before, or none are asked for
+	relayAfter    = 300 * time.Millisecond // a direct connection is better
 	tcpAgain      = 2 * time.Second
 	tcpKept       = 30 * time.Second // once datagrams pass again
 	dialFor       = 3 * time.Second
@@ -156,16 +157,14 @@ func (l *Link) considerTCP(peer *Peer, now time.Time) {
 		peer.lacksUDP = now
 	}
 	after := tcpAfter
-	if !peer.reachedSince.IsZero() {
+	if !peer.reachedSince.IsZero() || !l.config.datagrams() {
 		after = tcpSoon
 	}
 	if now.Sub(peer.lacksUDP) < after || peer.dialing || now.Before(peer.dialNext) {
 		return
 	}
-	for _, path := range peer.paths {
-		if path.from.stream != nil && !path.from.stream.dead() {
-			return
-		}
+	if peer.connected() {
+		return
 	}
 	peer.dialing = true
 	go l.connect(peer, peer.PeerConfig)
@@ -174,20 +173,43 @@ func (l *Link) considerTCP(peer *Peer, now time.Time) {
 // connect tries every way by TCP at once; what succeeds lasts until it breaks.
 func (l *Link) connect(peer *Peer, config PeerConfig) {
 	var trials sync.WaitGroup
+	wait := time.Duration(0)
 	if config.Controlling && !l.config.RelayOnly {
 		for _, candidate := range config.Candidates {
 			if candidate.Kind == TCP {
 				trials.Go(func() { l.dial(peer, candidate.Address) })
+				wait = relayAfter
 			}
 		}
 	}
 	if config.Relay != nil && config.Relay.TCP.IsValid() {
-		trials.Go(func() { l.dialRelay(peer, config) })
+		trials.Go(func() {
+			time.Sleep(wait)
+			if !l.connected(peer) {
+				l.dialRelay(peer, config)
+			}
+		})
 	}
 	trials.Wait()
 	l.mutex.Lock()
 	peer.dialing, peer.dialNext = false, time.Now().Add(tcpAgain)
 	l.mutex.Unlock()
+}
+
+// connected tells whether a connection with the peer lives.
+func (p *Peer) connected() bool {
+	for _, path := range p.paths {
+		if path.from.stream != nil && !path.from.stream.dead() {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Link) connected(peer *Peer) bool {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return peer.connected()
 }
 
 func (l *Link) dial(peer *Peer, to netip.AddrPort) {

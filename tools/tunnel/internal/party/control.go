@@ -31,6 +31,7 @@ const (
 	modeUserspace = "userspace"
 	modeTUN       = "tun"
 	modeNamespace = "namespace"
+	modeTLS       = "tls"
 )
 
 // envelope is what every command has.
@@ -165,12 +166,14 @@ func (c openCommand) check() error {
 	switch {
 	case c.PID < 0 || c.PID > maxPID:
 		return fmt.Errorf("pid %d is not from 0 to %d", c.PID, maxPID)
-	case c.Mode != modeUserspace && c.Mode != modeTUN && c.Mode != modeNamespace:
-		return fmt.Errorf("mode %.40q is none of userspace, tun, namespace", c.Mode)
+	case c.Mode != modeUserspace && c.Mode != modeTUN && c.Mode != modeNamespace && c.Mode != modeTLS:
+		return fmt.Errorf("mode %.40q is none of userspace, tun, namespace, tls", c.Mode)
 	case !c.Address.Addr().Is4():
 		return fmt.Errorf("address %s is not of IPv4", c.Address)
 	case c.MTU != 0 && (c.MTU < minMTU || c.MTU > maxMTU):
 		return fmt.Errorf("mtu %d is not from %d to %d", c.MTU, minMTU, maxMTU)
+	case c.Mode == modeTLS && c.WithoutTCP:
+		return fmt.Errorf("mode tls needs TCP, and without_tcp is true")
 	case len(c.Servers) > maxServers:
 		return fmt.Errorf("stun has %d servers; %d are possible", len(c.Servers), maxServers)
 	case len(c.Interface) > 15:

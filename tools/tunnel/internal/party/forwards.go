@@ -7,20 +7,21 @@ import (
 	"net"
 	"net/netip"
 
-	"e3/tools/tunnel/internal/forward"
+	"e3/tools/tunnel/forward"
+	devices "e3/tools/tunnel/internal/device"
 )
 
 const maxForwarders = 2048
 
-var errKernel = errors.New("only the mode userspace forwards; in the others programs use the device itself")
+var errKernel = errors.New("only the modes userspace and tls forward; in the others programs use the device itself")
 
 // dial lets a local port stand for a port of a peer.
 func (p *party) dial(c dialCommand) (any, error) {
-	one := p.peers.get(c.PID)
+	address, known := p.addresses[c.PID]
 	switch {
-	case p.stack == nil:
+	case p.ports == nil:
 		return nil, errKernel
-	case one == nil:
+	case !known:
 		return nil, fmt.Errorf("pid %d is no peer", c.PID)
 	case c.Port == 0:
 		return nil, errors.New("port 0 is none of a peer")
@@ -31,9 +32,9 @@ func (p *party) dial(c dialCommand) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	to := netip.AddrPortFrom(one.address, c.Port)
-	forwarder := forward.Start(listener, func(ctx context.Context) (net.Conn, error) {
-		return p.stack.Dial(ctx, to)
+	to := netip.AddrPortFrom(address, c.Port)
+	forwarder := forward.Start(listener, func(ctx context.Context) (forward.Connection, error) {
+		return p.ports.dial(ctx, c.PID, to)
 	})
 	return answer{Event: "done", ID: c.ID, Local: p.keep(forwarder)}, nil
 }
@@ -41,7 +42,7 @@ func (p *party) dial(c dialCommand) (any, error) {
 // serve lets a port of the tunnel stand for a local port.
 func (p *party) serve(c serveCommand) (any, error) {
 	switch {
-	case p.stack == nil:
+	case p.ports == nil:
 		return nil, errKernel
 	case !c.Local.Addr().IsLoopback() || c.Local.Port() == 0:
 		return nil, fmt.Errorf("local %s is not a port of a loopback address", c.Local)
@@ -50,19 +51,22 @@ func (p *party) serve(c serveCommand) (any, error) {
 	case len(p.forwarders) >= maxForwarders:
 		return nil, fmt.Errorf("there are %d forwarders already", maxForwarders)
 	}
-	listener, err := p.stack.Listen(c.Port)
+	listener, err := p.ports.listen(c.Port)
 	if err != nil {
 		return nil, err
 	}
 	var dialer net.Dialer
-	p.keep(forward.Start(listener, func(ctx context.Context) (net.Conn, error) {
+	p.keep(forward.Start(listener, func(ctx context.Context) (forward.Connection, error) {
 		return dialer.DialContext(ctx, "tcp", c.Local.String())
 	}))
 	return answer{Event: "done", ID: c.ID, Local: c.Local.String()}, nil
 }
 
-func (p *peers) get(pid int) *tunnel {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return p.known[pid]
+// stackPorts are those of the TCP stack in this program.
+type stackPorts struct{ stack *devices.Stack }
+
+func (s stackPorts) dial(ctx context.Context, _ int, to netip.AddrPort) (forward.Connection, error) {
+	return s.stack.Dial(ctx, to)
 }
+
+func (s stackPorts) listen(port uint16) (net.Listener, error) { return s.stack.Listen(port) }

@@ -2,6 +2,7 @@
 package party
 
 import (
+	"context"
 	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/base64"
@@ -9,20 +10,41 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"e3/tools/tunnel/forward"
 	devices "e3/tools/tunnel/internal/device"
-	"e3/tools/tunnel/internal/forward"
 	"e3/tools/tunnel/internal/lines"
 	"e3/tools/tunnel/internal/link"
 )
 
 const usualInterface = "e3s0"
+
+// carrier is what carries data with peers: WireGuard, or streams over TLS.
+type carrier interface {
+	// set adds a peer; one that exists with the same keys stays as it is.
+	set(one tunnel) error
+	remove(pid int) error
+	// reached tells that there is a path to a peer.
+	reached(pid int)
+	// ages are how long ago the last handshake was, of the peers that had one.
+	ages() (map[int]time.Duration, error)
+	close()
+}
+
+// ports are those of the tunnel, where this program itself serves and dials them.
+type ports interface {
+	dial(ctx context.Context, pid int, to netip.AddrPort) (forward.Connection, error)
+	listen(port uint16) (net.Listener, error)
+}
 
 // party is the state of one run.
 type party struct {
@@ -31,10 +53,10 @@ type party struct {
 	mode       string
 	key        *ecdh.PrivateKey
 	link       *link.Link
-	wireguard  *device.Device
-	stack      *devices.Stack // of the mode userspace, else nil
+	carrier    carrier
+	ports      ports // in the modes userspace and tls, else nil
 	namespace  *devices.Namespace
-	peers      *peers
+	addresses  map[int]netip.Addr
 	forwarders []*forward.Forwarder
 }
 
@@ -129,17 +151,13 @@ func (p *party) open(c openCommand) (any, error) {
 	if c.Interface == "" {
 		c.Interface = usualInterface
 	}
-	network, err := p.newDevice(c)
-	if err != nil {
-		return nil, err
-	}
-	p.pid, p.mode, p.key = c.PID, c.Mode, key
+	p.pid, p.mode, p.key, p.addresses = c.PID, c.Mode, key, map[int]netip.Addr{}
 	config := link.Config{
 		Servers: c.Servers, Excluded: []string{c.Interface}, Loopback: c.Loopback,
 		RelayOnly: c.RelayOnly, TCPPort: c.TCPPort, WithoutTCP: c.WithoutTCP, Certificate: certificate,
 	}
-	opened := link.New(config, p)
-	if err := p.start(opened, network, c.Port); err != nil {
+	opened, err := p.start(c, config)
+	if err != nil {
 		return nil, err
 	}
 	said := answer{
@@ -153,6 +171,33 @@ func (p *party) open(c openCommand) (any, error) {
 	return said, nil
 }
 
+// start opens the socket and what carries data over it.
+func (p *party) start(c openCommand, config link.Config) (*link.Link, error) {
+	up := func(pid int) { _ = p.out.Write(upEvent{"up", pid}) }
+	if c.Mode == modeTLS {
+		overTLS := newOverTLS(up)
+		config.Carry = overTLS.carry
+		opened := link.New(config, p)
+		overTLS.measures(opened)
+		if err := opened.Start(); err != nil {
+			return nil, err
+		}
+		p.link, p.carrier, p.ports = opened, overTLS, overTLS
+		return opened, nil
+	}
+	network, err := p.newDevice(c)
+	if err != nil {
+		return nil, err
+	}
+	opened := link.New(config, p)
+	wireguard, err := newWireGuard(network, opened, p.key.Bytes(), c.Port)
+	if err != nil {
+		return nil, err
+	}
+	p.link, p.carrier = opened, newPeers(wireguard, up)
+	return opened, nil
+}
+
 // newDevice returns the network device of the mode that was asked for.
 func (p *party) newDevice(c openCommand) (tun.Device, error) {
 	switch c.Mode {
@@ -164,17 +209,21 @@ func (p *party) newDevice(c openCommand) (tun.Device, error) {
 		return network, err
 	}
 	stack, err := devices.NewStack(c.Address.Addr(), c.MTU)
-	p.stack = stack
-	return stack, err
+	if err != nil {
+		return nil, err
+	}
+	p.ports = stackPorts{stack}
+	return stack, nil
 }
 
-// start brings WireGuard up on the socket of the link.
-func (p *party) start(opened *link.Link, network tun.Device, port uint16) error {
+// newWireGuard brings WireGuard up on the socket of the link.
+func newWireGuard(
+	network tun.Device, opened *link.Link, private []byte, port uint16,
+) (*device.Device, error) {
 	log := &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf}
 	wireguard := device.NewDevice(network, opened.Bind, log)
 	wireguard.DisableSomeRoamingForBrokenMobileSemantics() // the link alone chooses paths
-	settings := fmt.Sprintf("private_key=%x\nlisten_port=%d\n", p.key.Bytes(), port)
-	err := wireguard.IpcSet(settings)
+	err := wireguard.IpcSet(fmt.Sprintf("private_key=%x\nlisten_port=%d\n", private, port))
 	if err == nil {
 		err = wireguard.Up()
 	}
@@ -183,11 +232,9 @@ func (p *party) start(opened *link.Link, network tun.Device, port uint16) error 
 	}
 	if err != nil {
 		wireguard.Close()
-		return err
+		return nil, err
 	}
-	p.link, p.wireguard = opened, wireguard
-	p.peers = newPeers(wireguard, func(pid int) { _ = p.out.Write(upEvent{"up", pid}) })
-	return nil
+	return wireguard, nil
 }
 
 func (p *party) close() {
@@ -195,9 +242,8 @@ func (p *party) close() {
 		forwarder.Close()
 	}
 	if p.link != nil {
-		p.peers.close()
 		p.link.Close()
-		p.wireguard.Close()
+		p.carrier.close()
 	}
 	if p.namespace != nil {
 		p.namespace.Close()
@@ -209,9 +255,10 @@ func (p *party) setPeer(c peerCommand) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.link.SetPeer(config)
+	p.addresses[c.PID] = c.Address
 	one := tunnel{pid: c.PID, public: public, psk: psk, address: c.Address, initiates: config.Controlling}
-	if err := p.peers.set(one); err != nil {
+	p.link.SetPeer(config) // first: it is an endpoint of WireGuard
+	if err := p.carrier.set(one); err != nil {
 		return nil, err
 	}
 	return answer{Event: "done", ID: c.ID}, nil
@@ -219,7 +266,8 @@ func (p *party) setPeer(c peerCommand) (any, error) {
 
 func (p *party) removePeer(c removeCommand) (any, error) {
 	p.link.RemovePeer(c.PID)
-	return answer{Event: "done", ID: c.ID}, p.peers.remove(c.PID)
+	delete(p.addresses, c.PID)
+	return answer{Event: "done", ID: c.ID}, p.carrier.remove(c.PID)
 }
 
 // Candidates tells at which addresses this party may be reached.
@@ -237,7 +285,7 @@ func (p *party) Path(peer *link.Peer, path *link.State) {
 	if path != nil {
 		state := shownPath(*path)
 		said.Path = &state
-		p.peers.reached(peer.ID)
+		p.carrier.reached(peer.ID)
 	}
 	_ = p.out.Write(said)
 }
@@ -251,12 +299,12 @@ func shownPath(path link.State) pathState {
 }
 
 func (p *party) report(command envelope) (any, error) {
-	ages, err := p.peers.ages()
+	ages, err := p.carrier.ages()
 	if err != nil {
 		return nil, err
 	}
 	said := reportAnswer{Event: "report", ID: command.ID, Mode: p.mode, Peers: []peerReport{}}
-	for _, pid := range p.peers.pids() {
+	for _, pid := range slices.Sorted(maps.Keys(p.addresses)) {
 		one := peerReport{PID: pid, Paths: []pathState{}}
 		if age, known := ages[pid]; known {
 			seconds := age.Seconds()

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,7 +48,10 @@ func newPeers(wireguard *device.Device, up func(int)) *peers {
 	return &peers{wireguard: wireguard, known: map[int]*tunnel{}, up: up, done: make(chan struct{})}
 }
 
-func (p *peers) close() { close(p.done) }
+func (p *peers) close() {
+	close(p.done)
+	p.wireguard.Close()
+}
 
 // set adds a tunnel; one that exists with the same keys stays as it is.
 func (p *peers) set(wanted tunnel) error {
@@ -146,17 +148,6 @@ func (p *peers) add(one *tunnel) error {
 }
 
 func (t *tunnel) removal() string { return fmt.Sprintf("public_key=%x\nremove=true\n", t.public) }
-
-func (p *peers) pids() []int {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	var found []int
-	for pid := range p.known {
-		found = append(found, pid)
-	}
-	slices.Sort(found)
-	return found
-}
 
 // ages returns how long ago WireGuard's last handshake was, of the peers that had one.
 func (p *peers) ages() (map[int]time.Duration, error) {

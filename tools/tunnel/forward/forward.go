@@ -23,8 +23,15 @@ const (
 	MaxConnections = 256
 )
 
+// Connection is one end of what is joined; one that can say that no more comes has CloseWrite, too.
+type Connection interface {
+	io.Reader
+	io.Writer
+	io.Closer
+}
+
 // Dial makes the connection at the other end.
-type Dial func(context.Context) (net.Conn, error)
+type Dial func(context.Context) (Connection, error)
 
 // Forwarder accepts at one end and dials at the other, until it is closed.
 type Forwarder struct {
@@ -78,7 +85,7 @@ func (f *Forwarder) run() {
 	}
 }
 
-func (f *Forwarder) forward(accepted net.Conn) {
+func (f *Forwarder) forward(accepted Connection) {
 	dialed, err := f.until()
 	if err != nil {
 		_ = accepted.Close()
@@ -89,7 +96,7 @@ func (f *Forwarder) forward(accepted net.Conn) {
 
 // until dials until it succeeds or the forwarder ends. That who waits has gone is only seen once
 // the data is read that belongs to the other end: then the connection is made, and ends after it.
-func (f *Forwarder) until() (net.Conn, error) {
+func (f *Forwarder) until() (Connection, error) {
 	wait := firstWait
 	for {
 		ctx, cancel := context.WithTimeout(f.context, oneTry)
@@ -110,7 +117,7 @@ func (f *Forwarder) until() (net.Conn, error) {
 type halfCloser interface{ CloseWrite() error }
 
 // Join copies both ways until both ends have closed, one of them fails, or the context ends.
-func Join(ctx context.Context, one, other net.Conn) {
+func Join(ctx context.Context, one, other Connection) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := context.AfterFunc(ctx, func() {
@@ -125,7 +132,7 @@ func Join(ctx context.Context, one, other net.Conn) {
 }
 
 // pass copies one way, and then says that no more comes.
-func pass(to, from net.Conn, fail context.CancelFunc) {
+func pass(to, from Connection, fail context.CancelFunc) {
 	_, err := io.CopyBuffer(plainWriter{to}, plainReader{from}, make([]byte, bufferBytes))
 	half, can := to.(halfCloser)
 	if err != nil || !can || half.CloseWrite() != nil {
