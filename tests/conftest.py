@@ -23,6 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.load_profile("lean")  # unless --hypothesis-profile names another, as `make fuzz` does
 
 LONG = (
+    "lab/test_campaign_truth.py",
     "lab/test_campaign.py",
     "lab/test_stack.py",
     "cloud/test_droplets.py",
@@ -57,6 +58,7 @@ LONG = (
 all waiting."""
 
 SLOW = (
+    "unit/evaluation/test_observed_report.py",
     "unit/cli/test_display.py",
     "unit/cli/test_doctor.py",
     "unit/cli/test_runs.py",
