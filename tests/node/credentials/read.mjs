@@ -3,14 +3,15 @@
 import { readFileSync } from 'node:fs';
 
 import { BitstringStatusList } from '@digitalbazaar/vc-bitstring-status-list';
-import { importJWK, jwtVerify } from 'jose';
+import { decodeProtectedHeader, importJWK, jwtVerify } from 'jose';
 
 const { credential, list, jwk, issuer, places } = JSON.parse(readFileSync(0, 'utf8'));
 try {
-  const key = await importJWK(jwk, 'EdDSA');
+  const key = await importJWK(jwk, decodeProtectedHeader(credential).alg);
   const options = { issuer, typ: 'vc+jwt', algorithms: ['EdDSA', 'Ed25519'] };
   const { payload } = await jwtVerify(credential, key, options);
-  const { payload: status } = await jwtVerify(list, key, options);
+  const listKey = await importJWK(jwk, decodeProtectedHeader(list).alg);
+  const { payload: status } = await jwtVerify(list, listKey, options);
   const { encodedList } = status.credentialSubject;
   const read = await BitstringStatusList.decode({ encodedList });
   const revoked = places.filter((place) => read.getStatus(place));

@@ -22,6 +22,7 @@ from tests.unit.authority.test_credentials import (
     URL,
     changes,
     jwk,
+    of_algorithm,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -80,6 +81,8 @@ def test_javascript_accepts_credentials_and_lists_and_refuses_changed_ones(read:
     status_list = asyncio.run(publish(JOINT, URL, REVOKED))
     said = read(credential, status_list)
     assert said == {"subject": SUBJECT, "length": LIST_BITS, "revoked": list(REVOKED)}
+    for algorithm in ("EdDSA", "Ed25519"):
+        assert read(of_algorithm(algorithm), status_list) == said
     refused = {"error": "ERR_JWS_SIGNATURE_VERIFICATION_FAILED"}
     for changed in changes(credential):
         assert read(changed, status_list) == refused
