@@ -6,9 +6,10 @@ above repeat what was not answered.
 
 import asyncio
 import contextlib
+import email.utils
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -264,15 +265,17 @@ def packed_for(document: Document, packed: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def opened(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Mailbox]:
+async def opened(
+    url: str, tls: ssl.SSLContext | None = None, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Mailbox]:
     """Open a mailbox for a new DID at the mediator of ``url``; it ends with the block.
 
-    Raises `DidcommError` if there is no mediator.
+    Raises `DidcommError` if there is no mediator, or if its clock and ours differ too much.
     """
     connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True)
     timeout = aiohttp.ClientTimeout(total=None, connect=ANSWER_SECONDS, sock_read=ANSWER_SECONDS)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
-        mediation = await find(http, url)
+        mediation = await find(http, url, clock)
         identity = Identity.make([mediation.service])
         box = Mailbox(identity, mediation, http)
         async with beside(box.stay_connected()), beside(box.keep_sending()):
@@ -285,12 +288,15 @@ async def opened(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[M
                         await box.sent_all()
 
 
-async def find(http: aiohttp.ClientSession, url: str) -> Mediation:
+async def find(
+    http: aiohttp.ClientSession, url: str, clock: Callable[[], float] = time.time
+) -> Mediation:
     """Return the mediator at ``url``, which shows its DID there."""
     where, _, pinned = url.partition("#")
     try:
         async with asyncio.timeout(ANSWER_SECONDS), http.get(where) as answer:
             content = await answer.content.read(PAGE_BYTES)
+            _check_clock(answer.headers.get("Date", ""), clock())
         page = msgspec.json.decode(content, type=_Page)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         why = str(error) or "no answer"
@@ -301,6 +307,19 @@ async def find(http: aiohttp.ClientSession, url: str) -> Mediation:
     if pinned and pinned != page.did:
         raise DidcommError(f"the mediator at {printable(where, 200)} is another one than expected")
     return Mediation(did=dids.syntax(page.did), uri=_checked(page.body.uri or where))
+
+
+def _check_clock(date: str, now: float) -> None:
+    """Raise `DidcommError` if this machine's time is not about that of an HTTP date."""
+    try:
+        ahead = now - email.utils.parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return  # a server need not tell it
+    if abs(ahead) > messages.CLOCK_SECONDS:
+        raise DidcommError(
+            f"this machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} "
+            "the mediator's, so messages would be refused; set the wrong one right"
+        )
 
 
 def _checked(uri: str) -> str:

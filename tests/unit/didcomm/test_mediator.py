@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -263,5 +264,18 @@ def test_a_delivery_that_another_party_made_is_not_unpacked() -> None:
             async with asyncio.timeout(SECONDS):
                 received = await bob.receive()
             assert received.sender == mallory.identity.did
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "how"), [(600, r"60\d s ahead of"), (-600, r"(59|60)\d s behind")]
+)
+def test_a_clock_that_is_wrong_by_ten_minutes_is_named(wrong: int, how: str) -> None:
+    async def run() -> None:
+        async with served() as (_, uri):
+            with pytest.raises(DidcommError, match=how):
+                async with opened(uri, clock=lambda: time.time() + wrong):
+                    pass
 
     asyncio.run(run())

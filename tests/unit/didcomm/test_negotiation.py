@@ -190,3 +190,37 @@ def test_new_addresses_are_taken_once_and_in_order() -> None:
 
     assert take(list(second)) == [Reconnect(pid=1, candidates=(here,))]
     assert take(list(first)) == []
+
+
+SENT: list[Body] = [
+    ROSTER,
+    Offer(epoch=0, roster=ROSTER.hash, pid=2, fingerprint="f" * 64, half="A" * 43),
+    Accept(epoch=0, roster=ROSTER.hash, offer="0" * 64),
+    Up(epoch=0, roster=ROSTER.hash, seen=(0, 1, 2)),
+    Update(number=9, roster=ROSTER.hash, candidates=()),
+    Close(reason="failed", detail="so there"),
+]
+VALUES = st.none() | st.integers() | st.text(max_size=70) | st.lists(st.integers(), max_size=3)
+
+
+@settings(max_examples=1000)
+@given(st.sampled_from(SENT), st.data())
+def test_what_a_party_sends_is_read_or_refused_whatever_it_is(
+    body: Body, data: st.DataObject
+) -> None:
+    """A thousand bodies with a wrong member, from a party itself: a machine takes all of them."""
+    content = msgspec.json.decode(msgspec.json.encode(body))
+    name = data.draw(st.sampled_from(sorted(content)))
+    content[name] = data.draw(VALUES)
+    try:
+        read = msgspec.convert(content, type(body))
+    except msgspec.ValidationError:
+        return
+    party = negotiation(PEOPLE[1], PEOPLE)
+    for sender in (0, 2):
+        party.received(PEOPLE[sender].did, read, NOW)
+    party.received(PEOPLE[0].did, ROSTER, NOW)
+    party.consent(ENDS, NOW)
+    for sender in (0, 2):
+        party.received(PEOPLE[sender].did, read, NOW)
+    party.tick(NOW + 10)
