@@ -127,7 +127,12 @@ async def join(
         admit = admission(proposal)
         admit(shown.identity, shown.credentials)
         program = programs.unpack(proposal, folder)
-        if not await setting.person.consents_to(proposal, invitation):
+        try:
+            consents = await setting.person.consents_to(proposal, invitation)
+        except asyncio.CancelledError:
+            box.send(did, KINDS[Close], Close(reason="cancelled"), thid=invitation.sid)
+            raise
+        if not consents:
             box.send(did, KINDS[Close], Close(reason="declined"), thid=invitation.sid)
             raise SessionError("you did not consent; nothing was run")
         terms = Terms(
