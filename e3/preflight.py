@@ -12,6 +12,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from e3 import pulumi_state
+from e3.authority.choices import AUTHORITIES, Joint, agreed
 from e3.errors import ConfigurationError, PlatformError
 from e3.experiment import Choice, Experiment, Reachability
 from e3.interfaces import Needs, Overlay
@@ -34,6 +35,7 @@ def check(experiment: Experiment, overlay: Overlay, *, own_programs: bool) -> No
     """Run all checks; ``own_programs``: the hosts run the programs of this machine."""
     check_reachability(experiment.overlay.name, overlay, OVERLAYS, experiment.reachability)
     check_range(experiment, overlay)
+    check_authority(experiment, overlay)
     check_packages(experiment)
     overlay.assign(experiment.host_names, None)
     if len(experiment.host_names) == 1:
@@ -67,6 +69,20 @@ def check_reachability(
     remedy = f"choose in e3:overlay what works here: {', '.join(able)}" if able else ""
     others = remedy or "no other overlay works here either"
     raise ConfigurationError(f"e3:nats: {reason}; change e3:nats, or {others}")
+
+
+def check_authority(experiment: Experiment, overlay: Overlay) -> None:
+    """Raise `ConfigurationError` if the authority that was chosen cannot be, or signs nothing."""
+    kind = build(AUTHORITIES, experiment.authority, key="authority")
+    if not isinstance(kind, Joint):
+        return
+    agreed(kind, experiment.host_names)
+    if not (overlay.needs.authority or experiment.session.rules.tls or kind.ssh or kind.claims):
+        raise ConfigurationError(
+            f"e3:authority: a joint authority has nothing to sign: {experiment.overlay.name} needs "
+            "none; choose the overlay nebula, set e3:tls: true, or ssh or claims of "
+            "e3:authority-options"
+        )
 
 
 def check_packages(experiment: Experiment) -> None:

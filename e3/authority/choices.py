@@ -1,10 +1,12 @@
 """The kinds of authorities that ``e3:authority`` names, each with its options."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from msgspec import Meta
+
+from e3.errors import ConfigurationError
 
 LEAST_THRESHOLD = 2
 
@@ -41,3 +43,21 @@ AUTHORITIES: Mapping[str, Callable[..., AuthorityKind]] = {"local": Local, "join
 def majority(holders: int) -> int:
     """Return the usual threshold for that many holders: more than half, and 2 at least."""
     return max(LEAST_THRESHOLD, holders // 2 + 1)
+
+
+def agreed(options: Joint, names: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """Return who holds a share, and how many sign; `ConfigurationError` for what cannot be."""
+    for name in options.holders:
+        if name not in names:
+            raise ConfigurationError(
+                f"e3:authority-options: holders has {name!r}, and there is no such host; choose of "
+                f"{', '.join(names)}"
+            )
+    holders = tuple(name for name in names if name in options.holders or not options.holders)
+    threshold = options.threshold or majority(len(holders))
+    if not LEAST_THRESHOLD <= threshold <= len(holders):
+        raise ConfigurationError(
+            f"e3:authority-options: threshold is {threshold} for {len(holders)} holders; write a "
+            f"number from {LEAST_THRESHOLD} to {len(holders)}, or name more holders"
+        )
+    return holders, threshold

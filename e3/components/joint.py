@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from pulumi import Input, Output, ResourceOptions
 
-from e3.authority.choices import LEAST_THRESHOLD, Joint, majority
+from e3.authority.choices import Joint, agreed
 from e3.authority.joint.policy import ANYBODY
 from e3.authority.joint.requests.credential import RESERVED
 from e3.ceremonies import credentials, ssh
@@ -60,24 +60,6 @@ def declare(  # noqa: PLR0913 - what an authority is made of
             "threshold": threshold,
         },
     }
-
-
-def agreed(options: Joint, names: Sequence[str]) -> tuple[tuple[str, ...], int]:
-    """Return who holds a share, and how many sign; `ConfigurationError` for what cannot be."""
-    for name in options.holders:
-        if name not in names:
-            raise ConfigurationError(
-                f"e3:authority-options: holders has {name!r}, and there is no such host; choose of "
-                f"{', '.join(names)}"
-            )
-    holders = tuple(name for name in names if name in options.holders or not options.holders)
-    threshold = options.threshold or majority(len(holders))
-    if not LEAST_THRESHOLD <= threshold <= len(holders):
-        raise ConfigurationError(
-            f"e3:authority-options: threshold is {threshold} for {len(holders)} holders; write a "
-            f"number from {LEAST_THRESHOLD} to {len(holders)}, or name more holders"
-        )
-    return holders, threshold
 
 
 def overlay_scope(experiment: Experiment, overlay: Overlay) -> Mapping[str, object]:

@@ -20,6 +20,7 @@ from e3.ceremonies.removal import remove
 from e3.ceremonies.signatures import sign
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.ceremonies.voices import CODE, SHARES, attached
+from e3.experiment import Reachability
 from e3.interfaces import Host
 from tests.ceremonies import DAY_SECONDS, host_request, scope_of
 from tests.ceremony_malice import spellings
@@ -143,6 +144,20 @@ def test_a_host_that_is_gone_is_named_when_too_few_are_left(
     with pytest.raises(CeremonyFailedError, match="nothing can be signed") as it:
         established(tmp_path / "authority", hosts, header)
     assert it.value.verdict is CeremonyVerdict.TOO_FEW
+
+
+def test_hosts_behind_nats_make_a_key_and_sign_with_it(tmp_path: Path) -> None:
+    """No two of them could connect to each other: what they say goes through the deployer."""
+    nats: dict[str, Reachability] = {
+        "ams3-0": "port-restricted",
+        "ams3-1": "symmetric",
+        "sgp1-0": "port-restricted",
+    }
+    with running(tmp_path / "lab", {}, ("ams3", "sgp1")) as lab:
+        handles = lab.add_hosts([(name, name.partition("-")[0]) for name in NAMES], nats)
+        hidden = [handle.host() for handle in handles]
+        assert established(tmp_path / "authority", hidden, None).epoch == 1
+        asyncio.run(remove(hidden, "nebula"))
 
 
 @pytest.mark.skipif("E3_INDEX" not in os.environ, reason="E3_INDEX=1 lets it download packages")

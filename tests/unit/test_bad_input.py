@@ -111,6 +111,28 @@ def test_without_a_public_host_it_says_what_would_work(overlay: str) -> None:
     assert "tailscale" in said.rpartition("here: ")[2]
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"authority": "join"}, "e3:authority: unknown value 'join'; choose one of joint, local"),
+        (
+            {"authority": "joint", "overlay": "plain"},
+            "e3:authority: a joint authority has nothing to sign: plain needs none",
+        ),
+        (
+            {"authority": "joint", "authority_options": {"holders": ["nowhere-0"]}},
+            "e3:authority-options: holders has 'nowhere-0', and there is no such host",
+        ),
+        (
+            {"authority": "local", "authority_options": {"threshold": 2}},
+            "e3:authority-options: local has no option 'threshold'; it has: none",
+        ),
+    ],
+)
+def test_an_authority_that_cannot_be_is_refused(values: dict[str, object], said: str) -> None:
+    assert refusal(experiment(**values)).startswith(said)
+
+
 @pytest.mark.parametrize("overlay", sorted(OVERLAYS))
 def test_an_unknown_option_is_named_with_those_that_there_are(overlay: str) -> None:
     said = refusal(experiment(overlay=overlay, overlay_options={"colour": "red"}))

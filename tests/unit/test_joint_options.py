@@ -5,7 +5,7 @@ import json
 import pytest
 
 from e3 import deployment
-from e3.authority.choices import AUTHORITIES, Joint
+from e3.authority.choices import AUTHORITIES, Joint, agreed
 from e3.components import joint
 from e3.config import parse
 from e3.errors import ConfigurationError
@@ -45,7 +45,7 @@ def test_holders_and_threshold_that_cannot_be_are_named(
 ) -> None:
     made = experiment(**given)
     with pytest.raises(ConfigurationError, match=reason):
-        joint.agreed(options(made), made.host_names)
+        agreed(options(made), made.host_names)
 
 
 @pytest.mark.parametrize("name", ["Role", "id", "type", "a b", "", "r\n"])
