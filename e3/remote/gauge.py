@@ -322,22 +322,32 @@ def search(needles: Mapping[str, bytes]) -> Answer:
 def _memory(pid: int, most: int) -> Iterator[bytes]:
     """Yield the memory that a process can write to, area by area, up to so many bytes."""
     try:
-        areas = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        areas = list(_areas(Path(f"/proc/{pid}/smaps").read_text().splitlines()))
         with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-            for area in areas:
-                place, rights = area.split()[:2]
-                begin, end = (int(number, 16) for number in place.split("-"))
-                while rights.startswith("rw") and begin < end and most > 0:
-                    memory.seek(begin)
-                    # less than asked for where pages were never touched
-                    part = memory.read(min(end - begin, MEMORY_PART_BYTES, most))
+            for begin, end in areas:
+                place = begin
+                while place < end and most > 0:
+                    memory.seek(place)
+                    part = memory.read(min(end - place, MEMORY_PART_BYTES, most))
                     if not part:
                         break
                     most -= len(part)
-                    begin += len(part)
+                    place += len(part)
                     yield part
     except (OSError, OverflowError):  # it has ended, or the kernel keeps an area to itself
         return
+
+
+def _areas(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the areas of smaps that can be written to and of which a page is in memory."""
+    area = (0, 0)
+    for line in lines:
+        words = line.split()
+        if words[0] == "Rss:" and area[1] and int(words[1]):
+            yield area
+        elif not words[0].endswith(":") and "-" in words[0]:
+            begin, end = (int(number, 16) for number in words[0].split("-"))
+            area = (begin, end) if words[1].startswith("rw") else (0, 0)
 
 
 def serve() -> None:

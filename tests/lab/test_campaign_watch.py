@@ -1,17 +1,21 @@
 """Observers of a real lab: each sees what passes it, and no other does."""
 
 import asyncio
+import json
+import time
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
+from typing import Any
 
 import pytest
 
 from e3.deployed import Stack
 from e3.evaluation.campaign import intruder
+from e3.evaluation.campaign.gauges import ON_HOST, SCRIPT
 from e3.evaluation.campaign.watch import open_watch
 from e3.evaluation.observations import View
 from e3.experiment import Choice
-from e3.interfaces import PARTY_PORT, Host, Network
+from e3.interfaces import PARTY_PORT, File, Host, Network, Service
 from e3.lab.client import HostHandle, Lab
 from e3.lab.vantage import vantages
 from tests.labs import running
@@ -125,3 +129,30 @@ def test_an_attack_reaches_what_nothing_protects(
     assert near == ("on-link", True, 3)
     # the answer to a borrowed address goes to its owner
     assert borrowed[1] is False
+
+
+def test_a_text_is_found_in_the_memory_of_a_daemon_and_another_is_not(stack: Stack) -> None:
+    host = next(host for host in stack.hosts if host.name == "b-0")
+    held, other = "6a" * 32, "6b" * 32
+    hold = f"import time; x = bytes.fromhex('{held}') * 9; time.sleep(600)"
+    wanted = json.dumps({"held": held, "other": other}).encode()
+
+    async def searched() -> dict[str, Any]:
+        script = File(path=ON_HOST, content=SCRIPT.read_bytes())
+        await host.access.put([script], timeout_seconds=10)
+        service = Service(name="holder", argv=[host.python, "-c", hold])
+        await host.access.start(service, timeout_seconds=30)
+        try:
+            argv = [host.python, "-I", "-S", ON_HOST, "search"]
+            done = await host.access.run(argv, stdin=wanted, timeout_seconds=30)
+            assert not done.exit, done.complaint
+            found: dict[str, Any] = json.loads(done.stdout)
+            return found
+        finally:
+            await host.access.stop("holder", timeout_seconds=30)
+
+    deadline = time.monotonic() + 30
+    while (answer := asyncio.run(searched()))["found"]["held"] == 0:
+        assert time.monotonic() < deadline, answer  # Python may still be starting
+    assert answer["found"]["other"] == 0
+    assert answer["bytes"] > 1_000_000
