@@ -26,12 +26,14 @@ ATTACKS: Mapping[str, str] = {
 class Sight:
     """What observers of one kind saw of the parties in a phase, the most that one of them did.
 
-    ``pairs`` counts pairs of parties in no order.
+    ``pairs`` counts pairs of parties in no order. ``packets`` and ``bytes`` are of all of them.
     """
 
     hosts: int
     pairs: int
     names: Sequence[str]
+    packets: int
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,4 +140,6 @@ def _sight(views: Sequence[View], vantage: Vantage, phase: Phase, parties: Seque
         ),
         pairs=max((len(among & set(map(frozenset, view.pairs))) for view in mine), default=0),
         names=sorted({name for view in mine for name in view.names}),
+        packets=sum(view.packets for view in mine),
+        bytes=sum(view.bytes for view in mine),
     )

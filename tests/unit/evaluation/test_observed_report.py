@@ -82,9 +82,11 @@ def test_who_reads_and_who_sees_whom(tmp_path: Path) -> None:
     (found,) = privacy.exposures(of)
     assert found.parties == ["ams3-1", "nyc3-0"]
     assert found.reading == {"wire": 7, "third-party": 0, "neighbour": 0}
-    assert found.sights["wire"]["during"] == privacy.Sight(hosts=2, pairs=1, names=[])
+    assert found.sights["wire"]["during"] == privacy.Sight(
+        hosts=2, pairs=1, names=[], packets=9, bytes=900
+    )
     assert found.sights["third-party"]["joining"] == privacy.Sight(
-        hosts=1, pairs=0, names=["nyc3-0"]
+        hosts=1, pairs=0, names=["nyc3-0"], packets=9, bytes=900
     )
     text = page.render(of)
     assert "reads <small>7 packets" in text
