@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from e3 import experiment
-from e3.adhoc import programs
+from e3.adhoc import board, programs
 from e3.adhoc.admission import admission
 from e3.adhoc.conduct import Own, conduct
 from e3.adhoc.links import Reach
@@ -61,6 +61,7 @@ class Setting:
     person: Person
     displays: Displays
     credentials: tuple[str, ...] = ()
+    topic: str = ""
 
 
 async def invite(
@@ -104,7 +105,10 @@ async def invite(
             parties=proposal.parties,
         )
         side = Side(me=me, terms=terms, reach=setting.reach, admit=admit, lobby=lobby)
-        setting.person.invited(invitations.link(invitation), invitation, proposal)
+        link = invitations.link(invitation)
+        if setting.topic:
+            await board.post(box, setting.topic, link)
+        setting.person.invited(link, invitation, proposal)
         return await _compute(box, side, setting, resolver, own)
 
 
@@ -162,6 +166,8 @@ async def _compute(
     async with meeting.going_on():
         try:
             roster = await meeting.gather()
+            if setting.topic:
+                await board.remove(box)
         except asyncio.CancelledError:
             meeting.leave("cancelled", "its user ended the session")
             raise

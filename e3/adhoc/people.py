@@ -71,6 +71,8 @@ class People:
     def self(self, *, name: str = "", did: str = "") -> Self:
         """Return the user; make the identity if there is none, and change what is given."""
         stored = self._stored()
+        if name:
+            check_name(name)
         if stored is None:
             seed = Ed25519PrivateKey.generate().private_bytes(
                 Encoding.Raw, PrivateFormat.Raw, NoEncryption()
@@ -99,8 +101,7 @@ class People:
     def remember(self, did: str, name: str) -> None:
         """Give a DID a name; raise `DidcommError` if another DID has it."""
         known = self.known()
-        if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable():
-            raise DidcommError(f"a name has 1 to {NAME_LENGTH} printable characters")
+        check_name(name)
         for other, theirs in known.items():
             if theirs.casefold() == name.casefold() and other != did:
                 raise DidcommError(
@@ -134,6 +135,19 @@ class People:
     def _write(self, name: str, content: object) -> None:
         private.folder(self.folder)
         private.write(self.folder / name, msgspec.json.format(msgspec.json.encode(content)))
+
+
+def check_name(name: str) -> None:
+    """Raise `DidcommError` for what cannot be a name."""
+    if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable():
+        raise DidcommError(f"a name has 1 to {NAME_LENGTH} printable characters")
+
+
+def pseudonym(name: str) -> Self:
+    """Return an identity that is not kept; raise `DidcommError` for a name that cannot be one."""
+    check_name(name)
+    key = Ed25519PrivateKey.generate()
+    return Self(did=key_did(key.public_key()), name=name, key=key)
 
 
 def words(did: str) -> str:

@@ -33,6 +33,7 @@ VERBS = {
     "results": "results",
     "report": "report",
     "completion": "completion",
+    "board": "board",
     "id": "identity",
     "invite": "invite",
     "join": "join",

@@ -18,7 +18,7 @@ from rich.console import Console
 from e3.adhoc.conduct import Own
 from e3.adhoc.flows import Setting
 from e3.adhoc.links import Reach
-from e3.adhoc.people import People
+from e3.adhoc.people import People, pseudonym
 from e3.cli import terminal
 from e3.cli.consent import Terminal
 from e3.cli.display import Display, shown_on
@@ -42,7 +42,10 @@ def run(
     """Run a flow; return the exit status of its verdict."""
     console = terminal.console(stderr=arguments.json)
     people = People.of_user()
-    me = people.self(name=arguments.name or "")
+    if arguments.pseudonym:
+        me = pseudonym(arguments.pseudonym)
+    else:
+        me = people.self(name=arguments.name or "")
     shown: list[Display] = []
 
     @contextmanager
@@ -63,6 +66,7 @@ def run(
         ),
         person=Terminal(console, people, me.did, yes=arguments.yes),
         displays=displays,
+        topic=getattr(arguments, "board", None) or "",
         credentials=tuple(
             text_file("--credential", arguments, each) for each in arguments.credential
         ),

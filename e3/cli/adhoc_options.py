@@ -9,6 +9,11 @@ def declare(verb: argparse.ArgumentParser) -> None:
     """Declare them."""
     verb.add_argument("--name", metavar="NAME", help="what you call yourself")
     verb.add_argument(
+        "--pseudonym",
+        metavar="NAME",
+        help="take part under this name and a DID that is made for this session alone",
+    )
+    verb.add_argument(
         "--input", metavar="PATH", help="your private input: a file, or a folder of files"
     )
     verb.add_argument(

@@ -22,9 +22,10 @@ def declare(verbs: Verbs) -> None:
         "invite",
         help="compute with others who each have a machine of their own",
         usage="e3 invite PROGRAM --parties N [--mediator URL] [--args TEXT] [--note TEXT] "
-        "[--entry FILE] [--name NAME] [--input PATH] [--deadline SECONDS] [--minutes N] "
-        "[--require 'CLAIM=VALUE by DID']... [--revocations FILE] [--credential FILE]... "
-        "[--stun HOST:PORT]... [--relay-only] [--yes] [--json] [-- PRIVATE...]",
+        "[--entry FILE] [--name NAME | --pseudonym NAME] [--input PATH] [--deadline SECONDS] "
+        "[--minutes N] [--board TOPIC] [--require 'CLAIM=VALUE by DID']... [--revocations FILE] "
+        "[--credential FILE]... [--stun HOST:PORT]... [--relay-only] [--yes] [--json] "
+        "[-- PRIVATE...]",
         description="Print a link by which others join, wait for them, and compute. Nobody "
         "deploys: each party's own E3 watches its own program. What follows -- is for your "
         "party alone, and never leaves this machine.",
@@ -37,6 +38,9 @@ def declare(verbs: Verbs) -> None:
     verb.add_argument("--deadline", metavar="SECONDS", type=float, default=600.0)
     verb.add_argument(
         "--minutes", metavar="N", type=int, default=60, help="how long the link is valid"
+    )
+    verb.add_argument(
+        "--board", metavar="TOPIC", help="also post the link on the mediator's board: `e3 board`"
     )
     verb.add_argument(
         "--require",

@@ -21,8 +21,9 @@ def declare(verbs: Verbs) -> None:
     verb = verbs.add_parser(
         "join",
         help="accept an invitation",
-        usage="e3 join LINK [--name NAME] [--input PATH] [--stun HOST:PORT]... [--relay-only] "
-        "[--credential FILE]... [--yes] [--json] [-- PRIVATE...]",
+        usage="e3 join LINK [--name NAME | --pseudonym NAME] [--input PATH] "
+        "[--credential FILE]... [--stun HOST:PORT]... [--relay-only] [--yes] [--json] "
+        "[-- PRIVATE...]",
         description="Show who invites to what, ask you, and compute with the others. What "
         "follows -- is for your party alone, and never leaves this machine.",
     )

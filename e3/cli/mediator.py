@@ -6,10 +6,15 @@ import contextlib
 import signal
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from e3.cli import terminal
 from e3.cli.project import Verbs
 from e3.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from e3.didcomm.mediator.mediator import Reply
+    from e3.didcomm.messages import Received
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_PORT = 65_535
@@ -47,9 +52,10 @@ def declare(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until a signal comes."""
+    from e3.adhoc.board import Board  # noqa: PLC0415 - slow to load
     from e3.adhoc.mediator_identity import identity  # noqa: PLC0415 - slow to load
     from e3.adhoc.relays import Quota, relaying  # noqa: PLC0415
-    from e3.didcomm.mediator.mediator import Mediator  # noqa: PLC0415
+    from e3.didcomm.mediator.mediator import Extra, Mediator  # noqa: PLC0415
     from e3.didcomm.mediator.queues import Limits  # noqa: PLC0415
     from e3.didcomm.mediator.server import Place, serving  # noqa: PLC0415
 
@@ -60,12 +66,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def serve() -> None:
         async with contextlib.AsyncExitStack() as held:
-            extra = None
+            takers: list[Extra] = []
             if not arguments.without_relay:
                 first, second, tcp = arguments.relay
                 relays = await held.enter_async_context(relaying((first, second), tcp, Quota()))
-                extra = relays.take
-            await pass_on(Mediator(identity(), Limits(), extra))
+                takers.append(relays.take)
+
+            def extra(received: "Received", reply: "Reply") -> bool:
+                return any(take(received, reply) for take in takers)
+
+            mediator = Mediator(identity(), Limits(), extra)
+            takers.append(Board(mediator.queues.knows).take)
+            await pass_on(mediator)
 
     async def pass_on(mediator: Mediator) -> None:
         place = Place(host=host, port=port, uri=url, tls=tls)

@@ -402,6 +402,19 @@ class OwnIdentity(Struct):
     known: list[KnownPerson]
 
 
+class Posted(Struct):
+    """An invitation on a board; ``did`` is that of its author, ``expires`` a Unix time."""
+
+    topic: str
+    program: str
+    parties: int
+    name: str
+    did: str
+    digest: str
+    expires: int
+    link: str
+
+
 class RunningMediator(Struct):
     """A mediator that takes messages; ``url`` is for `e3 invite --mediator`."""
 
@@ -441,6 +454,7 @@ VERBS: Mapping[str, Any] = {
     "results schema": dict[str, Any],
     "report": Report,
     "completion": Script,
+    "board": list[Posted],
     "id": OwnIdentity,
     "invite": Session,
     "join": Session,

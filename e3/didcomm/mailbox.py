@@ -190,6 +190,12 @@ class Mailbox:
             raise OSError("not connected")
         await self._socket.send_bytes(packed)
 
+    async def unregister(self) -> None:
+        """Let the mediator forget this mailbox, with what waits there."""
+        updates = [{"recipient_did": self.identity.did, "action": "remove"}]
+        with contextlib.suppress(DidcommError):
+            await self.ask(f"{COORDINATE}/recipient-update", {"updates": updates})
+
     async def _register(self) -> None:
         did = self.identity.did
         updates = {"updates": [{"recipient_did": did, "action": "add"}]}
@@ -286,6 +292,7 @@ async def opened(
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LAST_SECONDS):
                         await box.sent_all()
+                        await box.unregister()
 
 
 async def find(

@@ -63,6 +63,10 @@ class Queues:
         """Return how many recipients are registered."""
         return len(self._boxes)
 
+    def knows(self, did: str) -> bool:
+        """Return whether a DID is registered."""
+        return did in self._boxes
+
     @property
     def kept_bytes(self) -> int:
         """The bytes of all messages that wait."""

@@ -177,6 +177,16 @@ def test_two_parties_exchange_messages_through_a_mediator() -> None:
     asyncio.run(run())
 
 
+def test_a_party_that_leaves_is_forgotten_at_once() -> None:
+    async def run() -> None:
+        async with served() as (mediator, uri):
+            async with opened(uri) as alice:
+                assert mediator.queues.knows(alice.identity.did)
+            assert len(mediator.queues) == 0
+
+    asyncio.run(run())
+
+
 def test_parties_of_two_mediators_exchange_messages() -> None:
     async def run() -> None:
         async with (
