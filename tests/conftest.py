@@ -50,6 +50,7 @@ LONG = (
     "lab/test_nat_stack.py",
     "lab/test_nat_overlays.py",
     "cloud/test_built_image.py",
+    "lab/test_joint_stack.py",
     "lab/test_tools.py",
     "faults/test_leftovers.py",
     "faults/test_containment.py",

@@ -7,7 +7,7 @@ list but without the credentials themselves. Holders remember what is revoked by
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from e3 import private
 from e3.access import host_from_properties
 from e3.authority import credentials
 from e3.authority.joint.ed25519 import Point
-from e3.authority.joint.requests.credential import did_of
+from e3.authority.joint.requests.credential import LIST_BITS, did_of
 from e3.ceremonies.signer import JointSigner
 from e3.didcomm import did as dids
 from e3.errors import AuthorityError
+from e3.remote.text import printable
 
 PURPOSE = "credentials"
 REGISTER = "credentials.json"
@@ -80,21 +81,32 @@ def listed(given: Mapping[str, Any]) -> list[Issued]:
 
 
 async def revocations(
-    given: Mapping[str, Any], stack: str, revoke: str = "", seconds: int = LIST_SECONDS
+    given: Mapping[str, Any], stack: str, revoke: Sequence[str] = (), seconds: int = LIST_SECONDS
 ) -> str:
-    """Return the list of revoked credentials as JWT, after revoking one by its identifier."""
+    """Return the list of revoked credentials as JWT, after revoking some.
+
+    Each is named by its identifier or, if it is not listed here any more, by its place.
+    """
     with _register(given) as issued:
-        known = {each.identifier: number for number, each in enumerate(issued)}
-        if revoke:
-            if revoke not in known:
-                raise AuthorityError(
-                    f"no credential {revoke!r} was issued here that is still valid; "
-                    "`e3 authority credentials` lists those that were"
-                )
-            number = known[revoke]
-            issued[number] = msgspec.structs.replace(issued[number], revoked=True)
+        for each in revoke:
+            _revoke(issued, each)
         places = [each.place for each in issued if each.revoked]
         return await credentials.publish(_signer(given), status_url(stack), places, seconds=seconds)
+
+
+def _revoke(issued: list[Issued], name: str) -> None:
+    for number, each in enumerate(issued):
+        if name and name in {each.identifier, str(each.place)}:
+            issued[number] = msgspec.structs.replace(each, revoked=True)
+            return
+    if not (name.isdecimal() and int(name) < LIST_BITS):
+        raise AuthorityError(
+            f"no credential '{printable(name)}' was issued here that is still valid; "
+            "`e3 authority credentials` lists those that were"
+        )
+    issued.append(
+        Issued(identifier="", subject="", claims={}, place=int(name), not_after=0, revoked=True)
+    )
 
 
 @contextmanager
@@ -121,8 +133,8 @@ def _read(path: Path) -> list[Issued]:
         return []
     except msgspec.MsgspecError as error:
         raise AuthorityError(
-            f"{path} is damaged: {error}; without it credentials end by themselves, but none can "
-            "be revoked: remove the file, or bring back a copy"
+            f"{path} is damaged: {error}; bring back a copy, or remove it: then credentials can be "
+            "revoked by their place alone, with `e3 authority revoke PLACE`"
         ) from None
 
 

@@ -67,8 +67,13 @@ def _declare_credentials(acts: Verbs) -> None:
     )
     issue.add_argument("--hours", type=float, default=1.0, help="how long it is valid; default: 1")
     listed = acts.add_parser("credentials", help="credentials that are valid, or revoked")
-    revoke = acts.add_parser("revoke", help="revoke a credential, and print the list (JWT)")
-    revoke.add_argument("identifier", metavar="ID", help="`e3 authority credentials` shows it")
+    revoke = acts.add_parser("revoke", help="revoke credentials, and print the list (JWT)")
+    revoke.add_argument(
+        "credentials",
+        metavar="ID",
+        nargs="+",
+        help="as `e3 authority credentials` shows it; or the place in the list",
+    )
     revoked = acts.add_parser("revocations", help="the list of revoked credentials (JWT)")
     for act in (revoke, revoked):
         act.add_argument("--hours", type=float, default=24.0, help="how long the list is valid")
@@ -123,7 +128,7 @@ def show_revocations(arguments: argparse.Namespace) -> int:
     """Print the list of revoked credentials, after revoking one if it is named."""
     stack = _joint(arguments.stack)
     seconds = round(arguments.hours * HOUR_SECONDS)
-    revoke = getattr(arguments, "identifier", "")
+    revoke = getattr(arguments, "credentials", ())
     text = asyncio.run(credentials.revocations(_issuer(stack), stack.name, revoke, seconds))
     if arguments.json:
         terminal.say_json({"list": text, "url": credentials.status_url(stack.name)})
