@@ -1,5 +1,6 @@
 """Make shares: of a new key, or of the same key for other holders or another threshold."""
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -36,6 +37,7 @@ from e3.authority.joint.messages import (
 from e3.authority.joint.policy import Scope
 from e3.authority.joint.sharing import (
     Published,
+    Shares,
     SharingError,
     check_published,
     public_contribution,
@@ -177,10 +179,16 @@ class ShareCeremony:
     async def _prepare(
         self, promises: list[Envelope], dealt: list[Envelope], answers: Mapping[int, Spoken]
     ) -> list[Envelope]:
+        known = self._shares
+
         def request(receiver: int) -> Receive:
             values = {one: said.values.get(receiver, b"") for one, said in answers.items()}
             return Receive(
-                purpose=self._terms.purpose, promises=promises, dealt=dealt, values=values
+                purpose=self._terms.purpose,
+                promises=promises,
+                dealt=dealt,
+                values=values,
+                public_shares=dict(known.public_shares),
             )
 
         said = await ask_all(self._receivers, request, (Spoken, Complained))
@@ -239,14 +247,18 @@ class ShareCeremony:
             check_published(one, self._terms.threshold, self._context, wanted)
             self._published.append(one)
 
+    @functools.cached_property
+    def _shares(self) -> Shares:
+        """The public side of what was dealt."""
+        return shares_of(self._published, sorted(self._terms.holders))
+
     def _check_prepared(
         self, promises: list[Envelope], dealt: list[Envelope], prepared: list[Envelope]
     ) -> Header:
         """Return the header, the same for all; raise `CeremonyFailedError` if it is not."""
         terms = self._terms
-        known = shares_of(self._published, sorted(terms.holders))
         saw = channel.view(self._context, [*promises, *dealt])
-        header = header_of(terms, known, saw)
+        header = header_of(terms, self._shares, saw)
         expected = Prepared(view=saw, header=digest(encode(header)))
         differ = [one for one, said in self._heard(prepared, Prepared).items() if said != expected]
         if differ:

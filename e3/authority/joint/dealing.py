@@ -49,11 +49,11 @@ from e3.authority.joint.sharing import (
     SharingError,
     check_published,
     check_shares,
+    checked_shares,
     contribution,
     deal,
     public_contribution,
     receive,
-    shares_of,
 )
 from e3.authority.joint.store import Held, Store
 
@@ -199,7 +199,7 @@ class ShareMaking:
             if digest(self._context, encode(said)) != promised[dealer].digest:
                 raise DealingError("a dealer published something else than it promised", [dealer])
             published.append(published_of(dealer, said))
-        share, known = self._share(published, asked.values)
+        share, known = self._share(published, asked)
         saw = channel.view(self._context, [*asked.promises, *asked.dealt])
         header = header_of(self._terms, known, saw)
         held = Held(
@@ -209,16 +209,17 @@ class ShareMaking:
         prepared = Prepared(view=saw, header=digest(encode(header)))
         return Spoken(envelope=self._speak(prepared))
 
-    def _share(
-        self, published: Sequence[Published], sealed: Mapping[int, bytes]
-    ) -> tuple[Scalar, Shares]:
+    def _share(self, published: Sequence[Published], asked: Receive) -> tuple[Scalar, Shares]:
         base = self._terms.base
         old, dealers = None if base is None else shares_in(base), self._terms.dealers
         for one in published:
             wanted = None if old is None else public_contribution(one.dealer, dealers, old)
             check_published(one, self._terms.threshold, self._context, wanted)
-        given = {one.dealer: self._opened(one.dealer, sealed) for one in published}
-        known = shares_of(published, sorted(self._terms.holders))
+        given = {one.dealer: self._opened(one.dealer, asked.values) for one in published}
+        if set(asked.public_shares) != set(self._terms.holders):
+            raise DealingError("the public shares are not those of all holders")
+        claimed = {one: point(each) for one, each in sorted(asked.public_shares.items())}
+        known = checked_shares(published, claimed)
         share = self._sum(published, given, known)
         if base is not None and known.public_key != base.public_key:
             raise SharingError("what was dealt is another key")

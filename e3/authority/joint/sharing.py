@@ -147,14 +147,30 @@ def shares_of(published: Sequence[Published], receivers: Sequence[int]) -> Share
 
     All public shares lie on one polynomial, the sum of all that were published.
     """
-    total = [
-        points_plus(column) for column in zip(*(x.coefficients for x in published), strict=True)
-    ]
+    total = _sum(published)
     return Shares(
         public_key=total[0],
         threshold=len(total),
         public_shares={receiver: _value(total, receiver) for receiver in receivers},
     )
+
+
+def checked_shares(published: Sequence[Published], claimed: Mapping[int, Point]) -> Shares:
+    """Return the public side of what was dealt, with the public shares that somebody ``claimed``.
+
+    Raises `SharingError` unless they are those of `shares_of`. Random weights, of which nobody
+    knows before, make one equation of all: a wrong share passes it with a chance of 2**-252.
+    """
+    total = _sum(published)
+    weights = {one: random_scalar() for one in claimed}
+    found = points_plus(point_times(weights[one], each) for one, each in claimed.items())
+    factors = (
+        plus(*(times(weights[one], scalar_of(one**power)) for one in claimed))
+        for power in range(len(total))
+    )
+    if found != points_plus(map(point_times, factors, total)):
+        raise SharingError("the public shares are not those of what was dealt")
+    return Shares(public_key=total[0], threshold=len(total), public_shares=dict(claimed))
 
 
 def contribution(identifier: int, dealers: Sequence[int], share: Scalar) -> Scalar:
@@ -186,6 +202,13 @@ def _check_terms(threshold: int, holders: Sequence[int]) -> None:
         raise GroupError("identifiers of holders are different whole numbers from 1 to 65535")
     if not 0 < threshold <= len(holders):
         raise GroupError(f"a threshold of {threshold} does not fit {len(holders)} holders")
+
+
+def _sum(published: Sequence[Published]) -> list[Point]:
+    """Return the sum of all polynomials, which has the key as its first coefficient."""
+    return [
+        points_plus(column) for column in zip(*(x.coefficients for x in published), strict=True)
+    ]
 
 
 def _value(coefficients: Sequence[Point], at: int) -> Point:

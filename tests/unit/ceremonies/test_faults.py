@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from e3.authority.joint.channel import digest
+from e3.authority.joint.ed25519 import base_times
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.log import check
 from e3.authority.joint.messages import (
@@ -109,6 +110,21 @@ def test_who_says_something_else_than_it_promised_or_saw_is_named(
     cheat(voices["ams3-1"], step, change)
     error = failed(make(voices))
     assert (error.verdict, error.culprits) == (verdict, ("ams3-1",))
+
+
+@pytest.mark.parametrize("holder", [1, 3])
+def test_a_coordinator_cannot_make_up_a_public_share(tmp_path: Path, holder: int) -> None:
+    voices = voices_in(tmp_path, NAMES)
+
+    def change(asked: Ask) -> Ask:
+        if not isinstance(asked, Receive):
+            return asked
+        wrong = {**asked.public_shares, holder: base_times(ONE)}
+        return msgspec.structs.replace(asked, public_shares=wrong)
+
+    voices["ams3-0"].hears = change
+    error = failed(make(voices))
+    assert "the public shares are not those of what was dealt" in str(error)
 
 
 def test_a_dealer_cannot_put_another_key_in_place_of_its_share(key: JointKey) -> None:
