@@ -26,7 +26,7 @@ class Malicious(Mediator):
 
     def take(self, data: bytes, link: Link) -> None:
         """Take a message, or do with it as it likes."""
-        if len(data) < 3000:  # what is for the mediator itself
+        if len(data) < 4500:  # what is for the mediator itself
             super().take(data, link)
             return
         self._old.append(data)

@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e3 import private
 from e3.adhoc.links import endpoint
 from e3.adhoc.meeting import Meeting, host_name
 from e3.didcomm.session.bodies import Roster
@@ -54,7 +53,8 @@ async def conduct(
         )
         for each in roster.members
     )
-    with folder_of_inputs(sessions, own.inputs, host_name(roster, pid)) as inputs:
+    with tempfile.TemporaryDirectory(prefix="e3-") as scratch:
+        inputs = inputs_of(Path(scratch), own.inputs, host_name(roster, pid))
         spec = SessionSpec(
             plan=Plan(program=own.program, seats=seats),
             hosts=(meeting.room.host,),
@@ -64,7 +64,12 @@ async def conduct(
             address_trust="authenticated",
             paths=_paths(meeting, roster),
             rules=Rules(dependencies="none", input_names="any"),
-            alone=Alone(pid=pid, session=roster.session, others=meeting.others),
+            alone=Alone(
+                pid=pid,
+                session=roster.session,
+                others=meeting.others,
+                queue=Path(scratch, "queue"),
+            ),
             inputs=inputs,
             observer=observer,
         )
@@ -102,24 +107,18 @@ def _paths(meeting: Meeting, roster: Roster) -> list[PairPath]:
     ]
 
 
-@contextmanager
-def folder_of_inputs(sessions: Path, given: Path | None, host: str) -> Iterator[Path | None]:
-    """Yield a folder with the inputs of this party as sessions have them, by the name of its host.
+def inputs_of(scratch: Path, given: Path | None, host: str) -> Path | None:
+    """Return a folder with the inputs of this party as sessions have them, by the name of its host.
 
-    ``given`` is a file or a folder of the user's. The copy is removed at the end.
+    ``given`` is a file or a folder of the user's; what is returned is a copy below ``scratch``.
     """
     if given is None:
-        yield None
-        return
-    folder = private.folder(sessions.parent / "inputs")
-    place = folder / host
-    shutil.rmtree(place, ignore_errors=True)
-    try:
-        if given.is_dir():
-            shutil.copytree(given, place)
-        else:
-            private.folder(place)
-            shutil.copyfile(given, place / given.name)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    place = scratch / "inputs" / host
+    place.parent.mkdir()
+    if given.is_dir():
+        shutil.copytree(given, place)
+    else:
+        place.mkdir()
+        shutil.copyfile(given, place / given.name)
+    return place.parent

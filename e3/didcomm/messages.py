@@ -41,6 +41,9 @@ LIFETIME_SECONDS = 120
 """For which a message of ours is valid."""
 
 LONGEST_SECONDS = 3600
+PADDED_BYTES = 1024
+"""Plaintexts have a multiple of it."""
+
 MOST_LAYERS = 4
 MOST_REMEMBERED = 65_536
 
@@ -158,11 +161,16 @@ def message(  # noqa: PLR0913 - the members of a message, by keyword
 
 def pack(sent: Message, to: Document, sender: Identity | None, *, signed: bool = False) -> bytes:
     """Return a message encrypted to a DID: authenticated with a ``sender``, else anonymous."""
-    plaintext = msgspec.json.encode(sent)
+    plaintext = padded(msgspec.json.encode(sent))
     if signed and sender is not None:
         kid = sender.document.authentication[0].id
         plaintext = envelope.sign(plaintext, kid, sender.signing)
     return envelope.encrypt(plaintext, _keys(to), sender.secret if sender else None)
+
+
+def padded(plaintext: bytes) -> bytes:
+    """Return JSON with spaces after it, so that its length tells less of what is in it."""
+    return plaintext + b" " * (-len(plaintext) % PADDED_BYTES)
 
 
 def forward(packed: bytes, following: str, mediator: Document, now: float) -> bytes:

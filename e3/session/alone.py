@@ -6,6 +6,7 @@ What the others say of their own ends counts as their claim, as everything that 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from e3.session.plan import Seat
 from e3.session.verdicts import End
@@ -18,11 +19,13 @@ class Alone:
     """Which party runs here: ``pid``, in the session whose name all parties have agreed.
 
     ``others`` are the ends of other parties, as they tell them; it is read whenever one is needed.
+    Sessions with the same ``queue``, a folder, take turns: those of one room.
     """
 
     pid: int
     session: str
     others: Mapping[int, End]
+    queue: Path
 
 
 def here(seats: Sequence[Seat], alone: Alone | None) -> list[Seat]:

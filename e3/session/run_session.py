@@ -84,7 +84,8 @@ async def run_session(spec: SessionSpec) -> SessionResult:
     if the program changed since it was planned. If the task is cancelled, the session ends within
     seconds, its evidence has the verdict ``cancelled``, and `CancelledError` goes on.
     """
-    async with front_of_queue(spec.sessions, spec.observer.waiting) as note:
+    queue = spec.alone.queue if spec.alone else spec.sessions
+    async with front_of_queue(queue, spec.observer.waiting) as note:
         prune(spec.sessions, KEEP - 1)
         name = spec.alone.session if spec.alone else new_id()
         # before there is a folder: a folder whose session is not noted counts as interrupted

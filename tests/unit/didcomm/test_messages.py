@@ -141,6 +141,14 @@ def test_a_mediator_learns_the_next_did_and_no_content() -> None:
     assert unpacker().unpack(received.message.attachments[0].content).sender == ALICE.did
 
 
+def test_words_of_different_lengths_make_messages_of_one() -> None:
+    lengths = {
+        len(pack(hello(body=msgspec.Raw(json.dumps({"word": word}).encode())), BOB.document, ALICE))
+        for word in ("a", "b" * 100)
+    }
+    assert len(lengths) == 1
+
+
 @given(st.data())
 def test_a_changed_message_is_refused(data: st.DataObject) -> None:
     packed = bytearray(pack(hello(), BOB.document, ALICE))

@@ -1,5 +1,7 @@
 """A session of which one party runs here: what the others say of their ends only confirms."""
 
+from pathlib import Path
+
 import pytest
 
 from e3.interfaces import Endpoint
@@ -19,7 +21,7 @@ BEREFT = End(pid=1, host="host-1", how="exited", phase="computing", exit=1, lost
 
 def alone(**others: End) -> Alone:
     known = {end.pid: end for end in others.values()}
-    return Alone(pid=1, session="20260101-000000-abcd", others=known)
+    return Alone(pid=1, session="20260101-000000-abcd", others=known, queue=Path("queue"))
 
 
 def judged(end: End, **others: End) -> tuple[Verdict, str]:
