@@ -54,13 +54,23 @@ class Tunnel:
         await self._program.ask("remove", {"pid": pid}, Done)
 
     async def dial(self, pid: int, port: int, local: str = "127.0.0.1:0") -> str:
-        """Let a local address stand for a port of a peer, and return it; mode userspace only."""
+        """Let a local address stand for a port of a peer, and return it.
+
+        Modes userspace and tls only.
+        """
         asked = {"pid": pid, "port": port, "local": local}
         return (await self._program.ask("dial", asked, Done)).local
 
-    async def serve(self, port: int, local: str) -> None:
-        """Let a port of this party stand for a local address; mode userspace only."""
-        await self._program.ask("serve", {"port": port, "local": local}, Done)
+    async def serve(self, port: int, local: str, sources: Mapping[int, str] | None = None) -> None:
+        """Let a port of this party stand for a local address; modes userspace and tls only.
+
+        ``sources`` has the loopback address from which each peer's connections come, by pid, so
+        that it is known who calls; peers without one are refused. It needs a system on which all
+        of 127.0.0.0/8 is there, as Linux. Without it all come from 127.0.0.1.
+        """
+        known = [{"pid": pid, "address": address} for pid, address in (sources or {}).items()]
+        asked = {"port": port, "local": local, "sources": known}
+        await self._program.ask("serve", asked, Done)
 
     async def gather(self) -> None:
         """Look again at which addresses this party may be reached."""

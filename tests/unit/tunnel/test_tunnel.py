@@ -90,6 +90,27 @@ def test_who_dials_is_held_until_the_other_end_listens(mode: str) -> None:
     asyncio.run(run())
 
 
+@MODES
+def test_a_peer_is_known_by_the_address_that_it_calls_from(mode: str) -> None:
+    async def who(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        writer.write(writer.get_extra_info("peername")[0].encode())
+        writer.close()
+
+    async def run() -> None:
+        listening = await asyncio.start_server(who, "127.0.0.1", 0)
+        async with two(mode) as ([one, other], _), listening as server:
+            host, port = server.sockets[0].getsockname()
+            await other.serve(11_365, f"{host}:{port}", {0: "127.77.0.9"})
+            assert await exchange(await one.dial(1, 11_365), b"") == b"127.77.0.9"
+            with pytest.raises(OverlayError, match="pid 7 is no peer"):
+                await other.serve(11_366, f"{host}:{port}", {7: "127.77.0.9"})
+            with pytest.raises(OverlayError, match="not a loopback address"):
+                await other.serve(11_366, f"{host}:{port}", {0: "198.18.0.9"})
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(("mode", "kind"), [("userspace", "host"), ("tls", "tcp")])
 def test_the_report_tells_path_round_trip_and_age_of_the_handshake(mode: str, kind: str) -> None:
     async def run() -> None:

@@ -30,8 +30,11 @@ type Connection interface {
 	io.Closer
 }
 
-// Dial makes the connection at the other end.
-type Dial func(context.Context) (Connection, error)
+// Dial makes the connection at the other end of one that was accepted.
+type Dial func(ctx context.Context, accepted net.Conn) (Connection, error)
+
+// ErrRefused is the error of a Dial that is not to be tried again.
+var ErrRefused = errors.New("the connection is refused")
 
 // Forwarder accepts at one end and dials at the other, until it is closed.
 type Forwarder struct {
@@ -85,8 +88,8 @@ func (f *Forwarder) run() {
 	}
 }
 
-func (f *Forwarder) forward(accepted Connection) {
-	dialed, err := f.until()
+func (f *Forwarder) forward(accepted net.Conn) {
+	dialed, err := f.until(accepted)
 	if err != nil {
 		_ = accepted.Close()
 		return
@@ -94,16 +97,16 @@ func (f *Forwarder) forward(accepted Connection) {
 	Join(f.context, accepted, dialed)
 }
 
-// until dials until it succeeds or the forwarder ends. That who waits has gone is only seen once
+// until dials until it succeeds, is refused, or the forwarder ends. That who waits has gone is only seen once
 // the data is read that belongs to the other end: then the connection is made, and ends after it.
-func (f *Forwarder) until() (Connection, error) {
+func (f *Forwarder) until(accepted net.Conn) (Connection, error) {
 	wait := firstWait
 	for {
 		ctx, cancel := context.WithTimeout(f.context, oneTry)
-		dialed, err := f.dial(ctx)
+		dialed, err := f.dial(ctx, accepted)
 		cancel()
-		if err == nil {
-			return dialed, nil
+		if err == nil || errors.Is(err, ErrRefused) {
+			return dialed, err
 		}
 		select {
 		case <-f.context.Done():

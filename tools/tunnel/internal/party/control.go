@@ -94,6 +94,14 @@ type serveCommand struct {
 	envelope
 	Port  uint16         `json:"port"`
 	Local netip.AddrPort `json:"local"`
+	// Sources are where connections of each peer come from, so that it is known who calls; peers
+	// that are not listed are refused. Without any, all come from the usual loopback address.
+	Sources []source `json:"sources"`
+}
+
+type source struct {
+	PID     int        `json:"pid"`
+	Address netip.Addr `json:"address"`
 }
 
 type answer struct {

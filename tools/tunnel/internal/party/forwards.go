@@ -33,7 +33,7 @@ func (p *party) dial(c dialCommand) (any, error) {
 		return nil, err
 	}
 	to := netip.AddrPortFrom(address, c.Port)
-	forwarder := forward.Start(listener, func(ctx context.Context) (forward.Connection, error) {
+	forwarder := forward.Start(listener, func(ctx context.Context, _ net.Conn) (forward.Connection, error) {
 		return p.ports.dial(ctx, c.PID, to)
 	})
 	return answer{Event: "done", ID: c.ID, Local: p.keep(forwarder)}, nil
@@ -51,15 +51,47 @@ func (p *party) serve(c serveCommand) (any, error) {
 	case len(p.forwarders) >= maxForwarders:
 		return nil, fmt.Errorf("there are %d forwarders already", maxForwarders)
 	}
+	sources, err := p.sourcesOf(c.Sources)
+	if err != nil {
+		return nil, err
+	}
 	listener, err := p.ports.listen(c.Port)
 	if err != nil {
 		return nil, err
 	}
-	var dialer net.Dialer
-	p.keep(forward.Start(listener, func(ctx context.Context) (forward.Connection, error) {
+	p.keep(forward.Start(listener, func(ctx context.Context, from net.Conn) (forward.Connection, error) {
+		var dialer net.Dialer
+		if sources != nil {
+			peer, _ := netip.ParseAddrPort(from.RemoteAddr().String())
+			source, known := sources[peer.Addr().Unmap()]
+			if !known {
+				return nil, forward.ErrRefused
+			}
+			dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+		}
 		return dialer.DialContext(ctx, "tcp", c.Local.String())
 	}))
 	return answer{Event: "done", ID: c.ID, Local: c.Local.String()}, nil
+}
+
+// sourcesOf returns the local address from which each peer's connections come, by its address in
+// the tunnel, which its key or its certificate has proven; nil if none are wanted.
+func (p *party) sourcesOf(wanted []source) (map[netip.Addr]netip.Addr, error) {
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	sources := map[netip.Addr]netip.Addr{}
+	for _, each := range wanted {
+		address, known := p.addresses[each.PID]
+		if !known {
+			return nil, fmt.Errorf("pid %d is no peer", each.PID)
+		}
+		if !each.Address.IsLoopback() {
+			return nil, fmt.Errorf("source %s is not a loopback address", each.Address)
+		}
+		sources[address] = each.Address
+	}
+	return sources, nil
 }
 
 // stackPorts are those of the TCP stack in this program.

@@ -46,7 +46,7 @@ func (o *overTLS) set(one tunnel) error {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	o.known[one.pid] = true
-	return o.party.Set(one.pid, one.initiates)
+	return o.party.Set(one.pid, one.address, one.initiates)
 }
 
 func (o *overTLS) remove(pid int) error {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -45,6 +46,7 @@ type Party struct {
 
 type peer struct {
 	pid       int
+	address   netip.Addr
 	dials     bool
 	offered   chan net.Conn // connections for the side that dials
 	listener  *resume.Listener
@@ -87,15 +89,15 @@ var config = resume.Config{
 	SendBuffer: muxBuffer, ReceiveBuffer: muxBuffer, Patience: patience, PingEvery: pingEvery,
 }
 
-// Set adds a peer, if it is not known; one side of each pair dials.
-func (p *Party) Set(pid int, dials bool) error {
+// Set adds a peer, if it is not known; one side of each pair dials. Its connections come from address.
+func (p *Party) Set(pid int, address netip.Addr, dials bool) error {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if p.peers[pid] != nil {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(p.context)
-	one := &peer{pid: pid, dials: dials, offered: make(chan net.Conn), cancel: cancel}
+	one := &peer{pid: pid, address: address, dials: dials, offered: make(chan net.Conn), cancel: cancel}
 	p.peers[pid] = one
 	if !dials {
 		one.listener = resume.NewListener(config, 1, func(_ string, stream *resume.Stream) {
@@ -201,7 +203,7 @@ func (p *Party) begin(one *peer, mux *yamux.Session, err error) {
 		if err != nil {
 			return
 		}
-		go p.arrive(accepted)
+		go p.arrive(accepted, one.address)
 	}
 }
 
@@ -228,7 +230,7 @@ func (p *Party) measure(one *peer, mux *yamux.Session) {
 }
 
 // arrive queues a connection for the port that it names.
-func (p *Party) arrive(accepted *yamux.Stream) {
+func (p *Party) arrive(accepted *yamux.Stream, from netip.Addr) {
 	var port [2]byte
 	_ = accepted.SetReadDeadline(time.Now().Add(portFor))
 	if _, err := io.ReadFull(accepted, port[:]); err != nil {
@@ -237,7 +239,7 @@ func (p *Party) arrive(accepted *yamux.Stream) {
 	}
 	_ = accepted.SetReadDeadline(time.Time{})
 	select {
-	case p.queue(binary.BigEndian.Uint16(port[:]), mostPorts) <- joined{accepted}:
+	case p.queue(binary.BigEndian.Uint16(port[:]), mostPorts) <- joined{accepted, from}:
 	default: // also where there are too many ports: that queue is nil
 		_ = accepted.Close()
 	}
@@ -272,11 +274,19 @@ func (p *Party) Dial(ctx context.Context, pid int, port uint16) (forward.Connect
 		_ = stream.Close()
 		return nil, err
 	}
-	return joined{stream}, ctx.Err()
+	return joined{Stream: stream}, ctx.Err()
 }
 
 // joined is a stream of yamux with the methods of a TCP connection: Close there is a half-close.
-type joined struct{ *yamux.Stream }
+type joined struct {
+	*yamux.Stream
+	from netip.Addr
+}
+
+// RemoteAddr is the peer's address in the tunnel, as in the other modes.
+func (j joined) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(j.from, 0))
+}
 
 func (j joined) CloseWrite() error { return j.Stream.Close() }
 

@@ -1,0 +1,108 @@
+package link
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+var now = time.Unix(1_000_000, 0)
+
+// path returns a path of that kind whose last answer came `ago`, with so many checks since then.
+func path(peer *Peer, kind Kind, ago, rtt time.Duration, unanswered int) *Path {
+	port := uint16(1000 + len(peer.paths))
+	from := source{address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 0, 1}), port)}
+	made := &Path{
+		peer: peer, kind: kind, from: from, rtt: rtt, answered: now.Add(-ago), unanswered: unanswered,
+	}
+	peer.paths = append(peer.paths, made)
+	return made
+}
+
+func TestTheBestKindIsTaken(t *testing.T) {
+	peer := &Peer{}
+	relay := path(peer, Relay, 0, time.Millisecond, 0)
+	if peer.best(now) != relay {
+		t.Error("the only path is not taken")
+	}
+	reflexive := path(peer, Reflexive, 0, time.Second, 0)
+	if peer.best(now) != reflexive {
+		t.Error("a slower direct path is not taken before a relay")
+	}
+	slow := path(peer, Host, 0, 2*time.Millisecond, 0)
+	fast := path(peer, Host, 0, time.Millisecond, 0)
+	if peer.best(now) != fast {
+		t.Error("of one kind the faster path is not taken")
+	}
+	peer.current.Store(slow)
+	if peer.best(now) != slow {
+		t.Error("a path in use is left for a faster one of its kind")
+	}
+}
+
+func TestADeadPathIsLeft(t *testing.T) {
+	peer := &Peer{}
+	direct := path(peer, Host, 3*time.Second, time.Millisecond, lostChecks)
+	relay := path(peer, Relay, 0, time.Millisecond, 0)
+	peer.current.Store(direct)
+	if peer.best(now) != relay {
+		t.Error("a dead path stays in use")
+	}
+	direct.answered = time.Time{}
+	relay.answered = now.Add(-time.Hour)
+	relay.unanswered = lostChecks
+	if peer.best(now) != nil {
+		t.Error("a path that nobody answers is taken")
+	}
+}
+
+func TestALateAnswerIsNoDeath(t *testing.T) {
+	peer := &Peer{}
+	if slow := path(peer, Host, time.Second, 300*time.Millisecond, lostChecks); !slow.alive(now) {
+		t.Error("a path is dead one second after an answer")
+	}
+	if sleeper := path(peer, Relay, 30*time.Second, time.Millisecond, 1); !sleeper.alive(now) {
+		t.Error("a path is dead after a single check")
+	}
+}
+
+func TestPathsInDoubtAreCheckedSooner(t *testing.T) {
+	peer := &Peer{}
+	current := path(peer, Host, 0, time.Millisecond, 0)
+	spare := path(peer, Relay, 0, time.Millisecond, 0)
+	peer.current.Store(current)
+	spare.asked = now.Add(-time.Second)
+	if spare.due(now) {
+		t.Error("a spare path is checked each second")
+	}
+	current.unanswered = 2
+	if !spare.due(now) {
+		t.Error("a spare path is not checked when the one in use is in doubt")
+	}
+}
+
+func TestAPeerHasAtMostSoManyPaths(t *testing.T) {
+	l := New(Config{}, nil)
+	peer := &Peer{PeerConfig: PeerConfig{ID: 1}}
+	for i := range 3 * maxPaths {
+		from := source{address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 0, 2}), uint16(i+1))}
+		l.add(&Path{peer: peer, kind: Reflexive, from: from})
+	}
+	if len(peer.paths) != maxPaths {
+		t.Errorf("there are %d paths", len(peer.paths))
+	}
+	for i := range peer.paths {
+		peer.paths[i].answered = time.Now()
+	}
+	if l.add(&Path{peer: peer, kind: Reflexive}) {
+		t.Error("a path takes the place of one that lives")
+	}
+}
+
+func TestARelayOnlyPartyTellsNoAddress(t *testing.T) {
+	l := New(Config{RelayOnly: true}, nil)
+	l.gathering.hosts = []netip.Addr{netip.MustParseAddr("198.18.0.3")}
+	if found := l.candidates(); len(found) != 0 {
+		t.Errorf("it tells %v", found)
+	}
+}
