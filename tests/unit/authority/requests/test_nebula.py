@@ -214,3 +214,24 @@ def test_addresses_that_nebula_or_a_reader_could_mistake_are_refused(
 def test_public_keys_in_another_form_are_refused(text: str) -> None:
     with pytest.raises(RequestError, match="public_key"):
         public_key_of(text)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_nebula_itself_loads_what_a_joint_key_signed(tmp_path: Path, version: Version) -> None:
+    key = joint_key()
+    root, issuer = issuer_of(authority(version), key)
+    tool("keygen", "-out-key", str(tmp_path / "key"), "-out-pub", str(tmp_path / "pub"))
+    own = replace(host(version, issuer), public_key=public_key_of((tmp_path / "pub").read_text()))
+    (tmp_path / "ca").write_text(root)
+    pki = {name: str(tmp_path / name) for name in ("ca", "cert", "key")}
+    (tmp_path / "config.yml").write_text(json.dumps({"pki": pki, "tun": {"disabled": True}}))
+    for request, status in ((own, 0), (host(version, issuer), 1)):
+        (tmp_path / "cert").write_text(key.certify(request))
+        done = subprocess.run(
+            ["nebula", "-test", "-config", str(tmp_path / "config.yml")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
