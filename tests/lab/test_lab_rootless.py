@@ -41,10 +41,11 @@ cd "$PROJECT"
 exec setpriv --reuid="$user" --regid="$user" --clear-groups "$@" "$stage/home"
 """
 JOURNEY = """
-import asyncio, os, signal, sys
+import asyncio, json, os, signal, sys
 from pathlib import Path
 from e3.interfaces import File, Service
 from e3.lab.client import start, stop
+from e3.lab.vantage import vantages
 from tests.labs import Traces
 
 folder = Path(sys.argv[1]) / "lab"
@@ -65,6 +66,21 @@ async def use(host):
     tun = ["ip", "tuntap", "add", "dev", "overlay", "mode", "tun"]
     assert (await access.run(tun, timeout_seconds=60)).exit == 0
 
+async def watch(region, home):
+    places = vantages(lab)
+    assert places.in_user_namespace
+    capture = [sys.executable, "-I", "-S", str(Path("e3/remote/capture.py").resolve())]
+    views = {places.regions[region]: ["br0"], places.homes[home]: ["lan"]}
+    for place, interfaces in views.items():
+        async with places.attach(place, capture) as process:
+            asked = {"needles": {}, "views": {"all": interfaces}}
+            process.stdin.write(json.dumps(asked).encode() + b"\\n")
+            assert await process.stdout.readline() == b"\\n"
+            ping = ["ping", "-c1", "-W2", hosts[0].underlay]
+            assert (await hosts[2].access.run(ping, timeout_seconds=60)).exit == 0
+            process.stdin.write(b"take\\n")
+            assert json.loads(await process.stdout.readline())["all"]["packets"] >= 2
+
 try:
     for region in "ab":
         lab.add_region(region)
@@ -83,6 +99,7 @@ try:
     assert lab.renumber_host("b-1").underlay != hosts[3].underlay
     assert lab.measure()["a", "b"] >= 20
     asyncio.run(use(hosts[0]))
+    asyncio.run(watch("a", "b-0"))
     traces = Traces.of(lab, hosts)
     os.kill(lab.status()["pid"], signal.SIGKILL)
     for pid in traces.pids:

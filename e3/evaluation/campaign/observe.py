@@ -116,7 +116,18 @@ def target_of(hosts: Sequence[Host]) -> Host:
 
 
 async def observe(bench: "Bench", lab: Lab, left: Sequence[Planned]) -> None:
-    """Make these observations, and write each; one that fails says why."""
+    """Make these observations, and write each; one that fails, or cannot begin, says why."""
+    try:
+        await _observe(bench, lab, left)
+    except (E3Error, TimeoutError, OSError) as error:
+        # the repetitions of the cell are measured, and stay so
+        for each in left:
+            if (bench.cell.id, each.number) not in bench.progress.observed:
+                reason = printable(error, REASON_LENGTH)
+                bench.progress.observe(_blank(bench, each, reason=reason))
+
+
+async def _observe(bench: "Bench", lab: Lab, left: Sequence[Planned]) -> None:
     async with _outsider(lab, target_of(bench.joined.hosts).region) as outsider:
         canary = hashlib.sha256(_seed(bench).encode()).hexdigest()
         async with open_watch(
@@ -143,6 +154,21 @@ async def _outsider(lab: Lab, region: str) -> AsyncIterator[HostHandle]:
         await in_thread(lab.remove_host, OUTSIDER)
 
 
+def _blank(bench: "Bench", asked: Planned, *, reason: str = "") -> ObservationRecord:
+    """Return an observation of which nothing is known yet."""
+    return ObservationRecord(
+        cell=bench.cell.id,
+        number=asked.number,
+        setup=bench.setup.setup,
+        started=now(),
+        what=asked.kind,
+        program=asked.program.id if asked.program else "",
+        parties=asked.parties,
+        reason=reason,
+        seconds=0.0,
+    )
+
+
 def _seed(bench: "Bench") -> str:
     return f"{bench.progress.matrix.file.seed}/{bench.cell.id}"
 
@@ -159,17 +185,7 @@ class Stage:
 
     async def make(self, asked: Planned) -> ObservationRecord:
         """Make an observation."""
-        started, began = now(), time.monotonic()
-        record = ObservationRecord(
-            cell=self.bench.cell.id,
-            number=asked.number,
-            setup=self.bench.setup.setup,
-            started=started,
-            what=asked.kind,
-            program=asked.program.id if asked.program else "",
-            parties=asked.parties,
-            seconds=0.0,
-        )
+        record, began = _blank(self.bench, asked), time.monotonic()
         try:
             if asked.kind == "canary":
                 record = await self._canary(record)
