@@ -36,6 +36,9 @@ REPEAT_SECONDS = 2.0
 ANSWER_SECONDS = 30.0
 """For the initiator to answer a guest."""
 
+GRACE_SECONDS = 120.0
+"""For a guest to hear from the initiator once the link has expired."""
+
 Displays = Callable[[Roster], AbstractContextManager[Observer]]
 """Shows a session's progress, in a context of its own."""
 
@@ -104,7 +107,14 @@ async def invite(
             proposal=proposal.hash,
             parties=proposal.parties,
         )
-        side = Side(me=me, terms=terms, reach=setting.reach, admit=admit, lobby=lobby)
+        side = Side(
+            me=me,
+            terms=terms,
+            reach=setting.reach,
+            until=invitation.expires,
+            admit=admit,
+            lobby=lobby,
+        )
         link = invitations.link(invitation)
         if setting.topic:
             await board.post(box, setting.topic, link)
@@ -146,7 +156,13 @@ async def join(
             proposal=proposal.hash,
             parties=proposal.parties,
         )
-        side = Side(me=me, terms=terms, reach=setting.reach, admit=admit)
+        side = Side(
+            me=me,
+            terms=terms,
+            reach=setting.reach,
+            until=invitation.expires + GRACE_SECONDS,
+            admit=admit,
+        )
         return await _compute(box, side, setting, resolver, own(program, proposal.deadline_seconds))
 
 

@@ -6,6 +6,7 @@ change and parties may leave while the program runs.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -44,6 +45,9 @@ from e3.session.verdicts import End
 
 TICK_SECONDS = 0.25
 REPEAT_SECONDS = 2.0
+CONSENT_SECONDS = 900.0
+"""For all to consent to the parties and to connect, once all are there."""
+
 CONNECT_SECONDS = 60.0
 """For a pair to connect after both have accepted."""
 
@@ -63,11 +67,15 @@ class User(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """The part of this party: an initiator has a lobby, a guest has none."""
+    """The part of this party: an initiator has a lobby, a guest has none.
+
+    All must be there at a time ``until``, in seconds since 1970.
+    """
 
     me: Self
     terms: Terms
     reach: Reach
+    until: float = math.inf
     admit: Admit = anyone
     lobby: Lobby | None = None
 
@@ -98,6 +106,7 @@ class Meeting:
         self._held = AsyncExitStack()
         self._strangers = 0
         self._said_ready = 0.0
+        self._asked = 0.0
         self._changed = asyncio.Condition()
 
     async def gather(self) -> Roster:
@@ -155,6 +164,7 @@ class Meeting:
             own = self._side.terms.initiator
             self._do(self._negotiation.received(own, action.roster, time.time()))
         elif isinstance(action, does.Ask):
+            self._asked = time.time()
             self._todo.put_nowait(self._ask(action.roster))
         elif isinstance(action, does.Connect):
             self._todo.put_nowait(self._connect(action))
@@ -264,6 +274,23 @@ class Meeting:
                 self._said_ready = now
                 self._send(self._side.terms.initiator, self._side.ready)
             self._do(self._negotiation.tick(now))
+            self._check_time(now)
+
+    def _check_time(self, now: float) -> None:
+        """Give up what never becomes complete."""
+        if self._result.done():
+            return
+        if self._negotiation.roster is None:
+            if now > self._side.until:
+                self.leave("expired", "not all came before the link expired")
+                self._fail(SessionError("the link has expired, and not all parties came"))
+        elif now > self._asked + CONSENT_SECONDS:
+            missing = ", ".join(
+                f"party {each.pid} ({printable(each.name, 64)})"
+                for each in self._negotiation.missing
+            )
+            self.leave("failed", "not all parties consented and connected in time")
+            self._fail(SessionError(f"not all consented and connected in time: {missing}"))
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:

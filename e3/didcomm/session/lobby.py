@@ -118,13 +118,19 @@ class Lobby:
             self._admit(body.identity, body.credentials)
         except DidcommError as error:
             return [self._refuse(sender, "refused", str(error))]
-        if self._roster is not None or len(self._guests) >= self._invitation.parties - 1:
+        if body.identity == self._program.identity:
+            return [self._refuse(sender, "refused", "the initiator is in already")]
+        before = [did for did, it in self._guests.items() if it.join.identity == body.identity]
+        taken = len(self._guests) - len(before)
+        if self._roster is not None or taken >= self._invitation.parties - 1:
             return [self._refuse(sender, "full", "all seats of this session are taken")]
-        known = [self._program.identity, *(each.join.identity for each in self._guests.values())]
-        if body.identity in known:
-            return [self._refuse(sender, "refused", "this identity is in already")]
+        # whoever was there and comes again, after a crash or from elsewhere, has one seat
+        actions: list[Action] = []
+        for did in before:
+            del self._guests[did]
+            actions.append(self._refuse(did, "refused", "you joined again from elsewhere"))
         self._guests[sender] = _Guest(join=body, came=now)
-        return [Send(to=sender, body=self._program), *self._told()]
+        return [*actions, Send(to=sender, body=self._program), *self._told()]
 
     def _refuse(self, to: str, reason: str, detail: str) -> Send:
         return Send(to=to, body=Close(reason=reason, detail=detail[:400]))  # type: ignore[arg-type]

@@ -74,12 +74,27 @@ def test_a_clock_that_is_wrong_by_ten_minutes_is_named() -> None:
         house.invitation.require_valid(NOW - 600)
 
 
-def test_nobody_joins_twice_under_two_dids() -> None:
+def test_who_joins_again_has_one_seat_and_consents_anew() -> None:
+    """After a crash somebody comes back with another DID; the former one is out."""
     house = House()
-    guest = house.guest()
+    guest, other = house.guest(), house.guest()
     house.join(guest)
+    house.ready(guest)
     again = Person(house.host.sid, key=guest.key)
-    refused = answer(house.join(again), again)
+    actions = house.join(again)
+    out = answer(actions, guest)
+    assert isinstance(out, Close)
+    assert "from elsewhere" in out.detail
+    house.join(other)
+    assert not any(isinstance(action, Begin) for action in house.ready(other))
+    begun = next(action for action in house.ready(again) if isinstance(action, Begin))
+    assert [each.did for each in begun.roster.members] == [house.host.did, again.did, other.did]
+
+
+def test_the_initiator_has_no_second_seat() -> None:
+    house = House()
+    twice = Person(house.host.sid, key=house.host.key)
+    refused = answer(house.join(twice), twice)
     assert isinstance(refused, Close)
     assert "in already" in refused.detail
 

@@ -1,0 +1,75 @@
+"""A meeting ends when it can no longer become complete."""
+
+import asyncio
+import time
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from e3.adhoc.links import Reach
+from e3.adhoc.meeting import Meeting, Side
+from e3.adhoc.people import Self
+from e3.didcomm.did import key_did
+from e3.didcomm.mailbox import Mailbox, opened
+from e3.didcomm.messages import Identity
+from e3.didcomm.resolver import Resolver
+from e3.didcomm.session.bodies import KINDS, Close, LobbyView, Roster
+from e3.didcomm.session.negotiation import Terms
+from e3.errors import SessionError
+from tests.unit.didcomm.test_mediator import served
+
+pytestmark = pytest.mark.unit
+
+SID = "0123456789abcdef012345"
+
+
+class Nobody:
+    """A user who is told, and asked nothing here."""
+
+    def show(self, view: LobbyView) -> None:
+        """See `User`."""
+
+    def tell(self, text: str) -> None:
+        """See `User`."""
+
+    async def consents(self, roster: Roster) -> bool:
+        """See `User`."""
+        raise AssertionError(roster)
+
+
+def guest(box: Mailbox, initiator: str, until: float) -> Meeting:
+    key = Ed25519PrivateKey.generate()
+    me = Self(did=key_did(key.public_key()), name="Bob", key=key)
+    terms = Terms(
+        sid=SID, initiator=initiator, initiator_identity=me.did, proposal="0" * 64, parties=2
+    )
+    return Meeting(box, Side(me=me, terms=terms, reach=Reach(), until=until), Nobody(), Resolver())
+
+
+def test_a_guest_does_not_wait_for_ever() -> None:
+    async def run() -> None:
+        async with served() as (_, uri), opened(uri) as box:
+            meeting = guest(box, Identity.make().did, time.time() - 1)
+            async with meeting.going_on(), asyncio.timeout(20):
+                with pytest.raises(SessionError, match="the link has expired"):
+                    await meeting.gather()
+
+    asyncio.run(run())
+
+
+def test_a_guest_hears_that_the_initiator_left_and_believes_nobody_else() -> None:
+    async def run() -> None:
+        async with served() as (_, uri), opened(uri) as bob, opened(uri) as alice:
+            meeting = guest(bob, alice.identity.did, time.time() + 60)
+            close = Close(reason="cancelled", detail="no time")
+            async with opened(uri) as mallory, meeting.going_on(), asyncio.timeout(20):
+                mallory.send(bob.identity.did, KINDS[Close], close, thid=SID)
+                alice.send(bob.identity.did, KINDS[Close], close, thid="another session")
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await asyncio.shield(meeting.gather())
+                alice.send(bob.identity.did, KINDS[Close], close, thid=SID)
+                with pytest.raises(SessionError, match=r"left \(cancelled\): no time"):
+                    await meeting.gather()
+
+    asyncio.run(run())
