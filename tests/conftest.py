@@ -49,6 +49,7 @@ LONG = (
     "resilience/test_resilience.py",
     "lab/test_nat_stack.py",
     "lab/test_nat_overlays.py",
+    "lab/test_tunnels.py",
     "cloud/test_built_image.py",
     "lab/test_joint_stack.py",
     "lab/test_tools.py",

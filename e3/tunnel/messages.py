@@ -12,7 +12,7 @@ VERSION = 1
 
 LINE_BYTES = 65_536
 MOST_PIDS = 1024
-MOST_CANDIDATES = 16
+MOST_CANDIDATES = 32
 
 Mode = Literal["userspace", "tun", "namespace", "tls"]
 """Where packets of the tunnel go: to TCP forwarders in the program itself, which needs no right; to

@@ -81,7 +81,7 @@ def test_programs_use_the_device(lab: Lab, mode: str) -> None:
             assert "0% packet loss" in await told(one, *enter, "ping", "-c2", "-W5", address(1))
             if mode == "namespace":  # and the host itself has no such device
                 assert "e3t" not in await told(one, "ip", "-br", "link")
-            with pytest.raises(OverlayError, match="only the mode userspace forwards"):
+            with pytest.raises(OverlayError, match="only the modes userspace and tls forward"):
                 await here.dial(1, 11_365)
         for host in (one, other):  # nothing is left once the program has ended
             assert "e3t" not in await told(host, "ip", "-br", "link")

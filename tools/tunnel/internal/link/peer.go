@@ -11,8 +11,8 @@ import (
 
 const (
 	// MaxCandidates is how many addresses a peer may announce.
-	MaxCandidates = 16
-	maxPaths      = 32 // with those that are found by its own checks
+	MaxCandidates = 32
+	maxPaths      = 48 // with those that are found by its own checks
 )
 
 // Candidate is an address at which a party may be reached.

@@ -31,7 +31,7 @@ func TestWhatAPeerHasSaidIsChecked(t *testing.T) {
 	}
 	many := strings.Repeat(`{"kind":"host","address":"198.18.0.1:1"},`, link.MaxCandidates+1)
 	for about, more := range map[string]string{
-		"candidates are 17":        `,"candidates":[` + strings.TrimSuffix(many, ",") + `]`,
+		"candidates are 33":        `,"candidates":[` + strings.TrimSuffix(many, ",") + `]`,
 		"none of host, ipv6":       `,"candidates":[{"kind":"relay","address":"198.18.0.1:1"}]`,
 		"none of a host":           `,"candidates":[{"kind":"host","address":"224.0.0.1:1"}]`,
 		"address 198.18.0.1:0":     `,"candidates":[{"kind":"host","address":"198.18.0.1:0"}]`,
