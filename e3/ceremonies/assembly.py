@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from e3.authority.joint.channel import ChannelError, verify
+from e3.authority.joint.dealing import LEAST_THRESHOLD as LEAST
 from e3.authority.joint.dealing import hello_context
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.messages import (
@@ -63,7 +64,7 @@ class Assembly:
         Of several keys of one purpose, that of the latest epoch counts.
         """
         headers = [each.said.header for each in self.guests.values() if each.said.header]
-        enough = [one for one in headers if headers.count(one) >= one.threshold]
+        enough = [one for one in headers if headers.count(one) >= max(one.threshold, LEAST)]
         return max(enough, key=lambda header: header.epoch, default=None)
 
     def having(self, header: Header) -> dict[int, Guest]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from e3.authority.joint.store import Held
 from e3.ceremonies.assembly import assemble
 from e3.ceremonies.authority import Wanted, establish
 from e3.ceremonies.nebula import authority_request
+from e3.ceremonies.overview import AuthorityState, overview
 from e3.ceremonies.removal import remove
 from e3.ceremonies.signatures import sign
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
@@ -26,6 +28,7 @@ from tests.ceremonies import DAY_SECONDS, host_request, scope_of
 from tests.ceremony_malice import spellings
 from tests.labs import running
 from tests.overlays import ask
+from tests.sessions import Bench, joined
 
 NAMES = ("ams3-0", "ams3-1", "sgp1-0")
 SILENCE_SECONDS = 2.0
@@ -99,10 +102,30 @@ def test_shares_are_on_their_hosts_alone_and_old_ones_nowhere(
         assert ask(host, "sh", "-c", f"ls -d {SHARES} {CODE} 2>&1 || true").count("No such") == 2
 
 
-def test_another_user_of_a_host_reads_no_share(hosts: Sequence[Host], tmp_path: Path) -> None:
+def test_neither_another_user_nor_a_program_of_a_session_reads_a_share(
+    hosts: Sequence[Host], tmp_path: Path
+) -> None:
     established(tmp_path / "authority", hosts, None)
     modes = ask(hosts[0], "find", SHARES, "-printf", "%m %u\n").split("\n")[:-1]
     assert set(modes) == {"600 root", "700 root"}
+    result = Bench(tmp_path, list(hosts)).run(joined(f"print(os.path.exists({SHARES!r}))"))
+    assert [party.output.strip() for party in result.parties] == ["False"] * 3
+
+
+@pytest.mark.skipif(shutil.which("systemd-creds") is None, reason="needs systemd-creds")
+def test_systemd_encrypts_shares_where_it_runs(hosts: Sequence[Host], tmp_path: Path) -> None:
+    for host in hosts:  # which a lab's host has not, but for its tool; its /var/lib is its own
+        ask(host, "mkdir", "-p", "/run/systemd/system", "/var/lib/systemd")
+    first = established(tmp_path / "authority", hosts, None)
+    states = asyncio.run(states_of(hosts))
+    assert {each.stored for each in states.holders} == {"systemd-creds"}
+    second = established(tmp_path / "authority", hosts, first, seconds=0)
+    assert (second.epoch, second.public_key) == (2, first.public_key)
+
+
+async def states_of(hosts: Sequence[Host]) -> AuthorityState:
+    async with attached(hosts) as (voices, absent):
+        return overview(await assemble("nebula", voices, absent))
 
 
 async def tell_holder(host: Host, signal: str) -> None:

@@ -5,6 +5,7 @@ a running systemd keeps secrets as they are, in files for root alone: whoever re
 backup of it then has them.
 """
 
+import contextlib
 import functools
 import shutil
 import subprocess
@@ -35,9 +36,10 @@ class RestError(CeremonyError):
 
 def seal_at_rest(secret: bytes, name: str) -> Sealed:
     """Return a secret as it is to be stored."""
-    if not _available():
+    key = _usable_key()
+    if key is None:
         return Sealed(by=PLAIN, name=name, data=secret)
-    return Sealed(by=TOOL, name=name, data=_run("encrypt", name, secret))
+    return Sealed(by=TOOL, name=name, data=_run("encrypt", name, secret, f"--with-key={key}"))
 
 
 def open_sealed(stored: Sealed) -> bytes:
@@ -50,21 +52,25 @@ def open_sealed(stored: Sealed) -> bytes:
 
 
 @functools.cache
-def _available() -> bool:
-    """Return whether systemd runs here, and encrypts."""
+def _usable_key() -> str | None:
+    """Return with which key systemd encrypts here; None if it does not run or cannot.
+
+    ``auto`` takes the TPM where there is one, and refuses to work in some virtual machines and
+    containers without one; ``host`` is a file that only root can read.
+    """
     if not BOOTED.is_dir() or shutil.which(TOOL) is None:
-        return False
-    try:
-        _run("encrypt", "trial", b"trial")
-    except (RestError, OSError):
-        return False
-    return True
+        return None
+    for key in ("auto", "host"):
+        with contextlib.suppress(RestError, OSError):
+            _run("encrypt", "trial", b"trial", f"--with-key={key}")
+            return key
+    return None
 
 
-def _run(verb: str, name: str, data: bytes) -> bytes:
+def _run(verb: str, name: str, data: bytes, *options: str) -> bytes:
     try:
         done = subprocess.run(
-            [TOOL, f"--name={name}", verb, "-", "-"],
+            [TOOL, f"--name={name}", *options, verb, "-", "-"],
             input=data,
             capture_output=True,
             check=False,
