@@ -19,10 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from e3 import private
-from e3.errors import ConfigurationError, E3Error
+from e3.errors import E3Error
 from e3.evaluation.nat_matrix import CLASSES, RTT_MS, Cell, Matrix, load, measure
 from e3.lab import client
 from e3.overlays import OVERLAYS
+from e3.preflight import Equipment
 
 RESULTS = client.PROJECT / ".e3" / "nat-matrix"
 SETTLE_SECONDS = 25.0
@@ -110,9 +111,7 @@ def main() -> int:
 
 def _measured(name: str) -> Matrix:
     overlay = OVERLAYS[name]()
-    missing = [tool for tool in overlay.needs.tools if not (client.TOOLS / tool).exists()]
-    if missing:
-        raise ConfigurationError(f"{', '.join(missing)} is not built; run `scripts/setup --all`")
+    Equipment().check(name, overlay.needs, "--all")
     with tempfile.TemporaryDirectory() as folder:
         return measure(name, overlay, Path(folder) / "lab", settle_seconds=SETTLE_SECONDS)
 

@@ -33,6 +33,7 @@ class Classes(Mapping[str, type[Overlay]]):
 OVERLAYS = Classes(
     {
         "headscale": "e3.overlays.tailscale.headscale:Headscale",
+        "libp2p": "e3.overlays.libp2p:Libp2p",
         "nebula": "e3.overlays.nebula:Nebula",
         "openvpn": "e3.overlays.openvpn:OpenVpn",
         "plain": "e3.overlays.plain:Plain",

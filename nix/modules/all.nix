@@ -5,6 +5,7 @@
   firewall = ./firewall.nix;
   headscale = ./headscale.nix;
   keys = ./keys.nix;
+  libp2p = ./libp2p.nix;
   nebula = ./nebula.nix;
   openvpn = ./openvpn.nix;
   plain = ./plain.nix;

@@ -1,4 +1,4 @@
-"""The tests of the program that carries sessions, which are in Go; scripts/check lints it."""
+"""The tests of E3's programs in Go, which are in Go; scripts/check lints them."""
 
 import shutil
 import subprocess
@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[3] / "tools" / "tunnel"
+TOOLS = Path(__file__).parents[3] / "tools"
+OWN = sorted({path.relative_to(TOOLS).parts[0] for path in TOOLS.glob("*/**/*_test.go")})
 SECONDS = 900
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("go") is None, reason="there is no Go to test with")
-def test_the_tests_in_go_pass() -> None:
+@pytest.mark.parametrize("program", OWN)
+def test_the_tests_in_go_pass(program: str) -> None:
     done = subprocess.run(
         ["go", "test", "-vet=off", "./..."],
-        cwd=SOURCE,
+        cwd=TOOLS / program,
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -1,0 +1,226 @@
+"""libp2p: a program on each host that forwards connections to peers, known by their keys."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import Annotated, ClassVar, Literal, NewType
+
+import msgspec
+
+from e3.errors import ConfigurationError, OverlayError
+from e3.interfaces import (
+    PARTY_PORT,
+    PROBE_PORT,
+    Authority,
+    Host,
+    Ingress,
+    Needs,
+    Network,
+    PathClass,
+    Paths,
+    Relayed,
+)
+from e3.overlays import addresses, topology
+from e3.overlays.unit import Members, Unit, apply, remove, run_program, text_files
+from e3.remote.tasks import gather_or_cancel
+from e3.remote.text import printable
+
+PeerId = NewType("PeerId", str)
+
+SERVICE = "libp2p"
+CONFIGURATION = "/run/e3/libp2p"
+SECRETS = "/var/lib/e3/libp2p"
+KEY = f"{SECRETS}/key"
+LOOPBACK = IPv4Network("127.0.0.0/8")
+TCP, QUIC = "tcp/{}", "udp/{}/quic-v1"
+TRANSPORTS = {"tcp": (TCP,), "both": (TCP, QUIC)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What is kept between deployments: the hosts that relay."""
+
+    relays: tuple[str, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """How a node reaches a peer (tools/libp2p/internal/node/paths.go)."""
+
+    path: PathClass
+    by: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Libp2p:
+    """Streams of libp2p between hosts that know each other by their keys, and no server of others.
+
+    Each host makes an Ed25519 key; the digest of its public half is its peer ID. A program on each
+    host admits the stack's peer IDs alone and forwards the connections of parties. Public hosts
+    relay for those behind NATs (circuit relay v2), which then connect directly where their NATs
+    allow it (DCUtR). The relays cannot read what they forward. https://github.com/libp2p/specs
+    """
+
+    needs: ClassVar[Needs] = Needs(
+        tools=("libp2p",),
+        public_host=True,
+        punches=True,
+        ipv6=True,
+        port_443_suffices=True,
+        address_trust="authenticated",
+    )
+
+    range: IPv4Network = IPv4Network("127.78.0.0/16")
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 4001
+    transport: Literal["tcp", "both"] = "tcp"
+    security: Literal["tls", "noise"] = "tls"
+    relay_hosts: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
+
+    def __post_init__(self) -> None:
+        """Reject a range that other hosts could reach."""
+        if not self.range.subnet_of(LOOPBACK):
+            raise ConfigurationError(
+                f"e3:overlay-options: range is {str(self.range)!r}; write a part of {LOOPBACK}, "
+                "which every host has for itself"
+            )
+
+    def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
+        """Return a loopback address of `range` for each host, the same on all hosts."""
+        return addresses.assign(names, self.range, previous)
+
+    def ingress(self) -> Sequence[Ingress]:
+        """Return the ports at which nodes listen."""
+        tcp = Ingress(protocol="tcp", first=self.port, last=self.port)
+        udp = Ingress(protocol="udp", first=self.port, last=self.port)
+        return (tcp,) if self.transport == "tcp" else (tcp, udp)
+
+    async def connect(
+        self, hosts: Sequence[Host], authority: Authority | None, previous: Network | None
+    ) -> Network:
+        """Let each host make its key, and give every node the peer IDs and places of the others."""
+        del authority
+        given = self.assign([host.name for host in hosts], previous)
+        before = msgspec.convert(previous.memory, Memory) if previous else Memory()
+        relays = topology.choose_servers(
+            hosts,
+            before.relays,
+            count=self.relay_hosts,
+            need="libp2p needs {} as relay",
+            instead="choose tor or tailscale",
+        )
+        memory = Memory(relays=tuple(relays))
+        made = await gather_or_cancel(map(_peer_id, hosts))
+        ids = dict(zip((host.name for host in hosts), made, strict=True))
+        members = Members(hosts=hosts, addresses=given, public=ids, memory=memory)
+        await gather_or_cancel(apply(host, self.plan(host, members)) for host in hosts)
+        return Network(addresses=given, memory={"relays": relays})
+
+    async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
+        """Ask each node how it reaches the others."""
+        del network
+        said = dict(
+            zip(
+                (host.name for host in hosts),
+                await gather_or_cancel(map(_answers, hosts)),
+                strict=True,
+            )
+        )
+        found: dict[tuple[str, str], PathClass | Relayed] = {}
+        for a, b in ((a.name, b.name) for a in hosts for b in hosts if a.name != b.name):
+            answer = said[a].get(b, Answer(path="none"))
+            relayed = answer.path == "relayed" and answer.by
+            found[a, b] = Relayed(by=printable(answer.by)) if relayed else answer.path
+        return found
+
+    async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
+        """Stop the nodes and remove their files and keys."""
+        del network
+        await remove(hosts, [SERVICE], CONFIGURATION, SECRETS)
+
+    def plan(self, host: Host, members: Members[PeerId, Memory]) -> Sequence[Unit]:
+        """Return the node of ``host``. Pure: the key is the path of a file."""
+        node = {
+            "address": members.addresses[host.name],
+            "listen": self._at("0.0.0.0", "::"),  # noqa: S104 - all of its addresses
+            "announce": self._places(host, host) if topology.is_public(host) else [],
+            "security": self.security,
+            "hidden": not topology.is_public(host),
+            "relays": host.name in members.memory.relays,
+        }
+        told = {
+            **node,
+            "ports": [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(members.hosts))],
+            "peers": [
+                {
+                    "name": peer.name,
+                    "id": members.public[peer.name],
+                    "address": members.addresses[peer.name],
+                    "addresses": self._places(peer, host) if topology.is_public(peer) else [],
+                    "relays": peer.name in members.memory.relays,
+                    "dials": _dials(host, peer, members.addresses),
+                    "punches": self._punches(host, peer),
+                }
+                for peer in sorted(members.hosts, key=lambda peer: peer.name)
+                if peer.name != host.name
+            ],
+        }
+        return [
+            Unit(
+                name=SERVICE,
+                files=text_files(CONFIGURATION, {"settings.json": json.dumps(told, indent=1)}),
+                argv=(_program(host), "serve", CONFIGURATION, KEY),
+                ready=(_program(host), "paths", CONFIGURATION),
+                reload_signal="HUP",
+                restart_on=node,
+            )
+        ]
+
+    def _punches(self, host: Host, peer: Host) -> bool:
+        """Return whether two hidden hosts may connect directly once a relay has joined them.
+
+        Over TCP the NATs need not pass UDP, and each filters by address and port.
+        """
+        kinds = {host.reachability, peer.reachability}
+        if "ipv6-only" in kinds:
+            return kinds == {"ipv6-only"}
+        return kinds.isdisjoint({"symmetric", "tcp-443-only", "public"})
+
+    def _places(self, peer: Host, host: Host) -> list[str]:
+        """Return the addresses at which ``host`` dials ``peer``; those of itself are all it has."""
+        if peer.name == host.name:
+            return self._at(*filter(None, (host.underlay, host.underlay6)))
+        return self._at(peer.seen_from(host))
+
+    def _at(self, *ips: str) -> list[str]:
+        return [
+            f"/ip{ip_address(ip).version}/{ip}/{transport.format(self.port)}"
+            for ip in ips
+            for transport in TRANSPORTS[self.transport]
+        ]
+
+
+def _dials(host: Host, peer: Host, given: Mapping[str, str]) -> bool:
+    """Return whether ``host`` dials ``peer``: of two that only meet at a relay, the newer one."""
+    if topology.can_meet(host, peer):
+        return topology.dials(host, peer, given)
+    return IPv4Address(given[host.name]) > IPv4Address(given[peer.name])
+
+
+def _program(host: Host) -> str:
+    return f"{host.tools}/e3-libp2p"
+
+
+async def _peer_id(host: Host) -> PeerId:
+    """Return the peer ID of the host's key, which is made if there is none."""
+    said = await run_program(host, [_program(host), "key", KEY], "making its key")
+    return PeerId(said.strip())
+
+
+async def _answers(host: Host) -> Mapping[str, Answer]:
+    said = await run_program(host, [_program(host), "paths", CONFIGURATION], "asking libp2p")
+    try:
+        return msgspec.json.decode(said, type=dict[str, Answer])
+    except msgspec.DecodeError as error:
+        raise OverlayError(
+            f"libp2p on host {host.name} does not tell its paths: {printable(error)}"
+        ) from None

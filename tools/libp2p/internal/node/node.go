@@ -1,0 +1,230 @@
+// Package node is a member of a fleet: it connects to its peers and forwards connections to them.
+//
+// Each peer has a loopback address of its own, the same on all hosts. What connects to it here is
+// forwarded to the peer of that address, where it arrives from the address of this node. So the
+// address of a connection tells which member made it: libp2p has authenticated it by its key.
+package node
+
+import (
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	tls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	"github.com/libp2p/go-libp2p/x/rate"
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+
+	"e3/tools/libp2p/internal/settings"
+)
+
+// Version is that of the settings; e3/overlays/libp2p.py writes them.
+const Version = "1"
+
+const (
+	settingsFile = "settings.json"
+	socketFile   = "socket"
+	punchTimeout = 3 * time.Second
+	relayBuffer  = 64 << 10
+	mostPeers    = 1 << 12
+)
+
+// connectionsOfASite are more than its members need, and few enough for handshakes with strangers.
+var connectionsOfASite = rate.Limit{RPS: 20, Burst: 1000}
+
+// Node serves settings, which may change while it runs.
+type Node struct {
+	host     host.Host
+	settings atomic.Pointer[settings.Settings]
+	doors    *doors
+	keeper   *keeper
+}
+
+// Serve serves the settings in a folder until it is told to end; SIGHUP reads them again.
+func Serve(folder, key string) error {
+	asked, err := settings.Read(filepath.Join(folder, settingsFile))
+	if err != nil {
+		return err
+	}
+	node := &Node{}
+	node.settings.Store(asked)
+	if err := node.start(key); err != nil {
+		return err
+	}
+	defer node.host.Close()
+	socket, err := node.answer(filepath.Join(folder, socketFile))
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	for received := range signals {
+		if received != syscall.SIGHUP {
+			break
+		}
+		changed, err := settings.Read(filepath.Join(folder, settingsFile))
+		if err != nil {
+			log.Print("the settings stay as they were: ", err)
+			continue
+		}
+		node.apply(changed)
+	}
+	return nil
+}
+
+func (n *Node) start(key string) error {
+	identity, err := readKey(key)
+	if err != nil {
+		return err
+	}
+	routeBenchmarkRanges()
+	resources, err := resources()
+	if err != nil {
+		return err
+	}
+	asked := n.settings.Load()
+	options := []libp2p.Option{
+		libp2p.Identity(identity),
+		libp2p.ListenAddrs(asked.Listen...),
+		libp2p.AddrsFactory(func([]multiaddr.Multiaddr) []multiaddr.Multiaddr { return asked.Announce }),
+		libp2p.ConnectionGater(n),
+		libp2p.ConnectionManager(connmgr.NullConnMgr{}), // nobody but peers connects
+		libp2p.ResourceManager(resources),
+		libp2p.UserAgent("e3"),
+		libp2p.DisableMetrics(),
+		// libp2p would give up a whole protocol because peers without it cannot be dialled by it.
+		libp2p.IPv6BlackHoleSuccessCounter(nil),
+		libp2p.UDPBlackHoleSuccessCounter(nil),
+		libp2p.EnableHolePunching(holepunch.DirectDialTimeout(punchTimeout)),
+	}
+	if asked.Security == "tls" {
+		options = append(options, libp2p.Security(tls.ID, tls.New))
+	} else {
+		options = append(options, libp2p.Security(noise.ID, noise.New))
+	}
+	if asked.Hidden {
+		options = append(options, libp2p.ForceReachabilityPrivate())
+	} else {
+		options = append(options, libp2p.ForceReachabilityPublic())
+	}
+	if asked.Relays {
+		options = append(options, libp2p.EnableRelayService(
+			relay.WithResources(relayResources()), relay.WithACL(n),
+		))
+	}
+	if n.host, err = libp2p.New(options...); err != nil {
+		return err
+	}
+	n.host.Network().Notify(&network.NotifyBundle{ConnectedF: closeDead})
+	n.doors = newDoors(n)
+	n.keeper = newKeeper(n)
+	n.host.SetStreamHandler(protocolID, n.arrive)
+	n.apply(asked)
+	return nil
+}
+
+// apply serves exactly these peers; it touches only what changed.
+func (n *Node) apply(asked *settings.Settings) {
+	n.settings.Store(asked)
+	for _, id := range n.host.Network().Peers() {
+		if _, known := asked.Other(id); !known {
+			_ = n.host.Network().ClosePeer(id)
+		}
+	}
+	n.doors.open(asked)
+	n.keeper.keep(asked)
+}
+
+// resources are libp2p's usual ones, except that one network may have many members: behind a NAT they
+// share an IPv4 address, and a site shares an IPv6 prefix.
+func resources() (network.ResourceManager, error) {
+	limits := rcmgr.DefaultLimits
+	libp2p.SetDefaultServiceLimits(&limits)
+	return rcmgr.NewResourceManager(
+		rcmgr.NewFixedLimiter(limits.AutoScale()),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: mostPeers}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: mostPeers}},
+		),
+		rcmgr.WithConnRateLimiters(&rate.Limiter{SubnetRateLimiter: rate.SubnetLimiter{
+			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: connectionsOfASite}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: connectionsOfASite}},
+		}}),
+	)
+}
+
+// relayResources are without the limits of a public relay, as members alone use it.
+func relayResources() relay.Resources {
+	resources := relay.DefaultResources()
+	resources.Limit = nil
+	resources.MaxReservations = mostPeers
+	resources.MaxCircuits = mostPeers
+	resources.MaxReservationsPerIP = mostPeers // behind one NAT
+	resources.MaxReservationsPerASN = mostPeers
+	resources.BufferSize = relayBuffer
+	return resources
+}
+
+// routeBenchmarkRanges lets libp2p dial 198.18.0.0/15 (RFC 2544) and 2001:2::/48 (RFC 5180), which are
+// the underlay of E3's lab.
+func routeBenchmarkRanges() {
+	manet.Unroutable4 = without(manet.Unroutable4, net.IPv4(198, 18, 0, 0))
+	manet.Unroutable6 = without(manet.Unroutable6, net.ParseIP("2001:2::"))
+}
+
+func without(ranges []*net.IPNet, begin net.IP) []*net.IPNet {
+	return slices.DeleteFunc(slices.Clone(ranges), func(r *net.IPNet) bool { return r.IP.Equal(begin) })
+}
+
+func (n *Node) member(id peer.ID) bool {
+	_, known := n.settings.Load().Other(id)
+	return known
+}
+
+// InterceptPeerDial lets only peers be dialled.
+func (n *Node) InterceptPeerDial(id peer.ID) bool { return n.member(id) }
+
+// InterceptAddrDial lets a peer be dialled at any of its addresses.
+func (n *Node) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }
+
+// InterceptAccept lets anybody begin a handshake, which shows who it is.
+func (n *Node) InterceptAccept(network.ConnMultiaddrs) bool { return true }
+
+// InterceptSecured lets only peers in.
+func (n *Node) InterceptSecured(_ network.Direction, id peer.ID, _ network.ConnMultiaddrs) bool {
+	return n.member(id)
+}
+
+// InterceptUpgraded has nothing to add.
+func (n *Node) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+
+// AllowReserve lets only peers use this node as relay.
+func (n *Node) AllowReserve(id peer.ID, _ multiaddr.Multiaddr) bool { return n.member(id) }
+
+// AllowConnect lets only peers be joined with each other.
+func (n *Node) AllowConnect(from peer.ID, _ multiaddr.Multiaddr, to peer.ID) bool {
+	return n.member(from) && n.member(to)
+}
+
+var _ relay.ACLFilter = (*Node)(nil)
+
+func complain(what string, about settings.Peer, err error) {
+	log.Printf("%s %s: %v", what, about.Name, err)
+}
