@@ -12,6 +12,9 @@ from e3.ceremonies.signatures import sign
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.interfaces import Host
 
+MOST_AT_ONCE = 200
+"""Requests of one batch, so that what is said of it stays small."""
+
 
 @dataclass(kw_only=True)
 class JointSigner:
@@ -71,14 +74,17 @@ class JointSigner:
             if header is None:
                 raise CeremonyFailedError(CeremonyVerdict.TOO_FEW, "nobody holds the key")
             record.of(header)
-            made = await sign(assembly, header, asked)
+            signatures: list[bytes] = []
+            for at in range(0, len(asked), MOST_AT_ONCE):
+                made = await sign(assembly, header, asked[at : at + MOST_AT_ONCE])
+                record.notes += made.notes
+                signatures += made.signatures
             record.step("signed")
-            record.notes += made.notes
             record.signed += [describe(each) for each in asked]
             key = Point(header.public_key)
             return [
                 each.assemble(key, signature)
-                for each, signature in zip(asked, made.signatures, strict=True)
+                for each, signature in zip(asked, signatures, strict=True)
             ]
 
 

@@ -55,8 +55,10 @@ from e3.authority.joint.signing import Signing
 from e3.authority.joint.store import Held, Store
 
 LINE_BYTES = 32_000_000
-PAGE = 200
-"""Entries of a log that are shown at once."""
+PAGE, PAGE_BYTES = 500, 400_000
+"""Entries of a log, and their bytes, that are shown at once: in base64 they fit into a line."""
+ENTRY_LINES = 100
+"""Of one entry of a log; what is longer takes several."""
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
@@ -221,7 +223,13 @@ class ShareHolder:
 
     def _log(self, asked: Log) -> LogPage:
         said = log.entries(self._store.log)
-        page = said[asked.first : asked.first + PAGE]
+        page = said[asked.first : asked.first + 1]
+        size = sum(len(each.body) for each in page)
+        for each in said[asked.first + 1 : asked.first + PAGE]:
+            size += len(each.body)
+            if size > PAGE_BYTES:
+                break
+            page.append(each)
         key = bytes(self._identity.verify_key)
         return LogPage(key=key, total=len(said), entries=page)
 
@@ -234,18 +242,19 @@ class ShareHolder:
     def _record(
         self, kind: log.Kind, held: Held, ceremony: bytes, names: list[str], what: list[str]
     ) -> None:
-        entry = log.Entry(
-            number=0,
-            previous=log.START,
-            time=int(time.time()),
-            kind=kind,
-            purpose=held.header.purpose,
-            epoch=held.header.epoch,
-            ceremony=ceremony,
-            holders=names,
-            what=what,
-        )
-        log.append(self._store.log, self._identity, entry)
+        for at in range(0, max(1, len(what)), ENTRY_LINES):
+            entry = log.Entry(
+                number=0,
+                previous=log.START,
+                time=int(time.time()),
+                kind=kind,
+                purpose=held.header.purpose,
+                epoch=held.header.epoch,
+                ceremony=ceremony,
+                holders=names,
+                what=what[at : at + ENTRY_LINES],
+            )
+            log.append(self._store.log, self._identity, entry)
 
 
 def main(folder: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from e3.authority.joint import log
 from e3.authority.joint.channel import digest
 from e3.authority.joint.ed25519 import base_times
 from e3.authority.joint.errors import CeremonyError
@@ -27,6 +28,7 @@ from e3.authority.joint.messages import (
     encode,
 )
 from e3.authority.joint.messages import Log as LogRequest
+from e3.authority.joint.store import Store
 from e3.ceremonies.logs import collect
 from e3.ceremonies.making import make_key
 from e3.ceremonies.signatures import sign
@@ -162,6 +164,20 @@ def test_logs_of_holders_who_did_nothing_wrong_agree(key: JointKey) -> None:
     asyncio.run(key.sign(key.host_request("ams3-0")))
     asyncio.run(key.renew(NAMES, 2))
     assert not [each for each in logs_of(key).compared() if each.missing_from]
+
+
+def test_a_log_that_is_longer_than_a_line_is_read_in_pages(key: JointKey) -> None:
+    voice = key.voices["ams3-0"]
+    asyncio.run(key.sign(*[key.host_request("ams3-0")] * 101))  # takes two entries
+    store = Store(voice.folder)
+    *_, last = check(bytes(store.identity().verify_key), log.entries(store.log))
+    long = msgspec.structs.replace(last, what=["x" * 2000] * 100)
+    for _ in range(4):
+        log.append(store.log, store.identity(), long)
+    whole = logs_of(key).entries["ams3-0"]
+    assert len(whole) == last.number + 5
+    assert [len(each.what) for each in whole[-6:]] == [100, 1, 100, 100, 100, 100]
+    assert max(len(line) for line in voice.said) < 1_000_000
 
 
 def test_an_entry_that_was_removed_breaks_its_log(key: JointKey) -> None:
