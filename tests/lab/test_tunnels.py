@@ -210,6 +210,18 @@ def test_with_a_relay_a_change_of_address_is_healed_without_a_word(lab: Lab) -> 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("mode", [pytest.param("userspace", marks=pytest.mark.long), "tls"])
+def test_a_change_of_address_without_udp_breaks_no_connection(lab: Lab, mode: str) -> None:
+    async def run() -> None:
+        async with session(lab, "udp-blocked-0", "udp-blocked-1", mode=mode) as one:
+            await settled(one, "tcp-relay")
+            made = await call(one)
+            await asyncio.to_thread(lab.renumber_host, "udp-blocked-0")
+            assert await made.passes()
+
+    asyncio.run(run())
+
+
 @pytest.mark.long
 def test_a_nat_that_is_rebooted_breaks_no_connection(lab: Lab) -> None:
     async def run() -> None:

@@ -23,9 +23,10 @@ const (
 // stream carries datagrams over TLS, each after its length in two bytes.
 type stream struct {
 	connection *tls.Conn
-	queue      chan []byte
+	queue      chan []byte // nil if it carries no datagrams
 	over       chan struct{}
 	ended      atomic.Bool
+	began      time.Time
 }
 
 func newStream(connection *tls.Conn) *stream {
@@ -33,6 +34,7 @@ func newStream(connection *tls.Conn) *stream {
 		connection: connection,
 		queue:      make(chan []byte, streamQueued),
 		over:       make(chan struct{}),
+		began:      time.Now(),
 	}
 }
 

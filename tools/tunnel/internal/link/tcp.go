@@ -24,6 +24,7 @@ const (
 	tcpSoon       = 200 * time.Millisecond // where datagrams have passed before, or none are asked for
 	relayAfter    = 300 * time.Millisecond // a direct connection is better
 	tcpAgain      = 2 * time.Second
+	silentFor     = 3 * time.Second  // a new connection has so long for its first answer
 	tcpKept       = 30 * time.Second // once datagrams pass again
 	dialFor       = 3 * time.Second
 	handshakeFor  = 5 * time.Second
@@ -160,6 +161,7 @@ func (l *Link) considerTCP(peer *Peer, now time.Time) {
 	if !peer.reachedSince.IsZero() || !l.config.datagrams() {
 		after = tcpSoon
 	}
+	peer.cutSilent(now)
 	if now.Sub(peer.lacksUDP) < after || peer.dialing || now.Before(peer.dialNext) {
 		return
 	}
@@ -194,6 +196,16 @@ func (l *Link) connect(peer *Peer, config PeerConfig) {
 	l.mutex.Lock()
 	peer.dialing, peer.dialNext = false, time.Now().Add(tcpAgain)
 	l.mutex.Unlock()
+}
+
+// cutSilent ends connections on which nobody answers: TCP itself would wait for minutes.
+func (p *Peer) cutSilent(now time.Time) {
+	for _, path := range p.paths {
+		s := path.from.stream
+		if s != nil && s.queue != nil && !path.alive(now) && now.Sub(s.began) > silentFor {
+			s.close()
+		}
+	}
 }
 
 // connected tells whether a connection with the peer lives.
