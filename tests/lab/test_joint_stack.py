@@ -66,6 +66,16 @@ def test_each_purpose_has_a_key_of_its_own(e3: Command) -> None:
     assert not conforming("authority log", log.stdout)["unread"]
 
 
+def test_new_shares_are_of_the_same_keys(e3: Command) -> None:
+    before = conforming("authority show", e3("authority", "--json", "--stack", "trial").stdout)
+    renewed = e3("authority", "refresh", "--json", "--stack", "trial")
+    after = conforming("authority refresh", renewed.stdout)
+    for old, new in zip(before["authorities"], after["authorities"], strict=True):
+        same = ("purpose", "public_key", "certificate", "threshold")
+        assert [old[key] for key in same] == [new[key] for key in same]
+        assert new["epoch"] == old["epoch"] + 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
 def test_ssh_knows_the_hosts_by_the_authority(up: Stack) -> None:
     config = Path(up.folder, up.outputs["ssh_config"])
