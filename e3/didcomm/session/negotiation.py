@@ -102,6 +102,8 @@ class Negotiation:
         self._number = 0
         self._started = False
         self._over = False
+        self._closed: Close | None = None
+        """How this party left."""
         self._repeat = 0.0
 
     @property
@@ -127,7 +129,7 @@ class Negotiation:
     def received(self, sender: str, body: Body, now: float) -> list[Action]:
         """Return what follows from a message of a DID."""
         if self._over:
-            return []
+            return self._tell_again(sender, body)
         if isinstance(body, Roster):
             return self._take_roster(sender, body, now)
         if isinstance(body, Close):
@@ -138,6 +140,13 @@ class Negotiation:
         if isinstance(body, Offer) and self._roster is None and len(self._early) < EARLY_OFFERS:
             self._early.setdefault(sender, body)
         return []
+
+    def _tell_again(self, sender: str, body: Body) -> list[Action]:
+        """Tell whoever has not heard it that this party has left."""
+        known = {each.did for each in self._roster.members} if self._roster is not None else set()
+        if self._closed is None or isinstance(body, Close):
+            return []
+        return [Send(to=sender, body=self._closed)] if sender in known - {self._did} else []
 
     def _of_peer(self, pid: int, body: Body) -> list[Action]:
         if isinstance(body, Offer):
@@ -200,8 +209,9 @@ class Negotiation:
 
     def leave(self, reason: str, detail: str = "") -> list[Action]:
         """Return the messages by which this party leaves."""
-        self._over = True
+        self._over = not self._started  # else it still hears how the others end
         close = Close(reason=reason, detail=detail[:400])  # type: ignore[arg-type]
+        self._closed = close
         if self._roster is None:
             return [Send(to=self._terms.initiator, body=close)]
         return [self._send(pid, close) for pid in self._peers]

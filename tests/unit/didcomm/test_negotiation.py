@@ -177,6 +177,16 @@ def test_a_party_that_leaves_is_named() -> None:
     assert "party 2 (somebody) left (cancelled): no time" in net.ends[PEOPLE[0].did].why
 
 
+def test_a_party_that_is_done_still_hears_how_the_others_end() -> None:
+    net = Net(PEOPLE)
+    net.settle([ROSTER] * 3)
+    for person in PEOPLE:
+        net.act(person.did, net.parties[person.did].leave("done"))
+    while net.flying:
+        net.deliver(0)
+    assert sorted(left.pid for left in net.left) == [0, 0, 1, 1, 2, 2]
+
+
 def test_new_addresses_are_taken_once_and_in_order() -> None:
     net = Net(PEOPLE)
     net.settle([ROSTER] * 3)
