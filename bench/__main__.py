@@ -6,9 +6,20 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import authority, command, lab, overlays, session, stack, tunnel, tunnel_nats
+from bench import (
+    authority,
+    command,
+    lab,
+    overlays,
+    session,
+    stack,
+    tunnel,
+    tunnel_nats,
+    tunnel_rounds,
+)
 
 RESULTS = Path(__file__).parent / "results"
+TUNNELS = (tunnel, tunnel_nats, tunnel_rounds)
 
 
 def main() -> None:
@@ -20,7 +31,7 @@ def main() -> None:
         "python": platform.python_version(),
         "cores": os.cpu_count(),
     }
-    for part in (lab, overlays, session, command, stack, authority, tunnel, tunnel_nats):
+    for part in (lab, overlays, session, command, stack, authority, *TUNNELS):
         print(f"\n== {part.__name__.rpartition('.')[2]}")
         results.update(part.main([]))
     RESULTS.mkdir(exist_ok=True)
