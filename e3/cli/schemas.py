@@ -12,14 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from e3.cli.authority_schemas import (
-    Authorities,
-    AuthorityLog,
-    IssuedCredential,
-    ListedCredential,
-    Refreshed,
-    Revocations,
-)
+from e3.cli import authority_schemas as authority
 from e3.cli.checks.finding import Level
 from e3.interfaces import PathClass
 from e3.session.results import Identity, PartyResult
@@ -356,13 +349,13 @@ VERBS: Mapping[str, Any] = {
     "output get": Fetched,
     "output remove": RemovedOutputs,
     "paths": Paths,
-    "authority show": Authorities,
-    "authority log": AuthorityLog,
-    "authority refresh": Refreshed,
-    "authority issue": IssuedCredential,
-    "authority credentials": list[ListedCredential],
-    "authority revoke": Revocations,
-    "authority revocations": Revocations,
+    "authority show": authority.Authorities,
+    "authority log": authority.AuthorityLog,
+    "authority refresh": authority.Refreshed,
+    "authority issue": authority.IssuedCredential,
+    "authority credentials": list[authority.ListedCredential],
+    "authority revoke": authority.Revocations,
+    "authority revocations": authority.Revocations,
     "doctor": Doctor,
     "verify-gone": Gone,
     "inventory import": Imported,
