@@ -146,6 +146,7 @@ async def started(program: str, verb: str) -> AsyncIterator[Running]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             limit=LINE_BYTES,
+            process_group=0,  # Ctrl-C in a terminal is for the caller, who ends this in order
             env={"PATH": os.environ.get("PATH", os.defpath)},
         )
     except OSError as error:

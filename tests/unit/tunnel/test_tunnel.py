@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -153,6 +154,23 @@ def test_it_ends_with_its_input_and_leaves_no_process() -> None:
     process.stdin.close()
     assert process.wait(20) == 0
     process.stdout.close()
+
+
+def children() -> dict[str, int]:
+    """Return the process group of each child of this process, by its command line."""
+    command = ["ps", "--ppid", str(os.getpid()), "-o", "pgid=,args="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = (line.split(maxsplit=1) for line in listed.stdout.splitlines())
+    return {words: int(group) for group, words in rows}
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_it() -> None:
+    async def run() -> None:
+        async with tunnel.local(PROGRAM) as one:
+            await one.open(asked(0))
+            assert children()[f"{PROGRAM} party"] != os.getpgid(0)
+
+    asyncio.run(run())
 
 
 OPEN = {"do": "open", "pid": 0, "mode": "userspace", "address": "10.77.0.1/24"}

@@ -147,7 +147,6 @@ func inside(target int, name string, address netip.Prefix, mtu int) *exec.Cmd {
 			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
 			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-			Pdeathsig:   syscall.SIGKILL,
 		}
 		return command
 	}
@@ -214,7 +213,7 @@ func RunInside(arguments []string) error {
 		return err
 	}
 	_ = unix.Close(file)
-	_, _ = connection.Read(make([]byte, 1)) // until the other end is closed
+	_, _ = connection.Read(make([]byte, 1)) // until the other end is closed, however its process ends
 	return nil
 }
 
