@@ -35,8 +35,8 @@ OWNED = "/var/lib/e3-inputs"
 """Where a host's owner puts private inputs; beside `SshAccess.own` if E3 is not root there."""
 
 SERVICES = f"{RUN}/services"
-SESSIONS = f"{RUN}/sessions/"
-"""Where programs are, which are never rewritten: parties compare their digests."""
+PROGRAMS = (f"{RUN}/sessions/", f"{RUN}/authority/")
+"""Where programs are, which are never rewritten: parties compare digests, and there is bytecode."""
 
 ServiceManager = Literal["systemd", "supervisor"]
 
@@ -247,7 +247,7 @@ class SshAccess:
 
     def _content(self, file: File) -> bytes:
         """Return a file's content; in E3's own files, replace its folders by those of this host."""
-        ours = file.path.startswith((f"{RUN}/", f"{STATE}/")) and not file.path.startswith(SESSIONS)
+        ours = file.path.startswith((f"{RUN}/", f"{STATE}/")) and not file.path.startswith(PROGRAMS)
         if not (self.own and ours):
             return file.content
         shared = {path.encode(): self.place(path).encode() for path in (RUN, STATE)}

@@ -24,6 +24,7 @@ from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.ceremonies.voices import CODE, SHARES, attached
 from e3.experiment import Reachability
 from e3.interfaces import Host
+from tests import machines
 from tests.ceremonies import DAY_SECONDS, host_request, scope_of
 from tests.ceremony_malice import spellings
 from tests.labs import running
@@ -189,3 +190,31 @@ def test_a_host_whose_python_has_no_package_gets_them(
 ) -> None:
     bare = [replace(host, python="/usr/bin/python3") for host in hosts]
     assert established(tmp_path / "authority", bare, None).epoch == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
+def test_holders_by_ssh_with_and_without_root_make_a_key(tmp_path: Path) -> None:
+    """Both on one machine: who is not root there has the share below a folder of their own."""
+    names = ("a-0", "a-1")
+    with running(tmp_path / "lab", regions=["a"]) as lab:
+        machines.keys(lab.folder)
+        handle = lab.add_host("a-0", "a")
+        machines.add_user(handle.access, lab.folder, sudo=True)
+        with machines.opened(handle.access) as machine:
+            hosts = [
+                replace(handle.host(), name=name, access=machines.access(machine, lab.folder, way))
+                for name, way in zip(names, ("root", "user"), strict=True)
+            ]
+            wanted = Wanted(
+                purpose="nebula",
+                threshold=2,
+                holders=names,
+                scope=scope_of(names),
+                refresh_seconds=DAY_SECONDS,
+                request=lambda: authority_request("E3 test", DAY_SECONDS),
+            )
+            asyncio.run(establish(tmp_path / "authority", wanted, hosts, None))
+            owners = machine.do("stat", "-c", "%U", SHARES, f"{machines.HOME}/.e3/state/authority")
+            assert owners.split() == ["root", machines.USER]
+            asyncio.run(remove(hosts, "nebula"))
+            assert "No such" in machine.do("sh", "-c", f"ls -d {SHARES} 2>&1 || true")
