@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 import tomllib
 from pathlib import Path
 
@@ -27,8 +28,10 @@ def digest(needs: Needs) -> str:
     state = hashlib.sha256()
     for name in needs.tools:
         source = PROJECT / "tools" / name
-        replaced = sorted(it for it in source.glob("*/**/*") if it.is_file())
-        for file in (source / "go.mod", source / "recipe.toml", *replaced):
+        beside = re.findall(r"=> (\.\./\S+)", (source / "go.mod").read_text())
+        folders = [source, *(source / path for path in beside)]
+        own = sorted(it for folder in folders for it in folder.glob("*/**/*") if it.is_file())
+        for file in (source / "go.mod", source / "recipe.toml", *own):
             state.update(file.read_bytes())
     return state.hexdigest()
 

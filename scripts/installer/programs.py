@@ -1,7 +1,8 @@
 """Programs written in Go: those on PATH if new enough, else built from the pins in tools/.
 
 A folder tools/NAME holds go.mod, go.sum and recipe.toml, whose keys are those of `Recipe`; a
-folder in it is a module that takes the place of one that the module proxy does not serve.
+folder in it is a module that takes the place of one that the module proxy does not serve, or E3's
+own source, which may use that of another folder of tools/.
 """
 
 import os
@@ -156,9 +157,11 @@ class Tool:
         return self.tools / "keys" / self.source.name
 
     def _key(self) -> str:
-        replaced = sorted(it for it in self.source.glob("*/**/*") if it.is_file())
+        beside = re.findall(r"=> (\.\./\S+)", (self.source / "go.mod").read_text())
+        own = [self.source, *((self.source / path).resolve() for path in beside)]
+        files = sorted(it for folder in own for it in folder.glob("*/**/*") if it.is_file())
         pins = (self.source / name for name in ("go.mod", "go.sum", "recipe.toml"))
-        return digest(*pins, *replaced)
+        return digest(*pins, *files)
 
     def _link(self, folder: Path) -> bool:
         """Link to the programs on PATH, if those to be built are there, of one place, and fit."""

@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,29 +13,33 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 
-	"e3/tools/libp2p/internal/forward"
 	"e3/tools/libp2p/internal/settings"
+	"e3/tools/tunnel/forward"
+	"e3/tools/tunnel/resume"
 )
 
 const (
-	// The one who opens a stream sends the port, two bytes, the most significant first. The other
-	// connects to it on its own host, and answers with a byte, 1 if that succeeded.
+	// The one who opens a stream sends the port, two bytes, the most significant first; then both are
+	// an end of a stream that outlives its connections (package resume).
 	protocolID protocol.ID = "/e3/forward/1.0.0"
 
-	accepted, refused = 1, 0
-
 	helloTimeout = 10 * time.Second
-	openTimeout  = 20 * time.Second
+	openTimeout  = 3 * time.Second
 	openPause    = 20 * time.Millisecond
 	mostAtOnce   = 256 // connections of one peer
+	mostStreams  = 1 << 12
 )
+
+// streams go on after a break of a minute, and notice one within three seconds.
+var streams = resume.Config{Patience: time.Minute, PingEvery: time.Second}
 
 // doors listen at the addresses of peers and forward to them.
 type doors struct {
-	node  *Node
-	mutex sync.Mutex
-	ends  map[door]net.Listener
-	using map[peer.ID]int
+	node     *Node
+	mutex    sync.Mutex
+	ends     map[door]net.Listener
+	arriving map[door]*resume.Listener
+	using    map[peer.ID]int
 }
 
 type door struct {
@@ -46,7 +48,10 @@ type door struct {
 }
 
 func newDoors(n *Node) *doors {
-	return &doors{node: n, ends: map[door]net.Listener{}, using: map[peer.ID]int{}}
+	return &doors{
+		node: n, ends: map[door]net.Listener{}, arriving: map[door]*resume.Listener{},
+		using: map[peer.ID]int{},
+	}
 }
 
 // open listens for exactly these peers.
@@ -62,7 +67,9 @@ func (d *doors) open(asked *settings.Settings) {
 	for each, listener := range d.ends {
 		if !wanted[each] {
 			_ = listener.Close()
+			d.arriving[each].Close()
 			delete(d.ends, each)
+			delete(d.arriving, each)
 		}
 	}
 	for each := range wanted {
@@ -76,6 +83,7 @@ func (d *doors) open(asked *settings.Settings) {
 			continue
 		}
 		d.ends[each] = listener
+		d.arriving[each] = d.listener(each)
 		go d.serve(each, listener)
 	}
 }
@@ -101,76 +109,86 @@ func (d *doors) leave(each door, connection *net.TCPConn) {
 		return
 	}
 	defer d.exit(each.to)
-	stream, err := d.opened(each)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stream, err := resume.Dial(ctx, streams, func(ctx context.Context) (net.Conn, error) {
+		return d.opened(ctx, each)
+	})
 	if err != nil {
-		_ = connection.SetLinger(0) // so that it is seen as refused
 		return
 	}
-	forward.Join(connection, ended{stream})
+	forward.Join(ctx, connection, stream)
+	if stream.Err() != nil {
+		_ = connection.SetLinger(0) // so that it does not look like an end
+	}
+	<-stream.Done()
 }
 
-// opened returns a stream at whose other end the port has accepted. It waits for a connection.
-func (d *doors) opened(each door) (network.Stream, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-	defer cancel()
+// opened returns a stream of libp2p to a port of a peer, once there is a connection with it.
+func (d *doors) opened(ctx context.Context, each door) (net.Conn, error) {
 	on := d.node.best(each.to)
 	for ; on == nil; on = d.node.best(each.to) {
 		if !wait(ctx, openPause) {
 			return nil, errNoConnection
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
 	opened, err := stream(ctx, on, protocolID)
+	if err == nil {
+		err = binary.Write(opened, binary.BigEndian, each.at.Port())
+	}
 	if err != nil {
+		d.node.keeper.suspect(each.to)
 		return nil, err
 	}
-	if err := ask(opened, each.at.Port()); err != nil {
-		_ = opened.Reset()
-		return nil, err
-	}
-	return opened, opened.SetDeadline(time.Time{})
+	return carried{opened}, opened.SetDeadline(time.Time{})
 }
 
-func ask(stream network.Stream, port uint16) error {
-	if err := binary.Write(stream, binary.BigEndian, port); err != nil {
-		return err
-	}
-	answer := []byte{refused}
-	if _, err := io.ReadFull(stream, answer); err != nil {
-		return err
-	}
-	if answer[0] != accepted {
-		return errors.New("nobody listens there")
-	}
-	return nil
-}
-
-// arrive forwards a stream of a peer to a port of this host, from the address of that peer.
+// arrive lets a stream of a peer carry one to a port of this host.
 func (n *Node) arrive(stream network.Stream) {
-	defer stream.Reset() //nolint:errcheck // without effect once both ends are closed
-	asked := n.settings.Load()
-	other, known := asked.Other(stream.Conn().RemotePeer())
-	if !known || !n.doors.enter(other.ID) {
-		return
-	}
-	defer n.doors.exit(other.ID)
-	if stream.SetDeadline(time.Now().Add(helloTimeout)) != nil {
-		return
-	}
 	var port uint16
-	if binary.Read(stream, binary.BigEndian, &port) != nil || !slices.Contains(asked.Ports, port) {
+	_ = stream.SetDeadline(time.Now().Add(helloTimeout))
+	if binary.Read(stream, binary.BigEndian, &port) != nil {
+		_ = stream.Reset()
 		return
 	}
-	connection, err := connect(other.Address, netip.AddrPortFrom(asked.Address, port))
-	if err != nil {
-		_, _ = stream.Write([]byte{refused})
-		_ = stream.Close()
-		return
+	if listener := n.doors.arrivingAt(stream.Conn().RemotePeer(), port); listener != nil {
+		_ = listener.Serve("", carried{stream})
 	}
-	defer connection.Close()
-	if _, err := stream.Write([]byte{accepted}); err != nil || stream.SetDeadline(time.Time{}) != nil {
-		return
+	_ = stream.Reset()
+}
+
+func (d *doors) arrivingAt(from peer.ID, port uint16) *resume.Listener {
+	other, known := d.node.settings.Load().Other(from)
+	if !known {
+		return nil
 	}
-	forward.Join(connection, ended{stream})
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	return d.arriving[door{netip.AddrPortFrom(other.Address, port), from}]
+}
+
+// listener joins the streams of a peer with a port of this host, from the address of that peer.
+func (d *doors) listener(each door) *resume.Listener {
+	return resume.NewListener(streams, mostStreams, func(_ string, stream *resume.Stream) {
+		if !d.enter(each.to) {
+			stream.Reset()
+			return
+		}
+		defer d.exit(each.to)
+		own := netip.AddrPortFrom(d.node.settings.Load().Address, each.at.Port())
+		connection, err := connect(each.at.Addr(), own)
+		if err != nil {
+			stream.Reset()
+			return
+		}
+		defer connection.Close()
+		forward.Join(context.Background(), connection, stream)
+		if stream.Err() != nil {
+			_ = connection.SetLinger(0)
+		}
+	})
 }
 
 func connect(from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
@@ -184,10 +202,12 @@ func connect(from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
 	return connection.(*net.TCPConn), nil
 }
 
-// ended is a stream that, once closed, is forgotten by both sides at once.
-type ended struct{ network.Stream }
+// carried is a stream of libp2p as a connection; once closed, both sides forget it at once.
+type carried struct{ network.Stream }
 
-func (e ended) Close() error { return e.Reset() }
+func (c carried) Close() error         { return c.Reset() }
+func (c carried) LocalAddr() net.Addr  { return &net.TCPAddr{} }
+func (c carried) RemoteAddr() net.Addr { return &net.TCPAddr{} }
 
 func (d *doors) enter(id peer.ID) bool {
 	d.mutex.Lock()

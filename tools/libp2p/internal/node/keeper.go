@@ -20,7 +20,7 @@ const (
 	firstPause     = 100 * time.Millisecond
 	longestPause   = 2 * time.Second
 	alivePause     = 4 * time.Second
-	aliveTimeout   = 6 * time.Second
+	aliveTimeout   = 3 * time.Second
 	reserveTimeout = 5 * time.Second
 	reserveAgain   = 20 * time.Minute // a reservation lasts an hour
 	firstPunch     = 4 * time.Second  // until a relayed pair tries again to become direct
@@ -29,20 +29,20 @@ const (
 
 // keeper keeps the connections that this node makes, and its reservations at relays.
 type keeper struct {
-	node   *Node
-	mutex  sync.Mutex
-	tasks  map[peer.ID]*task
-	urgent map[peer.ID]chan struct{}
+	node  *Node
+	mutex sync.Mutex
+	tasks map[peer.ID]*task
 }
 
 type task struct {
 	about settings.Peer
 	via   string // the relays, as text: another list is another task
 	end   context.CancelFunc
+	look  chan struct{} // at once, as the connection may be dead
 }
 
 func newKeeper(n *Node) *keeper {
-	return &keeper{node: n, tasks: map[peer.ID]*task{}, urgent: map[peer.ID]chan struct{}{}}
+	return &keeper{node: n, tasks: map[peer.ID]*task{}}
 }
 
 // keep keeps the connections of these settings; tasks that stay the same are not disturbed.
@@ -63,9 +63,10 @@ func (k *keeper) keep(asked *settings.Settings) {
 			continue
 		}
 		ctx, end := context.WithCancel(context.Background())
-		k.tasks[other.ID] = &task{other, via, end}
+		look := make(chan struct{}, 1)
+		k.tasks[other.ID] = &task{other, via, end, look}
 		if other.Dials {
-			go k.connect(ctx, other, circuits)
+			go k.connect(ctx, other, circuits, look)
 		}
 		if reserves {
 			go k.reserve(ctx, other)
@@ -74,7 +75,9 @@ func (k *keeper) keep(asked *settings.Settings) {
 }
 
 // connect keeps a connection to a peer, by relays if it has no address, until the context ends.
-func (k *keeper) connect(ctx context.Context, other settings.Peer, circuits []multiaddr.Multiaddr) {
+func (k *keeper) connect(
+	ctx context.Context, other settings.Peer, circuits []multiaddr.Multiaddr, look <-chan struct{},
+) {
 	at := other.Addresses
 	if len(at) == 0 {
 		at = circuits
@@ -82,7 +85,12 @@ func (k *keeper) connect(ctx context.Context, other settings.Peer, circuits []mu
 	pause := firstPause
 	punches := 0
 	var punchAt time.Time
-	for wait(ctx, pause) {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-look:
+		case <-time.After(pause):
+		}
 		c := k.node.best(other.ID)
 		switch {
 		case c == nil:
@@ -104,6 +112,18 @@ func (k *keeper) connect(ctx context.Context, other settings.Peer, circuits []mu
 		default:
 			k.closeRelayed(other.ID, c)
 			pause = alivePause
+		}
+	}
+}
+
+// suspect has the connection with a peer looked at, if this node makes it.
+func (k *keeper) suspect(id peer.ID) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if running := k.tasks[id]; running != nil {
+		select {
+		case running.look <- struct{}{}:
+		default:
 		}
 	}
 }
