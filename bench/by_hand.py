@@ -278,6 +278,41 @@ async def openvpn(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
         yield ADDRESSES[1]
 
 
+@asynccontextmanager
+async def libp2p(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
+    """Run the forwarder of E3's overlay between two hosts, with settings written by hand."""
+    program, given = f"{hosts[0].tools}/e3-libp2p", ("127.200.0.1", "127.200.0.2")
+    ids = [(await tell(host, f"{program} key {FOLDER}/key")).strip() for host in hosts]
+    async with AsyncExitStack() as stack:
+        for i, host in enumerate(hosts):
+            settings = {
+                "address": given[i],
+                "ports": [PARTY_PORT],
+                "listen": ["/ip4/0.0.0.0/tcp/4099"],
+                "announce": [f"/ip4/{host.underlay}/tcp/4099"],
+                "security": "tls",
+                "hidden": False,
+                "relays": False,
+                "peers": [
+                    {
+                        "name": hosts[1 - i].name,
+                        "id": ids[1 - i],
+                        "address": given[1 - i],
+                        "addresses": [f"/ip4/{hosts[1 - i].underlay}/tcp/4099"],
+                        "relays": False,
+                        "dials": i == 0,
+                        "punches": False,
+                    }
+                ],
+            }
+            await write(host, settings_json=json.dumps(settings))
+            argv = [program, "serve", FOLDER, f"{FOLDER}/key"]
+            await stack.enter_async_context(host.access.attach(argv))
+        direct = f"{program} paths {FOLDER} 2>/dev/null | grep -q direct"
+        await tell(hosts[0], f"until {direct}; do sleep 0.1; done")
+        yield given[1]
+
+
 def _read(folder: str, name: str) -> str:
     return Path(folder, name).read_text()
 
@@ -290,6 +325,7 @@ async def _local(*argv: str, cwd: str) -> None:
 
 BY_HAND: dict[str, ByHand] = {
     "headscale": headscale,
+    "libp2p": libp2p,
     "nebula": nebula,
     "openvpn": openvpn,
     "tinc": tinc,

@@ -40,6 +40,7 @@ SETUP_SECONDS = {
     "nebula": 2,
     "wireguard": 2,
     "headscale": 5,
+    "libp2p": 2.5,
     "openvpn": 3,
     "tinc": 3,
     "tor": 20,
@@ -48,7 +49,14 @@ SETUP_SECONDS = {
 """At most, from the last service's start to the last pair's first data, in four regions."""
 
 JOIN_SECONDS, MANY = 3.0, 50
-SETTLE_SECONDS = {"nebula": 5.0, "wireguard": 5.0, "headscale": 60.0, "openvpn": 5.0, "tinc": 5.0}
+SETTLE_SECONDS = {
+    "nebula": 5.0,
+    "wireguard": 5.0,
+    "headscale": 60.0,
+    "libp2p": 5.0,
+    "openvpn": 5.0,
+    "tinc": 5.0,
+}
 """Of overlays to which a host is added, until fifty who have met are quiet again. Tailscale keeps
 paths warm for 45 s after their last packet. What it takes with Tor is Tor's set-up."""
 
@@ -58,7 +66,8 @@ CONTACT_SECONDS = 60.0
 FLOOD_SECONDS = 3
 REGIONS = {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}
 HELLO = client.PROJECT / "demos" / "helloworld.py"
-SERVICES = "ps -C nebula,openvpn,wireguard-go,tincd,tailscaled,headscale,tor -o pid=,lstart= || :"
+DAEMONS = "e3-libp2p,nebula,openvpn,wireguard-go,tincd,tailscaled,headscale,tor"
+SERVICES = f"ps -C {DAEMONS} -o pid=,lstart= || :"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,8 +237,9 @@ async def compare(
     found: dict[str, list[float]] = {"e3": [], "by_hand": []}
     async with by_hand(theirs, ours[0]) as address:
         given = network.addresses[ours[1].name]
-        # With E3's Tor the same port at other addresses leads to the others.
-        streams = [("e3", ours, given, ("-B", given)), ("by_hand", theirs, address, ())]
+        # With E3's Tor, and with libp2p, the same port at other addresses leads to the others.
+        theirs_at = () if name == "tor" else ("-B", address)
+        streams = [("e3", ours, given, ("-B", given)), ("by_hand", theirs, address, theirs_at)]
         for i in range(repetitions):
             for whose, pair, target, at in streams if i % 2 else reversed(streams):
                 if name == "tor":  # each circuit is another one, and as fast as it happens to be

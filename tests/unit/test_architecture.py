@@ -1,4 +1,4 @@
-"""docs/architecture.md shows the layers that import-linter holds."""
+"""docs/architecture.md shows the layers that import-linter holds; decisions have numbers."""
 
 import re
 import tomllib
@@ -26,3 +26,12 @@ def test_the_page_shows_the_layers_in_their_order() -> None:
     block = page.partition("## Who may know whom\n\n")[2].partition("\n\n")[0]
     shown = [re.split(r"\s{2,}", line.strip())[0] for line in block.splitlines()]
     assert list(map(rooms, shown)) == list(map(rooms, layers))
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    files = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    numbers = [int(file.name[:4]) for file in files]
+    assert numbers == list(range(1, len(files) + 1))
+    assert all(
+        file.read_text().startswith(f"# {n}. ") for n, file in zip(numbers, files, strict=True)
+    )
