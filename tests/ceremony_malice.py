@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from e3.authority.joint.channel import speak
-from e3.authority.joint.dealing import context_of as context_of_shares
 from e3.authority.joint.ed25519 import Scalar, plus
 from e3.authority.joint.messages import (
     AnyAnswer,
@@ -26,6 +25,7 @@ from e3.authority.joint.messages import (
 )
 from e3.authority.joint.signing import context_of as context_of_signing
 from e3.authority.joint.store import Store
+from e3.authority.joint.terms import context_of as context_of_shares
 from tests.ceremonies import LocalVoice
 
 SAID: dict[type[Ask], type[Body]] = {

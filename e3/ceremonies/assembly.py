@@ -1,15 +1,16 @@
 """Who takes part in a ceremony, each with what it has, and how all are asked one thing at once."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 
-from e3.authority.joint.channel import ChannelError, verify
-from e3.authority.joint.dealing import LEAST_THRESHOLD as LEAST
+from e3.authority.joint.channel import ChannelError, check_sealing, verify
 from e3.authority.joint.dealing import hello_context
 from e3.authority.joint.errors import CeremonyError
+from e3.authority.joint.known import check_archived
 from e3.authority.joint.messages import (
     Answer,
     Archived,
@@ -25,7 +26,10 @@ from e3.authority.joint.messages import (
     Hello,
     Refused,
     Spoken,
+    decode,
 )
+from e3.authority.joint.requests import RequestError
+from e3.authority.joint.terms import LEAST_THRESHOLD as LEAST
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.ceremonies.voices import Voice
 from e3.errors import HostError
@@ -77,9 +81,17 @@ class Assembly:
         }
 
     def certificate(self, header: Header) -> Archived | None:
-        """Return the authority's own certificate, as any who have these shares keep it."""
-        kept = (each.said.certificate for each in self.having(header).values())
-        return next(filter(None, kept), None)
+        """Return the authority's own certificate, as any who have these shares keep it.
+
+        What the key has not signed is nobody's certificate, whoever shows it.
+        """
+        for each in self.having(header).values():
+            kept = each.said.certificate
+            if kept is not None:
+                with suppress(RequestError):
+                    check_archived(header, kept)
+                    return kept
+        return None
 
     def behind(self, header: Header) -> list[str]:
         """Return which holders of a header are here, and have no share of it."""
@@ -123,28 +135,28 @@ async def _greet(
 def _hello(purpose: str, said: Greeted) -> Hello:
     """Return a hello, which is signed by the key that it has."""
     try:
-        key = msgspec.json.decode(said.hello.body, type=Hello).key
-        return verify(said.hello, key, hello_context(purpose), Hello)
+        key = decode(said.hello.body, Hello).key
+        hello = verify(said.hello, key, hello_context(purpose), Hello)
+        check_sealing(hello.sealing)
     except (msgspec.MsgspecError, ChannelError) as error:
         raise CeremonyFailedError(
             CeremonyVerdict.CHEATED, f"says hello with another's key: {printable(error, 100)}"
         ) from None
+    return hello
 
 
 async def _finish(purpose: str, guests: Mapping[str, Guest]) -> bool:
     """Let who has only prepared a share use it, if another uses its own of the same epoch."""
-    used = {
-        each.said.header.epoch: each.said
-        for each in guests.values()
-        if each.said.header and each.said.prepared
-    }
     finished = False
     for guest in guests.values():
         pending = guest.said.pending
-        known = used.get(pending.epoch) if pending else None
-        if known is not None and known.header == pending:
-            asked = Commit(purpose=purpose, prepared=known.prepared)
-            finished |= isinstance(await guest.voice.ask(asked), Done)
+        if pending is None:
+            continue
+        for other in guests.values():
+            if other.said.header == pending and other.said.prepared:
+                asked = Commit(purpose=purpose, prepared=other.said.prepared)
+                with suppress(HostError, TimeoutError):  # who has ended cannot be greeted again
+                    finished |= isinstance(await guest.voice.ask(asked), Done)
     return finished
 
 
@@ -212,6 +224,7 @@ def expect(
                 CeremonyVerdict.DISPUTED,
                 f"{name} accuses {accused}: {printable(said.reason)}",
                 [name, accused],
+                accuser=name,
             )
         case Failed(culprits=[]):
             raise CeremonyFailedError(
@@ -223,6 +236,7 @@ def expect(
                 CeremonyVerdict.DISPUTED,
                 f"{name} accuses {', '.join(culprits)}: {printable(said.reason)}",
                 [name, *culprits],
+                accuser=name,
             )
     raise CeremonyFailedError(CeremonyVerdict.FAILED, f"{name} answers something else", [name])
 

@@ -54,7 +54,7 @@ class Logs:
         expected = set(entry.holders) & set(self.entries) if entry.kind in SHARED else set()
         return Logged(
             entry=entry,
-            recorded_by=sorted(hosts),
+            recorded_by=sorted(set(hosts)),
             missing_from=sorted(expected - set(hosts)),
         )
 

@@ -7,14 +7,7 @@ from typing import TypeVar
 
 from e3.authority.joint import channel
 from e3.authority.joint.channel import digest, verify
-from e3.authority.joint.dealing import (
-    context_of,
-    header_of,
-    keys_of,
-    published_of,
-    shares_in,
-    value_fits,
-)
+from e3.authority.joint.dealing import published_of, value_fits
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.messages import (
     Begin,
@@ -43,6 +36,7 @@ from e3.authority.joint.sharing import (
     public_contribution,
     shares_of,
 )
+from e3.authority.joint.terms import context_of, header_of, keys_of, shares_in
 from e3.ceremonies.assembly import Assembly, Guest, ask_all, blame, said_by
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 

@@ -5,7 +5,7 @@
 # overwritten first, which helps on disks that write in place, and nowhere else.
 set -eu
 if [ -d "$1/$2" ]; then
-    for file in "$1/$2"/*; do
+    for file in "$1/$2"/* "$1/$2"/.*; do
         [ -f "$file" ] || continue
         size=$(wc -c <"$file")
         head -c "$size" /dev/zero | dd of="$file" conv=notrunc,fsync 2>/dev/null || true

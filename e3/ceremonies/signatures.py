@@ -47,9 +47,11 @@ async def sign(assembly: Assembly, header: Header, asked: Sequence[requests.Requ
         except CeremonyFailedError as error:
             if error.verdict is CeremonyVerdict.REFUSED:
                 raise  # a policy is no fault, and nobody is asked to overrule it
-            excluded |= set(error.culprits)
+            # what all said is checked here as well: who accuses others of more has made it up
+            guilty = {error.accuser} if error.accuser else set(error.culprits)
+            excluded |= guilty
             notes.append(str(error))
-            if not set(error.culprits) & set(names.values()):
+            if not guilty & set(names.values()):
                 raise
         else:
             return Signatures(signatures=made, signers=sorted(names.values()), notes=notes)

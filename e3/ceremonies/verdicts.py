@@ -29,10 +29,21 @@ class CeremonyVerdict(StrEnum):
 
 
 class CeremonyFailedError(AuthorityError):
-    """A ceremony that did not complete; ``culprits`` are names of hosts."""
+    """A ceremony that did not complete; ``culprits`` are names of hosts.
 
-    def __init__(self, verdict: CeremonyVerdict, reason: str, culprits: Sequence[str] = ()) -> None:
+    ``accuser`` is the one that accuses the others of them, and has proved nothing.
+    """
+
+    def __init__(
+        self,
+        verdict: CeremonyVerdict,
+        reason: str,
+        culprits: Sequence[str] = (),
+        *,
+        accuser: str = "",
+    ) -> None:
         """Keep the verdict and the culprits, of whom there may be none."""
         super().__init__(reason)
         self.verdict = verdict
+        self.accuser = accuser
         self.culprits = tuple(sorted(set(culprits)))

@@ -30,13 +30,13 @@ class ChannelError(CeremonyError):
 def speak(key: SigningKey, sender: Identifier, context: bytes, body: Body) -> Envelope:
     """Return what ``sender`` says to all in the ceremony whose digest is ``context``."""
     data = encode(body)
-    signature = key.sign(_signed(type(body), sender, context, data)).signature
+    signature = key.sign(signed_bytes(type(body), sender, context, data)).signature
     return Envelope(sender=sender, body=data, signature=signature)
 
 
 def verify(envelope: Envelope, key: bytes, context: bytes, kind: type[B]) -> B:
     """Return what a holder said; raise `ChannelError` if it did not, or not in this ceremony."""
-    signed = _signed(kind, envelope.sender, context, envelope.body)
+    signed = signed_bytes(kind, envelope.sender, context, envelope.body)
     try:
         VerifyKey(key).verify(signed, envelope.signature)
     except (CryptoError, ValueError):
@@ -50,6 +50,14 @@ def verify(envelope: Envelope, key: bytes, context: bytes, kind: type[B]) -> B:
         raise ChannelError(
             f"a holder sent a {kind.__name__} that is none: {error}", [envelope.sender]
         ) from None
+
+
+def check_sealing(theirs: bytes) -> None:
+    """Raise `ChannelError` for a key with which no value can be sealed: a point of small order."""
+    try:
+        Box(PrivateKey.generate(), PublicKey(theirs))
+    except CryptoError:
+        raise ChannelError("a holder has a key with which nothing can be sealed for it") from None
 
 
 def seal(value: Envelope, mine: PrivateKey, theirs: bytes) -> bytes:
@@ -77,5 +85,6 @@ def view(context: bytes, envelopes: Sequence[Envelope]) -> bytes:
     return digest(context, *(sender.to_bytes(2, "big") + body for sender, body in said))
 
 
-def _signed(kind: type[Body], sender: Identifier, context: bytes, body: bytes) -> bytes:
+def signed_bytes(kind: type[Body], sender: Identifier, context: bytes, body: bytes) -> bytes:
+    """Return the bytes that a holder signs to say ``body``."""
     return CONTEXT + digest(kind.__name__.encode(), context, sender.to_bytes(2, "big"), body)

@@ -26,15 +26,12 @@ from e3.authority.joint.ed25519 import (
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.messages import (
     Begin,
-    CeremonyTerms,
     Commit,
     Deal,
     Dealt,
     DealtValue,
     Envelope,
-    Header,
     Hello,
-    HolderKey,
     Prepared,
     Promise,
     Receive,
@@ -48,7 +45,6 @@ from e3.authority.joint.sharing import (
     Shares,
     SharingError,
     check_published,
-    check_shares,
     checked_shares,
     contribution,
     deal,
@@ -56,17 +52,18 @@ from e3.authority.joint.sharing import (
     receive,
 )
 from e3.authority.joint.store import Held, Store
+from e3.authority.joint.terms import (
+    DealingError,
+    check_terms,
+    context_of,
+    header_of,
+    keys_of,
+    shares_in,
+)
 
 B = TypeVar("B", Promise, Dealt)
 
-LEAST_THRESHOLD = 2
-"""With a threshold of 1 each holder would have the key."""
-
 HELLO = b"hello"
-
-
-class DealingError(CeremonyError):
-    """The terms of a ceremony, or words in it, are not acceptable to this holder."""
 
 
 class DisputeError(CeremonyError):
@@ -81,18 +78,6 @@ class DisputeError(CeremonyError):
 def hello_context(purpose: str) -> bytes:
     """Return the context of what a holder says before the terms are known."""
     return digest(HELLO, purpose.encode())
-
-
-def context_of(terms: CeremonyTerms, hellos: Mapping[int, Envelope]) -> bytes:
-    """Return the digest of a ceremony: its terms, and who entered it with what."""
-    said = (number.to_bytes(2, "big") + hellos[number].body for number in sorted(hellos))
-    return digest(b"shares", encode(terms), *said)
-
-
-def keys_of(terms: CeremonyTerms) -> dict[int, HolderKey]:
-    """Return all who take part, by number: dealers of the epoch before, and new holders."""
-    known = dict(terms.base.holders) if terms.base else {}
-    return {one: known[one] for one in terms.dealers if one in known} | dict(terms.holders)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +120,8 @@ class ShareMaking:
         self._context = context_of(asked.terms, asked.hellos)
         self._dealing: Dealing | None = None
         self._dealt: Dealt | None = None
+        self._promises: Sequence[Envelope] | None = None
+        self._received = False
         if self._me in asked.terms.dealers:
             self._prepare_dealing(held)
 
@@ -146,6 +133,7 @@ class ShareMaking:
         for number, said in hellos.items():
             try:
                 heard[number] = verify(said, self._keys[number].key, context, Hello)
+                channel.check_sealing(heard[number].sealing)
             except channel.ChannelError as error:
                 raise DealingError(str(error), [number]) from None
             if heard[number].purpose != self._terms.purpose:
@@ -182,6 +170,9 @@ class ShareMaking:
         self._promised(asked.promises)
         if self._dealing is None or self._dealt is None:
             raise DealingError("this host deals nothing in this ceremony")
+        if self._promises is not None:
+            raise DealingError("this host has published its polynomial before")
+        self._promises = asked.promises
         values = {one: self._sealed(one, value) for one, value in self._dealing.values.items()}
         return Spoken(envelope=self._speak(self._dealt), values=values)
 
@@ -190,9 +181,14 @@ class ShareMaking:
         return seal(self._speak(given), self._sealing, self._hellos[receiver].sealing)
 
     def receive(self, asked: Receive, store: Store) -> Spoken:
-        """Check all that was dealt, and store the share that it makes."""
+        """Check all that was dealt, and store the share that it makes; once in a ceremony."""
         if self._me not in self._terms.holders:
             raise DealingError("this host gets no share in this ceremony")
+        if self._received:  # else it would say of two results that all holders have the same
+            raise DealingError("this host has received its share before")
+        self._received = True
+        if self._dealing is not None and asked.promises != self._promises:
+            raise DealingError("these are not the promises after which this host published")
         promised = self._promised(asked.promises)
         published = []
         for dealer, said in self._from_all(asked.dealt, Dealt).items():
@@ -275,24 +271,6 @@ class ShareMaking:
         return speak(self._key, self._me, self._context, body)
 
 
-def header_of(terms: CeremonyTerms, known: Shares, saw: bytes) -> Header:
-    """Return the header of shares that were made by these terms; ``saw`` digests what was said."""
-    base = terms.base
-    return Header(
-        purpose=terms.purpose,
-        epoch=terms.epoch,
-        public_key=known.public_key,
-        threshold=terms.threshold,
-        holders=terms.holders,
-        public_shares=dict(known.public_shares),
-        scope=terms.scope,
-        certificate=terms.certificate,
-        transcript=digest(base.transcript, saw) if base else saw,
-        last_number=max([*terms.holders, base.last_number if base else 0]),
-        made=terms.made,
-    )
-
-
 def published_of(dealer: int, said: Dealt) -> Published:
     """Return what a dealer published, its points and scalars checked."""
     try:
@@ -313,58 +291,6 @@ def value_fits(given: DealtValue, receiver: int, published: Published) -> bool:
         )
     except GroupError:
         return False
-
-
-def shares_in(header: Header) -> Shares:
-    """Return the public side of a header's shares, its points checked."""
-    try:
-        return Shares(
-            public_key=point(header.public_key),
-            threshold=header.threshold,
-            public_shares={one: point(each) for one, each in header.public_shares.items()},
-        )
-    except GroupError as error:
-        raise DealingError(f"a header has what is no point: {error}") from None
-
-
-def check_terms(terms: CeremonyTerms, me: int, held: Held | None) -> None:
-    """Raise `DealingError` unless this holder accepts the terms, with the share that it has."""
-    if not LEAST_THRESHOLD <= terms.threshold <= len(terms.holders):
-        raise DealingError(
-            f"a threshold of {terms.threshold} is not acceptable for {len(terms.holders)} holders; "
-            f"it is {LEAST_THRESHOLD} or more, and as many as there are at most"
-        )
-    if len({each.key for each in terms.holders.values()}) != len(terms.holders):
-        raise DealingError("two holders have one key")
-    if terms.base is None:
-        if held is not None:
-            raise DealingError(
-                f"this host has a share of another key for {terms.purpose}; end that first"
-            )
-        if sorted(terms.dealers) != sorted(terms.holders) or terms.epoch != 1:
-            raise DealingError("all holders deal where a key is made")
-        return
-    _check_renewal(terms, terms.base, me, held)
-
-
-def _check_renewal(terms: CeremonyTerms, base: Header, me: int, held: Held | None) -> None:
-    if held is None or held.header != base:  # else they were found right when they were made
-        check_shares(shares_in(base))
-    dealers = set(terms.dealers)
-    if not dealers <= set(base.holders) or len(dealers) < base.threshold:
-        raise DealingError("those who deal do not hold the key")
-    if terms.epoch != base.epoch + 1 or base.purpose != terms.purpose:
-        raise DealingError("the terms do not follow the epoch before")
-    for number, holder in terms.holders.items():
-        known = base.holders.get(number)
-        if known is not None and known != holder:
-            raise DealingError("a holder has another key or name than before", [number])
-    if held is None:
-        return
-    if me in dealers and held.header != base:
-        raise DealingError("the share of this host is of another epoch than the others'")
-    if held.header.public_key != base.public_key or held.header.epoch > base.epoch:
-        raise DealingError("this host has a share of another key, or of a later epoch")
 
 
 def commit(asked: Commit, store: Store) -> Held:

@@ -12,12 +12,14 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from nacl.signing import SigningKey
 
 from e3.authority.joint import dealing, log
+from e3.authority.joint.channel import digest
 from e3.authority.joint.dealing import DisputeError, Entrance, ShareMaking, enter
 from e3.authority.joint.ed25519 import GroupError
 from e3.authority.joint.errors import CeremonyError
@@ -84,7 +86,7 @@ class ShareHolder:
         """Return the answer to one line, also as a line."""
         try:
             said = self._answer(_decoder.decode(line))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             said = Failed(reason=f"this is no request to a holder: {error}")
         except DisputeError as error:
             said = Complained(dealer=error.culprits[0], reason=str(error), evidence=error.evidence)
@@ -128,6 +130,9 @@ class ShareHolder:
         key = self._identity
         self._entrance = enter(key, asked.purpose, secrets.token_bytes(32))
         held, pending = self._store.held(asked.purpose), self._store.pending(asked.purpose)
+        if held is not None:
+            with suppress(log.LogError):  # it is told where the log is needed
+                self._record_shares(held)  # a crash may have come before
         return Greeted(
             hello=self._entrance.hello,
             sealed=self._store.sealed,
@@ -144,7 +149,9 @@ class ShareHolder:
         known, told = self._store.certificate(asked.purpose), asked.terms.certificate
         if known is not None and known != told:
             raise HolderError("the terms have another certificate of this authority")
-        if told is not None and asked.terms.base is not None:
+        if told is not None:
+            if asked.terms.base is None:
+                raise HolderError("a key that is to be made cannot have a certificate yet")
             check_archived(asked.terms.base, told)
         self._making = ShareMaking(entrance, asked, self._store.held(asked.purpose))
         return self._making.promise() or Done()
@@ -167,11 +174,17 @@ class ShareHolder:
             if held.header.certificate is not None:
                 self._store.archive(asked.purpose, held.header.certificate)
         self._making = None
+        self._record_shares(held)
+        return Done()
+
+    def _record_shares(self, held: Held) -> None:
+        """Record that a share is in use, once."""
+        if log.has(self._store.log, held.context):
+            return
         names = sorted(each.name for each in held.header.holders.values())
         header = held.header
         line = f"{header.threshold} of {len(names)} for {', '.join(header.scope.names)}"
         self._record("shares", held, held.context, names, [line[:2000]])
-        return Done()
 
     def _draw(self, asked: Draw) -> Spoken:
         held = self._held(asked.purpose)
@@ -194,9 +207,11 @@ class ShareHolder:
         signing, self._signing, drawn = self._signing, None, self._drawn
         if signing is None or drawn is None:
             raise HolderError("no nonces are drawn here")
-        held = self._held(asked.purpose)
         changing = judged_by_files(drawn.requests)
         with self._store.locked(alone=changing):
+            held = self._held(asked.purpose)
+            if drawn.purpose != asked.purpose or drawn.header != digest(encode(held.header)):
+                raise HolderError("the nonces were drawn for another key, or for older shares")
             if changing:  # another ceremony may have changed them since
                 self._judge(held, drawn.requests)
             said = signing.sign(asked)

@@ -4,6 +4,8 @@ Each entry has the digest of the one before, so that none can be left out, and t
 host's own key. It is written before a share of a signature leaves the host.
 """
 
+import base64
+import fcntl
 import json
 import os
 from collections.abc import Sequence
@@ -61,14 +63,14 @@ class Entry(Body, frozen=True, kw_only=True):
 
 def append(path: Path, key: SigningKey, entry: Entry) -> None:
     """Add an entry; its number and the digest before it are set here."""
-    _cut(path)
-    said = entries(path)
-    previous = digest(said[-1].body) if said else START
-    numbered = msgspec.structs.replace(entry, number=len(said), previous=previous)
-    line = encode(speak(key, NOBODY, CHAIN, numbered)) + b"\n"
     private.folder(path.parent)
     with os.fdopen(private.descriptor(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
-        file.write(line)
+        fcntl.flock(file, fcntl.LOCK_EX)  # else another ceremony could follow the same entry
+        _cut(path)
+        said = entries(path)
+        previous = digest(said[-1].body) if said else START
+        numbered = msgspec.structs.replace(entry, number=len(said), previous=previous)
+        file.write(encode(speak(key, NOBODY, CHAIN, numbered)) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -93,6 +95,12 @@ def entries(path: Path) -> list[Envelope]:
         return [decode(line, Envelope) for line in lines[:-1] if line]
     except (msgspec.MsgspecError, json.JSONDecodeError) as error:
         raise LogError(f"the log of this host is damaged: {error}") from None
+
+
+def has(path: Path, ceremony: bytes) -> bool:
+    """Whether a log has an entry of this ceremony."""
+    wanted = base64.b64encode(ceremony)
+    return any(wanted in each.body for each in reversed(entries(path)))
 
 
 def check(key: bytes, said: Sequence[Envelope]) -> list[Entry]:

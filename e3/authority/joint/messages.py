@@ -314,4 +314,7 @@ def encode(value: msgspec.Struct) -> bytes:
 
 def decode(data: bytes, kind: type[T]) -> T:
     """Return a value of a kind; raise `msgspec.MsgspecError` for anything else."""
-    return msgspec.json.decode(data, type=kind)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"this is no UTF-8: {error.reason}") from None

@@ -14,6 +14,7 @@ aside, synchronised, and renamed: after a crash there is the old share, the new 
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,9 +78,13 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             return SigningKey(self._read(path))
         private.folder(self._folder)
-        key = SigningKey.generate()
-        _keep(path, encode(seal_at_rest(bytes(key), "identity")))
-        return key
+        aside = path.with_name(f".identity.{secrets.token_hex(4)}")
+        _keep(aside, encode(seal_at_rest(bytes(SigningKey.generate()), "identity")))
+        with contextlib.suppress(FileExistsError):  # another ceremony has just made one
+            os.link(aside, path)
+        aside.unlink()
+        _synchronise(self._folder)
+        return SigningKey(self._read(path))
 
     def held(self, purpose: str) -> Held | None:
         """Return the share in use; raise `StoreError` if it is not the one that it should be."""
@@ -90,14 +95,16 @@ class Store:
         return self._load(self._folder / purpose / "pending")
 
     def prepare(self, held: Held) -> None:
-        """Keep a share that is not in use yet."""
+        """Keep a share that is not in use yet; raise `StoreError` if it could not be used."""
         folder = private.folder(self._folder / held.header.purpose)
-        _keep(folder / "pending", encode(seal_at_rest(encode(held), "share")))
+        _keep_alone(folder / "pending", encode(seal_at_rest(encode(held), "share")))
+        if self.pending(held.header.purpose) != held:
+            raise StoreError("the share that was prepared cannot be read again")
 
     def commit(self, held: Held) -> None:
         """Use a share from now on; forget the one before."""
         folder = self._folder / held.header.purpose
-        _keep(folder / "share", encode(seal_at_rest(encode(held), "share")))
+        _keep_alone(folder / "share", encode(seal_at_rest(encode(held), "share")))
         _keep(folder / "transcript", f"{held.header.transcript.hex()}\n".encode())
         (folder / "pending").unlink(missing_ok=True)
         _synchronise(folder)
@@ -197,6 +204,13 @@ def _check(held: Held, path: Path) -> None:
 def _keep(path: Path, data: bytes) -> None:
     private.write(path, data)
     _synchronise(path.parent)
+
+
+def _keep_alone(path: Path, data: bytes) -> None:
+    """Keep a share; remove what a crash left of others that were being written."""
+    _keep(path, data)
+    for left in path.parent.glob(".*"):
+        left.unlink(missing_ok=True)
 
 
 def _synchronise(folder: Path) -> None:
