@@ -57,16 +57,21 @@ class HostVoice:
         """Speak with ``process``, which takes at most ``seconds`` for an answer."""
         self.name = host.name
         self._process, self._seconds = process, seconds
+        self._silent = False
 
     async def ask(self, request: Ask) -> AnyAnswer:
-        """See `Voice`."""
+        """See `Voice`; who was silent once stays so, as it may answer an earlier question."""
+        silent = f"host {self.name} is silent for {self._seconds:g} s"
+        if self._silent:
+            raise TimeoutError(silent)
         try:
             async with asyncio.timeout(self._seconds):
                 self._process.stdin.write(msgspec.json.encode(request) + b"\n")
                 await self._process.stdin.drain()
                 return await self._answer()
         except TimeoutError:
-            raise TimeoutError(f"host {self.name} is silent for {self._seconds:g} s") from None
+            self._silent = True
+            raise TimeoutError(silent) from None
         except (BrokenPipeError, ConnectionResetError):
             raise HostError(f"the holder on host {self.name} has ended") from None
 
