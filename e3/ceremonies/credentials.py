@@ -18,6 +18,7 @@ from e3 import private
 from e3.access import host_from_properties
 from e3.authority import credentials
 from e3.authority.joint.ed25519 import Point
+from e3.authority.joint.requests import RequestError
 from e3.authority.joint.requests.credential import LIST_BITS, did_of
 from e3.ceremonies.signer import JointSigner
 from e3.didcomm import did as dids
@@ -61,7 +62,10 @@ async def issue(
     with _register(given) as issued:
         taken = {each.place for each in issued if each.revoked or each.not_after > time.time()}
         status = credentials.place(status_url(stack), taken)
-        request = credentials.asked(subject, claims, status=status, seconds=seconds)
+        try:
+            request = credentials.asked(subject, claims, status=status, seconds=seconds)
+        except RequestError as error:
+            raise AuthorityError(f"no such credential can be issued: {error}") from None
         text = await credentials.issue(_signer(given), request)
         made = Issued(
             identifier=request.identifier,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from e3.authority import nebula_cert
-from e3.authority.joint.requests import NebulaAuthority, NebulaHost
+from e3.authority.joint.requests import NebulaAuthority, NebulaHost, RequestError
 from e3.authority.joint.requests.nebula import public_key_of
 from e3.ceremonies.signer import JointSigner
+from e3.errors import AuthorityError
 from e3.interfaces import SigningRequest
 
 VERSION: Literal[2] = 2
@@ -33,7 +34,7 @@ class JointNebulaCa:
                 name=request.name,
                 networks=(request.address,),
                 groups=request.groups,
-                public_key=public_key_of(f"{request.public_key.strip()}\n"),
+                public_key=_key(request),
                 issuer=bytes.fromhex(facts.fingerprint),
                 not_before=now,
                 not_after=min(now + request.valid_seconds, int(facts.not_after)),
@@ -41,6 +42,13 @@ class JointNebulaCa:
             for request in requests
         ]
         return await self.signer.sign(asked)
+
+
+def _key(request: SigningRequest) -> bytes:
+    try:
+        return public_key_of(f"{request.public_key.strip()}\n")
+    except RequestError as error:
+        raise AuthorityError(f"the key of {request.name!r}: {error}") from None
 
 
 def authority_request(title: str, valid_seconds: int) -> NebulaAuthority:

@@ -18,6 +18,7 @@ from e3.errors import E3Error
 from e3.remote.text import printable
 
 HOUR_SECONDS = 3600
+MOST_HOURS = credentials.LONGEST_SECONDS // HOUR_SECONDS
 SHOWN = 10
 """Entries that are shown of what was signed last."""
 
@@ -65,7 +66,7 @@ def _declare_credentials(acts: Verbs) -> None:
     issue.add_argument(
         "--claim", action="append", required=True, metavar="NAME=VALUE", help="may be repeated"
     )
-    issue.add_argument("--hours", type=float, default=1.0, help="how long it is valid; default: 1")
+    issue.add_argument("--hours", type=_hours, default=1.0, help="how long it is valid; default: 1")
     listed = acts.add_parser("credentials", help="credentials that are valid, or revoked")
     revoke = acts.add_parser("revoke", help="revoke credentials, and print the list (JWT)")
     revoke.add_argument(
@@ -76,7 +77,7 @@ def _declare_credentials(acts: Verbs) -> None:
     )
     revoked = acts.add_parser("revocations", help="the list of revoked credentials (JWT)")
     for act in (revoke, revoked):
-        act.add_argument("--hours", type=float, default=24.0, help="how long the list is valid")
+        act.add_argument("--hours", type=_hours, default=24.0, help="how long the list is valid")
     for act, do, what in (
         (issue, issue_credential, "the credential"),
         (listed, show_credentials, "each credential"),
@@ -171,7 +172,8 @@ def show_log(arguments: argparse.Namespace) -> int:
         for host in each.missing_from:
             terminal.complain(
                 f"the log of {host} lacks what {', '.join(each.recorded_by)} recorded at "
-                f"{_time(each.entry.time)}: it was rolled back, or somebody changed it"
+                f"{_time(each.entry.time)}: the host ended before it could record it, its disk was "
+                "lost or set back, or somebody changed its log"
             )
     return 0 if whole else 1
 
@@ -208,6 +210,16 @@ def _issuer(stack: Stack) -> Mapping[str, Any]:
             "`pulumi up`"
         )
     return found
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 1 / HOUR_SECONDS <= hours <= MOST_HOURS:
+        raise argparse.ArgumentTypeError(f"{text!r} must be hours, {MOST_HOURS} at most")
+    return hours
 
 
 def _claim(text: str) -> tuple[str, str]:
