@@ -61,6 +61,7 @@ class LocalVoice:
 
     def restart(self) -> None:
         """Begin a new process: what was in memory is gone."""
+        self.holder.end()
         self.holder = ShareHolder(Store(self.folder))
 
     @property

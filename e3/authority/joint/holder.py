@@ -78,6 +78,7 @@ class ShareHolder:
         self._key: SigningKey | None = None
         self._entrance: Entrance | None = None
         self._making: ShareMaking | None = None
+        self._turn: int | None = None
         self._signing: Signing | None = None
         self._examined: list[Examined] = []
         self._drawn: Draw | None = None
@@ -122,11 +123,20 @@ class ShareHolder:
             case Log():
                 return self._log(asked)
             case Forget():
+                self.end()
                 self._store.forget(asked.purpose)
                 self._key = None  # it is removed with the last share
                 return Done()
 
+    def end(self) -> None:
+        """End the making of shares that has begun, as the end of this process does."""
+        self._making = None
+        if self._turn is not None:
+            os.close(self._turn)
+            self._turn = None
+
     def _greet(self, asked: Greet) -> Greeted:
+        self.end()
         key = self._identity
         self._entrance = enter(key, asked.purpose, secrets.token_bytes(32))
         held, pending = self._store.held(asked.purpose), self._store.pending(asked.purpose)
@@ -153,6 +163,7 @@ class ShareHolder:
             if asked.terms.base is None:
                 raise HolderError("a key that is to be made cannot have a certificate yet")
             check_archived(asked.terms.base, told)
+        self._turn = self._store.turn()
         self._making = ShareMaking(entrance, asked, self._store.held(asked.purpose))
         return self._making.promise() or Done()
 
@@ -173,7 +184,7 @@ class ShareHolder:
             held = dealing.commit(asked, self._store)
             if held.header.certificate is not None:
                 self._store.archive(asked.purpose, held.header.certificate)
-        self._making = None
+        self.end()
         self._record_shares(held)
         return Done()
 

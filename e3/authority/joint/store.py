@@ -171,6 +171,19 @@ class Store:
         finally:
             os.close(opened)
 
+    def turn(self) -> int:
+        """Return a descriptor; until it is closed, nobody else begins to make shares here.
+
+        One prepared share would take the place of another that hosts may already use.
+        """
+        opened = private.descriptor(private.folder(self._folder) / "making", os.O_RDWR)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(opened)
+            raise StoreError("another ceremony makes shares on this host; wait for it") from None
+        return opened
+
     def _load(self, path: Path) -> Held | None:
         try:
             held = decode(self._read(path), Held)

@@ -19,6 +19,7 @@ from e3.authority.joint.messages import (
     Ask,
     Begin,
     Commit,
+    Deal,
     Dealt,
     Draw,
     Envelope,
@@ -36,7 +37,7 @@ from e3.authority.joint.messages import (
 from e3.authority.joint.sharing import shares_of
 from e3.authority.joint.store import Store
 from e3.ceremonies.logs import collect
-from e3.ceremonies.making import make_key
+from e3.ceremonies.making import make_key, renew_key
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from tests.ceremonies import JointKey, LocalVoice, enter, scope_of, voices_in
 
@@ -296,3 +297,16 @@ def test_a_crash_before_the_certificate_is_written_does_not_let_another_be_signe
         (voice.folder / "nebula/certificate").unlink()
     error = failed(key.sign(key.authority))
     assert (error.verdict, "(once)" in str(error)) == (CeremonyVerdict.REFUSED, True)
+
+
+def test_a_host_takes_part_in_one_making_of_shares_at_a_time(key: JointKey) -> None:
+    """Else what one has prepared takes the place of what the other has agreed to use."""
+    twin = {name: LocalVoice(name, voice.folder) for name, voice in key.voices.items()}
+    assembly = asyncio.run(enter(twin))
+    for voice in twin.values():
+        voice.dies_at = Deal
+    failed(renew_key(assembly, key.header, NAMES, 3, key.header.scope))
+    assert "another ceremony makes shares" in str(failed(key.renew(NAMES, 3)))
+    for voice in twin.values():
+        voice.restart()
+    assert asyncio.run(key.renew(NAMES, 3)).epoch == 2
