@@ -147,9 +147,8 @@ async def _observe(bench: "Bench", lab: Lab, left: Sequence[Planned]) -> None:
 @asynccontextmanager
 async def _outsider(lab: Lab, region: str) -> AsyncIterator[HostHandle]:
     """Add a host that the overlay does not know; remove it at the end."""
-    handle = await in_thread(lab.add_host, OUTSIDER, region)
     try:
-        yield handle
+        yield await in_thread(lab.add_host, OUTSIDER, region)
     finally:
         await in_thread(lab.remove_host, OUTSIDER)
 

@@ -211,6 +211,9 @@ async def _ask(post: Post) -> Mapping[str, Seen]:
             post.stdin.write(b"take\n")
             await post.stdin.drain()
             line = await post.stdout.readline()
-        return msgspec.json.decode(line, type=dict[str, Seen])
+        seen = msgspec.json.decode(line, type=dict[str, Seen])
     except (TimeoutError, OSError, ValueError, msgspec.DecodeError) as error:
         raise HostError(f"the capture at {post.where} does not answer: {error}") from None
+    if set(seen) != set(post.views):
+        raise HostError(f"the capture at {post.where} tells of other views than it was asked for")
+    return seen
