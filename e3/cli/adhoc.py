@@ -23,9 +23,11 @@ from e3.cli import terminal
 from e3.cli.consent import Terminal
 from e3.cli.display import Display, shown_on
 from e3.didcomm.session.bodies import Roster
+from e3.didcomm.session.invitation import URL, URL_LENGTH
 from e3.errors import ConfigurationError
 from e3.experiment import Program
 from e3.remote.tasks import beside
+from e3.remote.text import printable
 from e3.session.results import SessionResult
 from e3.session.verdicts import EXIT_STATUS, Verdict
 
@@ -133,12 +135,23 @@ def text_file(option: str, arguments: argparse.Namespace, name: str) -> str:
 def chosen_mediator(given: str | None) -> str:
     """Return the mediator's URL; raise `ConfigurationError` if none is known."""
     url = given or os.environ.get(MEDIATOR, "")
-    if not url.startswith(("http://", "https://")):
+    if not is_url(url):
         raise ConfigurationError(
-            f"--mediator: {url or 'none'} is not a URL; give that of a mediator that all of you "
-            f"reach, or set {MEDIATOR}; `e3 mediator` runs one"
+            f"--mediator: {printable(url) or 'none'} is not a URL of at most {URL_LENGTH} "
+            f"characters; give that of a mediator that all of you reach, or set {MEDIATOR}; "
+            "`e3 mediator` runs one"
         )
     return url
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text can be the URL of a mediator."""
+    try:
+        host = urlsplit(text).hostname
+    except ValueError:
+        return False
+    fits = len(text) <= URL_LENGTH and URL.fullmatch(text)
+    return bool(host and fits and text.startswith(("http://", "https://")))
 
 
 def is_here(url: str) -> bool:

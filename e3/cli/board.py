@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import shlex
 
 from e3.cli import terminal
 from e3.cli.project import Verbs
@@ -55,7 +56,7 @@ def show(arguments: argparse.Namespace) -> int:
             f"{printable(each['topic'])}: {printable(each['name'], 64)} looks for "
             f"{int(str(each['parties'])) - 1} others to compute {printable(each['program'], 64)}"
         )
-        terminal.say(f"  e3 join '{each['link']}'")
+        terminal.say(f"  e3 join {shlex.quote(str(each['link']))}")
     if not found:
         terminal.say("nobody looks for parties there; post by `e3 invite ... --board TOPIC`")
     return 0

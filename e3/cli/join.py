@@ -1,11 +1,14 @@
 """``e3 join``: accept an invitation to compute something together."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e3.cli import adhoc_options
 from e3.cli.project import Verbs
+from e3.errors import ConfigurationError
+from e3.remote.text import printable
 
 if TYPE_CHECKING:
     from e3.adhoc.conduct import Own
@@ -41,7 +44,11 @@ def join(arguments: argparse.Namespace) -> int:
 
     require()
     invitation = invitations.read(text_of(arguments.link, arguments.cwd))
-    mediator = adhoc.chosen_mediator(invitation.mediator)
+    if not adhoc.is_url(invitation.mediator):
+        raise ConfigurationError(
+            f"the link has mediator {printable(invitation.mediator)}, which is not a URL; ask for "
+            "another link"
+        )
 
     def own(program: "Program", deadline_seconds: float) -> "Own":
         return adhoc.own(arguments, program, deadline_seconds)
@@ -49,13 +56,13 @@ def join(arguments: argparse.Namespace) -> int:
     async def flow(setting: "Setting") -> "SessionResult":
         return await flows.join(setting, invitation, own)
 
-    return adhoc.run(arguments, mediator, flow)
+    return adhoc.run(arguments, invitation.mediator, flow)
 
 
 def text_of(link: str, cwd: str) -> str:
     """Return the link, which may be in a file."""
     path = Path(cwd, link)
-    if "#" in link or not path.is_file():
+    if "#" in link or not os.path.isfile(path):  # noqa: PTH113 - false as well for a long text
         return link
     with path.open(encoding="utf-8", errors="replace") as file:
         return file.read(LINK_BYTES)

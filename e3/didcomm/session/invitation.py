@@ -4,6 +4,7 @@ Whoever has the link can ask to be in, until it expires: it has a token. It has 
 its author's besides, and no program: that comes encrypted, when somebody asks to be in.
 """
 
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -20,7 +21,9 @@ from e3.remote.text import printable
 
 MARK = "_oob="
 LINK_LENGTH = 8192
-LIFETIME_SECONDS = 3600
+URL_LENGTH = 300
+URL = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&()*+,;=%-]+")
+"""Characters of RFC 3986 but the quote: a link is shown in quotes, to be typed into a shell."""
 
 
 class _Body(Struct, kw_only=True):
@@ -28,7 +31,7 @@ class _Body(Struct, kw_only=True):
     goal: Annotated[str, Meta(max_length=200)]
     accept: tuple[str, ...] = ("didcomm/v2",)
     token: Token
-    mediator: Annotated[str, Meta(max_length=300)]
+    mediator: Annotated[str, Meta(max_length=URL_LENGTH)]
     identity: Did
     name: Name
     program: Name
@@ -40,7 +43,8 @@ class _Message(Struct, kw_only=True, rename={"from_": "from"}):
     type: Literal["https://didcomm.org/out-of-band/2.0/invitation"] = (
         "https://didcomm.org/out-of-band/2.0/invitation"
     )
-    id: Annotated[str, Meta(min_length=16, max_length=64)]
+    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{16,64}\Z")]
+    """Names a folder of whoever joins."""
     from_: Did
     created_time: int
     expires_time: int
@@ -109,7 +113,7 @@ def read(text: str) -> Invitation:
     """Return the invitation in a link; raise `DidcommError` if there is none."""
     text = text.strip()
     _, mark, encoded = text.partition(MARK)
-    if not mark or len(text) > LINK_LENGTH:
+    if not mark or len(text) > LINK_LENGTH or not URL.fullmatch(text):
         raise DidcommError(
             f"{printable(text, 80)} is no invitation; copy the whole link, from https to its end"
         )
@@ -120,6 +124,8 @@ def read(text: str) -> Invitation:
             "the link is damaged; copy it whole, with all characters after #"
         ) from None
     body = sent.body
+    if not URL.fullmatch(body.mediator):
+        raise DidcommError(f"the link has mediator {printable(body.mediator, 80)}, which is no URL")
     return Invitation(
         sid=sent.id,
         did=dids.syntax(sent.from_),

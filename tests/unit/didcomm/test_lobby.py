@@ -1,5 +1,7 @@
 """The lobby: who has the link, an identity and consent gets a seat, once."""
 
+from dataclasses import replace
+
 import pytest
 
 from e3.didcomm import did as dids
@@ -176,3 +178,25 @@ def test_a_damaged_link_says_so(cut: int) -> None:
 def test_another_text_is_no_link() -> None:
     with pytest.raises(DidcommError, match="no invitation"):
         invitations.read("https://mediator.example/")
+
+
+@pytest.mark.parametrize("sid", ["../../../../.ssh", "/home/alice/notes", "a" * 65, "short"])
+def test_a_link_whose_id_is_a_path_is_refused(sid: str) -> None:
+    """The folder of a guest's copy of the program has the session's id as its name."""
+    invitation = replace(House().invitation, sid=sid)
+    with pytest.raises(DidcommError, match="damaged"):
+        invitations.read(invitations.link(invitation))
+
+
+@pytest.mark.parametrize("before", ["';reboot;'", "https://x/\n", "https://x/ ", "\x1b[2J", '"'])
+def test_a_link_that_is_more_than_a_link_is_refused(before: str) -> None:
+    link = before + invitations.link(House().invitation)
+    with pytest.raises(DidcommError, match="no invitation"):
+        invitations.read(link)
+
+
+def test_a_link_whose_mediator_is_no_url_is_refused() -> None:
+    invitation = replace(House().invitation, mediator="http://x/';reboot;'")
+    encoded = invitations.link(invitation).partition("#")[2]
+    with pytest.raises(DidcommError, match="no URL"):
+        invitations.read(f"http://x/#{encoded}")
