@@ -235,3 +235,9 @@ def _check(shown: Program, invitation: Invitation, resolver: Resolver) -> None:
     promised = (invitation.digest, invitation.parties)
     if (proposal.digest, proposal.parties) != promised:
         raise DidcommError("the program is another one than in the invitation; do not join")
+    secret_up_to = programs.threshold(proposal.args, proposal.parties)
+    if proposal.threshold != secret_up_to:
+        raise DidcommError(
+            f"the proposal says threshold {proposal.threshold}, but its arguments make it "
+            f"{secret_up_to}; do not join"
+        )

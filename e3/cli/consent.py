@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pydoc
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,11 @@ from e3.remote.text import printable, printable_lines
 YES = {"y", "yes", "j", "ja"}
 QUIET_ZONE = 8
 """Columns beside a QR code."""
+
+MOST_SHOWN = 1_000_000
+"""More than all arguments of a proposal have: none may be cut where a user consents to them."""
+
+NOTE_LENGTH = 1000
 
 
 class Terminal:
@@ -43,7 +49,7 @@ class Terminal:
             "each by typing:",
             "bold",
         )
-        self._console.print(plain(f"  e3 join '{link}'"))
+        self._console.print(plain(f"  e3 join {shlex.quote(link)}"))
         self._draw(link)
 
     def show(self, view: LobbyView) -> None:
@@ -109,9 +115,9 @@ class Terminal:
         self._say(f"  program   {printable(proposal.entry)}, {size / 1000:.1f} kB in all")
         self._say(f"  digest    {proposal.digest}")
         if proposal.args:
-            self._say(f"  arguments {printable(' '.join(proposal.args))}")
+            self._say(f"  arguments {printable(shlex.join(proposal.args), MOST_SHOWN)}")
         if proposal.note:
-            self._say(f"  they say  {printable(proposal.note)}")
+            self._say(f"  they say  {printable(proposal.note, NOTE_LENGTH)}")
         self._say(f"  parties   {proposal.parties}; {secrecy(proposal.threshold)}")
         for each in proposal.requires:
             what = printable(f"{each.claim}={each.value}")
