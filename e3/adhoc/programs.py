@@ -76,12 +76,12 @@ def unpack(proposal: Proposal, folder: Path) -> Program:
     if len(names) < len(proposal.files):
         raise DidcommError("the program has a file twice")
     for each in proposal.files:
-        place = folder / _safe(each.path)
-        private.folder(place if each.path.endswith("/") else place.parent)
-        if not each.path.endswith("/"):
-            with place.open("xb") as file:
-                file.write(unbase64(each.content))
-            place.chmod(EXECUTABLE if each.executable else PLAIN)
+        try:
+            _write(each, folder / _safe(each.path))
+        except OSError as error:  # a file and a folder of one name, or a name that is too long
+            raise DidcommError(
+                f"the program's file {printable(each.path, 80)} cannot be written: {error.strerror}"
+            ) from None
     alone = len(proposal.files) == 1 and proposal.files[0].path == proposal.entry
     found = programs.load(
         folder / proposal.entry if alone else folder,
@@ -93,6 +93,16 @@ def unpack(proposal: Proposal, folder: Path) -> Program:
             "the program that was sent is another one than its digest says; do not join"
         )
     return found
+
+
+def _write(file: ProgramFile, place: Path) -> None:
+    if file.path.endswith("/"):
+        private.folder(place)
+        return
+    private.folder(place.parent)
+    with place.open("xb") as written:
+        written.write(unbase64(file.content))
+    place.chmod(EXECUTABLE if file.executable else PLAIN)
 
 
 def sources(proposal: Proposal) -> str:

@@ -69,6 +69,12 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["survey", "there"]
 
 
+@pytest.mark.parametrize("name", ["main.py/x", "data", "\N{SNOWMAN}" * 199])
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DidcommError, match="cannot be written"):
+        unpack(changed(proposed(folder(tmp_path)), name), tmp_path / "there")
+
+
 def test_a_file_that_comes_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DidcommError, match="twice"):
         unpack(changed(proposed(folder(tmp_path)), "main.py"), tmp_path / "there")
