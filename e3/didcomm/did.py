@@ -37,6 +37,8 @@ DID_LENGTH = 4096
 
 DOCUMENT_BYTES = 65_536
 MOST_KEYS, MOST_SERVICES = 32, 8
+MOST_ROUTES = 2
+"""Of a service's routing keys: a message grows by a third with each."""
 
 SYNTAX = re.compile(r"did:[a-z0-9]{1,16}:[A-Za-z0-9._:%-]{1,4096}")
 """W3C DID Core, 3.1, with bounds."""
@@ -212,11 +214,17 @@ def document(did: str, content: bytes) -> Document:
             f"{MOST_SERVICES} services"
         )
     methods = {_absolute(did, each.id): each for each in read.verification_method}
+    offered = tuple(found for each in services for found in _services(each))
+    if len(offered) > MOST_SERVICES or any(len(it.routing_keys) > MOST_ROUTES for it in offered):
+        raise DidcommError(
+            f"the document of {printable(did, 80)} has over {MOST_SERVICES} places for messages, "
+            f"or over {MOST_ROUTES} routing keys for one"
+        )
     return Document(
         did=did,
         authentication=_keys(did, methods, read.authentication),
         agreement=_keys(did, methods, read.key_agreement),
-        services=tuple(found for each in services for found in _services(each)),
+        services=offered,
     )
 
 

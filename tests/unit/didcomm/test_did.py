@@ -43,6 +43,20 @@ def test_did_peer_2_has_absolute_ids_of_its_keys_in_order() -> None:
     assert found.services == (SERVICE,)
 
 
+@pytest.mark.parametrize(
+    "services",
+    [
+        [Service(uri="https://x/", routing_keys=(SPECIFIED,) * 3)],
+        [Service(uri=f"https://{number}/") for number in range(9)],
+    ],
+)
+def test_a_did_with_more_ways_to_it_than_anybody_needs_is_refused(services: list[Service]) -> None:
+    """Each routing key makes a message larger by a third, each place takes time."""
+    did = peer_did(AGREEING.public_key(), SIGNING.public_key(), services)
+    with pytest.raises(DidcommError, match=r"has over \d"):
+        resolve(did)
+
+
 def test_did_peer_4_has_the_document_that_it_encodes() -> None:
     key = {"id": "#k", "type": "Multikey", "publicKeyMultibase": multikey(AGREEING.public_key())}
     did = did_peer_4.encode({"verificationMethod": [key], "keyAgreement": ["#k"]})
