@@ -17,7 +17,7 @@ async def stun_servers(box: Mailbox) -> tuple[str, ...]:
     try:
         servers: Servers = body_of((await box.ask(SERVERS, {})).message, Servers)
         host = await _address(servers.host or _host(box.mediation.uri))
-    except (DidcommError, OSError):
+    except (DidcommError, OSError, UnicodeError):  # the last of a name that can be no host's
         return ()
     return tuple(_joined(host, port) for port in servers.stun)
 
@@ -29,7 +29,7 @@ async def grant(box: Mailbox, secret: bytes) -> Grant | None:
         answer = await box.ask(REQUEST, Request(pair=pair))
         granted: Granted = body_of(answer.message, Granted)
         host = await _address(granted.host or _host(box.mediation.uri))
-    except (DidcommError, OSError):
+    except (DidcommError, OSError, UnicodeError):
         return None
     tcp = _joined(host, granted.tcp) if granted.tcp else None
     return Grant(token=granted.token, udp=_joined(host, granted.udp), tcp=tcp)

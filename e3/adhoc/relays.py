@@ -4,6 +4,7 @@ What is remembered of a pair is which DID has which of its two tokens, until the
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -73,25 +74,26 @@ class Relays:
         """Carry out for ever what was asked for."""
         while True:
             pair, side, reply = await self._todo.get()
-            try:
-                await self._make(pair)
-            except OverlayError as error:
-                reply(PROBLEM, {"code": "e.p.req", "comment": f"no relay: {error}"[:400]})
-                continue
-            left = max(int(pair.ends - time.monotonic()), 1)
-            granted = Granted(
-                token=pair.tokens[side],
-                udp=self._opened.udp[0],
-                tcp=self._opened.tcp or 0,
-                bytes=self._quota.bytes,
-                seconds=left,
-            )
-            reply(GRANT, granted)
+            with contextlib.suppress(DidcommError):  # whoever asked cannot be answered
+                try:
+                    await self._make(pair)
+                except OverlayError as error:
+                    reply(PROBLEM, {"code": "e.p.req", "comment": f"no relay: {error}"[:400]})
+                else:
+                    reply(GRANT, self._granted(pair, side))
+
+    def _granted(self, pair: _Pair, side: int) -> Granted:
+        return Granted(
+            token=pair.tokens[side],
+            udp=self._opened.udp[0],
+            tcp=self._opened.tcp or 0,
+            bytes=self._quota.bytes,
+            seconds=max(int(pair.ends - time.monotonic()), 1),
+        )
 
     async def _make(self, pair: _Pair) -> None:
         if pair.made:
             return
-        pair.made = True
         grant = RelayGrant(
             tokens=pair.tokens,
             bytes=self._quota.bytes,
@@ -99,6 +101,7 @@ class Relays:
             bytes_per_second=self._quota.bytes_per_second,
         )
         await self._relay.grant(grant)
+        pair.made = True
 
     def _pair(self, name: str, did: str) -> _Pair:
         """Return a pair with ``did`` as one of its two sides."""

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from msgspec import UNSET, Meta, UnsetType
 
 from e3.didcomm import did as dids
@@ -165,7 +165,8 @@ def pack(sent: Message, to: Document, sender: Identity | None, *, signed: bool =
     if signed and sender is not None:
         kid = sender.document.authentication[0].id
         plaintext = envelope.sign(plaintext, kid, sender.signing)
-    return envelope.encrypt(plaintext, _keys(to), sender.secret if sender else None)
+    secret = sender.secret if sender else None
+    return envelope.encrypt(plaintext, _keys(to, sender), secret)
 
 
 def padded(plaintext: bytes) -> bytes:
@@ -185,12 +186,16 @@ def forward(packed: bytes, following: str, mediator: Document, now: float) -> by
     return envelope.encrypt(msgspec.json.encode(sent), _keys(mediator))
 
 
-def _keys(document: Document) -> list[DocumentKey]:
-    """Return the keys of a document to encrypt to: those of the curve of its first one."""
-    if not document.agreement:
+def _keys(document: Document, sender: Identity | None = None) -> list[DocumentKey]:
+    """Return the first key of a document to encrypt to, of the sender's curve if there is one."""
+    fits = [
+        each
+        for each in document.agreement
+        if sender is None or isinstance(each.key, X25519PublicKey)
+    ]
+    if not fits:
         raise DidcommError(f"{printable(document.did, 80)} has no key to encrypt to")
-    first = document.agreement[0]
-    return [each for each in document.agreement if type(each.key) is type(first.key)][:1]
+    return fits[:1]
 
 
 @dataclass(kw_only=True)

@@ -8,6 +8,8 @@ from e3.adhoc.relay_protocol import GRANT, REQUEST, SERVERS, SERVERS_ARE, Grante
 from e3.adhoc.relays import Quota, Relays
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.messages import Identity, Received, message
+from e3.didcomm.protocols import PROBLEM
+from e3.errors import OverlayError
 from e3.remote.tasks import beside
 from e3.tunnel.relay import Relay
 from e3.tunnel.relay_messages import RelayGrant, RelayOpened
@@ -58,6 +60,41 @@ def test_each_side_of_a_pair_has_a_token_of_its_own() -> None:
             tokens = [(await granted(relays, did)).token for did in (alice, bob, alice)]
         assert tokens[0] == tokens[2] != tokens[1]
         assert [set(each.tokens) for each in relay.grants] == [set(tokens)]
+
+    asyncio.run(run())
+
+
+def test_who_cannot_be_answered_ends_no_grants_of_others() -> None:
+    def unanswered(*_: object) -> None:
+        raise DidcommError("there is no key to encrypt to")
+
+    async def run() -> None:
+        relays, _ = made()
+        async with beside(relays.grant()):
+            relays.take(from_party(Identity.make().did, REQUEST, {"pair": OTHER}), unanswered)
+            await granted(relays, Identity.make().did)
+
+    asyncio.run(run())
+
+
+def test_a_grant_that_failed_is_made_again() -> None:
+    class Failing(Granting):
+        async def grant(self, grant: RelayGrant) -> None:
+            await super().grant(grant)
+            if len(self.grants) == 1:
+                raise OverlayError("no memory")
+
+    async def run() -> None:
+        relay = Failing()
+        relays = Relays(relay, RelayOpened(id=1, udp=(3478,), tcp=3478), Quota())
+        async with beside(relays.grant()):
+            did = Identity.make().did
+            kinds: list[str] = []
+            for _ in range(2):
+                asked = from_party(did, REQUEST, {"pair": PAIR})
+                relays.take(asked, lambda kind, _: kinds.append(kind))
+            await granted(relays, did)
+        assert kinds == [PROBLEM, GRANT]
 
     asyncio.run(run())
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
 from e3.didcomm import envelope
+from e3.didcomm.did import DocumentKey
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.messages import (
     FORWARD,
@@ -192,3 +194,11 @@ def test_a_changed_message_is_refused(data: st.DataObject) -> None:
 def test_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(DidcommError):
         unpacker().unpack(data)
+
+
+def test_who_also_has_a_key_of_another_curve_gets_an_answer() -> None:
+    other = DocumentKey(
+        id=f"{BOB.did}#other", key=ec.generate_private_key(ec.SECP256R1()).public_key()
+    )
+    listed = replace(BOB.document, agreement=(other, *BOB.document.agreement))
+    assert unpacker().unpack(pack(hello(), listed, ALICE)).sender == ALICE.did
