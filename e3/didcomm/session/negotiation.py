@@ -130,10 +130,12 @@ class Negotiation:
         """Return what follows from a message of a DID."""
         if self._over:
             return self._tell_again(sender, body)
-        if isinstance(body, Roster):
-            return self._take_roster(sender, body, now)
         if isinstance(body, Close):
             return self._take_close(sender, body)
+        if self._started and isinstance(body, Roster | Offer | Accept):
+            return []  # nothing that was agreed changes while the program runs
+        if isinstance(body, Roster):
+            return self._take_roster(sender, body, now)
         pid = self._roster.pid_of(sender) if self._roster is not None else None
         if pid is not None and pid != self.pid:
             return self._of_peer(pid, body)

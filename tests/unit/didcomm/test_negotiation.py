@@ -155,14 +155,33 @@ def test_a_roster_is_the_initiators_alone() -> None:
     assert negotiation(PEOPLE[1], PEOPLE).received(PEOPLE[2].did, ROSTER, NOW) == []
 
 
+def changed_offer() -> Offer:
+    return Offer(epoch=0, roster=ROSTER.hash, pid=2, fingerprint="f" * 64, half="A" * 43)
+
+
 def test_a_party_that_changes_its_offer_ends_the_session() -> None:
-    net = Net(PEOPLE)
-    net.settle([ROSTER] * 3)
-    other = Offer(epoch=0, roster=ROSTER.hash, pid=2, fingerprint="f" * 64, half="A" * 43)
-    actions = net.parties[PEOPLE[1].did].received(PEOPLE[2].did, other, NOW)
+    party, other = negotiation(PEOPLE[1], PEOPLE), changed_offer()
+    party.received(PEOPLE[0].did, ROSTER, NOW)
+    party.received(PEOPLE[2].did, other, NOW)
+    changed = msgspec.structs.replace(other, fingerprint="e" * 64)
+    actions = party.received(PEOPLE[2].did, changed, NOW)
     assert "two different offers" in next(
         action.why for action in actions if isinstance(action, End)
     )
+
+
+@pytest.mark.parametrize(
+    ("pid", "body"),
+    [
+        (0, msgspec.structs.replace(ROSTER, epoch=1)),
+        (2, changed_offer()),
+        (2, Accept(epoch=0, roster=ROSTER.hash, offer="f" * 64)),
+    ],
+)
+def test_nobody_makes_another_party_leave_once_the_program_runs(pid: int, body: Body) -> None:
+    net = Net(PEOPLE)
+    net.settle([ROSTER] * 3)
+    assert net.parties[PEOPLE[1].did].received(PEOPLE[pid].did, body, NOW) == []
 
 
 def test_a_party_that_leaves_is_named() -> None:
