@@ -72,8 +72,8 @@ async def invite(
 ) -> SessionResult:
     """Invite others, wait for them, and compute with them."""
     me = setting.me
-    async with opened(setting.mediator) as box:
-        resolver = Resolver()
+    async with opened(setting.mediator, hidden=setting.reach.relay_only) as box:
+        resolver = _resolver(setting)
         await resolver.fetch([me.did])
         sid, now = invitations.new_id(), int(time.time())
         did = box.identity.did
@@ -132,8 +132,9 @@ async def join(
     invitation.require_valid(time.time())
     me, did = setting.me, invitation.did
     folder = setting.people.folder / "programs" / invitation.sid
-    async with opened(setting.mediator) as box, removed(folder):
-        resolver = Resolver()
+    hidden = setting.reach.relay_only
+    async with opened(setting.mediator, hidden=hidden) as box, removed(folder):
+        resolver = _resolver(setting)
         await resolver.fetch([me.did, invitation.identity])
         shown = await _ask_in(box, setting, invitation, resolver)
         _check(shown, invitation, resolver)
@@ -164,6 +165,10 @@ async def join(
             admit=admit,
         )
         return await _compute(box, side, setting, resolver, own(program, proposal.deadline_seconds))
+
+
+def _resolver(setting: Setting) -> Resolver:
+    return Resolver(only=setting.me.did if setting.reach.relay_only else None)
 
 
 @asynccontextmanager
@@ -227,7 +232,7 @@ async def _ask_in(
 
 
 def _check(shown: Program, invitation: Invitation, resolver: Resolver) -> None:
-    """Raise `DidcommError` unless what the initiator shows is what the link promised."""
+    """Raise `DidcommError` unless what is shown is what the link promised, and what would run."""
     if shown.identity != invitation.identity:
         raise DidcommError("whoever answers is not who made the invitation; do not join")
     proof.check(shown.proof, invitation.sid, invitation.did, shown.identity, resolver.resolve)

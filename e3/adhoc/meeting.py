@@ -6,6 +6,7 @@ change and parties may leave while the program runs.
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -31,7 +32,6 @@ from e3.didcomm.session.bodies import (
     Join,
     LobbyView,
     Offer,
-    Program,
     Ready,
     Roster,
 )
@@ -138,10 +138,11 @@ class Meeting:
         decoded = body(received, self._side.terms.sid)
         if decoded is None or received.sender is None:
             return
-        if isinstance(decoded, Join | Roster | Program):
-            await self._resolver.fetch(_identities(decoded))
-        now, sender = time.time(), received.sender
-        lobby = self._side.lobby
+        now, sender, lobby = time.time(), received.sender, self._side.lobby
+        if isinstance(decoded, Join) and lobby is not None and lobby.has_link(decoded):
+            await self._resolver.fetch([decoded.identity])
+        elif isinstance(decoded, Roster) and sender == self._side.terms.initiator:
+            await self._resolver.fetch([each.identity for each in decoded.members])
         if lobby is not None:
             if isinstance(decoded, Offer):
                 lobby.has_roster(sender)
@@ -179,7 +180,9 @@ class Meeting:
             self._fail(SessionError(action.why))
 
     def _send(self, to: str, sent: Body) -> None:
-        self._box.send(to, KINDS[type(sent)], sent, thid=self._side.terms.sid)
+        # a DID that says no way to itself hears nothing; messages to the others go on
+        with contextlib.suppress(DidcommError):
+            self._box.send(to, KINDS[type(sent)], sent, thid=self._side.terms.sid)
 
     async def _ask(self, roster: Roster) -> None:
         """Ask the user; then open this party's end of the tunnels, and make its offers."""
@@ -317,12 +320,6 @@ def body(received: Received, sid: str) -> Body | None:
         return None
     decoded: Body = body_of(received.message, BODIES[name])
     return decoded
-
-
-def _identities(decoded: Join | Roster | Program) -> list[str]:
-    if isinstance(decoded, Roster):
-        return [each.identity for each in decoded.members]
-    return [decoded.identity]
 
 
 def host_name(roster: Roster, pid: int) -> str:

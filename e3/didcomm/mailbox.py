@@ -68,9 +68,17 @@ class Mailbox:
     """The messages of one identity; `opened` makes it."""
 
     def __init__(
-        self, identity: Identity, mediation: Mediation, http: aiohttp.ClientSession
+        self,
+        identity: Identity,
+        mediation: Mediation,
+        http: aiohttp.ClientSession,
+        *,
+        hidden: bool = False,
     ) -> None:
-        """Take messages for ``identity``, whose DID names the mediation as its service."""
+        """Take messages for ``identity``, whose DID names the mediation as its service.
+
+        If ``hidden``, all goes by that mediator: another place that a DID names is not called.
+        """
         self.identity = identity
         self.mediation = mediation
         self.refused: list[str] = []
@@ -78,6 +86,7 @@ class Mailbox:
         self.breaks = 0
         """How often the connection broke."""
         self._http = http
+        self._hidden = hidden
         self._mediator = dids.resolve(mediation.did)
         self._unpacker = Unpacker(clock=time.time)
         self._unpacker.add(identity)
@@ -170,10 +179,11 @@ class Mailbox:
 
     async def _sent(self, service: Service, packed: bytes) -> bool:
         """Send a packed message to one of its recipient's services; return whether that worked."""
-        if not service.uri.startswith(SCHEMES):
+        here = service.uri == self.mediation.uri
+        if not service.uri.startswith(SCHEMES) or (self._hidden and not here):
             return False
         try:
-            if service.uri == self.mediation.uri and self._socket is not None:
+            if here and self._socket is not None:
                 await self._write(packed)
                 return True
             uri = f"http{service.uri[2:]}" if service.uri.startswith("ws") else service.uri
@@ -272,7 +282,11 @@ def packed_for(document: Document, packed: bytes) -> bytes:
 
 @asynccontextmanager
 async def opened(
-    url: str, tls: ssl.SSLContext | None = None, clock: Callable[[], float] = time.time
+    url: str,
+    tls: ssl.SSLContext | None = None,
+    clock: Callable[[], float] = time.time,
+    *,
+    hidden: bool = False,
 ) -> AsyncIterator[Mailbox]:
     """Open a mailbox for a new DID at the mediator of ``url``; it ends with the block.
 
@@ -283,7 +297,7 @@ async def opened(
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
         mediation = await find(http, url, clock)
         identity = Identity.make([mediation.service])
-        box = Mailbox(identity, mediation, http)
+        box = Mailbox(identity, mediation, http, hidden=hidden)
         async with beside(box.stay_connected()), beside(box.keep_sending()):
             await box.wait_until_live()
             try:
@@ -320,7 +334,7 @@ def _check_clock(date: str, now: float) -> None:
     """Raise `DidcommError` if this machine's time is not about that of an HTTP date."""
     try:
         ahead = now - email.utils.parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return  # a server need not tell it
     if abs(ahead) > messages.CLOCK_SECONDS:
         raise DidcommError(

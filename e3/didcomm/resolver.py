@@ -20,8 +20,12 @@ MOST = 64
 
 @dataclass
 class Resolver:
-    """Remembers the documents of did:web for one session."""
+    """Remembers the documents of did:web for one session.
 
+    With ``only`` no document but that of this DID is fetched: a server learns who asks.
+    """
+
+    only: str | None = None
     _fetched: dict[str, Document] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -31,13 +35,17 @@ class Resolver:
         if not did.startswith(WEB):
             return dids.resolve(did)
         if did not in self._fetched:
-            raise DidcommError(self._failed.get(did) or f"{printable(did, 80)} was not looked up")
+            hidden = "; with --relay-only its domain must not learn this machine's address"
+            why = f"{printable(did, 80)} was not looked up{hidden if self.only else ''}"
+            raise DidcommError(self._failed.get(did) or why)
         return self._fetched[did]
 
     async def fetch(self, needed: Sequence[str]) -> None:
         """Fetch those documents that have to be; `resolve` says what went wrong."""
         async with self._lock:
             for did in needed:
+                if did.startswith(WEB) and self.only not in {None, did}:
+                    continue
                 if did.startswith(WEB) and did not in self._fetched and len(self._failed) < MOST:
                     try:
                         self._fetched[did] = await web_did.fetch(did)

@@ -62,6 +62,10 @@ class Lobby:
         """The roster, once all are there."""
         return self._roster
 
+    def has_link(self, join: Join) -> bool:
+        """Return whether somebody who asks to be in has the link."""
+        return hmac.compare_digest(join.token.encode(), self._invitation.token.encode())
+
     def received(self, sender: str, body: Body, now: float) -> list[Action]:
         """Return what follows from a message of a DID."""
         if isinstance(body, Join):
@@ -108,7 +112,7 @@ class Lobby:
         return self._told() if late else []
 
     def _join(self, sender: str, body: Join, now: float) -> list[Action]:
-        if not hmac.compare_digest(body.token.encode(), self._invitation.token.encode()):
+        if not self.has_link(body):
             return []  # whoever has no link gets no answer
         if sender in self._guests:  # it has not got our answer
             return [Send(to=sender, body=self._program)]
