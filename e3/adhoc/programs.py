@@ -6,12 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from e3 import private
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.keys import unbase64
 from e3.didcomm.session.bodies import (
     MOST_FILES,
     PROGRAM_BYTES,
+    PROPOSAL_BYTES,
     ProgramFile,
     Proposal,
     Requirement,
@@ -51,7 +54,7 @@ def propose(
         )
         for name, mode, content in items
     )
-    return Proposal(
+    made = Proposal(
         name=printable(program.name, 60),
         entry=program.entry,
         digest=program.digest,
@@ -63,6 +66,12 @@ def propose(
         note=note,
         requires=requires,
     )
+    if (encoded := len(msgspec.json.encode(made))) > PROPOSAL_BYTES:
+        raise ProgramError(
+            f"program {program.path} makes an invitation of {encoded / 1e6:.1f} MB, and "
+            f"{PROPOSAL_BYTES / 1e6:g} MB is the most; use shorter names and fewer files"
+        )
+    return made
 
 
 def unpack(proposal: Proposal, folder: Path) -> Program:

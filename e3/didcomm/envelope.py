@@ -35,8 +35,8 @@ from e3.remote.text import printable
 ENCRYPTED = "application/didcomm-encrypted+json"
 SIGNED = "application/didcomm-signed+json"
 
-MESSAGE_BYTES = 4 << 20
-"""The most bytes of a message in its envelope."""
+MESSAGE_BYTES = 8 << 20
+"""The most bytes of a message in its envelope: what a mediator keeps for a party, in a delivery."""
 
 MOST_RECIPIENTS = 16
 AUTHENTICATED, ANONYMOUS = "ECDH-1PU+A256KW", "ECDH-ES+A256KW"

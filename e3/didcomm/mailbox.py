@@ -24,7 +24,7 @@ from e3.didcomm.did import Document, Service
 from e3.didcomm.envelope import ENCRYPTED, MESSAGE_BYTES
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.messages import Did, Identity, Received, Unpacker, body_of
-from e3.didcomm.protocols import COORDINATE, PICKUP, PROBLEM, Grant, Problem
+from e3.didcomm.protocols import COORDINATE, PICKUP, PROBLEM, Grant, Problem, Status
 from e3.remote.tasks import beside
 from e3.remote.text import printable
 
@@ -96,16 +96,23 @@ class Mailbox:
         )
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._live = asyncio.Event()
+        self._delivered = False
         self._asked: dict[str, asyncio.Future[Received]] = {}
 
     def send(self, to: str, kind: str, body: object, *, thid: str, signed: bool = False) -> None:
-        """Send a message to a DID, without waiting; drop it if too many wait to be sent."""
+        """Send a message to a DID, without waiting; drop it if too many wait to be sent.
+
+        Raises `DidcommError` if it is too large, or if the DID does not say how it is reached.
+        """
         document = dids.resolve(to)
         own = self.identity.did
         sent = messages.message(kind, body, now=time.time(), to=to, sender=own, thid=thid)
         packed = messages.pack(sent, document, self.identity, signed=signed)
+        forwarded = packed_for(document, packed)
+        if len(forwarded) > MESSAGE_BYTES:
+            raise DidcommError(f"a message of {len(forwarded)} bytes is too large to be sent")
         with contextlib.suppress(asyncio.QueueFull):
-            self._outgoing.put_nowait((document.services, packed_for(document, packed)))
+            self._outgoing.put_nowait((document.services, forwarded))
 
     async def sent_all(self) -> None:
         """Return once nothing waits to be sent."""
@@ -241,12 +248,25 @@ class Mailbox:
             await self._unwrap(received)
         elif kind == f"{PICKUP}/status":
             self._live.set()
+            await self._stay_live(body_of(received.message, Status))
         elif kind == f"{COORDINATE}/mediate-grant":
             body_of(received.message, Grant)
         thid = received.message.thid
         answer = self._asked.get(thid) if isinstance(thid, str) else None
         if answer is not None and not answer.done():
             answer.set_result(received)
+
+    async def _stay_live(self, status: Status) -> None:
+        """Ask again for what waits if the mediator has stopped, as it does for slow readers."""
+        if status.live_delivery is not False or not self._delivered:
+            return
+        self._delivered = False
+        await self._tell_mediator(f"{PICKUP}/live-delivery-change", {"live_delivery": True})
+
+    async def _tell_mediator(self, kind: str, body: object) -> None:
+        sent = self._to_mediator(kind, body)
+        with contextlib.suppress(OSError):
+            await self._write(messages.pack(sent, self._mediator, self.identity))
 
     async def _unwrap(self, delivery: Received) -> None:
         """Take the messages in a delivery, and tell the mediator that they have come."""
@@ -261,9 +281,8 @@ class Mailbox:
                 continue
             if received.sender != self.mediation.did:  # which has nothing to forward to us
                 self._incoming.put_nowait(received)
-        sent = self._to_mediator(f"{PICKUP}/messages-received", {"message_id_list": ids})
-        with contextlib.suppress(OSError):
-            await self._write(messages.pack(sent, self._mediator, self.identity))
+        self._delivered = True
+        await self._tell_mediator(f"{PICKUP}/messages-received", {"message_id_list": ids})
 
     def _refuse(self, error: DidcommError) -> None:
         self.refused = [*self.refused[-99:], str(error)]

@@ -65,6 +65,12 @@ class LiveDelivery(Struct):
     live_delivery: bool
 
 
+class Status(Struct):
+    """Whether messages are delivered at once; None if the mediator does not say."""
+
+    live_delivery: bool | None = None
+
+
 class DeliveryRequest(Struct):
     """Ask for messages that wait, at most ``limit``."""
 

@@ -32,6 +32,9 @@ MOST_FILES = 1000
 PROGRAM_BYTES = 2_000_000
 """Of all files of a program together."""
 
+PROPOSAL_BYTES = 3_000_000
+"""Of a proposal as JSON: encrypted it is below what a mediator keeps for a party."""
+
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Hash = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Key = Annotated[str, Meta(max_length=44)]

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import aiohttp
 import pytest
@@ -18,6 +19,7 @@ from e3.didcomm.mediator.queues import Limits, Queues, Rates
 from e3.didcomm.mediator.server import Place, serving
 from e3.didcomm.messages import Identity, Message, Unpacker, body_of, forward, message, pack
 from e3.didcomm.protocols import COORDINATE, PICKUP, PROBLEM, UpdateResponse
+from e3.didcomm.session.bodies import PROPOSAL_BYTES
 
 pytestmark = pytest.mark.unit
 
@@ -60,11 +62,11 @@ def registered(mediator: Mediator) -> tuple[Identity, Wire]:
     return party, wire
 
 
-def to_party(mediator: Mediator, party: Identity, text: str = "hello") -> bytes:
+def to_party(mediator: Mediator, party: Identity, text: str = "hello", now: float = NOW) -> bytes:
     sender = Identity.make()
-    sent = message(KIND, {"text": text}, now=NOW, to=party.did, sender=sender.did)
+    sent = message(KIND, {"text": text}, now=now, to=party.did, sender=sender.did)
     packed = pack(sent, party.document, sender)
-    return forward(packed, party.did, mediator.identity.document, NOW)
+    return forward(packed, party.did, mediator.identity.document, now)
 
 
 def live(mediator: Mediator, party: Identity, wire: Wire) -> None:
@@ -287,5 +289,38 @@ def test_a_clock_that_is_wrong_by_ten_minutes_is_named(wrong: int, how: str) -> 
             with pytest.raises(DidcommError, match=how):
                 async with opened(uri, clock=lambda: time.time() + wrong):
                     pass
+
+    asyncio.run(run())
+
+
+def test_the_largest_proposal_reaches_a_guest_and_a_larger_one_is_not_sent() -> None:
+    async def run() -> None:
+        async with served() as (_, uri), opened(uri) as alice, opened(uri) as bob:
+            did, text = bob.identity.did, "x" * PROPOSAL_BYTES
+            alice.send(did, KIND, text, thid="1")
+            assert await next_text(bob) == f'"{text}"'.encode()
+            with pytest.raises(DidcommError, match="too large to be sent"):
+                alice.send(did, KIND, text * 2, thid="1")
+            assert alice.breaks == bob.breaks == 0
+
+    asyncio.run(run())
+
+
+def test_a_party_that_reads_slowly_gets_the_rest_once_it_has_read() -> None:
+    """The mediator stops delivering to it; it asks again."""
+
+    async def run() -> None:
+        async with served() as (mediator, uri), opened(uri) as alice, opened(uri) as bob:
+            did = bob.identity.did
+            link = mediator._live[did]  # noqa: SLF001 - what the party does not see
+            alice.send(did, KIND, {}, thid="1")
+            assert await next_text(bob) == b"{}"
+            with patch.object(link, "send", return_value=False):
+                mediator.take(to_party(mediator, bob.identity, "later", time.time()), link)
+            assert did not in mediator._live  # noqa: SLF001
+            alice.send(did, KIND, {}, thid="1")
+            await bob.ask(f"{PICKUP}/status-request", {})
+            texts = [await next_text(bob) for _ in range(2)]
+            assert texts == [b'{"text":"later"}', b"{}"]
 
     asyncio.run(run())
