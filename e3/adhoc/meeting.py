@@ -39,7 +39,7 @@ from e3.didcomm.session.lobby import Lobby
 from e3.didcomm.session.negotiation import Negotiation, Terms
 from e3.didcomm.session.proof import Admit, anyone
 from e3.errors import E3Error, SessionError
-from e3.remote.tasks import beside
+from e3.remote.tasks import running
 from e3.remote.text import printable
 from e3.session.verdicts import End
 
@@ -309,8 +309,16 @@ class Meeting:
     @asynccontextmanager
     async def going_on(self) -> AsyncIterator["Meeting"]:
         """Take messages and time meanwhile; at the end close the tunnels and the room."""
-        async with self._held, beside(self._listen()), beside(self._tick()), beside(self._work()):
+        async with self._held, running([self._listen(), self._tick(), self._work()]) as tasks:
+            for task in tasks:
+                task.add_done_callback(self._ended)
             yield self
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Let nobody wait for what has ended by an error."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._result.done():
+            self._result.set_exception(error)
 
 
 def body(received: Received, sid: str) -> Body | None:

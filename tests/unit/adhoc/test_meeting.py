@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from e3.adhoc.links import Reach
-from e3.adhoc.meeting import Meeting, Side
+from e3.adhoc.meeting import Meeting, Side, User
 from e3.adhoc.people import Self
 from e3.didcomm.did import Service, key_did
 from e3.didcomm.errors import DidcommError
@@ -39,13 +39,14 @@ class Nobody:
         raise AssertionError(roster)
 
 
-def guest(box: Mailbox, initiator: str, until: float) -> Meeting:
+def guest(box: Mailbox, initiator: str, until: float, user: User | None = None) -> Meeting:
     key = Ed25519PrivateKey.generate()
     me = Self(did=key_did(key.public_key()), name="Bob", key=key)
     terms = Terms(
         sid=SID, initiator=initiator, initiator_identity=me.did, proposal="0" * 64, parties=2
     )
-    return Meeting(box, Side(me=me, terms=terms, reach=Reach(), until=until), Nobody(), Resolver())
+    side = Side(me=me, terms=terms, reach=Reach(), until=until)
+    return Meeting(box, side, user or Nobody(), Resolver())
 
 
 def test_a_guest_does_not_wait_for_ever() -> None:
@@ -122,3 +123,20 @@ def test_a_member_to_whom_nothing_can_be_sent_does_not_stop_the_others() -> None
                 assert (await bob.receive()).sender == alice.identity.did
 
     asyncio.run(run())
+
+
+def test_an_error_of_this_party_ends_its_meeting_at_once() -> None:
+    class Broken(Nobody):
+        def show(self, view: LobbyView) -> None:
+            raise ZeroDivisionError(view)
+
+    async def run() -> None:
+        async with served() as (_, uri), opened(uri) as bob, opened(uri) as alice:
+            meeting = guest(bob, alice.identity.did, time.time() + 60, Broken())
+            async with meeting.going_on(), asyncio.timeout(20):
+                view = LobbyView(present=(), parties=2)
+                alice.send(bob.identity.did, KINDS[LobbyView], view, thid=SID)
+                await meeting.gather()
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run())
