@@ -37,6 +37,9 @@ LAST_SECONDS = 2.0
 """For what waits to be sent when a mailbox is closed."""
 
 MOST_OUTGOING = 512
+INCOMING_BYTES = 32 << 20
+"""Of messages that nobody has asked for yet; further ones are lost until there is room."""
+
 PAGE_BYTES = 65_536
 SCHEMES = ("http://", "https://", "ws://", "wss://")
 
@@ -90,7 +93,8 @@ class Mailbox:
         self._mediator = dids.resolve(mediation.did)
         self._unpacker = Unpacker(clock=time.time)
         self._unpacker.add(identity)
-        self._incoming: asyncio.Queue[Received] = asyncio.Queue()
+        self._incoming: asyncio.Queue[tuple[Received, int]] = asyncio.Queue()
+        self._incoming_bytes = 0
         self._outgoing: asyncio.Queue[tuple[tuple[Service, ...], bytes]] = asyncio.Queue(
             MOST_OUTGOING
         )
@@ -120,7 +124,9 @@ class Mailbox:
 
     async def receive(self) -> Received:
         """Return the next message that passed every check."""
-        return await self._incoming.get()
+        received, size = await self._incoming.get()
+        self._incoming_bytes -= size
+        return received
 
     async def ask(self, kind: str, body: object) -> Received:
         """Return the mediator's answer; raise `DidcommError` if it refuses or is silent."""
@@ -148,8 +154,8 @@ class Mailbox:
                 await self._live.wait()
         except TimeoutError:
             raise DidcommError(
-                f"mediator {self.mediation.uri} does not answer; look whether it runs, or choose "
-                "another one by --mediator"
+                f"mediator {self.mediation.uri} does not answer; look whether it runs; whoever "
+                "invites chooses another one by --mediator"
             ) from None
 
     async def stay_connected(self) -> None:
@@ -241,7 +247,7 @@ class Mailbox:
     async def _take(self, data: bytes) -> None:
         received = self._unpacker.unpack(data)
         if received.sender != self.mediation.did:
-            self._incoming.put_nowait(received)
+            self._keep(received, len(data))
             return
         kind = received.message.type
         if kind == f"{PICKUP}/delivery":
@@ -255,6 +261,12 @@ class Mailbox:
         answer = self._asked.get(thid) if isinstance(thid, str) else None
         if answer is not None and not answer.done():
             answer.set_result(received)
+
+    def _keep(self, received: Received, size: int) -> None:
+        if self._incoming_bytes + size > INCOMING_BYTES:
+            raise DidcommError("too many messages wait to be read")
+        self._incoming_bytes += size
+        self._incoming.put_nowait((received, size))
 
     async def _stay_live(self, status: Status) -> None:
         """Ask again for what waits if the mediator has stopped, as it does for slow readers."""
@@ -275,12 +287,11 @@ class Mailbox:
         for each in attached if attached is not UNSET else []:
             ids += [each.id] if isinstance(each.id, str) else []
             try:
-                received = self._unpacker.unpack(each.content)
+                received = self._unpacker.unpack(content := each.content)
+                if received.sender != self.mediation.did:  # which has nothing to forward to us
+                    self._keep(received, len(content))
             except DidcommError as error:
                 self._refuse(error)
-                continue
-            if received.sender != self.mediation.did:  # which has nothing to forward to us
-                self._incoming.put_nowait(received)
         self._delivered = True
         await self._tell_mediator(f"{PICKUP}/messages-received", {"message_id_list": ids})
 
@@ -342,7 +353,7 @@ async def find(
         why = str(error) or "no answer"
         raise DidcommError(
             f"there is no mediator at {printable(where, 200)} ({printable(why, 120)}); start one "
-            "by `e3 mediator`, or give another one by --mediator"
+            "by `e3 mediator`; whoever invites chooses another one by --mediator"
         ) from None
     if pinned and pinned != page.did:
         raise DidcommError(f"the mediator at {printable(where, 200)} is another one than expected")

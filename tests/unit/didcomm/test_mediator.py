@@ -11,6 +11,7 @@ from unittest.mock import patch
 import aiohttp
 import pytest
 
+from e3.didcomm import mailbox
 from e3.didcomm.envelope import MESSAGE_BYTES
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.mailbox import Mailbox, opened
@@ -322,5 +323,24 @@ def test_a_party_that_reads_slowly_gets_the_rest_once_it_has_read() -> None:
             await bob.ask(f"{PICKUP}/status-request", {})
             texts = [await next_text(bob) for _ in range(2)]
             assert texts == [b'{"text":"later"}', b"{}"]
+
+    asyncio.run(run())
+
+
+def test_a_party_that_reads_nothing_keeps_only_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a user reads a program, for instance."""
+    monkeypatch.setattr(mailbox, "INCOMING_BYTES", 20_000)
+
+    async def run() -> None:
+        async with served() as (_, uri), opened(uri) as alice, opened(uri) as bob:
+            async with asyncio.timeout(SECONDS):
+                while not bob.refused:
+                    alice.send(bob.identity.did, KIND, {}, thid="1")
+                    await bob.ask(f"{PICKUP}/status-request", {})
+                assert "too many messages wait" in bob.refused[0]
+                text: object = b""
+                while text != b'{"text":"room"}':
+                    alice.send(bob.identity.did, KIND, {"text": "room"}, thid="1")
+                    text = await next_text(bob)
 
     asyncio.run(run())
