@@ -67,6 +67,10 @@ class Mediation:
         return Service(uri=self.uri, routing_keys=(dids.resolve(self.did).agreement[0].id,))
 
 
+Outgoing = asyncio.Queue[tuple[tuple[Service, ...], bytes]]
+"""Messages that wait to be sent, each with the places that take it, the first one first."""
+
+
 class Mailbox:
     """The messages of one identity; `opened` makes it."""
 
@@ -95,9 +99,7 @@ class Mailbox:
         self._unpacker.add(identity)
         self._incoming: asyncio.Queue[tuple[Received, int]] = asyncio.Queue()
         self._incoming_bytes = 0
-        self._outgoing: asyncio.Queue[tuple[tuple[Service, ...], bytes]] = asyncio.Queue(
-            MOST_OUTGOING
-        )
+        self._outgoing, self._elsewhere = (Outgoing(MOST_OUTGOING) for _ in range(2))
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._live = asyncio.Event()
         self._delivered = False
@@ -115,12 +117,14 @@ class Mailbox:
         forwarded = packed_for(document, packed)
         if len(forwarded) > MESSAGE_BYTES:
             raise DidcommError(f"a message of {len(forwarded)} bytes is too large to be sent")
+        here = [each.uri for each in document.services[:1]] == [self.mediation.uri]
         with contextlib.suppress(asyncio.QueueFull):
-            self._outgoing.put_nowait((document.services, forwarded))
+            (self._outgoing if here else self._elsewhere).put_nowait((document.services, forwarded))
 
     async def sent_all(self) -> None:
         """Return once nothing waits to be sent."""
         await self._outgoing.join()
+        await self._elsewhere.join()
 
     async def receive(self) -> Received:
         """Return the next message that passed every check."""
@@ -180,15 +184,20 @@ class Mailbox:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def keep_sending(self) -> None:
-        """Send what waits, until cancelled."""
+        """Send what waits, until cancelled; places of others may be slow, and delay nobody else."""
+        async with asyncio.TaskGroup() as group:
+            for waiting in (self._outgoing, self._elsewhere):
+                group.create_task(self._send_each(waiting))
+
+    async def _send_each(self, waiting: Outgoing) -> None:
         while True:
-            services, packed = await self._outgoing.get()
+            services, packed = await waiting.get()
             try:
                 for service in services:
                     if await self._sent(service, packed):
                         break
             finally:
-                self._outgoing.task_done()
+                waiting.task_done()
 
     async def _sent(self, service: Service, packed: bytes) -> bool:
         """Send a packed message to one of its recipient's services; return whether that worked."""

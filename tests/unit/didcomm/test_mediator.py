@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from e3.didcomm import mailbox
+from e3.didcomm.did import Service
 from e3.didcomm.envelope import MESSAGE_BYTES
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.mailbox import Mailbox, opened
@@ -342,5 +343,25 @@ def test_a_party_that_reads_nothing_keeps_only_so_much(monkeypatch: pytest.Monke
                 while text != b'{"text":"room"}':
                     alice.send(bob.identity.did, KIND, {"text": "room"}, thid="1")
                     text = await next_text(bob)
+
+    asyncio.run(run())
+
+
+def test_a_place_that_never_answers_delays_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox, "ANSWER_SECONDS", 10 * SECONDS)
+
+    async def run() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        trap = await asyncio.start_server(silent, "127.0.0.1", 0)
+        uri = f"http://127.0.0.1:{trap.sockets[0].getsockname()[1]}/"
+        slow = Identity.make([Service(uri=uri)])
+        async with served() as (_, place), opened(place) as alice, opened(place) as bob:
+            alice.send(slow.did, KIND, {}, thid="1")
+            alice.send(bob.identity.did, KIND, {}, thid="1")
+            assert await next_text(bob) == b"{}"
+        trap.close()
 
     asyncio.run(run())
