@@ -41,6 +41,9 @@ INCOMING_BYTES = 32 << 20
 """Of messages that nobody has asked for yet; further ones are lost until there is room."""
 
 PAGE_BYTES = 65_536
+UNREACHABLE = (aiohttp.ClientError, OSError, TimeoutError, UnicodeError)
+"""What calling a place that somebody else chose may raise; the last if its host is no name."""
+
 SCHEMES = ("http://", "https://", "ws://", "wss://")
 
 
@@ -174,7 +177,7 @@ class Mailbox:
                     await self._register()
                     pause = FIRST_PAUSE_SECONDS
                     await self._read(socket)
-            except (aiohttp.ClientError, OSError, TimeoutError):
+            except UNREACHABLE:
                 pass
             finally:
                 self._socket = None
@@ -214,7 +217,7 @@ class Mailbox:
                 uri, data=packed, headers=headers, allow_redirects=False
             ) as answer:
                 return answer.status < 300  # noqa: PLR2004 - of HTTP
-        except (aiohttp.ClientError, OSError, TimeoutError):
+        except UNREACHABLE:
             return False
 
     async def _write(self, packed: bytes) -> None:

@@ -365,3 +365,20 @@ def test_a_place_that_never_answers_delays_nobody_else(monkeypatch: pytest.Monke
         trap.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("place", ["http://a..b/", f"http://{'a' * 64}/", "http://[/", "ftp://x/"])
+def test_a_did_at_no_place_stops_no_messages_to_others(place: str) -> None:
+    async def run() -> None:
+        lost, other = (Identity.make([Service(uri=place)]) for _ in range(2))
+        async with (
+            served() as (_, one),
+            served() as (_, two),
+            opened(one) as alice,
+            opened(two) as bob,
+        ):
+            for identity in (lost, other, bob.identity):
+                alice.send(identity.did, KIND, {}, thid="1")
+            assert await next_text(bob) == b"{}"
+
+    asyncio.run(run())
