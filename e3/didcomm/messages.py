@@ -49,6 +49,8 @@ MOST_REMEMBERED = 65_536
 
 Did = Annotated[str, Meta(max_length=dids.DID_LENGTH)]
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Seconds = Annotated[int, Meta(ge=0, lt=1 << 53)]
+"""Since 1970; JSON's numbers may be too large for arithmetic."""
 
 
 class AttachmentData(msgspec.Struct, omit_defaults=True):
@@ -86,8 +88,8 @@ class Message(msgspec.Struct, omit_defaults=True, rename={"from_": "from"}, kw_o
     to: Annotated[list[Did], Meta(max_length=16)] | UnsetType = UNSET
     thid: Id | UnsetType = UNSET
     pthid: Id | UnsetType = UNSET
-    created_time: int | UnsetType = UNSET
-    expires_time: int | UnsetType = UNSET
+    created_time: Seconds | UnsetType = UNSET
+    expires_time: Seconds | UnsetType = UNSET
     return_route: str | UnsetType = UNSET
     attachments: Annotated[list[Attachment], Meta(max_length=256)] | UnsetType = UNSET
 

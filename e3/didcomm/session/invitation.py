@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from e3.didcomm import did as dids
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.keys import base64url, unbase64
-from e3.didcomm.messages import CLOCK_SECONDS, Did
+from e3.didcomm.messages import CLOCK_SECONDS, Did, Seconds
 from e3.didcomm.session.bodies import MOST_PARTIES, Hash, Name, Token
 from e3.remote.text import printable
 
@@ -46,8 +46,8 @@ class _Message(Struct, kw_only=True, rename={"from_": "from"}):
     id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{16,64}\Z")]
     """Names a folder of whoever joins."""
     from_: Did
-    created_time: int
-    expires_time: int
+    created_time: Seconds
+    expires_time: Seconds
     body: _Body
 
 

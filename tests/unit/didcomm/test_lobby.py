@@ -200,3 +200,9 @@ def test_a_link_whose_mediator_is_no_url_is_refused() -> None:
     encoded = invitations.link(invitation).partition("#")[2]
     with pytest.raises(DidcommError, match="no URL"):
         invitations.read(f"http://x/#{encoded}")
+
+
+def test_a_link_that_expired_before_all_time_is_refused() -> None:
+    invitation = replace(House().invitation, expires=-(10**400))
+    with pytest.raises(DidcommError, match="damaged"):
+        invitations.read(invitations.link(invitation))

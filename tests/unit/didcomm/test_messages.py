@@ -202,3 +202,9 @@ def test_who_also_has_a_key_of_another_curve_gets_an_answer() -> None:
     )
     listed = replace(BOB.document, agreement=(other, *BOB.document.agreement))
     assert unpacker().unpack(pack(hello(), listed, ALICE)).sender == ALICE.did
+
+
+@pytest.mark.parametrize("wrong", [10**400, -(10**400), 1 << 53, -1])
+def test_a_time_that_is_none_is_refused(wrong: int) -> None:
+    refused(pack(hello(created_time=wrong), BOB.document, ALICE), "created_time")
+    refused(pack(hello(expires_time=wrong), BOB.document, ALICE), "expires_time")
