@@ -1,6 +1,7 @@
 """The person at the terminal: is shown what others propose, and consents or does not."""
 
 import asyncio
+import contextlib
 import os
 import pydoc
 import shlex
@@ -134,6 +135,7 @@ class Terminal:
             raise ConfigurationError(
                 "consent needs a terminal, or --yes for people whom you know (`e3 id --know`)"
             )
+        forget_typed()
         self._console.print(plain(question, "bold"), end="")
         return (await typed_line()).strip().casefold()
 
@@ -159,6 +161,15 @@ def secrecy(threshold: int) -> str:
     if threshold == 1:
         return f"{alone}; two that put together what they saw find out all inputs"
     return f"{alone}, nor do {threshold}; {threshold + 1} together find out all inputs"
+
+
+def forget_typed() -> None:
+    """Drop what was typed at the terminal before a question: it does not answer that one."""
+    with contextlib.suppress(ImportError):  # a system without it
+        import termios  # noqa: PLC0415 - for this alone
+
+        with contextlib.suppress(termios.error):
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 async def typed_line() -> str:

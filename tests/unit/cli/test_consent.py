@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from e3.cli.consent import Terminal
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.resolver import Resolver
 from e3.errors import ConfigurationError
-from tests.unit.didcomm.parties import invitation, people, program, proposal
+from tests.unit.didcomm.parties import invitation, people, program, proposal, roster
 
 pytestmark = pytest.mark.unit
 
@@ -45,3 +46,22 @@ def test_a_threshold_that_the_arguments_do_not_have_is_refused(args: tuple[str, 
 def test_a_proposal_that_says_what_runs_is_taken() -> None:
     (host,) = people(1)
     _check(program(host), invitation(host), Resolver())
+
+
+def test_what_was_typed_before_a_question_is_no_consent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who typed the first answer twice has not seen who the parties are."""
+    keyboard, terminal = os.openpty()
+
+    class Screen(io.StringIO):
+        def write(self, text: str) -> int:
+            if "compute with them?" in text:
+                os.write(keyboard, b"n\n")
+            return super().write(text)
+
+    with os.fdopen(terminal) as stdin, os.fdopen(keyboard, "wb"):
+        monkeypatch.setattr("sys.stdin", stdin)
+        os.write(keyboard, b"y\n")
+        person = Terminal(Console(file=Screen()), People(tmp_path), "did:key:z", yes=False)
+        assert not asyncio.run(person.consents(roster(people(2))))
