@@ -272,6 +272,12 @@ class Negotiation:
         known = self._theirs.get(pid)
         if known is not None and known != offer:
             return self._end(f"{self._name(pid)} made two different offers", self._of(pid))
+        for other, theirs in self._theirs.items():
+            if other != pid and _same_keys(theirs, offer):
+                names = f"{self._name(other)} and {self._name(pid)}"
+                return self._end(
+                    f"{names} gave the same keys; one of them poses as the other", None
+                )
         self._theirs[pid] = offer
         return self._accept(pid) if self._consented else []
 
@@ -373,3 +379,9 @@ class Negotiation:
         """End the session, and tell the others why."""
         told = self.leave("refused", why)
         return [*told, End(why=why, culprit=culprit)]
+
+
+def _same_keys(one: Offer, other: Offer) -> bool:
+    """Return whether a tunnel could not tell two peers apart."""
+    tunnels = bool(one.wireguard) and one.wireguard == other.wireguard
+    return tunnels or one.fingerprint == other.fingerprint

@@ -1,5 +1,6 @@
 """Parties of a session in one process, and a network between them that a test commands."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,10 @@ from e3.didcomm.session.negotiation import Ends, Negotiation, Terms
 from e3.didcomm.session.proof import Admit, anyone, prove
 
 NOW = 1_800_000_000.0
-ENDS = Ends(fingerprint="a" * 64)
+
+
+def ends(did: str) -> Ends:
+    return Ends(fingerprint=hashlib.sha256(did.encode()).hexdigest())
 
 
 @dataclass
@@ -138,7 +142,7 @@ class Net:
             if isinstance(action, Send):
                 self.flying.append((did, action.to, action.body))
             elif isinstance(action, Ask):
-                self.act(did, party.consent(ENDS, self.now))
+                self.act(did, party.consent(ends(did), self.now))
             elif isinstance(action, Connect):
                 self.secrets[party.pid, action.pid] = action.secret
                 if (action.pid, party.pid) in self.secrets:  # both ends have begun

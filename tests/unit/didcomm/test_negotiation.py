@@ -18,7 +18,7 @@ from e3.didcomm.session.bodies import (
     Up,
     Update,
 )
-from tests.unit.didcomm.parties import ENDS, NOW, Net, Person, negotiation, people, proposal, roster
+from tests.unit.didcomm.parties import NOW, Net, Person, ends, negotiation, people, proposal, roster
 
 pytestmark = pytest.mark.unit
 
@@ -120,7 +120,7 @@ def refused(changed: Roster, why: str) -> None:
     party = negotiation(PEOPLE[1], PEOPLE)
     actions = party.received(PEOPLE[0].did, changed, NOW)
     assert why in next(action.why for action in actions if isinstance(action, End))
-    assert party.consent(ENDS, NOW) == []
+    assert party.consent(ends("did:key:z"), NOW) == []
 
 
 def test_a_roster_for_another_program_is_refused() -> None:
@@ -168,6 +168,20 @@ def test_a_party_that_changes_its_offer_ends_the_session() -> None:
     assert "two different offers" in next(
         action.why for action in actions if isinstance(action, End)
     )
+
+
+@pytest.mark.parametrize("wireguard", ["", "k" * 44])
+def test_two_parties_with_the_same_keys_end_the_session(wireguard: str) -> None:
+    """A tunnel of one of them would count as that of the other."""
+    party, offer = negotiation(PEOPLE[1], PEOPLE), changed_offer()
+    one = msgspec.structs.replace(
+        offer, wireguard=wireguard, fingerprint=("e" if wireguard else "f") * 64
+    )
+    other = msgspec.structs.replace(offer, pid=0, wireguard=wireguard)
+    party.received(PEOPLE[0].did, ROSTER, NOW)
+    party.received(PEOPLE[2].did, one, NOW)
+    actions = party.received(PEOPLE[0].did, other, NOW)
+    assert "gave the same keys" in next(a.why for a in actions if isinstance(a, End))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +263,7 @@ def test_what_a_party_sends_is_read_or_refused_whatever_it_is(
     for sender in (0, 2):
         party.received(PEOPLE[sender].did, read, NOW)
     party.received(PEOPLE[0].did, ROSTER, NOW)
-    party.consent(ENDS, NOW)
+    party.consent(ends("did:key:z"), NOW)
     for sender in (0, 2):
         party.received(PEOPLE[sender].did, read, NOW)
     party.tick(NOW + 10)
