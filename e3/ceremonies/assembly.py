@@ -67,7 +67,8 @@ class Assembly:
 
         Of several keys of one purpose, that of the latest epoch counts.
         """
-        headers = [each.said.header for each in self.guests.values() if each.said.header]
+        shown = [each.said.header for each in self.guests.values() if each.said.header]
+        headers = [each for each in shown if each.purpose == self.purpose]
         enough = [one for one in headers if headers.count(one) >= max(one.threshold, LEAST)]
         return max(enough, key=lambda header: header.epoch, default=None)
 

@@ -15,6 +15,7 @@ from e3.ceremonies.record import CeremonyRecord, recorded
 from e3.ceremonies.signatures import archive, hand_over, sign
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.ceremonies.voices import attached
+from e3.errors import HostError
 from e3.interfaces import Host
 
 DAY_SECONDS = 86_400
@@ -85,7 +86,7 @@ async def establish(
             )
             record.step("renewed")
             assembly = await assembly.anew()
-            await _dismiss(entered, header)
+            record.notes += await _dismiss(entered, header)
         record.of(header)
         certificate = await _certify(assembly, header, wanted)
         record.step("certified")
@@ -136,12 +137,17 @@ def _differs(assembly: Assembly, header: Header, wanted: Wanted) -> bool:
     )
 
 
-async def _dismiss(assembly: Assembly, header: Header) -> None:
-    """Let those who hold the key no longer remove their shares."""
+async def _dismiss(assembly: Assembly, header: Header) -> list[str]:
+    """Let those who hold the key no longer remove their shares; return who could not be asked."""
     staying = {each.name for each in header.holders.values()}
+    notes = []
     for name, guest in assembly.guests.items():
         if name not in staying:
-            await guest.voice.ask(Forget(purpose=header.purpose))
+            try:
+                await guest.voice.ask(Forget(purpose=header.purpose))
+            except (HostError, TimeoutError) as error:
+                notes.append(f"{name} keeps a share of an old epoch: {error}")
+    return notes
 
 
 async def _certify(assembly: Assembly, header: Header, wanted: Wanted) -> Archived | None:

@@ -1,5 +1,6 @@
 """The holders' own logs, compared: what some have recorded must be in the log of all who signed."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from e3.errors import HostError
 from e3.remote.tasks import each_to_its_end
 
 MOST_PAGES = 500
+READ_SECONDS = 60.0
+"""The most that a host may take to show its log."""
 SHARED = ("shares", "signatures")
 """Kinds of entries that all who took part have."""
 
@@ -72,8 +75,12 @@ async def collect(voices: Mapping[str, Voice], absent: Mapping[str, str]) -> Log
 
     async def one(name: str, voice: Voice) -> None:
         try:
-            logs.entries[name] = await _read(name, voice)
-        except (HostError, TimeoutError, CeremonyFailedError, CeremonyError) as error:
+            async with asyncio.timeout(READ_SECONDS) as limit:
+                logs.entries[name] = await _read(name, voice)
+        except TimeoutError as error:
+            late = f"host {name} shows no whole log within {READ_SECONDS:g} s"
+            logs.unread[name] = late if limit.expired() else str(error)
+        except (HostError, CeremonyFailedError, CeremonyError) as error:
             logs.unread[name] = str(error)
 
     await each_to_its_end(one(name, voice) for name, voice in voices.items())

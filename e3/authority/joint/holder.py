@@ -145,7 +145,7 @@ class ShareHolder:
                 self._record_shares(held)  # a crash may have come before
         return Greeted(
             hello=self._entrance.hello,
-            sealed=self._store.sealed,
+            sealed=self._store.sealed(asked.purpose),
             header=held.header if held else None,
             pending=pending.header if pending else None,
             prepared=held.prepared if held else [],

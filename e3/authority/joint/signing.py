@@ -1,6 +1,6 @@
 """A holder's part in signing: one round of commitments, one of shares, for a batch of messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nacl.signing import SigningKey
 
@@ -28,6 +28,7 @@ from e3.authority.joint.messages import (
     encode,
 )
 from e3.authority.joint.store import Held
+from e3.authority.joint.terms import shares_in
 
 
 class RoundError(CeremonyError):
@@ -141,7 +142,7 @@ def signatures_of(
             shares[each.sender] = [scalar(one) for one in said.shares]
         except GroupError as error:
             raise RoundError(f"a signer sent what is no share: {error}", [each.sender]) from None
-    known: Mapping[int, Point] = {one: Point(each) for one, each in header.public_shares.items()}
+    known = shares_in(header).public_shares
     return [
         aggregate(package, {one: each[number] for one, each in shares.items()}, known, facts)
         for number, (package, facts) in enumerate(packages)

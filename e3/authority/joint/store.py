@@ -37,7 +37,7 @@ from e3.authority.joint.messages import (
     decode,
     encode,
 )
-from e3.authority.joint.rest import Sealed, open_sealed, seal_at_rest
+from e3.authority.joint.rest import PLAIN, Sealed, open_sealed, seal_at_rest
 
 FILE_BYTES = 4_000_000
 
@@ -151,13 +151,14 @@ class Store:
         """The file of the log."""
         return self._folder / "log"
 
-    @property
-    def sealed(self) -> str:
-        """How shares are encrypted at rest."""
-        try:
-            return decode((self._folder / "identity").read_bytes(), Sealed).by
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return "plain"
+    def sealed(self, purpose: str) -> str:
+        """Return how the host's key and its shares are encrypted at rest; plain if one is not."""
+        folder = self._folder / purpose
+        ways = set()
+        for path in (self._folder / "identity", folder / "share", folder / "pending"):
+            with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+                ways.add(decode(path.read_bytes(), Sealed).by)
+        return ways.pop() if len(ways) == 1 else PLAIN
 
     @contextmanager
     def locked(self, *, alone: bool) -> Iterator[None]:

@@ -49,6 +49,8 @@ def header_of(terms: CeremonyTerms, known: Shares, saw: bytes) -> Header:
 
 def shares_in(header: Header) -> Shares:
     """Return the public side of a header's shares, its points checked."""
+    if set(header.public_shares) != set(header.holders):
+        raise DealingError("the public shares in a header are not those of its holders")
     try:
         return Shares(
             public_key=point(header.public_key),

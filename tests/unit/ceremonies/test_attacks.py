@@ -24,9 +24,11 @@ from e3.authority.joint.messages import (
     Draw,
     Envelope,
     Failed,
+    Forget,
     Greet,
     Greeted,
     Hello,
+    LogPage,
     Promise,
     Receive,
     Sign,
@@ -34,8 +36,11 @@ from e3.authority.joint.messages import (
     decode,
     encode,
 )
+from e3.authority.joint.rest import PLAIN, TOOL, Sealed
 from e3.authority.joint.sharing import shares_of
 from e3.authority.joint.store import Store
+from e3.authority.joint.terms import DealingError, shares_in
+from e3.ceremonies import authority, logs, overview
 from e3.ceremonies.logs import collect
 from e3.ceremonies.making import make_key, renew_key
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
@@ -278,8 +283,8 @@ def test_shares_that_a_kill_kept_from_the_log_are_recorded_later(key: JointKey) 
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     voice.restart()
     asyncio.run(enter(key.voices))
-    logs = asyncio.run(collect(dict(key.voices), {}))
-    assert not [each for each in logs.compared() if each.missing_from]
+    found = asyncio.run(collect(dict(key.voices), {}))
+    assert not [each for each in found.compared() if each.missing_from]
 
 
 def test_what_a_kill_left_of_a_share_is_removed_by_the_next(key: JointKey) -> None:
@@ -310,3 +315,55 @@ def test_a_host_takes_part_in_one_making_of_shares_at_a_time(key: JointKey) -> N
     for voice in twin.values():
         voice.restart()
     assert asyncio.run(key.renew(NAMES, 3)).epoch == 2
+
+
+def test_a_host_that_leaves_and_is_silent_does_not_undo_what_the_others_did(
+    key: JointKey,
+) -> None:
+    entered = asyncio.run(enter(key.voices))
+    header = asyncio.run(key.renew(NAMES[:4], 3))
+    key.voices["sgp1-0"].dies_at = Forget
+    (note,) = asyncio.run(authority._dismiss(entered, header))  # noqa: SLF001
+    assert "sgp1-0 keeps a share of an old epoch" in note
+
+
+def test_accomplices_cannot_show_an_authority_of_another_purpose(key: JointKey) -> None:
+    def claim(_: Ask, said: AnyAnswer) -> AnyAnswer:
+        if not isinstance(said, Greeted) or said.header is None:
+            return said
+        other = msgspec.structs.replace(said.header, purpose="other", threshold=2, epoch=9)
+        return msgspec.structs.replace(said, header=other)
+
+    for name in NAMES[:2]:
+        key.voices[name].alters = claim
+    state = overview.overview(asyncio.run(enter(key.voices)))
+    assert state.header == key.header
+
+
+def test_a_header_has_a_public_share_of_each_holder(key: JointKey) -> None:
+    _, *others = key.header.public_shares.items()
+    with pytest.raises(DealingError, match="not those of its holders"):
+        shares_in(msgspec.structs.replace(key.header, public_shares=dict(others)))
+
+
+def test_a_host_that_never_comes_to_the_end_of_its_log_is_left(
+    key: JointKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Endless:
+        name = "ams3-0"
+
+        async def ask(self, _: Ask) -> AnyAnswer:
+            await asyncio.sleep(0.01)
+            entries = log.entries(key.voices["ams3-1"].folder / "log")
+            return LogPage(key=bytes(32), total=10**9, entries=entries)
+
+    monkeypatch.setattr(logs, "READ_SECONDS", 0.1)
+    found = asyncio.run(collect({**key.voices, "ams3-0": Endless()}, {}))
+    assert "shows no whole log within" in found.unread["ams3-0"]
+    assert len(found.entries) == 4
+
+
+def test_a_host_with_a_share_in_the_clear_does_not_say_that_it_is_encrypted(key: JointKey) -> None:
+    folder = key.voices["ams3-0"].folder
+    (folder / "identity").write_bytes(encode(Sealed(by=TOOL, name="identity", data=b"")))
+    assert Store(folder).sealed("nebula") == PLAIN
