@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import ssl
 import time
 from collections import Counter
@@ -111,7 +112,7 @@ class Server:
         if not socket.can_prepare(request):
             body = invitation(self._mediator.identity, self._uri)
             return web.Response(body=body, content_type="application/json")
-        address = request.remote or ""
+        address = customer(request.remote or "")
         if self._open[address] >= self._limits.connections:
             raise web.HTTPTooManyRequests(text="too many connections from this address")
         self._open[address] += 1
@@ -149,7 +150,7 @@ class Server:
                 data = await request.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout(text="the message took too long") from None
-        if not self._rates.allow(request.remote or "", len(data), time.monotonic()):
+        if not self._rates.allow(customer(request.remote or ""), len(data), time.monotonic()):
             raise web.HTTPTooManyRequests(text="too many messages from this address")
         link = _Once()
         try:
@@ -159,6 +160,19 @@ class Server:
         if link.answer:
             return web.Response(body=link.answer, content_type=ENCRYPTED)
         return web.Response(status=202)
+
+
+def customer(address: str) -> str:
+    """Return whose an address is: of IPv6 its /64, as one customer has 2^64 addresses."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.ip_network((known, 64), strict=False))
 
 
 @asynccontextmanager

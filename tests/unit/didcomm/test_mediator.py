@@ -18,7 +18,7 @@ from e3.didcomm.errors import DidcommError
 from e3.didcomm.mailbox import Mailbox, opened
 from e3.didcomm.mediator.mediator import Mediator
 from e3.didcomm.mediator.queues import Limits, Queues, Rates
-from e3.didcomm.mediator.server import Place, serving
+from e3.didcomm.mediator.server import Place, customer, serving
 from e3.didcomm.messages import Identity, Message, Unpacker, body_of, forward, message, pack
 from e3.didcomm.protocols import COORDINATE, PICKUP, PROBLEM, UpdateResponse
 from e3.didcomm.session.bodies import PROPOSAL_BYTES
@@ -382,3 +382,19 @@ def test_a_did_at_no_place_stops_no_messages_to_others(place: str) -> None:
             assert await next_text(bob) == b"{}"
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("198.18.0.1", "::ffff:198.18.0.1", True),
+        ("198.18.0.1", "198.18.0.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_limits_are_of_a_customer_not_of_each_address_of_theirs(
+    one: str, other: str, *, same: bool
+) -> None:
+    assert (customer(one) == customer(other)) is same
