@@ -198,7 +198,7 @@ def test_an_ordinary_user_can_run_a_lab(stage: Path) -> None:
 
 
 def test_an_overlay_that_declares_no_tun_makes_no_interface(stage: Path) -> None:
-    assert run_as_user(JOINED, stage, "666") == "plain tor\n"
+    assert run_as_user(JOINED, stage, "666") == "libp2p plain tor\n"
 
 
 def test_an_ordinary_user_who_may_not_open_the_tun_device_is_told_what_to_do(stage: Path) -> None:
