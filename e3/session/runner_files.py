@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 import py_compile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -55,24 +54,22 @@ def _compile(
     compiled = {place: bytecode(source) for place, source in zip(places, sources, strict=True)}
     cache = _cache(contents)
     with suppress(OSError):
-        private.folder(cache.parent)
-        for older in cache.parent.iterdir():
+        cache.parent.mkdir(exist_ok=True)
+        for older in cache.parent.glob("runner-*"):
             older.unlink()
         private.write(cache, msgspec.msgpack.encode(compiled))
     return compiled
 
 
 def _cache(contents: Sequence[bytes]) -> Path:
-    """Return where the bytecode of these sources by this version of Python is kept.
+    """Return where the bytecode of these sources by this Python is kept: beside Python's own.
 
     To compile them takes 0.1 s, which each session would spend.
     """
     digest = hashlib.sha256(MAGIC_NUMBER)
     for content in contents:
         digest.update(hashlib.sha256(content).digest())
-    # https://specifications.freedesktop.org/basedir-spec
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches, "e3", "runner", digest.hexdigest())
+    return Path(party.__path__[0], "__pycache__", f"runner-{digest.hexdigest()[:32]}")
 
 
 def bytecode(source: Path) -> bytes:

@@ -1,9 +1,11 @@
 """The shipped runner: its bytecode is compiled once, and never taken from a damaged cache."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from e3 import party
 from e3.interfaces import File
 from e3.session.runner_files import runner_files
 
@@ -11,8 +13,11 @@ from e3.session.runner_files import runner_files
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the bytecode of this test is kept."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "e3" / "runner"
+    copy = shutil.copytree(
+        party.__path__[0], tmp_path / "party", ignore=shutil.ignore_patterns("__*")
+    )
+    monkeypatch.setattr(party, "__path__", [str(copy)])
+    return copy / "__pycache__"
 
 
 def made_anew() -> tuple[File, ...]:
@@ -38,9 +43,7 @@ def test_a_damaged_cache_is_made_anew(cache: Path, damage: bytes) -> None:
     assert len(kept.read_bytes()) > len(damage)
 
 
-def test_without_a_cache_folder_it_is_compiled_each_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+def test_where_nothing_can_be_kept_it_is_compiled_each_time(cache: Path) -> None:
+    cache.touch()  # a file in the folder's place
     assert any(file.path.endswith(".pyc") for file in made_anew())
+    assert cache.is_file()
