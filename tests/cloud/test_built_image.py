@@ -18,6 +18,7 @@ pytestmark = [
 IMAGE = "mkdir $out\nenv > $out/environment\nprintf '\\037\\213%s' disk > $out/e3.qcow2.gz"
 
 
+@pytest.mark.long
 def test_an_output_of_a_flake_becomes_the_image(tmp_path: Path) -> None:
     with stage(tmp_path / "stage", bare=True) as made:
         environment = {**made.stack.environment, **nix.settings(tmp_path / "nix")}

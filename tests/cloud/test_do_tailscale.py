@@ -186,6 +186,7 @@ def watching() -> Iterator[Seen]:
         watcher.join()
 
 
+@pytest.mark.long
 def test_droplets_through_their_life(scene: Scene) -> None:
     stack, tailnet = scene.stack, scene.tailnet
     session = scene.up()["session"]

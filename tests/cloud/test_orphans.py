@@ -53,6 +53,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield replace(made, stack=replace(made.stack, environment=environment, base=base))
 
 
+@pytest.mark.long
 @settings(
     max_examples=int(LIVES or 2),
     derandomize=LIVES is None,

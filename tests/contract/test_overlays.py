@@ -24,7 +24,12 @@ JOINT = [f"{name}+joint" for name, make in sorted(OVERLAYS.items()) if make().ne
 """Overlays that need an authority, with one whose key is in shares of the hosts."""
 
 
-@pytest.fixture(params=[*sorted(OVERLAYS), *JOINT])
+EVERY = [*sorted(OVERLAYS), *JOINT]
+LEAN = [pytest.param(name, marks=pytest.mark.long) if name == "tor" else name for name in EVERY]
+"""Over Tor each of these takes a minute, most of it waiting for a network of its own."""
+
+
+@pytest.fixture
 def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
     """An overlay, and three hosts that it does not join yet."""
     name, _, joint = request.param.partition("+")
@@ -37,6 +42,7 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
         yield mesh
 
 
+@pytest.mark.parametrize("mesh", EVERY, indirect=True)
 def test_every_pair_talks_and_disconnect_leaves_nothing(mesh: Mesh) -> None:
     bare = left_on(mesh)
     assigned = mesh.overlay.assign(NAMES, None)
@@ -93,6 +99,7 @@ def left_on(mesh: Mesh) -> list[tuple[list[str], str, list[str], str]]:
     ]
 
 
+@pytest.mark.parametrize("mesh", LEAN, indirect=True)
 def test_hosts_join_are_made_anew_and_leave_while_the_others_go_on(mesh: Mesh) -> None:
     first = mesh.connect(*NAMES)
     before = [processes(host) for host in mesh.hosts[:2]]
@@ -121,6 +128,7 @@ def test_hosts_join_are_made_anew_and_leave_while_the_others_go_on(mesh: Mesh) -
         mesh.verify_pairs()
 
 
+@pytest.mark.parametrize("mesh", LEAN, indirect=True)
 def test_who_is_no_member_reaches_nobody(mesh: Mesh) -> None:
     mesh.add("ams3-2")
     mesh.connect(*NAMES)

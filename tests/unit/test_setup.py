@@ -327,6 +327,7 @@ class TestEnvironment:
         assert whole.stat().st_ino == before
         assert {path: path.stat().st_mode for path in whole.rglob("*")} == modes
 
+    @pytest.mark.long
     def test_packages_that_drifted_are_named_and_repaired(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

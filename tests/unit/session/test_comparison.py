@@ -118,7 +118,8 @@ def test_the_first_difference_is_where_it_is(before: int, one: str, two: str) ->
         return
     place = first_difference(parties[0].output, parties[1].output)
     first, second = (output.encode() for output in outputs)
-    length = next(n for n in range(len(first) + 1) if first[: n + 1] != second[: n + 1])
+    pairs = enumerate(zip(first, second, strict=False))
+    length = next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
     assert (place.differs, place.line) == (length, first.count(b"\n", 0, length) + 1)
     assert place.start == first.rfind(b"\n", 0, length) + 1
     assert diff(parties).startswith("--- party")
