@@ -22,6 +22,8 @@ GRACE_SECONDS = 30.0
 """How long a session may take after its deadline to stop its parties and clean up."""
 
 LOOK_SECONDS = 0.1
+NOTE_BYTES = 512
+"""The length of what the lock's file says, whatever it says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +107,13 @@ def _try(lock: int) -> bool:
 def _note(lock: int, path: Path, session: str, seconds: float) -> None:
     who = Holder(session=session, pid=os.getpid(), ends_by=time.monotonic() + seconds)
     try:
-        os.pwrite(lock, msgspec.json.encode(who), 0)
+        # spaces cover what a longer note before it has left
+        os.pwrite(lock, msgspec.json.encode(who).ljust(NOTE_BYTES), 0)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _read(lock: int) -> Holder | None:
     with contextlib.suppress(msgspec.DecodeError):  # it has just changed
-        return msgspec.json.decode(os.pread(lock, 4096, 0), type=Holder)
+        return msgspec.json.decode(os.pread(lock, NOTE_BYTES, 0), type=Holder)
     return None

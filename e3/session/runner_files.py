@@ -58,6 +58,7 @@ def _compile(
         for older in cache.parent.glob("runner-*"):
             older.unlink()
         private.write(cache, msgspec.msgpack.encode(compiled))
+        cache.chmod(0o644)  # as Python's own: others may run or copy this checkout
     return compiled
 
 

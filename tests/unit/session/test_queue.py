@@ -182,6 +182,19 @@ def test_a_holder_far_beyond_its_deadline_is_named(tmp_path: Path) -> None:
     assert holder(tmp_path) is None
 
 
+def test_the_holder_is_read_whatever_it_said_before(tmp_path: Path) -> None:
+    async def hold() -> list[str]:
+        async with front_of_queue(tmp_path, lambda _: None) as note:
+            found = []
+            for name in ("x" * 100, "x"):
+                note(name, 1.0)
+                now = holder(tmp_path)
+                found.append(now.session if now else "")
+            return found
+
+    assert asyncio.run(hold()) == ["x" * 100, "x"]
+
+
 def test_a_wait_can_be_cancelled(tmp_path: Path) -> None:
     waits = asyncio.Event()
 

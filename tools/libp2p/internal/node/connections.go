@@ -99,11 +99,13 @@ func alive(on network.Conn) error {
 func closeDead(of network.Network, fresh network.Conn) {
 	for _, older := range of.ConnsToPeer(fresh.RemotePeer()) {
 		if older != fresh && relayed(older) == relayed(fresh) {
-			go func() {
-				if alive(older) != nil {
-					_ = older.Close()
-				}
-			}()
+			go closeIfDead(older)
 		}
+	}
+}
+
+func closeIfDead(c network.Conn) {
+	if alive(c) != nil {
+		_ = c.Close()
 	}
 }

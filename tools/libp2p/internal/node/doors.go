@@ -139,7 +139,7 @@ func (d *doors) opened(ctx context.Context, each door) (net.Conn, error) {
 		err = binary.Write(opened, binary.BigEndian, each.at.Port())
 	}
 	if err != nil {
-		d.node.keeper.suspect(each.to)
+		go closeIfDead(on) // whoever has dialled it then dials anew
 		return nil, err
 	}
 	return carried{opened}, opened.SetDeadline(time.Time{})

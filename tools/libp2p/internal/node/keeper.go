@@ -38,7 +38,6 @@ type task struct {
 	about settings.Peer
 	via   string // the relays, as text: another list is another task
 	end   context.CancelFunc
-	look  chan struct{} // at once, as the connection may be dead
 }
 
 func newKeeper(n *Node) *keeper {
@@ -63,10 +62,9 @@ func (k *keeper) keep(asked *settings.Settings) {
 			continue
 		}
 		ctx, end := context.WithCancel(context.Background())
-		look := make(chan struct{}, 1)
-		k.tasks[other.ID] = &task{other, via, end, look}
+		k.tasks[other.ID] = &task{other, via, end}
 		if other.Dials {
-			go k.connect(ctx, other, circuits, look)
+			go k.connect(ctx, other, circuits)
 		}
 		if reserves {
 			go k.reserve(ctx, other)
@@ -75,9 +73,7 @@ func (k *keeper) keep(asked *settings.Settings) {
 }
 
 // connect keeps a connection to a peer, by relays if it has no address, until the context ends.
-func (k *keeper) connect(
-	ctx context.Context, other settings.Peer, circuits []multiaddr.Multiaddr, look <-chan struct{},
-) {
+func (k *keeper) connect(ctx context.Context, other settings.Peer, circuits []multiaddr.Multiaddr) {
 	at := other.Addresses
 	if len(at) == 0 {
 		at = circuits
@@ -85,12 +81,7 @@ func (k *keeper) connect(
 	pause := firstPause
 	punches := 0
 	var punchAt time.Time
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-look:
-		case <-time.After(pause):
-		}
+	for wait(ctx, pause) {
 		c := k.node.best(other.ID)
 		switch {
 		case c == nil:
@@ -111,19 +102,8 @@ func (k *keeper) connect(
 			pause = 0
 		default:
 			k.closeRelayed(other.ID, c)
-			pause = alivePause
-		}
-	}
-}
-
-// suspect has the connection with a peer looked at, if this node makes it.
-func (k *keeper) suspect(id peer.ID) {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
-	if running := k.tasks[id]; running != nil {
-		select {
-		case running.look <- struct{}{}:
-		default:
+			untilClosed(ctx, c, alivePause)
+			pause = 0
 		}
 	}
 }
@@ -203,6 +183,15 @@ func textOf(addresses []multiaddr.Multiaddr) string {
 func same(a, b settings.Peer) bool {
 	return a.Address == b.Address && a.Dials == b.Dials && a.Relays == b.Relays && a.Punches == b.Punches &&
 		textOf(a.Addresses) == textOf(b.Addresses)
+}
+
+// untilClosed returns once a connection is closed, after a while in any case.
+func untilClosed(ctx context.Context, c network.Conn, most time.Duration) {
+	for end := time.Now().Add(most); !c.IsClosed() && time.Now().Before(end); {
+		if !wait(ctx, firstPause) {
+			return
+		}
+	}
 }
 
 // wait returns whether the context is still there after a while.
