@@ -3,12 +3,14 @@
 What is said can be changed on its way, as a holder or a coordinator who cheats would.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from e3.authority.joint.ed25519 import Point
 from e3.authority.joint.holder import ShareHolder
@@ -20,6 +22,7 @@ from e3.authority.joint.store import Held, Store
 from e3.ceremonies.assembly import Assembly, assemble
 from e3.ceremonies.making import make_key, renew_key
 from e3.ceremonies.signatures import Signatures, archive, sign
+from e3.ceremonies.verdicts import CeremonyFailedError
 from e3.errors import HostError
 
 DAY_SECONDS = 86_400
@@ -70,6 +73,13 @@ class LocalVoice:
         found = Store(self.folder).held("nebula")
         assert found is not None
         return found
+
+
+def failed(work: Coroutine[object, object, object]) -> CeremonyFailedError:
+    """Return how a ceremony fails, which it must."""
+    with pytest.raises(CeremonyFailedError) as it:
+        asyncio.run(work)
+    return it.value
 
 
 def voices_in(folder: Path, names: Sequence[str]) -> dict[str, LocalVoice]:

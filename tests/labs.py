@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e3.access.identity import identify
+from e3.deployed import Stack
+from e3.experiment import Choice
+from e3.interfaces import Host, Network
 from e3.lab.client import HostHandle, Lab, start, stop
 
 NET = Path("/sys/class/net")
@@ -28,6 +31,20 @@ def running(
         yield lab
     finally:
         stop(folder)
+
+
+def unjoined(hosts: Sequence[Host]) -> Stack:
+    """Return hosts of a lab as a stack in whose network there is nothing but the underlay."""
+    return Stack(
+        name="trial",
+        hosts=tuple(hosts),
+        choice=Choice(name="plain"),
+        network=Network(addresses={host.name: host.underlay for host in hosts}),
+        paths=(),
+        certifies=False,
+        setup_seconds=None,
+        settled_seconds=None,
+    )
 
 
 @dataclass(frozen=True)

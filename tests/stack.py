@@ -168,10 +168,13 @@ class Stack:
 
 
 @contextmanager
-def project(folder: Path) -> Iterator[Stack]:
-    """Yield a stack in a private copy of the project; and remove whatever it made."""
+def project(folder: Path, *more: str) -> Iterator[Stack]:
+    """Yield a stack in a private copy of the project, with ``more`` of it than a stack needs.
+
+    What it made is removed at the end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in SOURCES:
+    for name in (*SOURCES, *more):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name)

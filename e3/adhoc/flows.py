@@ -100,16 +100,9 @@ async def invite(
         admit = admission(proposal)
         admit(me.did, setting.credentials)
         lobby = Lobby(invitation, shown, new_id(), resolver.resolve, admit)
-        terms = Terms(
-            sid=sid,
-            initiator=did,
-            initiator_identity=me.did,
-            proposal=proposal.hash,
-            parties=proposal.parties,
-        )
         side = Side(
             me=me,
-            terms=terms,
+            terms=_terms(invitation, proposal),
             reach=setting.reach,
             until=invitation.expires,
             admit=admit,
@@ -150,21 +143,24 @@ async def join(
         if not consents:
             box.send(did, KINDS[Close], Close(reason="declined"), thid=invitation.sid)
             raise SessionError("you did not consent; nothing was run")
-        terms = Terms(
-            sid=invitation.sid,
-            initiator=did,
-            initiator_identity=invitation.identity,
-            proposal=proposal.hash,
-            parties=proposal.parties,
-        )
         side = Side(
             me=me,
-            terms=terms,
+            terms=_terms(invitation, proposal),
             reach=setting.reach,
             until=invitation.expires + GRACE_SECONDS,
             admit=admit,
         )
         return await _compute(box, side, setting, resolver, own(program, proposal.deadline_seconds))
+
+
+def _terms(invitation: Invitation, proposal: Proposal) -> Terms:
+    return Terms(
+        sid=invitation.sid,
+        initiator=invitation.did,
+        initiator_identity=invitation.identity,
+        proposal=proposal.hash,
+        parties=proposal.parties,
+    )
 
 
 def _resolver(setting: Setting) -> Resolver:

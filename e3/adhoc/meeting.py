@@ -217,7 +217,7 @@ class Meeting:
         self._do(self._negotiation.connected(action.pid))
 
     async def _relay(self, action: does.Connect, links: Links) -> None:
-        """Have a relay at hand, should there be no other way to a peer, now or later."""
+        """Ask the mediator for a relay, which a pair uses while it finds no other path."""
         granted = await grant(self._box, action.secret)
         if granted is not None:
             await links.relay(action.pid, granted)

@@ -58,7 +58,7 @@ class EarlyError(CredentialError):
 
 
 class SubjectError(CredentialError):
-    """A credential is bound to another DID than that of who shows it."""
+    """A credential is bound to a DID other than that of the party that shows it."""
 
 
 class RevokedError(CredentialError):
@@ -85,7 +85,7 @@ def verify(
 ) -> Verified:
     """Return what a credential says; raise a `CredentialError` unless it is valid now.
 
-    ``issuer`` is the did:key of the authority, ``subject`` the DID of who shows the credential,
+    ``issuer`` is the did:key of the authority, ``subject`` the DID of the party that shows it,
     which the caller has authenticated. ``revocations`` is the authority's current list, which a
     credential that can be revoked needs.
     """

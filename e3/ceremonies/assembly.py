@@ -50,7 +50,7 @@ class Guest:
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """All who have entered a ceremony of one purpose, and why others have not, by name of host."""
+    """The hosts that have entered a ceremony of one purpose, and why others have not, by name."""
 
     purpose: str
     guests: Mapping[str, Guest]
@@ -147,7 +147,7 @@ def _hello(purpose: str, said: Greeted) -> Hello:
 
 
 async def _finish(purpose: str, guests: Mapping[str, Guest]) -> bool:
-    """Let who has only prepared a share use it, if another uses its own of the same epoch."""
+    """Let a holder that has only prepared its share use it, if another one uses its own."""
     finished = False
     for guest in guests.values():
         pending = guest.said.pending
@@ -192,7 +192,7 @@ async def ask_all(
 
 
 def said_by(answers: Mapping[int, Spoken], names: Mapping[int, str]) -> list[Envelope]:
-    """Return what each said to all; raise `CeremonyFailedError` for who speaks as another."""
+    """Return what each said to all; raise `CeremonyFailedError` if one speaks as another."""
     for number, answer in answers.items():
         if answer.envelope.sender != number:
             name = names[number]

@@ -195,7 +195,7 @@ class ShareCeremony:
         return said_by(answers, self._names)
 
     def _judge(self, accuser: int, said: Complained) -> None:
-        """Raise who cheated: the dealer if it signed a wrong value, else nobody knows."""
+        """Raise the verdict on a complaint: who cheated, by the evidence, or a dispute."""
         name, accused = self._names[accuser], self._names.get(said.dealer, "nobody")
         published = next((one for one in self._published if one.dealer == said.dealer), None)
         if said.evidence is not None and published is not None:

@@ -1,4 +1,4 @@
-"""Certificates of hosts and of who deploys for OpenSSH, signed by the holders of a joint key.
+"""Certificates for OpenSSH, of hosts and of the deployer, signed by the holders of a joint key.
 
 A client that has a line ``@cert-authority`` with that key needs no host key, and no first contact
 on trust. Hosts that have it in TrustedUserCAKeys admit who has a certificate, and no other key.
@@ -21,7 +21,7 @@ from e3.remote.tasks import gather_or_cancel
 
 PURPOSE = "ssh"
 USER, LOGIN = "deployer", "root"
-"""The name in the certificate of who deploys, and the user as whom it logs in."""
+"""The name in the deployer's certificate, and the user as whom it logs in."""
 
 SECONDS = 30 * 86_400
 """How long a certificate is valid; it is renewed in the last third."""

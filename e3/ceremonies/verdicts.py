@@ -42,7 +42,7 @@ class CeremonyFailedError(AuthorityError):
         *,
         accuser: str = "",
     ) -> None:
-        """Keep the verdict and the culprits, of whom there may be none."""
+        """Keep the verdict and the culprits, if there are any."""
         super().__init__(reason)
         self.verdict = verdict
         self.accuser = accuser

@@ -150,6 +150,6 @@ def _sources() -> list[Path]:
         E3 / "private.py",
         *(E3 / "authority" / name for name in ("__init__.py", "x509_builder.py")),
     )
-    # for the DID of who issues credentials
+    # for the issuer's DID
     did = (E3 / name for name in DID)
     return [*own, *did, *sorted((E3 / "authority" / "joint").rglob("*.py"))]

@@ -90,7 +90,7 @@ def credential_scope(experiment: Experiment, options: Joint) -> Mapping[str, obj
 
 
 def ssh_scope(experiment: Experiment) -> Mapping[str, object]:
-    """Return what the holders agree to certify for OpenSSH: each host, and who deploys as root."""
+    """Return what the holders agree to certify for OpenSSH: each host, and the deployer as root."""
     return {
         "names": list(experiment.host_names),
         "most_seconds": ssh.SECONDS,

@@ -23,7 +23,7 @@ INPUTS = ("hosts", "key", "files")
 
 
 class SshCertificatesProvider(ResourceProvider):
-    """Has the holders certify hosts and who deploys, and puts the certificates in their places."""
+    """Hosts and the deployer with certificates that the holders signed, in their places."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Certify all hosts; the id is the authority's key."""
@@ -75,7 +75,7 @@ def _hosts(props: Mapping[str, Any]) -> list[Host]:
 
 
 class SshCertificates(Resource, module="e3", name="SshCertificates"):
-    """A certificate on each host, and one of who deploys, by which OpenSSH knows both."""
+    """A certificate on each host, and one of the deployer, by which OpenSSH knows both."""
 
     def __init__(
         self,

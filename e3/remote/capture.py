@@ -45,7 +45,7 @@ class View:
     """What was seen at some interfaces."""
 
     def __init__(self, needles: Mapping[str, bytes], most_series: int) -> None:
-        """Have seen nothing yet."""
+        """Count from zero; ``needles`` are the texts to look for, by name."""
         self._most_series = most_series
         self.packets = self.bytes = 0
         self._found = dict.fromkeys(needles, 0)

@@ -19,6 +19,7 @@ from e3.session.outputs import PartyOutput
 from e3.session.plan import Seat
 from e3.session.progress import PHASES, WAITING, PartyProgress, State
 from e3.session.results import PartyResult
+from e3.session.sent import SentBytes
 from e3.session.transcript import Transcript
 from e3.session.verdicts import End, How
 from e3.session.watchdog import PartyMilestones
@@ -69,9 +70,7 @@ class Record:
         self._link = "none"
         """The state of its connections to peers: none, connecting, connected or stopping."""
         self._took: events.Took = {"seconds": 0.0}
-        self._sent_bytes: int | None = None
-        self._sent_bytes_to: tuple[int, ...] = ()
-        self._sent_since_bytes = 0  # in the computation that goes on
+        self._sent = SentBytes()
         self._printed = 0
         self._error = ""
         self._place = ""  # in a notebook
@@ -96,8 +95,8 @@ class Record:
             pid=self.seat.pid,
             host=self.seat.host,
             exit=None if self.end is None else self.end.exit,
-            sent_bytes=self._sent_bytes,
-            sent_bytes_to=self._sent_bytes_to,
+            sent_bytes=self._sent.total,
+            sent_bytes_to=self._sent.to,
             output=str(self.printed),
             output_files=self.output.files,
             output_files_bytes=self.output.bytes,
@@ -125,7 +124,7 @@ class Record:
             state=state,
             phase=phase,
             seconds=now if self.ended_seconds is None else self.ended_seconds,
-            sent_bytes=((self._sent_bytes or 0) + self._sent_since_bytes) or self._sent_bytes,
+            sent_bytes=self._sent.so_far,
             line=self.printed.last_line,
         )
 
@@ -317,15 +316,12 @@ class Record:
 
     @_note.register
     def _(self, event: events.Sent, _at: float) -> None:
-        self._sent_since_bytes = event.total_bytes
+        self._sent.current = event.total_bytes
 
     @_note.register
     def _(self, event: events.Stopping, at: float) -> None:
         self._link = "stopping"
-        self._sent_bytes = sum(event.sent_bytes) + (self._sent_bytes or 0)
-        before = self._sent_bytes_to or (0,) * len(event.sent_bytes)
-        self._sent_bytes_to = tuple(map(sum, zip(before, event.sent_bytes, strict=False)))
-        self._sent_since_bytes = 0
+        self._sent.end(tuple(event.sent_bytes))
         self.served_seconds = at
 
     @_note.register

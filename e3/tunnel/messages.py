@@ -104,6 +104,10 @@ class Path(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     received_bytes: Count
 
 
+class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event"):
+    """Something that a program says, of the kind in its field ``event``."""
+
+
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The state of a tunnel: ``paths`` are those that work, the one in use first."""
 
@@ -112,14 +116,7 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     paths: Annotated[tuple[Path, ...], msgspec.Meta(max_length=64)]
 
 
-class Opened(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="event",
-    tag="opened",
-):
+class Opened(Said, frozen=True, kw_only=True, tag="opened"):
     """An end that was made: what its peers must know, and the process that holds its namespaces."""
 
     id: int
@@ -130,42 +127,21 @@ class Opened(
     namespace: Count = 0
 
 
-class Done(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="event",
-    tag="done",
-):
+class Done(Said, frozen=True, kw_only=True, tag="done"):
     """A command was carried out; ``local`` is where a forwarder listens."""
 
     id: int
     local: Endpoint = ""
 
 
-class Refused(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="event",
-    tag="error",
-):
+class Refused(Said, frozen=True, kw_only=True, tag="error"):
     """A command was not carried out."""
 
     id: int
     message: Text
 
 
-class Report(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="event",
-    tag="report",
-):
+class Report(Said, frozen=True, kw_only=True, tag="report"):
     """The state of all tunnels."""
 
     id: int
@@ -173,42 +149,21 @@ class Report(
     peers: Annotated[tuple[PeerReport, ...], msgspec.Meta(max_length=MOST_PIDS)]
 
 
-class Candidates(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="event",
-    tag="candidates",
-):
+class Candidates(Said, frozen=True, kw_only=True, tag="candidates"):
     """Where this party may be reached now; told again when it changes."""
 
     candidates: Annotated[tuple[Candidate, ...], msgspec.Meta(max_length=MOST_CANDIDATES)]
     mapping: Mapping
 
 
-class PathChange(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="event",
-    tag="path",
-):
+class PathChange(Said, frozen=True, kw_only=True, tag="path"):
     """The path that a peer's datagrams take from now on; None if it cannot be reached."""
 
     pid: Pid
     path: Path | None
 
 
-class Up(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="event",
-    tag="up",
-):
+class Up(Said, frozen=True, kw_only=True, tag="up"):
     """The first handshake with a peer is done: data passes."""
 
     pid: Pid

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+from e3.tunnel.messages import Count, Port, Said
+
 Token = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
 
 
@@ -33,14 +33,7 @@ class RelayGrant(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_second: Annotated[int, msgspec.Meta(gt=0, lt=1 << 31)]
 
 
-class RelayOpened(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="event",
-    tag="opened",
-):
+class RelayOpened(Said, frozen=True, kw_only=True, tag="opened"):
     """The ports at which a relay listens."""
 
     id: int
@@ -48,14 +41,7 @@ class RelayOpened(
     tcp: Port | None = None
 
 
-class RelayReport(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="event",
-    tag="report",
-):
+class RelayReport(Said, frozen=True, kw_only=True, tag="report"):
     """The pairs that a relay serves now, and what it has carried since it began."""
 
     id: int

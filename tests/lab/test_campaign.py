@@ -1,7 +1,6 @@
 """The small campaign end to end: killed, stopped, resumed, and nothing is left of it."""
 
 import os
-import shutil
 import signal
 import subprocess
 from collections import Counter
@@ -19,7 +18,7 @@ from e3.evaluation.results import (
     SetupRecord,
 )
 from tests.commands import Command
-from tests.stack import ROOT, Stack, processes_below, project, until
+from tests.stack import Stack, processes_below, project, until
 
 SECONDS = 600.0
 """Of a campaign on a busy machine; it takes a minute and a half on a calm one."""
@@ -27,9 +26,7 @@ SECONDS = 600.0
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with project(tmp_path_factory.mktemp("project")) as stack:
-        shutil.copytree(ROOT / "campaigns", stack.folder / "campaigns")
-        shutil.copy(ROOT / "pyproject.toml", stack.folder)
+    with project(tmp_path_factory.mktemp("project"), "campaigns", "pyproject.toml") as stack:
         yield stack
 
 

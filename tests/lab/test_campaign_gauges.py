@@ -11,11 +11,9 @@ from e3.deployed import Stack
 from e3.evaluation.campaign import machine
 from e3.evaluation.campaign.gauges import costs, open_gauges, throughput
 from e3.evaluation.results import Disturbance, RoundTrip, Throughput
-from e3.experiment import Choice
-from e3.interfaces import Network
 from e3.lab.client import Lab
 from e3.lab.links import RegionLink
-from tests.labs import running
+from tests.labs import running, unjoined
 
 REGIONS = ("a", "b", "c")
 RTT_MS = 10.0
@@ -33,17 +31,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture
 def stack(lab: Lab) -> Iterator[Stack]:
     """Three hosts at equal distances, joined by nothing; the links are as before afterwards."""
-    hosts = [handle.host() for handle in lab.hosts()]
-    yield Stack(
-        name="trial",
-        hosts=tuple(hosts),
-        choice=Choice(name="plain"),
-        network=Network(addresses={host.name: host.underlay for host in hosts}),
-        paths=(),
-        certifies=False,
-        setup_seconds=None,
-        settled_seconds=None,
-    )
+    yield unjoined([handle.host() for handle in lab.hosts()])
     for one in REGIONS:
         for other in REGIONS:
             lab.set_link(one, other, RegionLink(delay_ms=RTT_MS / 2))

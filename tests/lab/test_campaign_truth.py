@@ -5,7 +5,6 @@ random order on the same hosts, so that what differs between them is chance.
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from e3.evaluation.report import comparison, statistics, study
 from tests.commands import Command
-from tests.stack import ROOT, Stack, project
+from tests.stack import Stack, project
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
@@ -35,9 +34,7 @@ CAMPAIGN = {
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with project(tmp_path_factory.mktemp("project")) as stack:
-        shutil.copytree(ROOT / "campaigns", stack.folder / "campaigns")
-        shutil.copy(ROOT / "pyproject.toml", stack.folder)
+    with project(tmp_path_factory.mktemp("project"), "campaigns", "pyproject.toml") as stack:
         yield stack
 
 

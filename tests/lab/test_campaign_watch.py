@@ -14,11 +14,10 @@ from e3.evaluation.campaign import intruder
 from e3.evaluation.campaign.gauges import ON_HOST, SCRIPT
 from e3.evaluation.campaign.watch import open_watch
 from e3.evaluation.observations import View
-from e3.experiment import Choice
 from e3.interfaces import PARTY_PORT, File, Host, Network, Service
 from e3.lab.client import HostHandle, Lab
 from e3.lab.vantage import vantages
-from tests.labs import running
+from tests.labs import running, unjoined
 
 CANARY = "5f2c" * 16
 REGIONS = ("a", "b")
@@ -46,16 +45,7 @@ def outsider(lab: Lab) -> HostHandle:
 @pytest.fixture
 def stack(lab: Lab, outsider: HostHandle) -> Stack:
     hosts = [handle.host() for handle in lab.hosts() if handle.name != outsider.name]
-    return Stack(
-        name="trial",
-        hosts=tuple(hosts),
-        choice=Choice(name="plain"),
-        network=Network(addresses={host.name: host.underlay for host in hosts}),
-        paths=(),
-        certifies=False,
-        setup_seconds=None,
-        settled_seconds=None,
-    )
+    return unjoined(hosts)
 
 
 async def send(source: Host, target: Host) -> None:

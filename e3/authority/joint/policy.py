@@ -37,7 +37,7 @@ ANYBODY = "*"
 """Among the names of a scope: credentials may be for every subject."""
 
 CLOCK_SECONDS = 3600
-"""How far the clocks of a holder and of who asks may differ."""
+"""How far the clocks of a holder and of the coordinator may differ."""
 
 EARLIER_SECONDS = 3600
 """Certificates may begin this long before they are asked for: the clocks of hosts may be slow."""

@@ -69,7 +69,7 @@ class Left:
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """The session is over before it began; ``culprit`` is the DID of who caused that, if known."""
+    """The session is over before it began; ``culprit`` is the DID of the party that caused it."""
 
     why: str
     culprit: str | None = None

@@ -44,7 +44,7 @@ from e3.ceremonies import authority, logs, overview
 from e3.ceremonies.logs import collect
 from e3.ceremonies.making import make_key, renew_key
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
-from tests.ceremonies import JointKey, LocalVoice, enter, scope_of, voices_in
+from tests.ceremonies import JointKey, LocalVoice, enter, failed, scope_of, voices_in
 
 pytestmark = pytest.mark.unit
 
@@ -56,12 +56,6 @@ LOW_ORDER = bytes(32)
 def key(tmp_path: Path) -> JointKey:
     """A key of five holders, any three of whom sign."""
     return asyncio.run(JointKey.made(tmp_path, NAMES, 3))
-
-
-def failed(work: Any) -> CeremonyFailedError:  # noqa: ANN401 - any coroutine
-    with pytest.raises(CeremonyFailedError) as it:
-        asyncio.run(work)
-    return it.value
 
 
 async def make(voices: dict[str, LocalVoice]) -> object:

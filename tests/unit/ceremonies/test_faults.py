@@ -32,8 +32,16 @@ from e3.authority.joint.store import Store
 from e3.ceremonies.logs import collect
 from e3.ceremonies.making import make_key
 from e3.ceremonies.signatures import sign
-from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
-from tests.ceremonies import DAY_SECONDS, JointKey, LocalVoice, enter, scope_of, voices_in
+from e3.ceremonies.verdicts import CeremonyVerdict
+from tests.ceremonies import (
+    DAY_SECONDS,
+    JointKey,
+    LocalVoice,
+    enter,
+    failed,
+    scope_of,
+    voices_in,
+)
 from tests.ceremony_malice import ONE, cheat, deal_another_secret, deal_wrong_value, spellings
 
 pytestmark = pytest.mark.unit
@@ -45,12 +53,6 @@ NAMES = ("ams3-0", "ams3-1", "sgp1-0")
 def key(tmp_path: Path) -> JointKey:
     """A key of three holders, any two of whom sign; ams3-0 and ams3-1 are asked first."""
     return asyncio.run(JointKey.made(tmp_path, NAMES, 2))
-
-
-def failed(work: Any) -> CeremonyFailedError:  # noqa: ANN401 - any coroutine
-    with pytest.raises(CeremonyFailedError) as it:
-        asyncio.run(work)
-    return it.value
 
 
 @pytest.mark.parametrize("step", [Begin, Deal, Receive])

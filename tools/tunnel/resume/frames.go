@@ -17,7 +17,7 @@ import (
 //	ping   5
 //
 // Offsets count the bytes of a stream; its end counts as one more. A sender sends nothing at or
-// beyond the limit, so a frame of data never waits for who reads, and no ack waits behind it.
+// beyond the limit, so a frame of data never waits for the reader, and no ack waits behind it.
 const (
 	version    = 1
 	helloBytes = 1 + idBytes + 8 + 8 + 1

@@ -155,7 +155,7 @@ func (k *keeper) reserve(ctx context.Context, at settings.Peer) {
 	}
 }
 
-// circuitsOf returns the addresses of all relays, to which the ID of who is called is added.
+// circuitsOf returns the addresses at which relays connect to any peer, whose ID libp2p adds.
 func circuitsOf(asked *settings.Settings) []multiaddr.Multiaddr {
 	var found []multiaddr.Multiaddr
 	for _, other := range asked.Peers {

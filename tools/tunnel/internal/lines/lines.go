@@ -8,36 +8,37 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 )
 
 // MaxBytes is the longest line.
 const MaxBytes = 64 << 10
 
+const maxText = 256
+
 // ErrTooLong is the error for a longer one.
 var ErrTooLong = errors.New("a line of control is longer than 65536 bytes")
 
-// Reader reads lines.
-type Reader struct{ scanner *bufio.Scanner }
-
-// NewReader returns a reader of lines.
-func NewReader(from io.Reader) *Reader {
+// Each calls obey with each line until they end, or until it returns an error, which is returned.
+func Each(from io.Reader, obey func(line []byte) error) error {
 	scanner := bufio.NewScanner(from)
 	scanner.Buffer(make([]byte, 0, MaxBytes), MaxBytes)
-	return &Reader{scanner}
+	for scanner.Scan() {
+		if err := obey(scanner.Bytes()); err != nil {
+			return err
+		}
+	}
+	if errors.Is(scanner.Err(), bufio.ErrTooLong) {
+		return ErrTooLong
+	}
+	return scanner.Err()
 }
 
-// Next returns the next line, io.EOF at the end.
-func (r *Reader) Next() ([]byte, error) {
-	if r.scanner.Scan() {
-		return r.scanner.Bytes(), nil
-	}
-	if err := r.scanner.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return nil, ErrTooLong
-	} else if err != nil {
-		return nil, err
-	}
-	return nil, io.EOF
+// Shown returns an error as text that fits in a field of a line.
+func Shown(err error) string {
+	text := strings.ToValidUTF8(err.Error(), "?")
+	return text[:min(len(text), maxText)]
 }
 
 // Decode reads a value whose keys must all be known.

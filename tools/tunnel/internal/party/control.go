@@ -22,7 +22,6 @@ const (
 	minMTU     = 576
 	maxMTU     = 9000
 	usualMTU   = 1400 // 1400 + 80 of WireGuard over IPv6 + 4 of a relay < 1492 of PPPoE
-	maxText    = 256
 	keyBytes   = 32
 )
 

@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.zx2c4.com/wireguard/device"
@@ -64,19 +63,7 @@ type party struct {
 func Run(in io.Reader, out io.Writer) error {
 	p := &party{out: lines.NewWriter(out)}
 	defer p.close()
-	reader := lines.NewReader(in)
-	for {
-		line, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := p.obey(line); err != nil {
-			return err
-		}
-	}
+	return lines.Each(in, p.obey)
 }
 
 // obey carries out a command and answers it; an error means that nobody hears any more.
@@ -87,14 +74,9 @@ func (p *party) obey(line []byte) error {
 		said, err = p.carryOut(command, line)
 	}
 	if err != nil {
-		said = answer{Event: "error", ID: command.ID, Message: shown(err)}
+		said = answer{Event: "error", ID: command.ID, Message: lines.Shown(err)}
 	}
 	return p.out.Write(said)
-}
-
-func shown(err error) string {
-	text := strings.ToValidUTF8(err.Error(), "?")
-	return text[:min(len(text), maxText)]
 }
 
 func (p *party) carryOut(command envelope, line []byte) (any, error) {

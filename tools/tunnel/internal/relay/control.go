@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net/netip"
-	"strings"
 	"time"
 
 	"e3/tools/tunnel/internal/lines"
@@ -16,7 +15,6 @@ import (
 
 const (
 	maxPorts   = 4
-	maxText    = 256
 	maxSeconds = 7 * 24 * 3600
 )
 
@@ -73,29 +71,19 @@ func Run(in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer r.Close()
-	reader, writer := lines.NewReader(in), lines.NewWriter(out)
-	for {
-		line, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	writer := lines.NewWriter(out)
+	return lines.Each(in, func(line []byte) error {
 		var command envelope
-		err = json.Unmarshal(line, &command)
+		err := json.Unmarshal(line, &command)
 		var said any
 		if err == nil {
 			said, err = r.obey(command, line)
 		}
 		if err != nil {
-			text := strings.ToValidUTF8(err.Error(), "?")
-			said = answer{Event: "error", ID: command.ID, Message: text[:min(len(text), maxText)]}
+			said = answer{Event: "error", ID: command.ID, Message: lines.Shown(err)}
 		}
-		if err := writer.Write(said); err != nil {
-			return err
-		}
-	}
+		return writer.Write(said)
+	})
 }
 
 func (r *Relay) obey(command envelope, line []byte) (any, error) {

@@ -277,6 +277,29 @@ func TestConnectionsOfBothSidesAreJoined(t *testing.T) {
 	}
 }
 
+func TestASideThatMeetsOneThatHasJustGivenUpWaitsForTheNext(t *testing.T) {
+	f := begin(t, 1<<20)
+	port, err := f.relay.ListenTCP(0, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := &waiter{partner: make(chan *peeked, 1)}
+	gone.give(nil)
+	f.relay.mutex.Lock()
+	for _, each := range f.relay.names {
+		if each.token == tokens[0] {
+			each.waiting = gone
+		}
+	}
+	f.relay.mutex.Unlock()
+	other, one := f.dial(port, tokens[1]), f.dial(port, tokens[0])
+	got := make([]byte, 5)
+	_, _ = one.Write([]byte("hello"))
+	if _, err := io.ReadFull(other, got); err != nil {
+		t.Errorf("the sides are not joined: %v", err)
+	}
+}
+
 func TestASpentQuotaEndsConnections(t *testing.T) {
 	f := begin(t, 1000)
 	port, err := f.relay.ListenTCP(0, "")

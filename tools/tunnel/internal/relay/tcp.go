@@ -12,6 +12,7 @@ import (
 
 	"github.com/pion/stun/v3"
 
+	"e3/tools/tunnel/internal/lent"
 	"e3/tools/tunnel/internal/wire"
 )
 
@@ -30,9 +31,14 @@ type waiter struct {
 	once    sync.Once
 }
 
-// give passes the other side's connection, nil for none, to who waits; the first one counts.
-func (w *waiter) give(other *peeked) {
-	w.once.Do(func() { w.partner <- other })
+// give passes the other side's connection, nil for none, to the side that waits. The first
+// one counts; it returns whether this was that one.
+func (w *waiter) give(other *peeked) (counts bool) {
+	w.once.Do(func() {
+		w.partner <- other
+		counts = true
+	})
+	return counts
 }
 
 // peeked is a connection of which a reader has read ahead.
@@ -174,10 +180,14 @@ func (s *streams) meet(own *side, connection *peeked) {
 		own.spliced = end
 		r.mutex.Unlock()
 		defer end()
-		done := make(chan struct{})
-		partner.give(&peeked{&lent{Conn: connection, done: done}, connection.reader})
+		lent := lent.New(connection)
+		if !partner.give(&peeked{lent, connection.reader}) {
+			end()
+			s.meet(own, connection) // it has just given up
+			return
+		}
 		select { // the other goroutine copies both ways
-		case <-done:
+		case <-lent.Done():
 		case <-ctx.Done():
 		}
 		return
@@ -200,18 +210,6 @@ func (s *streams) meet(own *side, connection *peeked) {
 		return
 	}
 	s.splice(own, connection, partner)
-}
-
-// lent is a connection whose lender is told when it is closed.
-type lent struct {
-	net.Conn
-	done chan struct{}
-	once sync.Once
-}
-
-func (l *lent) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return l.Conn.Close()
 }
 
 // splice copies between both sides, as far as their grant allows.

@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/yamux"
 
 	"e3/tools/tunnel/forward"
+	"e3/tools/tunnel/internal/lent"
 	"e3/tools/tunnel/resume"
 )
 
@@ -158,35 +159,15 @@ func (p *Party) Carry(pid int, connection net.Conn) {
 		_ = one.listener.Serve("", connection)
 		return
 	}
-	tracked := &tracked{Conn: connection, done: make(chan struct{})}
+	lent := lent.New(connection)
 	select {
-	case one.offered <- tracked:
-		<-tracked.done
+	case one.offered <- lent:
+		<-lent.Done()
 	case <-time.After(time.Second): // another connection carries the stream already
 		_ = connection.Close()
 	case <-p.context.Done():
 		_ = connection.Close()
 	}
-}
-
-// tracked is a connection whose end can be awaited.
-type tracked struct {
-	net.Conn
-	done chan struct{}
-	once sync.Once
-}
-
-func (t *tracked) Close() error {
-	t.once.Do(func() { close(t.done) })
-	return t.Conn.Close()
-}
-
-// CloseWrite says that no more comes.
-func (t *tracked) CloseWrite() error {
-	if half, can := t.Conn.(interface{ CloseWrite() error }); can {
-		return half.CloseWrite()
-	}
-	return nil
 }
 
 // begin serves a session of yamux until it ends.
