@@ -26,6 +26,7 @@ const (
 	helloTimeout = 10 * time.Second
 	openTimeout  = 3 * time.Second
 	openPause    = 20 * time.Millisecond
+	listenAgain  = time.Second
 	mostAtOnce   = 256 // connections of one peer
 	mostStreams  = 1 << 12
 )
@@ -72,6 +73,9 @@ func (d *doors) open(asked *settings.Settings) {
 			delete(d.arriving, each)
 		}
 	}
+	again := sync.OnceFunc(func() {
+		time.AfterFunc(listenAgain, func() { d.open(d.node.settings.Load()) })
+	})
 	for each := range wanted {
 		if d.ends[each] != nil {
 			continue
@@ -80,6 +84,7 @@ func (d *doors) open(asked *settings.Settings) {
 		if err != nil {
 			other, _ := asked.Other(each.to)
 			complain("cannot listen for", other, err)
+			again()
 			continue
 		}
 		d.ends[each] = listener

@@ -58,6 +58,8 @@ type Node struct {
 
 // Serve serves the settings in a folder until it is told to end; SIGHUP reads them again.
 func Serve(folder, key string) error {
+	signals := make(chan os.Signal, 1) // from the first moment on, as SIGHUP would end the program
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	asked, err := settings.Read(filepath.Join(folder, settingsFile))
 	if err != nil {
 		return err
@@ -73,8 +75,6 @@ func Serve(folder, key string) error {
 		return err
 	}
 	defer socket.Close()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	for received := range signals {
 		if received != syscall.SIGHUP {
 			break
