@@ -75,7 +75,8 @@ def _send(spec, facts, began):
         links = [first()]
         links[0].sendall(bytes(2) + b"k" * 16)
     elif ATTACK == "half":
-        links, wait = both(), 40.0  # to both, else who gives up first decides how it reads
+        # to both: else the one that gives up first decides what is reported
+        links, wait = both(), 40.0
         for link in links:
             link.sendall(_frames.HEADER.pack(_frames.MAGIC, _frames.VERSION, 1, 500) + b"x" * 9)
     elif ATTACK == "silence":

@@ -28,6 +28,9 @@ JOINED = """
 """
 """A program whose parties are connected and have exchanged messages before ``body``."""
 
+SEALED_BID = "000000310"
+"""310, in more digits than stand anywhere by chance."""
+
 
 IMPORT = "from mpyc.runtime import mpc"
 LEAN_IMPORT = f'import os; os.environ["MPYC_NONUMPY"] = "1"; {IMPORT}'

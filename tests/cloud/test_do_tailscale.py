@@ -130,7 +130,7 @@ def test_no_secret_is_anywhere_in_plain_text(scene: Scene) -> None:
         assert not [path for path in files if secret in path.read_bytes()], secret
         assert secret.decode() not in said.said
         assert not [line for line in seen.commands if secret in line], secret
-    for secret in made:  # the others are in the environment of who deploys
+    for secret in made:  # the others are in the environment of the deployer
         assert not [line for line in seen.environments if secret in line], secret
     for droplet in scene.stage.cloud.room.lab.hosts():
         if droplet.name not in {"desk", "control"}:

@@ -102,7 +102,7 @@ def test_a_host_without_a_key_is_not_let_in(overlay: Tailscale, hosts: list[Host
 def test_credentials_are_those_of_the_plugin(
     tailnet: Tailnet, overlay: Tailscale, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    del overlay  # which makes this test sit at the desk
+    del overlay  # it only has to be set up
     monkeypatch.delenv("TAILSCALE_API_KEY")
     with pytest.raises(ConfigurationError, match="TAILSCALE_API_KEY is not set"):
         Tailscale().assign(NAMES, None)

@@ -17,13 +17,12 @@ from e3.session.results import SessionResult
 from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import Verdict
 from tests.local_access import LocalAccess
-from tests.sessions import Bench
+from tests.sessions import SEALED_BID, Bench
 
 pytestmark = pytest.mark.unit
 
 DEMOS = Path(__file__).parents[3] / "demos"
 SITE = Path(sysconfig.get_paths()["purelib"])
-SEALED_BID = "000000310"  # 310, in more digits than stand anywhere by chance
 
 
 @pytest.fixture
