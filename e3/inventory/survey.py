@@ -32,13 +32,14 @@ PACKAGES = {
     "iproute2": "ip",
     "openssl": "openssl",
     "openvpn": "openvpn",
+    "nftables": "nft",
     "tinc": "tincd",
     "tor": "tor",
     "wireguard-tools": "wg",
 }
 """A program of each Debian package, which shows that it is installed."""
 
-OVER_TUN = ("iproute2",)
+OVER_TUN = ("iproute2", "nftables")
 """Packages for every overlay with its own network device."""
 
 FIND_PYTHON = """

@@ -24,7 +24,7 @@ from e3.errors import E3Error, HostError
 from e3.experiment import Choice
 from e3.interfaces import Host, Network, Overlay
 from e3.inventory import tools
-from e3.overlays import OVERLAYS
+from e3.overlays import OVERLAYS, strong_host
 from e3.providers import run
 from e3.registry import build
 from e3.remote.tasks import gather_or_cancel
@@ -52,7 +52,7 @@ class OverlayProvider(ResourceProvider):
     def delete(self, id: str, props: dict[str, Any]) -> None:  # noqa: A002
         """Remove the overlay from the hosts that still exist."""
         del id
-        run(_leave(_overlay(props), _hosts(props), _network(props)))
+        run(_leave(props, _hosts(props), _network(props)))
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002
         """Compare hosts, options, authority and programs; check whether a renewal is due."""
@@ -77,6 +77,7 @@ async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[s
     start = time.monotonic()
     try:
         network = await overlay.connect(hosts, authority, previous)
+        await strong_host.enforce(props["kind"], overlay.needs, hosts, network)
         paths = await contact.verify_pairs(
             overlay, hosts, network, timeout_seconds=CONTACT_SECONDS, since=start
         )
@@ -84,7 +85,7 @@ async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[s
         paths = await contact.wait_for_direct(overlay, hosts, network, paths, since=start)
     except BaseException:
         if previous is None:
-            await _leave(overlay, hosts, Network(addresses={}))
+            await _leave(props, hosts, Network(addresses={}))
         raise
     return {
         **_public(props),
@@ -111,14 +112,17 @@ async def _update(olds: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str,
     staying = {host.access for host in _hosts(news)}
     leaving = [host for host in _hosts(olds) if host.access not in staying]
     previous = _network(olds)
-    await _leave(_overlay(olds), leaving, previous)
+    await _leave(olds, leaving, previous)
     return await _connect(news, previous)
 
 
-async def _leave(overlay: Overlay, hosts: Sequence[Host], network: Network) -> None:
+async def _leave(props: Mapping[str, Any], hosts: Sequence[Host], network: Network) -> None:
+    overlay = _overlay(props)
+
     async def one(host: Host) -> None:
         with suppress(HostError, TimeoutError):  # a host that is gone has nothing left to remove
             await overlay.disconnect([host], network)
+            await strong_host.lift(props["kind"], overlay.needs, [host])
 
     await gather_or_cancel(map(one, hosts))
 

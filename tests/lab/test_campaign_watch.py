@@ -14,9 +14,10 @@ from e3.evaluation.campaign import intruder
 from e3.evaluation.campaign.gauges import ON_HOST, SCRIPT
 from e3.evaluation.campaign.watch import open_watch
 from e3.evaluation.observations import View
-from e3.interfaces import PARTY_PORT, File, Host, Network, Service
+from e3.interfaces import PARTY_PORT, File, Host, Needs, Network, Service
 from e3.lab.client import HostHandle, Lab
 from e3.lab.vantage import vantages
+from e3.overlays import strong_host
 from tests.labs import running, unjoined
 
 CANARY = "5f2c" * 16
@@ -101,24 +102,40 @@ def test_an_attack_reaches_what_nothing_protects(
 ) -> None:
     """The control of all attacks: a kernel takes packets for its address at any interface."""
     target = next(host for host in stack.hosts if host.name == "a-0")
-    addresses = {**stack.network.addresses, "a-0": "10.77.0.1"}
+    network = Network(addresses={**stack.network.addresses, "a-0": "10.77.0.1"})
+    needs = Needs(tun=True)
 
-    async def attacked() -> list[tuple[str, bool, int]]:
-        add = ["ip", "address", "replace", "10.77.0.1/32", "dev", "lo"]
-        await target.access.run(add, timeout_seconds=10)
+    async def attacked() -> dict[str, tuple[bool, int]]:
+        found = await intruder.attacks(outsider.host(), target, network, stack.hosts, vantages(lab))
+        return {each.attack: (each.opened, each.arrived_datagrams) for each in found}
+
+    async def twice() -> tuple[dict[str, tuple[bool, int]], dict[str, tuple[bool, int]]]:
+        await on(target, "ip", "tuntap", "add", "dev", "e3-example", "mode", "tun")
         try:
-            found = await intruder.attacks(
-                outsider.host(), target, Network(addresses=addresses), stack.hosts, vantages(lab)
-            )
+            await on(target, "ip", "address", "add", "10.77.0.1/16", "dev", "e3-example")
+            await on(target, "ip", "link", "set", "e3-example", "up")
+            open_to_all = await attacked()
+            for _ in range(2):  # again replaces the rules
+                await strong_host.enforce("example", needs, [target], network)
+            return open_to_all, await attacked()
         finally:
-            await target.access.run(["ip", "address", "del", *add[3:]], timeout_seconds=10)
-        return [(each.attack, each.opened, each.arrived_datagrams) for each in found]
+            await strong_host.lift("example", needs, [target])
+            await on(target, "ip", "link", "delete", "e3-example")
 
-    outside, near, borrowed = asyncio.run(attacked())
-    assert outside == ("outsider", False, 0)
-    assert near == ("on-link", True, 3)
+    before, after = asyncio.run(twice())
+    assert before["outsider"] == (False, 0)
+    assert before["on-link"] == (True, 3)
     # the answer to a borrowed address goes to its owner
-    assert borrowed[1] is False
+    assert before["borrowed-address"][0] is False
+    assert after == {"outsider": (False, 0), "on-link": (False, 0), "borrowed-address": (False, 0)}
+    assert asyncio.run(on(target, "nft", "list", "tables")) == ""
+
+
+async def on(host: Host, *argv: str) -> str:
+    """Run a command on a host that must succeed; return what it printed."""
+    done = await host.access.run(argv, timeout_seconds=10)
+    assert done.exit == 0, done.complaint
+    return done.stdout.decode()
 
 
 def test_a_text_is_found_in_the_memory_of_a_daemon_and_another_is_not(stack: Stack) -> None:
