@@ -1,9 +1,10 @@
 """How far a campaign is: read from its file of results, also while it runs."""
 
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +22,6 @@ from e3.evaluation.results_file import records
 from e3.session.verdicts import Verdict
 
 HEADER = ("", "cell", "repetitions", "verdicts", "disturbed", "what")
-BEYOND = 2.0
-"""The seconds of a repetition besides its session and what is measured, for the time left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,24 +127,47 @@ def overview(found: Sequence[Record], working: dict[str, str], *, running: bool)
 
 def _left(found: Sequence[Record], cells: Sequence[CellOverview]) -> float | None:
     """Return the seconds that the cells without an end will take, by those that have one."""
-    took = [
-        it.wall_seconds + it.measuring_seconds + it.own_seconds
-        for it in found
-        if isinstance(it, RepetitionRecord)
-    ]
+    took = [_seconds(it) for it in found if isinstance(it, RepetitionRecord)]
     open_cells = [cell for cell in cells if cell.state in {"waiting", "running"}]
     if not open_cells:
         return 0.0
     if not took:
         return None
-    setups = [
-        it.deploy_seconds + it.measuring_seconds for it in found if isinstance(it, SetupRecord)
-    ]
-    removals = [
-        it.destroy_seconds
-        for it in found
-        if isinstance(it, CellRecord) and it.destroy_seconds is not None
-    ]
-    a_cell = statistics.fmean(setups or [0.0]) + statistics.fmean(removals or [0.0])
+    besides = _besides(found)
+    known = [seconds for each in besides.values() for seconds in each]
+    if not known:
+        known = [
+            it.deploy_seconds + it.measuring_seconds for it in found if isinstance(it, SetupRecord)
+        ]
     repetitions = sum(cell.total - cell.finished for cell in open_cells)
-    return repetitions * statistics.fmean(took) + a_cell * len(open_cells)
+    return repetitions * statistics.fmean(took) + sum(
+        statistics.median(besides.get(_scenario(cell.cell), known)) for cell in open_cells
+    )
+
+
+def _besides(found: Sequence[Record]) -> dict[str, list[float]]:
+    """Return what ended cells took besides their repetitions, in seconds, by scenario.
+
+    That is making, joining, observing and removing; of a cell that was resumed, the pause as well.
+    """
+    began: dict[str, datetime] = {}
+    repeated: defaultdict[str, float] = defaultdict(float)
+    besides: dict[str, list[float]] = {}
+    for record in found:
+        if isinstance(record, SetupRecord):
+            began.setdefault(record.cell, datetime.fromisoformat(record.started))
+        elif isinstance(record, RepetitionRecord):
+            repeated[record.cell] += _seconds(record)
+        elif isinstance(record, CellRecord) and record.cell in began:
+            whole = datetime.fromisoformat(record.ended) - began[record.cell]
+            rest = whole.total_seconds() - repeated[record.cell]
+            besides.setdefault(_scenario(record.cell), []).append(max(rest, 0.0))
+    return besides
+
+
+def _seconds(record: RepetitionRecord) -> float:
+    return record.wall_seconds + record.measuring_seconds + record.own_seconds
+
+
+def _scenario(cell: str) -> str:
+    return cell.partition("/")[2]

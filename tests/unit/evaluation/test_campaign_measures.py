@@ -144,6 +144,22 @@ def test_an_overview_counts_and_estimates() -> None:
     assert "1 running, 1 waiting, 1 unsupported" in found.summary
 
 
+def test_the_time_left_has_what_cells_take_besides_their_repetitions() -> None:
+    """Observing is part of it, and differs by scenario."""
+    overlays = [campaigns.overlay(name) for name in ("plain", "nebula", "tinc")]
+    ended = {"plain": "2026-11-26T10:01:00Z", "nebula": "2026-11-26T10:03:00Z"}
+    records: list[Record] = [campaigns.campaign(overlays=overlays)]
+    for name, at in ended.items():
+        records += [
+            campaigns.setup(cell=f"{name}/near", started="2026-11-26T10:00:00Z"),
+            campaigns.repetition(cell=f"{name}/near"),
+            campaigns.cell(cell=f"{name}/near", ended=at),
+        ]
+    left = overview.overview(records, {}, running=True).left_seconds
+    # three repetitions of 3 s, and the median of 57 s and 177 s
+    assert left == pytest.approx(3 * 3.0 + 117.0)
+
+
 def test_an_overview_of_nothing_yet_has_no_estimate() -> None:
     found = overview.overview([campaigns.campaign()], {}, running=True)
     assert found.left_seconds is None
