@@ -170,14 +170,20 @@ func (s *Stream) write(c *carrier) {
 			_ = c.connection.Close()
 			return
 		case partAsFriends:
-			// the peer reads all of it and then the end; a close might take that from it
-			if half, can := c.connection.(interface{ CloseWrite() error }); can {
-				_ = half.CloseWrite()
-			}
-			_ = c.connection.SetReadDeadline(time.Now().Add(lingerFor))
+			part(c.connection)
 			return
 		}
 	}
+}
+
+// part ends a connection for its writer, whose last word the peer has still to read: a close might take
+// that from it, as that of a stream of libp2p does. Reading goes on until the peer closes, for a moment at
+// most.
+func part(connection net.Conn) {
+	if half, can := connection.(interface{ CloseWrite() error }); can {
+		_ = half.CloseWrite()
+	}
+	_ = connection.SetReadDeadline(time.Now().Add(lingerFor))
 }
 
 // next is what a writer does after it has sent what it was given.
@@ -198,7 +204,7 @@ func (s *Stream) next(c *carrier, out []byte) ([]byte, next) {
 		case s.carrier != c:
 			return nil, hangUp
 		case s.err != nil:
-			return append(out, frameReset), hangUp
+			return append(out, frameReset), partAsFriends
 		case s.over:
 			return nil, partAsFriends
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -98,15 +99,22 @@ func (l *Listener) Serve(peer string, connection net.Conn) error {
 	}
 	stream, isNew, err := l.stream(peer, theirs)
 	if err != nil {
-		// a hello of another ID: the stream is not known here
-		_, _ = connection.Write(hello{}.bytes())
-		_ = connection.Close()
+		refuse(connection)
 		return err
 	}
 	if isNew {
 		go l.accept(peer, stream)
 	}
 	return stream.carry(connection, &theirs)
+}
+
+// refuse answers with a hello of another ID: the stream is not known here.
+func refuse(connection net.Conn) {
+	if _, err := connection.Write(hello{}.bytes()); err == nil {
+		part(connection)
+		_, _ = io.CopyN(io.Discard, connection, bufferBytes)
+	}
+	_ = connection.Close()
 }
 
 func (l *Listener) stream(peer string, theirs hello) (*Stream, bool, error) {
