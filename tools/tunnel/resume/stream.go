@@ -103,6 +103,13 @@ func (s *Stream) Err() error {
 	return s.err
 }
 
+// Ended tells whether the peer writes no more, though what it has written may not have been read yet.
+func (s *Stream) Ended() bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.peerEnd
+}
+
 // received is what the peer is told that has come, its end as one more.
 func (s *Stream) received() uint64 {
 	if s.peerEnd {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -23,12 +24,13 @@ const (
 	// an end of a stream that outlives its connections (package resume).
 	protocolID protocol.ID = "/e3/forward/1.0.0"
 
-	helloTimeout = 10 * time.Second
-	openTimeout  = 3 * time.Second
-	openPause    = 20 * time.Millisecond
-	listenAgain  = time.Second
-	mostAtOnce   = 256 // connections of one peer
-	mostStreams  = 1 << 12
+	helloTimeout  = 10 * time.Second
+	openTimeout   = 3 * time.Second
+	openPause     = 20 * time.Millisecond
+	listenAgain   = time.Second
+	listenTimeout = 10 * time.Second // for a program that is called before it listens
+	mostAtOnce    = 256              // connections of one peer
+	mostStreams   = 1 << 12
 )
 
 // streams go on after a break of a minute, and notice one within three seconds.
@@ -183,7 +185,7 @@ func (d *doors) listener(each door) *resume.Listener {
 		}
 		defer d.exit(each.to)
 		own := netip.AddrPortFrom(d.node.settings.Load().Address, each.at.Port())
-		connection, err := connect(each.at.Addr(), own)
+		connection, err := connect(stream, each.at.Addr(), own)
 		if err != nil {
 			stream.Reset()
 			return
@@ -196,15 +198,24 @@ func (d *doors) listener(each door) *resume.Listener {
 	})
 }
 
-func connect(from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), helloTimeout)
-	defer cancel()
+// connect dials a port of this host until somebody listens there: the program that the peer's has called
+// may start later. It ends with the stream, and when the peer does not wait any more.
+func connect(stream *resume.Stream, from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
-	connection, err := dialer.DialContext(ctx, "tcp", to.String())
-	if err != nil {
-		return nil, err
+	for end := time.Now().Add(listenTimeout); ; {
+		connection, err := dialer.Dial("tcp", to.String())
+		if err == nil {
+			return connection.(*net.TCPConn), nil
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) || stream.Ended() || time.Now().After(end) {
+			return nil, err
+		}
+		select {
+		case <-stream.Done():
+			return nil, err
+		case <-time.After(openPause):
+		}
 	}
-	return connection.(*net.TCPConn), nil
 }
 
 // carried is a stream of libp2p as a connection; once closed, both sides forget it at once.
