@@ -1,0 +1,52 @@
+"""libp2p's forwarders: they accept a connection before the peer's program does."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from e3.interfaces import PARTY_PORT, Host
+from e3.lab.client import Lab
+from e3.overlays.libp2p import Libp2p
+from tests.labs import running
+from tests.overlays import Mesh
+
+DIAL = (
+    "import socket,sys; a = (sys.argv[1], int(sys.argv[2]));"
+    "c = socket.create_connection(a, 10); c.sendall(b'early'); print(flush=True);"
+    "print(c.recv(9).decode())"
+)
+ANSWER = (
+    "import socket,sys; s = socket.create_server((sys.argv[1], int(sys.argv[2])));"
+    "s.settimeout(15);"
+    "c = s.accept()[0]; c.sendall(b'late' if c.recv(9) == b'early' else b'wrong')"
+)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running(tmp_path_factory.mktemp("lab"), {("a", "b"): 4.0}, ["a", "b"]) as lab:
+        yield lab
+
+
+def test_who_calls_before_its_peer_listens_is_answered(lab: Lab) -> None:
+    """Else a party that starts a moment later than its peers would be taken for another program."""
+    one, other = (host.host() for host in lab.add_hosts([("a-0", "a"), ("b-0", "b")], {}))
+    mesh = Mesh(lab, Libp2p(), [one, other])
+    network = mesh.connect("a-0", "b-0")
+    mesh.verify_pairs()
+    place = (network.addresses["b-0"], str(PARTY_PORT))
+
+    async def called() -> bytes:
+        async with one.access.attach([one.python, "-c", DIAL, *place]) as caller:
+            await asyncio.wait_for(caller.stdout.readline(), 15)
+            await asyncio.sleep(0.5)  # the forwarder has tried to reach the program by then
+            await answered(other, place)
+            return await asyncio.wait_for(caller.stdout.readline(), 15)
+
+    assert asyncio.run(called()) == b"late\n"
+
+
+async def answered(host: Host, place: tuple[str, str]) -> None:
+    done = await host.access.run([host.python, "-c", ANSWER, *place], timeout_seconds=30)
+    assert done.exit == 0, done.complaint
