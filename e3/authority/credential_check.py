@@ -5,22 +5,28 @@ one encoding, and no member that is not understood.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from e3.authority.joint.ed25519 import GroupError, Point, point
-from e3.authority.joint.requests import Credential, RequestError, StatusList
+from e3.authority.joint.requests import Credential, RequestError, Status, StatusList
 from e3.authority.joint.requests.credential import (
+    SELECTIVE,
     Entry,
     Header,
     Payload,
+    Uuid,
     base64url,
+    payload_of,
     revoked_in,
+    signed_bytes,
 )
 from e3.authority.joint.requests.fields import verify as verify_signature
+from e3.authority.joint.requests.selective import SEPARATOR, Hidden, digest, disclosed
 from e3.didcomm import did as dids
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.keys import unbase64
@@ -90,7 +96,11 @@ def verify(
     credential that can be revoked needs.
     """
     when = time.time() if now is None else now
-    request = _read(text, issuer, Credential)
+    request: Credential | _Shown
+    if SEPARATOR in text:
+        request = _read_selective(text, issuer)
+    else:
+        request = _read(text, issuer, Credential)
     _check_time("the credential", request, when)
     if request.subject != subject:
         raise SubjectError(
@@ -108,7 +118,102 @@ def verify(
     )
 
 
-def _check_status(request: Credential, issuer: str, revocations: str, now: float) -> None:
+def shown(text: str, claims: Container[str]) -> str:
+    """Return what a holder shows of a credential: these claims alone, if it is an SD-JWT.
+
+    Any other credential is shown whole. Nothing is verified here.
+    """
+    if SEPARATOR not in text:
+        return text
+    signed, *disclosures, _ = text.split(SEPARATOR)
+    kept = [each for each in disclosures if _name(each) in claims]
+    return "".join(f"{part}{SEPARATOR}" for part in (signed, *kept))
+
+
+def claims_of(text: str) -> tuple[str, dict[str, str]]:
+    """Return issuer and claims of a holder's own credential, of either form; nothing is verified.
+
+    Raises `MalformedError` for a text that is no credential.
+    """
+    signed, *disclosures = text.split(SEPARATOR)
+    with _explained():
+        payload = unbase64(signed.split(".")[1])
+        if disclosures:
+            hidden = msgspec.json.decode(payload, type=Payload[Hidden])
+            return hidden.issuer, dict(disclosed(each) for each in disclosures if each)
+        said = msgspec.json.decode(payload, type=Payload[dict[str, str]])
+        return said.issuer, said.credentialSubject
+
+
+def _name(text: str) -> str:
+    with _explained():
+        return disclosed(text)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """An SD-JWT, and those of its claims that are shown; see `payload_of`."""
+
+    identifier: str
+    subject: str
+    status: Status | None
+    not_before: int
+    not_after: int
+    claims: Mapping[str, str]
+
+
+def _read_selective(text: str, issuer: str) -> _Shown:
+    """Return what an SD-JWT of ``issuer`` shows; the signature is verified, the time is not."""
+    key = _key(issuer)
+    if len(text) > MOST_CHARACTERS:
+        raise MalformedError(f"a credential of {len(text)} characters is too long")
+    signed, *disclosures, binding = text.split(SEPARATOR)
+    if binding:
+        raise MalformedError("the credential has a key binding, which E3 does not use")
+    with _explained():
+        header, payload, signature = map(unbase64, signed.split("."))
+        said = msgspec.json.decode(payload, type=Payload[Hidden])
+        head = msgspec.json.decode(header, type=Header)
+        claims = dict(map(disclosed, disclosures))
+        request = _Shown(
+            identifier=msgspec.convert(said.id.removeprefix(UUID), Uuid),
+            subject=said.credentialSubject.id,
+            status=msgspec.convert(_status(said), Status | None),
+            not_before=said.nbf,
+            not_after=said.exp,
+            claims=claims,
+        )
+        made = payload_of(request, issuer, said.credentialSubject, "sha-256")
+    if said.issuer != issuer:
+        raise ForgedError(f"the credential is of {printable(said.issuer, 80)}, not of {issuer}")
+    whole = signed_bytes(head.alg, issuer, made, SELECTIVE)
+    if signed != f"{whole.decode()}.{base64url(signature)}":
+        raise MalformedError("the credential is not written in the way that E3 writes them")
+    _verify(key, whole, signature, issuer)
+    digests = list(map(digest, disclosures))
+    if len(claims) < len(disclosures) or not set(digests) <= set(said.credentialSubject.digests):
+        raise ForgedError("a claim is shown that is not in the credential, or is in it twice")
+    return request
+
+
+def _verify(key: Point, signed: bytes, signature: bytes, issuer: str) -> None:
+    try:
+        verify_signature(key, signed, signature)
+    except RequestError:
+        raise ForgedError(f"the signature of the credential is not that of {issuer}") from None
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, LookupError, RecursionError, OverflowError, msgspec.MsgspecError) as error:
+        raise MalformedError(f"this is no credential: {printable(error, 100)}") from None
+    except (DidcommError, RequestError) as error:
+        raise MalformedError(f"this is no credential: {printable(error, 200)}") from None
+
+
+def _check_status(request: Credential | _Shown, issuer: str, revocations: str, now: float) -> None:
     status = request.status
     if status is None:
         return
@@ -122,7 +227,7 @@ def _check_status(request: Credential, issuer: str, revocations: str, now: float
         raise RevokedError(f"the credential {request.identifier} is revoked")
 
 
-def _check_time(what: str, request: Credential | StatusList, now: float) -> None:
+def _check_time(what: str, request: Credential | StatusList | _Shown, now: float) -> None:
     if now > request.not_after + CLOCK_SECONDS:
         raise ExpiredError(f"{what} ended {now - request.not_after:.0f} s ago; get a new one")
     if now < request.not_before - CLOCK_SECONDS:
@@ -136,23 +241,16 @@ def _read(text: str, issuer: str, kind: type[T]) -> T:
     key = _key(issuer)
     if len(text) > MOST_CHARACTERS:
         raise MalformedError(f"a credential of {len(text)} characters is too long")
-    try:
+    with _explained():
         header, payload, signature = map(unbase64, text.split("."))
-        said = msgspec.json.decode(payload, type=Payload)
+        said = msgspec.json.decode(payload, type=Payload[dict[str, str]])
         request = _request(msgspec.json.decode(header, type=Header), said, kind)
-    except (ValueError, LookupError, RecursionError, msgspec.MsgspecError) as error:
-        raise MalformedError(f"this is no credential: {printable(error, 100)}") from None
-    except (DidcommError, RequestError) as error:
-        raise MalformedError(f"this is no credential: {printable(error, 200)}") from None
     if said.issuer != issuer:
         raise ForgedError(f"the credential is of {printable(said.issuer, 80)}, not of {issuer}")
     signed = request.to_be_signed(key)
     if text != f"{signed.decode()}.{base64url(signature)}":
         raise MalformedError("the credential is not written in the way that E3 writes them")
-    try:
-        verify_signature(key, signed, signature)
-    except RequestError:
-        raise ForgedError(f"the signature of the credential is not that of {issuer}") from None
+    _verify(key, signed, signature, issuer)
     return request
 
 
@@ -163,7 +261,7 @@ def _key(issuer: str) -> Point:
         raise CredentialError(f"the issuer {printable(issuer, 80)} has no key: {error}") from None
 
 
-def _request(header: Header, payload: Payload, kind: type[T]) -> T:
+def _request(header: Header, payload: Payload[dict[str, str]], kind: type[T]) -> T:
     """Return the request of which a payload was made, if it was made of one."""
     subject = dict(payload.credentialSubject)
     fields: dict[str, object] = {
@@ -181,7 +279,7 @@ def _request(header: Header, payload: Payload, kind: type[T]) -> T:
     return msgspec.convert(fields, kind)
 
 
-def _status(payload: Payload) -> dict[str, object] | None:
+def _status(payload: Payload[Any]) -> dict[str, object] | None:
     entry = payload.credentialStatus
     if not isinstance(entry, Entry):
         return None

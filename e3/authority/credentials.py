@@ -18,9 +18,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from e3.authority.joint import requests
 from e3.authority.joint.ed25519 import Point
-from e3.authority.joint.requests import Credential, Request, Status, StatusList
-from e3.authority.joint.requests.credential import LIST_BITS
+from e3.authority.joint.requests import (
+    Credential,
+    Request,
+    SelectiveCredential,
+    Status,
+    StatusList,
+)
+from e3.authority.joint.requests.credential import LIST_BITS, base64url
 
+SALT_BYTES = 16
 SECONDS = 3600
 """How long a credential, or a list of revoked ones, is valid unless asked for otherwise."""
 
@@ -82,8 +89,22 @@ def asked(
     )
 
 
-async def issue(signer: Signer, request: Credential) -> str:
-    """Return the credential that was `asked` for, as JWT."""
+def selective(request: Credential) -> SelectiveCredential:
+    """Return the request for the same credential, of which its holder can show chosen claims."""
+    return SelectiveCredential(
+        not_before=request.not_before,
+        not_after=request.not_after,
+        identifier=request.identifier,
+        subject=request.subject,
+        claims=request.claims,
+        salts={name: base64url(secrets.token_bytes(SALT_BYTES)) for name in request.claims},
+        status=request.status,
+        algorithm=request.algorithm,
+    )
+
+
+async def issue(signer: Signer, request: Credential | SelectiveCredential) -> str:
+    """Return the credential that was `asked` for: JWT, or SD-JWT with all disclosures."""
     (text,) = await signer.sign([request])
     return text
 

@@ -54,10 +54,19 @@ def key_text(public_key: bytes) -> str:
     return did_of(Point(public_key))
 
 
-async def issue(
-    given: Mapping[str, Any], stack: str, subject: str, claims: Mapping[str, str], seconds: int
+async def issue(  # noqa: PLR0913 - what a credential is made of
+    given: Mapping[str, Any],
+    stack: str,
+    subject: str,
+    claims: Mapping[str, str],
+    seconds: int,
+    *,
+    selective: bool = False,
 ) -> tuple[Issued, str]:
-    """Return a new credential as it is listed, and as JWT; ``subject`` is a DID."""
+    """Return a new credential as it is listed, and as JWT; ``subject`` is a DID.
+
+    If ``selective`` it is an SD-JWT, of which the holder can show chosen claims.
+    """
     dids.syntax(subject)
     with _register(given) as issued:
         taken = {each.place for each in issued if each.revoked or each.not_after > time.time()}
@@ -66,7 +75,8 @@ async def issue(
             request = credentials.asked(subject, claims, status=status, seconds=seconds)
         except RequestError as error:
             raise AuthorityError(f"no such credential can be issued: {error}") from None
-        text = await credentials.issue(_signer(given), request)
+        asked = credentials.selective(request) if selective else request
+        text = await credentials.issue(_signer(given), asked)
         made = Issued(
             identifier=request.identifier,
             subject=subject,

@@ -12,7 +12,8 @@ from e3.ceremonies import credentials, verbs
 from e3.ceremonies.logs import Logged, Logs
 from e3.ceremonies.overview import AuthorityState
 from e3.cli import terminal
-from e3.cli.project import Verbs, up
+from e3.cli.place import Verbs
+from e3.cli.project import up
 from e3.deployed import Stack
 from e3.errors import E3Error
 from e3.remote.text import printable
@@ -59,12 +60,17 @@ def _declare_credentials(acts: Verbs) -> None:
     issue = acts.add_parser(
         "issue",
         help="a credential for a DID",
-        description="Let the holders sign a credential, and print it (JWT). What it may claim is "
-        "in claims of e3:authority-options.",
+        description="Let the holders sign a credential, and print it (JWT or SD-JWT). What it may "
+        "claim is in claims of e3:authority-options.",
     )
     issue.add_argument("--to", required=True, metavar="DID", help="whose credential it is")
     issue.add_argument(
         "--claim", action="append", required=True, metavar="NAME=VALUE", help="may be repeated"
+    )
+    issue.add_argument(
+        "--selective",
+        action="store_true",
+        help="an SD-JWT: whoever has it shows the claims that are asked for, and no others",
     )
     issue.add_argument("--hours", type=_hours, default=1.0, help="how long it is valid; default: 1")
     listed = acts.add_parser("credentials", help="credentials that are valid, or revoked")
@@ -96,7 +102,14 @@ def issue_credential(arguments: argparse.Namespace) -> int:
     stack = _joint(arguments.stack)
     claims = dict(_claim(text) for text in arguments.claim)
     seconds = round(arguments.hours * HOUR_SECONDS)
-    issuing = credentials.issue(_issuer(stack), stack.name, arguments.to, claims, seconds)
+    issuing = credentials.issue(
+        _issuer(stack),
+        stack.name,
+        arguments.to,
+        claims,
+        seconds,
+        selective=arguments.selective,
+    )
     made, text = asyncio.run(issuing)
     if arguments.json:
         issuer = _issuer(stack)["certificate"]

@@ -24,6 +24,7 @@ from e3.authority.joint.requests import (
     NebulaHost,
     Request,
     RequestError,
+    SelectiveCredential,
     SshHost,
     SshUser,
     StatusList,
@@ -146,7 +147,7 @@ def check(key: JointKey, request: Request, now: float) -> None:
             _check_tls(key, request)
         case SshHost() | SshUser():
             _check_ssh(key.scope, request)
-        case Credential():
+        case Credential() | SelectiveCredential():
             _check_credential(key.scope, request)
         case StatusList():
             _check_status_list(key, request)
@@ -165,7 +166,7 @@ def description(request: Request) -> str:
         case SshHost() | SshUser():
             kind = "host" if isinstance(request, SshHost) else "user"
             what = f"{kind} {request.name} as {', '.join(request.principals)}"
-        case Credential():
+        case Credential() | SelectiveCredential():
             claims = ", ".join(f"{name}={value}" for name, value in sorted(request.claims.items()))
             return f"credential {request.identifier} of {request.subject}: {claims} until {until}"
         case StatusList():
@@ -244,7 +245,7 @@ def _check_ssh(scope: Scope, request: SshHost | SshUser) -> None:
             raise RefusalError("principal", f"{shown(principal)} is none of {_listed(allowed)}")
 
 
-def _check_credential(scope: Scope, request: Credential) -> None:
+def _check_credential(scope: Scope, request: Credential | SelectiveCredential) -> None:
     if request.subject not in scope.names and ANYBODY not in scope.names:
         raise RefusalError("member", f"{shown(request.subject)} is no member")
     _check_validity(request, scope.most_seconds)

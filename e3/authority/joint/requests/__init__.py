@@ -17,6 +17,7 @@ from e3.authority.joint.requests.fields import (
     shown,
 )
 from e3.authority.joint.requests.nebula import NebulaAuthority, NebulaHost
+from e3.authority.joint.requests.selective import SelectiveCredential
 from e3.authority.joint.requests.ssh import SshHost, SshUser
 from e3.authority.joint.requests.tls import TlsAuthority, TlsHost
 
@@ -28,6 +29,7 @@ __all__ = [
     "Purpose",
     "Request",
     "RequestError",
+    "SelectiveCredential",
     "Signable",
     "SshHost",
     "SshUser",
@@ -47,6 +49,7 @@ Request = (
     | SshHost
     | SshUser
     | Credential
+    | SelectiveCredential
     | StatusList
 )
 """Every kind of request; its ``kind`` in JSON tells which."""

@@ -9,7 +9,7 @@ import base64
 import struct
 import time
 import zlib
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -41,6 +41,7 @@ Url = Annotated[
 ]
 Claim = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[a-z][A-Za-z0-9]*\Z")]
 Value = Annotated[str, msgspec.Meta(max_length=256, pattern=r"\A[ -~]+\Z")]
+Uuid = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
 Index = Annotated[int, msgspec.Meta(ge=0, lt=LIST_BITS)]
 
 GZIP_START = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
@@ -50,6 +51,38 @@ STORED_HEADER = struct.Struct("<BHH")
 """Of the last block: that it is the last, its length, and the complement of that."""
 
 RESERVED = frozenset({"id", "type"})
+
+Form = Literal["vc+jwt", "vc+sd-jwt"]
+"""Whether a credential says all that it has, or its holder chooses what it shows."""
+
+PLAIN: Form = "vc+jwt"
+SELECTIVE: Form = "vc+sd-jwt"
+
+Said = TypeVar("Said")
+
+
+class Stated(Protocol):
+    """What every credential states in plain text."""
+
+    @property
+    def identifier(self) -> str:
+        """A UUID in hexadecimal."""
+
+    @property
+    def subject(self) -> str:
+        """The DID of whoever the claims are about."""
+
+    @property
+    def status(self) -> "Status | None":
+        """Where its revocation would be."""
+
+    @property
+    def not_before(self) -> int:
+        """When it begins, a Unix time."""
+
+    @property
+    def not_after(self) -> int:
+        """When it ends, a Unix time."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,9 +97,7 @@ class Credential(Signable, frozen=True, kw_only=True, tag="credential"):
 
     purpose: ClassVar[Purpose] = "credentials"
 
-    identifier: Annotated[
-        str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-    ]
+    identifier: Uuid
     subject: Did
     claims: Annotated[dict[Claim, Value], msgspec.Meta(min_length=1, max_length=16)]
     status: Status | None = None
@@ -80,31 +111,12 @@ class Credential(Signable, frozen=True, kw_only=True, tag="credential"):
     def to_be_signed(self, public_key: Point) -> bytes:
         """Return what the authority signs for this credential."""
         issuer = did_of(public_key)
-        status = self.status and Entry(
-            id=f"{self.status.url}#{self.status.index}",
-            statusListIndex=str(self.status.index),
-            statusListCredential=self.status.url,
-        )
-        payload = Payload(
-            type=("VerifiableCredential",),
-            id=f"urn:uuid:{self.identifier}",
-            issuer=issuer,
-            validFrom=written(self.not_before),
-            validUntil=written(self.not_after),
-            credentialSubject={"id": self.subject, **dict(sorted(self.claims.items()))},
-            credentialStatus=status or msgspec.UNSET,
-            iss=issuer,
-            sub=self.subject,
-            jti=f"urn:uuid:{self.identifier}",
-            iat=self.not_before,
-            nbf=self.not_before,
-            exp=self.not_after,
-        )
-        return _signed_bytes(self.algorithm, issuer, payload)
+        said = {"id": self.subject, **dict(sorted(self.claims.items()))}
+        return signed_bytes(self.algorithm, issuer, payload_of(self, issuer, said))
 
     def assemble(self, public_key: Point, signature: bytes) -> str:
         """Return the JWT; `RequestError` if the signature is wrong."""
-        return _jwt(self, public_key, signature)
+        return jwt(self, public_key, signature)
 
 
 class StatusList(Signable, frozen=True, kw_only=True, tag="status-list"):
@@ -141,18 +153,18 @@ class StatusList(Signable, frozen=True, kw_only=True, tag="status-list"):
             nbf=self.not_before,
             exp=self.not_after,
         )
-        return _signed_bytes(self.algorithm, issuer, payload)
+        return signed_bytes(self.algorithm, issuer, payload)
 
     def assemble(self, public_key: Point, signature: bytes) -> str:
         """Return the JWT; `RequestError` if the signature is wrong."""
-        return _jwt(self, public_key, signature)
+        return jwt(self, public_key, signature)
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The protected header of a credential."""
 
     alg: Algorithm
-    typ: Literal["vc+jwt"] = "vc+jwt"
+    typ: Form = PLAIN
     kid: str
 
 
@@ -168,10 +180,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Payload(
     msgspec.Struct,
+    Generic[Said],
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
-    rename={"context": "@context"},
+    rename={"context": "@context", "sd_alg": "_sd_alg"},
 ):
     """The credential itself, with the names that JWT has for the same values."""
 
@@ -181,7 +194,7 @@ class Payload(
     issuer: str
     validFrom: str  # noqa: N815 -- the standard's names
     validUntil: str  # noqa: N815
-    credentialSubject: dict[str, str]  # noqa: N815
+    credentialSubject: Said  # noqa: N815
     credentialStatus: Entry | msgspec.UnsetType = msgspec.UNSET  # noqa: N815
     iss: str
     sub: str | msgspec.UnsetType = msgspec.UNSET
@@ -189,6 +202,37 @@ class Payload(
     iat: int
     nbf: int
     exp: int
+    sd_alg: Literal["sha-256"] | msgspec.UnsetType = msgspec.UNSET
+
+
+def payload_of(
+    stated: Stated,
+    issuer: str,
+    said: Said,
+    sd_alg: Literal["sha-256"] | msgspec.UnsetType = msgspec.UNSET,
+) -> Payload[Said]:
+    """Return the payload of a credential that says this of its subject."""
+    status = stated.status and Entry(
+        id=f"{stated.status.url}#{stated.status.index}",
+        statusListIndex=str(stated.status.index),
+        statusListCredential=stated.status.url,
+    )
+    return Payload(
+        type=("VerifiableCredential",),
+        id=f"urn:uuid:{stated.identifier}",
+        issuer=issuer,
+        validFrom=written(stated.not_before),
+        validUntil=written(stated.not_after),
+        credentialSubject=said,
+        credentialStatus=status or msgspec.UNSET,
+        iss=issuer,
+        sub=stated.subject,
+        jti=f"urn:uuid:{stated.identifier}",
+        iat=stated.not_before,
+        nbf=stated.not_before,
+        exp=stated.not_after,
+        sd_alg=sd_alg,
+    )
 
 
 def did_of(public_key: Point) -> str:
@@ -213,13 +257,25 @@ def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _signed_bytes(algorithm: Algorithm, issuer: str, payload: Payload) -> bytes:
-    header = Header(alg=algorithm, kid=f"{issuer}#{issuer.removeprefix('did:key:')}")
+def signed_bytes(
+    algorithm: Algorithm, issuer: str, payload: Payload[Any], form: Form = PLAIN
+) -> bytes:
+    """Return header and payload as they are signed."""
+    kid = f"{issuer}#{issuer.removeprefix('did:key:')}"
+    header = Header(alg=algorithm, typ=form, kid=kid)
     parts = (base64url(msgspec.json.encode(each)) for each in (header, payload))
     return ".".join(parts).encode()
 
 
-def _jwt(request: Credential | StatusList, public_key: Point, signature: bytes) -> str:
+class ToBeSigned(Protocol):
+    """What makes bytes to be signed of itself."""
+
+    def to_be_signed(self, public_key: Point) -> bytes:
+        """Return them."""
+
+
+def jwt(request: ToBeSigned, public_key: Point, signature: bytes) -> str:
+    """Return the JWT of a request; `RequestError` if the signature is wrong."""
     signed = request.to_be_signed(public_key)
     verify(public_key, signed, signature)
     return f"{signed.decode()}.{base64url(signature)}"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from e3.authority.credentials import selective
 from e3.authority.joint import requests
 from e3.authority.joint.policy import (
     ANYBODY,
@@ -137,11 +138,22 @@ def test_what_the_holders_agreed_on_is_signed(request_: Request) -> None:
     assert POINT.hex() in found.what
 
 
-@pytest.mark.parametrize("request_", [CREDENTIAL, LIST], ids=["credential", "list"])
+SELECTIVE = selective(CREDENTIAL)
+
+
+@pytest.mark.parametrize(
+    "request_", [CREDENTIAL, SELECTIVE, LIST], ids=["credential", "selective", "list"]
+)
 def test_credentials_that_the_holders_agreed_on_are_signed(request_: Request) -> None:
     found = examine(KEYS["credentials"], requests.encode(request_), NOW)
     assert found.message == request_.to_be_signed(KEY.public_key)
-    assert ("role=auditor" if request_ == CREDENTIAL else "3 revoked") in found.what
+    assert ("3 revoked" if request_ == LIST else "role=auditor") in found.what
+
+
+def test_claims_that_are_hidden_later_are_judged_as_others() -> None:
+    """What a holder signs are digests; it makes them of claims that it has seen."""
+    claims = {**SELECTIVE.claims, "role": "chair"}
+    refused(replace(SELECTIVE, claims=claims), "claim", "chair")
 
 
 def test_a_scope_may_have_every_subject() -> None:

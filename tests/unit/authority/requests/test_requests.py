@@ -14,6 +14,7 @@ from e3.authority.joint.requests import (
     NebulaHost,
     Request,
     RequestError,
+    SelectiveCredential,
     SshHost,
     SshUser,
     Status,
@@ -69,11 +70,13 @@ CLAIMS = st.dictionaries(
     min_size=1,
     max_size=16,
 )
+SALTS = st.from_regex(r"\A[A-Za-z0-9_-]{22}\Z")
 PLACES = st.integers(0, LIST_BITS - 1)
 STATUSES = st.none() | st.builds(Status, url=URLS, index=PLACES)
 REVOKED = st.sets(PLACES, max_size=50).map(sorted).map(tuple)
 NAMELESS: dict[type[Request], dict[str, st.SearchStrategy[object]]] = {
     Credential: {"identifier": UUIDS, "subject": DIDS, "claims": CLAIMS, "status": STATUSES},
+    SelectiveCredential: {"identifier": UUIDS, "subject": DIDS, "status": STATUSES},
     StatusList: {"url": URLS, "revoked": REVOKED},
 }
 ALL = NAMELESS | {kind: {**fields, "name": NAMES} for kind, fields in ASKED.items()}
@@ -83,6 +86,10 @@ ALL = NAMELESS | {kind: {**fields, "name": NAMES} for kind, fields in ASKED.item
 def asked(draw: st.DrawFn) -> Request:
     kind = draw(st.sampled_from(list(ALL)))
     fields: dict[str, Any] = {name: draw(values) for name, values in ALL[kind].items()}
+    if kind is SelectiveCredential:
+        claims = draw(CLAIMS)
+        salts = st.lists(SALTS, min_size=len(claims), max_size=len(claims), unique=True)
+        fields |= {"claims": claims, "salts": dict(zip(claims, draw(salts), strict=True))}
     times: dict[str, Any] = draw(TIMES)
     return kind(**times, **fields)
 
