@@ -15,8 +15,21 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS = 0o077
 TOP = ".e3"
 
+CAREFULLY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+"""Flags of POSIX: Windows, where people may read invitations, has neither of them."""
+
+HOME = "E3_HOME"
+"""Names the variable with another folder of the user's than the usual one."""
+
 SHOWN = frozenset({"hosts", "resolv.conf"})
 """Files of a folder ``lab`` that hosts mount in /etc, where all of their users read them."""
+
+
+def user_folder() -> Path:
+    """Return the folder of this user's identity and sessions; it may not exist yet."""
+    chosen = os.environ.get(HOME)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+    return Path(chosen) if chosen else Path(data, "e3")
 
 
 def folder(path: Path) -> Path:
@@ -35,9 +48,10 @@ def folder(path: Path) -> Path:
 
 def descriptor(path: Path, flags: int) -> int:
     """Open a file as `os.open` does; create it if it is missing, and close it to others."""
-    opened = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    opened = os.open(path, flags | os.O_CREAT | CAREFULLY, FILE_MODE)
     try:
-        os.fchmod(opened, FILE_MODE)
+        if hasattr(os, "fchmod"):
+            os.fchmod(opened, FILE_MODE)
     except OSError:
         os.close(opened)
         raise

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import pwd
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -199,6 +198,8 @@ class NamespaceAccess:
     def _owner(self, file: File) -> tuple[int, int] | None:
         if self.in_user_namespace:
             return None
+        import pwd  # noqa: PLC0415 - Windows, where people may read invitations, has none
+
         try:
             user = pwd.getpwnam(file.owner)  # hosts have this machine's users
         except KeyError:

@@ -14,7 +14,7 @@ from e3.authority.joint.messages import Header
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.errors import E3Error
 from e3.session.queue import front_of_queue
-from e3.session.run_session import new_id
+from e3.session.results import new_id
 
 KEEP = 200
 LIMIT_SECONDS = 120.0

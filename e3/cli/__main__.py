@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from e3 import mishaps
-from e3.cli import project
+from e3 import mishaps, private
+from e3.cli.place import IS_PACKAGE, ROOT
 from e3.cli.terminal import complain, write_anything
 
 VERBS = {
@@ -35,13 +35,18 @@ VERBS = {
     "completion": "completion",
     "board": "board",
     "id": "identity",
+    "inbox": "inbox",
     "invite": "invite",
     "join": "join",
     "mediator": "mediator",
+    "nearby": "nearby",
 }
 """The module of each verb; with all of them loaded, `e3 run` would take half a second longer."""
 
-WITH_ARGUMENTS = ("run", "invite", "join")
+ALONE = ("board", "completion", "id", "inbox", "invite", "join", "mediator", "nearby")
+"""Verbs that need no stack: those of E3 as a package, which has what they need."""
+
+WITH_ARGUMENTS = ("run", "invite", "join", "inbox")
 """Verbs that give what follows ``--`` to a program."""
 
 PURPOSE = """\
@@ -89,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.args = theirs
     arguments.cwd = _here()
     # the paths in a stack's state are relative to the project, as `pulumi up` made them
-    os.chdir(project.ROOT)
+    os.chdir(private.folder(ROOT) if not ROOT.exists() else ROOT)
     try:
         status: int = arguments.do(arguments)
         sys.stdout.flush()  # here, so that an error of writing is still reported
@@ -113,7 +118,8 @@ def command_line(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
-    names = [VERBS[words[0]]] if words and words[0] in VERBS else VERBS.values()
+    known = {name: VERBS[name] for name in (ALONE if IS_PACKAGE else VERBS)}
+    names = [known[words[0]]] if words and words[0] in known else known.values()
     for name in names:
         import_module(f"e3.cli.{name}").declare(verbs)
     return parser
@@ -124,7 +130,7 @@ def _here() -> str:
     try:
         return os.getcwd()  # noqa: PTH109 - as text
     except OSError:
-        return str(project.ROOT)
+        return str(ROOT)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e3.cli import terminal
-from e3.cli.project import ROOT, Verbs
+from e3.cli.place import ROOT, Verbs
 from e3.errors import ConfigurationError, ResultsError
 from e3.evaluation import results_file
 from e3.evaluation.campaign import overview, place

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from e3.cli import terminal
-from e3.cli.project import ROOT, Verbs
+from e3.cli.place import ROOT, Verbs
 from e3.deployed import FILES
 from e3.session.runs import runs
 

@@ -8,7 +8,7 @@ from itertools import chain
 from e3.cli import terminal
 from e3.cli.checks import campaigns, hosts, kernel, labs, machine, packages, sessions, store, tools
 from e3.cli.checks.finding import Finding
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.errors import E3Error
 
 MENDED: tuple[Callable[[], Iterable[Finding]], ...] = (labs.check, store.check)

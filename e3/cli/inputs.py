@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from e3.cli import terminal
-from e3.cli.project import Verbs, session_settings, up
+from e3.cli.place import Verbs
+from e3.cli.project import session_settings, up
 from e3.deployed import Stack
 from e3.errors import E3Error
 from e3.interfaces import Host

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from e3.cli import terminal
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.errors import ConfigurationError
 from e3.inventory import imports
 

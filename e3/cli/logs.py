@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e3.cli import terminal
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.cli.runs import find
 from e3.errors import E3Error
 from e3.remote.text import printable_lines

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from rich.text import Text
 
 from e3.cli import project, terminal
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.evaluation.diagnosis import Diagnosis, diagnose
 from e3.interfaces import PairPath
 

@@ -1,6 +1,5 @@
 """The folders of the project, and what its state and configuration say of a stack."""
 
-import argparse
 import hashlib
 import re
 import shutil
@@ -8,20 +7,17 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 
 from e3 import pulumi_state, settings, stack_file
 from e3.ceremonies.given import joint_authority
+from e3.cli.place import ROOT
 from e3.deployed import FILES, Stack, certifier, joined
 from e3.errors import ConfigurationError, E3Error, PlatformError
 from e3.experiment import SessionSettings
 from e3.interfaces import Authority
 from e3.pulumi_state import Resource, decode_export
-
-ROOT = Path(__file__).resolve().parents[2]
-"""The project; every verb changes to it, wherever it was called."""
 
 SELECTED = FILES / "pulumi/workspaces"
 """Where Pulumi keeps which stack is selected: a file for each project, named by its place."""
@@ -29,8 +25,6 @@ SELECTED = FILES / "pulumi/workspaces"
 STACK_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 PULUMI_SECONDS = 60.0
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - has no other name
 
 
 class _Value(msgspec.Struct):

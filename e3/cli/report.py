@@ -5,7 +5,7 @@ from pathlib import Path
 
 from e3 import private
 from e3.cli import terminal
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.deployed import FILES
 from e3.errors import ConfigurationError, ResultsError
 

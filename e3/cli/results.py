@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from e3.cli import report, terminal
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.evaluation import results, results_file
 
 MOST_PROBLEMS = 20

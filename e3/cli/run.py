@@ -14,7 +14,8 @@ from typing import Any, get_args
 from e3.cli import terminal
 from e3.cli.display import Display, display
 from e3.cli.keyboard import Keyboard
-from e3.cli.project import ROOT, Verbs, authority, session_settings, up
+from e3.cli.place import ROOT, Verbs
+from e3.cli.project import authority, session_settings, up
 from e3.cli.runs import find
 from e3.deployed import Stack
 from e3.errors import ConfigurationError, HostError

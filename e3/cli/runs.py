@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e3.cli import terminal
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.deployed import FILES
 from e3.errors import E3Error
 from e3.session.evidence import LATEST

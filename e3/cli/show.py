@@ -13,7 +13,7 @@ from rich.text import Text
 from e3 import pulumi_state
 from e3.cli import project, terminal
 from e3.cli.display import Display
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.deployed import FILES
 from e3.remote.text import printable
 from e3.session.runs import RecordedRun, runs

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from e3.cli import terminal
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.digitalocean import api, cleanup
 from e3.errors import CloudError
 

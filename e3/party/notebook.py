@@ -22,10 +22,13 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import TYPE_CHECKING
 
 from e3.party import pictures
-from e3.party.cost import SendReport
 from e3.remote.text import printable
+
+if TYPE_CHECKING:  # it is of systems that have limits, and notebooks are read anywhere
+    from e3.party.cost import SendReport
 
 FORMAT = 4
 LANGUAGES = ("python", "ipython")

@@ -1,7 +1,9 @@
 """The result of a session: raw numbers, with their units in the names."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from e3.interfaces import AddressTrust, PairPath, PathClass
@@ -131,3 +133,8 @@ class SessionResult:
                     item["by_after"] = end.by
             items.append(item)
         return items
+
+
+def new_id() -> str:
+    """Return a name for a session: its time in UTC, and four characters to keep names unique."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 import subprocess
+import sysconfig
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -147,7 +148,7 @@ async def started(program: str, verb: str) -> AsyncIterator[Running]:
             stderr=subprocess.STDOUT,
             limit=LINE_BYTES,
             process_group=0,  # Ctrl-C in a terminal is for the caller, who ends this in order
-            env={"PATH": os.environ.get("PATH", os.defpath)},
+            env={"PATH": search_path()},
         )
     except OSError as error:
         raise OverlayError(
@@ -157,6 +158,11 @@ async def started(program: str, verb: str) -> AsyncIterator[Running]:
         yield _Local(process)
     finally:
         await _end(process)
+
+
+def search_path() -> str:
+    """Return where programs are found: PATH, and beside the Python that E3 was installed for."""
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")))
 
 
 @dataclass(frozen=True)

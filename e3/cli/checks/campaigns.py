@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from e3.cli.checks import state
 from e3.cli.checks.finding import Finding
-from e3.cli.project import ROOT
+from e3.cli.place import ROOT
 from e3.evaluation.campaign import place
 
 

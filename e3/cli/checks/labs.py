@@ -16,7 +16,7 @@ from pathlib import Path
 from e3 import leftovers
 from e3.cli.checks import state
 from e3.cli.checks.finding import Finding
-from e3.cli.project import ROOT
+from e3.cli.place import ROOT
 from e3.deployed import FILES
 from e3.errors import LabError
 from e3.lab import client

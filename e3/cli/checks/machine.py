@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from e3.cli.checks.finding import Finding
-from e3.cli.project import ROOT
+from e3.cli.place import ROOT
 from e3.remote.linux import libc
 
 SCARCE_MB, NEEDED_MB = 1000, 100

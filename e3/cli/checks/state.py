@@ -18,7 +18,7 @@ import msgspec
 
 from e3 import private, pulumi_state
 from e3.access.identity import identify
-from e3.cli.project import ROOT
+from e3.cli.place import ROOT
 from e3.deployed import FILES
 from e3.pulumi_state import OURS, Resource, UnreadableError, checkpoints, read, stack_of
 

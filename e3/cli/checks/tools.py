@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from e3.cli.checks.finding import Finding
-from e3.cli.project import ROOT
+from e3.cli.place import ROOT
 from e3.locked_packages import differences
 
 TOO_OLD = (3, 11)

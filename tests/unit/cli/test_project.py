@@ -8,6 +8,7 @@ import pytest
 
 from e3 import deployed, pulumi_state
 from e3.cli import project
+from e3.cli.place import ROOT
 from e3.errors import E3Error
 
 pytestmark = pytest.mark.unit
@@ -36,7 +37,7 @@ def stacks(folder: Path, *names: str) -> Path:
 def select(folder: Path, content: object) -> None:
     path = folder / project.SELECTED
     path.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha1(str(project.ROOT / "Pulumi.yaml").encode()).hexdigest()  # noqa: S324 -- Pulumi's
+    key = hashlib.sha1(str(ROOT / "Pulumi.yaml").encode()).hexdigest()  # noqa: S324 -- Pulumi's
     (path / f"e3-{key}-workspace.json").write_text(json.dumps(content))
 
 
