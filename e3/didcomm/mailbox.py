@@ -1,17 +1,17 @@
-"""A party at its mediator: registered there, reached at once, and connected again after a break.
+"""A party at its mediators: registered there, reached at once, and connected again after a break.
 
 What is sent may be lost, come late or twice, as a mediator may restart or be malicious; protocols
-above repeat what was not answered.
+above repeat what was not answered. A party with two mediators is sent each message through both,
+so that one of them may be dead.
 """
 
 import asyncio
 import contextlib
 import email.utils
-import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import aiohttp
@@ -20,30 +20,28 @@ from msgspec import UNSET, Meta
 
 from e3.didcomm import did as dids
 from e3.didcomm import messages
+from e3.didcomm.connection import UNREACHABLE, Connection, Mediation
 from e3.didcomm.did import Document, Service
 from e3.didcomm.envelope import ENCRYPTED, MESSAGE_BYTES
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.messages import Did, Identity, Received, Unpacker, body_of
-from e3.didcomm.protocols import COORDINATE, PICKUP, PROBLEM, Grant, Problem, Status
-from e3.remote.tasks import beside
+from e3.didcomm.protocols import PICKUP, PROBLEM, Problem
+from e3.didcomm.proxy import connector
+from e3.remote.tasks import gather_or_cancel, running
 from e3.remote.text import printable
 
 ANSWER_SECONDS = 10.0
-HEARTBEAT_SECONDS = 15.0
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
-"""Between attempts to connect again."""
-
 LAST_SECONDS = 2.0
 """For what waits to be sent when a mailbox is closed."""
 
 MOST_OUTGOING = 512
+MOST_PLACES = 2
+"""Of a DID's services, those to which a message for it goes."""
+
 INCOMING_BYTES = 32 << 20
 """Of messages that nobody has asked for yet; further ones are lost until there is room."""
 
 PAGE_BYTES = 65_536
-UNREACHABLE = (aiohttp.ClientError, OSError, TimeoutError, UnicodeError)
-"""What calling a place that somebody else chose may raise; the last if its host is no name."""
-
 SCHEMES = ("http://", "https://", "ws://", "wss://")
 
 
@@ -57,21 +55,8 @@ class _Page(msgspec.Struct, rename={"did": "from"}):
     body: _Told
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mediation:
-    """A mediator as parties know it: its DID, and the URI where messages for its parties go."""
-
-    did: str
-    uri: str
-
-    @property
-    def service(self) -> Service:
-        """The service of a DID that is reached through this mediator."""
-        return Service(uri=self.uri, routing_keys=(dids.resolve(self.did).agreement[0].id,))
-
-
-Outgoing = asyncio.Queue[tuple[tuple[Service, ...], bytes]]
-"""Messages that wait to be sent, each with the places that take it, the first one first."""
+Outgoing = asyncio.Queue[tuple[Service, bytes]]
+"""Messages that wait to be sent, each with the place that takes it."""
 
 
 class Mailbox:
@@ -80,33 +65,55 @@ class Mailbox:
     def __init__(
         self,
         identity: Identity,
-        mediation: Mediation,
+        mediations: Sequence[Mediation],
         http: aiohttp.ClientSession,
         *,
         hidden: bool = False,
     ) -> None:
-        """Take messages for ``identity``, whose DID names the mediation as its service.
+        """Take messages for ``identity``, whose DID names the mediations as its services.
 
-        If ``hidden``, all goes by that mediator: another place that a DID names is not called.
+        If ``hidden``, all goes by those mediators: no other place that a DID names is called.
         """
         self.identity = identity
-        self.mediation = mediation
         self.refused: list[str] = []
         """Why messages were refused, the last hundred."""
-        self.breaks = 0
-        """How often the connection broke."""
         self._http = http
         self._hidden = hidden
-        self._mediator = dids.resolve(mediation.did)
         self._unpacker = Unpacker(clock=time.time)
         self._unpacker.add(identity)
         self._incoming: asyncio.Queue[tuple[Received, int]] = asyncio.Queue()
         self._incoming_bytes = 0
-        self._outgoing, self._elsewhere = (Outgoing(MOST_OUTGOING) for _ in range(2))
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._live = asyncio.Event()
-        self._delivered = False
-        self._asked: dict[str, asyncio.Future[Received]] = {}
+        self._connections: dict[str, Connection] = {}
+        for each in mediations:
+            take = partial(self._receive, each.uri)
+            made = Connection(each, identity, http, take, self._note_live)
+            self._connections[each.uri] = made
+        self._elsewhere: Outgoing = asyncio.Queue(MOST_OUTGOING)
+        self._outgoing: dict[str, Outgoing] = {
+            each.uri: asyncio.Queue(MOST_OUTGOING) for each in mediations
+        }
+
+    @property
+    def mediation(self) -> Mediation:
+        """The mediator that answers questions: the first one that is there."""
+        return self._first.mediation
+
+    @property
+    def breaks(self) -> int:
+        """How often a connection broke."""
+        return sum(each.breaks for each in self._connections.values())
+
+    @property
+    def _first(self) -> Connection:
+        known = list(self._connections.values())
+        return next((each for each in known if each.is_live), known[0])
+
+    def _note_live(self) -> None:
+        if any(each.is_live for each in self._connections.values()):
+            self._live.set()
+        else:
+            self._live.clear()
 
     def send(self, to: str, kind: str, body: object, *, thid: str, signed: bool = False) -> None:
         """Send a message to a DID, without waiting; drop it if too many wait to be sent.
@@ -117,17 +124,18 @@ class Mailbox:
         own = self.identity.did
         sent = messages.message(kind, body, now=time.time(), to=to, sender=own, thid=thid)
         packed = messages.pack(sent, document, self.identity, signed=signed)
-        forwarded = packed_for(document, packed)
-        if len(forwarded) > MESSAGE_BYTES:
-            raise DidcommError(f"a message of {len(forwarded)} bytes is too large to be sent")
-        here = [each.uri for each in document.services[:1]] == [self.mediation.uri]
-        with contextlib.suppress(asyncio.QueueFull):
-            (self._outgoing if here else self._elsewhere).put_nowait((document.services, forwarded))
+        for service in document.services[:MOST_PLACES]:
+            forwarded = packed_for(document, service, packed)
+            if len(forwarded) > MESSAGE_BYTES:
+                raise DidcommError(f"a message of {len(forwarded)} bytes is too large to be sent")
+            with contextlib.suppress(asyncio.QueueFull):
+                waiting = self._outgoing.get(service.uri, self._elsewhere)
+                waiting.put_nowait((service, forwarded))
 
     async def sent_all(self) -> None:
         """Return once nothing waits to be sent."""
-        await self._outgoing.join()
-        await self._elsewhere.join()
+        for waiting in (*self._outgoing.values(), self._elsewhere):
+            await waiting.join()
 
     async def receive(self) -> Received:
         """Return the next message that passed every check."""
@@ -136,19 +144,13 @@ class Mailbox:
         return received
 
     async def ask(self, kind: str, body: object) -> Received:
-        """Return the mediator's answer; raise `DidcommError` if it refuses or is silent."""
-        sent = self._to_mediator(kind, body)
-        answer = asyncio.get_running_loop().create_future()
-        self._asked[sent.id] = answer
+        """Return a mediator's answer; raise `DidcommError` if it refuses or is silent."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._live.wait()
-                await self._write(messages.pack(sent, self._mediator, self.identity))
-                received: Received = await answer
+                received = await self._first.ask(kind, body)
         except (TimeoutError, OSError):
             raise DidcommError(f"mediator {self.mediation.uri} does not answer") from None
-        finally:
-            self._asked.pop(sent.id, None)
         if received.message.type == PROBLEM:
             comment = body_of(received.message, Problem).comment
             raise DidcommError(f"mediator {self.mediation.uri} refuses: {printable(comment)}")
@@ -165,114 +167,55 @@ class Mailbox:
                 "invites chooses another one by --mediator"
             ) from None
 
-    async def stay_connected(self) -> None:
-        """Connect to the mediator, again and again, until cancelled."""
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                async with self._http.ws_connect(
-                    self.mediation.uri, heartbeat=HEARTBEAT_SECONDS, max_msg_size=MESSAGE_BYTES
-                ) as socket:
-                    self._socket = socket
-                    await self._register()
-                    pause = FIRST_PAUSE_SECONDS
-                    await self._read(socket)
-            except UNREACHABLE:
-                pass
-            finally:
-                self._socket = None
-                self._live.clear()
-            self.breaks += 1
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-    async def keep_sending(self) -> None:
-        """Send what waits, until cancelled; places of others may be slow, and delay nobody else."""
-        async with asyncio.TaskGroup() as group:
-            for waiting in (self._outgoing, self._elsewhere):
-                group.create_task(self._send_each(waiting))
+    @asynccontextmanager
+    async def going_on(self) -> AsyncIterator[None]:
+        """Stay connected and send what waits, beside the block."""
+        waiting = (*self._outgoing.values(), self._elsewhere)
+        staying = [each.stay() for each in self._connections.values()]
+        # each by itself: a place that is slow delays no message to another
+        async with running([*staying, *map(self._send_each, waiting)]):
+            yield
 
     async def _send_each(self, waiting: Outgoing) -> None:
         while True:
-            services, packed = await waiting.get()
+            service, packed = await waiting.get()
             try:
-                for service in services:
-                    if await self._sent(service, packed):
-                        break
+                await self._send(service, packed)
             finally:
                 waiting.task_done()
 
-    async def _sent(self, service: Service, packed: bytes) -> bool:
-        """Send a packed message to one of its recipient's services; return whether that worked."""
-        here = service.uri == self.mediation.uri
-        if not service.uri.startswith(SCHEMES) or (self._hidden and not here):
-            return False
-        try:
-            if here and self._socket is not None:
-                await self._write(packed)
-                return True
+    async def _send(self, service: Service, packed: bytes) -> None:
+        """Send a packed message to a service of its recipient, if that can be done."""
+        own = self._connections.get(service.uri)
+        if not service.uri.startswith(SCHEMES) or (self._hidden and own is None):
+            return
+        with contextlib.suppress(*UNREACHABLE):
+            if own is not None and own.is_open:
+                await own.write(packed)
+                return
             uri = f"http{service.uri[2:]}" if service.uri.startswith("ws") else service.uri
             headers = {"Content-Type": ENCRYPTED}
-            async with self._http.post(
-                uri, data=packed, headers=headers, allow_redirects=False
-            ) as answer:
-                return answer.status < 300  # noqa: PLR2004 - of HTTP
-        except UNREACHABLE:
-            return False
-
-    async def _write(self, packed: bytes) -> None:
-        if self._socket is None:
-            raise OSError("not connected")
-        await self._socket.send_bytes(packed)
+            async with self._http.post(uri, data=packed, headers=headers, allow_redirects=False):
+                return
 
     async def unregister(self) -> None:
-        """Let the mediator forget this mailbox, with what waits there."""
-        updates = [{"recipient_did": self.identity.did, "action": "remove"}]
-        with contextlib.suppress(DidcommError):
-            await self.ask(f"{COORDINATE}/recipient-update", {"updates": updates})
+        """Let the mediators forget this mailbox, with what waits there."""
+        await gather_or_cancel([each.unregister() for each in self._connections.values()])
 
-    async def _register(self) -> None:
-        did = self.identity.did
-        updates = {"updates": [{"recipient_did": did, "action": "add"}]}
-        for kind, body in (
-            (f"{COORDINATE}/mediate-request", {}),
-            (f"{COORDINATE}/recipient-update", updates),
-            (f"{PICKUP}/live-delivery-change", {"live_delivery": True}),
-        ):
-            sent = self._to_mediator(kind, body)
-            await self._write(messages.pack(sent, self._mediator, self.identity))
+    async def _receive(self, uri: str, data: bytes) -> None:
+        try:
+            await self._take(self._connections[uri], data)
+        except DidcommError as error:
+            self._refuse(error)
 
-    def _to_mediator(self, kind: str, body: object) -> messages.Message:
-        did, own = self.mediation.did, self.identity.did
-        return messages.message(kind, body, now=time.time(), to=did, sender=own)
-
-    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        async for part in socket:
-            if part.type not in {aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT}:
-                return
-            data = part.data if isinstance(part.data, bytes) else part.data.encode()
-            try:
-                await self._take(data)
-            except DidcommError as error:
-                self._refuse(error)
-
-    async def _take(self, data: bytes) -> None:
+    async def _take(self, connection: Connection, data: bytes) -> None:
         received = self._unpacker.unpack(data)
-        if received.sender != self.mediation.did:
+        if received.sender != connection.mediation.did:
             self._keep(received, len(data))
-            return
-        kind = received.message.type
-        if kind == f"{PICKUP}/delivery":
-            await self._unwrap(received)
-        elif kind == f"{PICKUP}/status":
-            self._live.set()
-            await self._stay_live(body_of(received.message, Status))
-        elif kind == f"{COORDINATE}/mediate-grant":
-            body_of(received.message, Grant)
-        thid = received.message.thid
-        answer = self._asked.get(thid) if isinstance(thid, str) else None
-        if answer is not None and not answer.done():
-            answer.set_result(received)
+        elif received.message.type == f"{PICKUP}/delivery":
+            await self._unwrap(connection, received)
+        else:
+            await connection.hear(received)
 
     def _keep(self, received: Received, size: int) -> None:
         if self._incoming_bytes + size > INCOMING_BYTES:
@@ -280,67 +223,60 @@ class Mailbox:
         self._incoming_bytes += size
         self._incoming.put_nowait((received, size))
 
-    async def _stay_live(self, status: Status) -> None:
-        """Ask again for what waits if the mediator has stopped, as it does for slow readers."""
-        if status.live_delivery is not False or not self._delivered:
-            return
-        self._delivered = False
-        await self._tell_mediator(f"{PICKUP}/live-delivery-change", {"live_delivery": True})
-
-    async def _tell_mediator(self, kind: str, body: object) -> None:
-        sent = self._to_mediator(kind, body)
-        with contextlib.suppress(OSError):
-            await self._write(messages.pack(sent, self._mediator, self.identity))
-
-    async def _unwrap(self, delivery: Received) -> None:
+    async def _unwrap(self, connection: Connection, delivery: Received) -> None:
         """Take the messages in a delivery, and tell the mediator that they have come."""
         attached = delivery.message.attachments
+        mediators = {each.mediation.did for each in self._connections.values()}
         ids = []
         for each in attached if attached is not UNSET else []:
             ids += [each.id] if isinstance(each.id, str) else []
             try:
                 received = self._unpacker.unpack(content := each.content)
-                if received.sender != self.mediation.did:  # which has nothing to forward to us
+                if received.sender not in mediators:  # which have nothing to forward to us
                     self._keep(received, len(content))
             except DidcommError as error:
                 self._refuse(error)
-        self._delivered = True
-        await self._tell_mediator(f"{PICKUP}/messages-received", {"message_id_list": ids})
+        await connection.delivered(ids)
 
     def _refuse(self, error: DidcommError) -> None:
         self.refused = [*self.refused[-99:], str(error)]
 
 
-def packed_for(document: Document, packed: bytes) -> bytes:
-    """Return a packed message as the first service of its recipient takes it: in forwards."""
+def packed_for(document: Document, service: Service, packed: bytes) -> bytes:
+    """Return a packed message as a service of its recipient takes it: in forwards."""
     following = document.did
-    keys = document.services[0].routing_keys if document.services else ()
-    for key in reversed(keys):
+    for key in reversed(service.routing_keys):
         mediator = dids.resolve(key.partition("#")[0])
         packed = messages.forward(packed, following, mediator, time.time())
         following = mediator.did
     return packed
 
 
+def new_identity(mediations: Sequence[Mediation]) -> Identity:
+    """Return a new DID that is reached through these mediators."""
+    return Identity.make([each.service for each in mediations])
+
+
 @asynccontextmanager
 async def opened(
     url: str,
-    tls: ssl.SSLContext | None = None,
     clock: Callable[[], float] = time.time,
     *,
     hidden: bool = False,
+    proxy: str = "",
+    identity: Callable[[Sequence[Mediation]], Identity] = new_identity,
 ) -> AsyncIterator[Mailbox]:
-    """Open a mailbox for a new DID at the mediator of ``url``; it ends with the block.
+    """Open a mailbox at the mediator of ``url``, or at several with spaces between them.
 
-    Raises `DidcommError` if there is no mediator, or if its clock and ours differ too much.
+    All is called through ``proxy``, the URL of a SOCKS proxy, if there is one. ``identity``
+    returns whose mailbox it is. Raises `DidcommError` if no mediator is there, or if its clock and
+    ours differ too much. The mailbox ends with the block.
     """
-    connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True)
     timeout = aiohttp.ClientTimeout(total=None, connect=ANSWER_SECONDS, sock_read=ANSWER_SECONDS)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
-        mediation = await find(http, url, clock)
-        identity = Identity.make([mediation.service])
-        box = Mailbox(identity, mediation, http, hidden=hidden)
-        async with beside(box.stay_connected()), beside(box.keep_sending()):
+    async with aiohttp.ClientSession(connector=connector(proxy), timeout=timeout) as http:
+        mediations = await _find_all(http, url.split(), clock)
+        box = Mailbox(identity(mediations), mediations, http, hidden=hidden)
+        async with box.going_on():
             await box.wait_until_live()
             try:
                 yield box
@@ -349,6 +285,26 @@ async def opened(
                     async with asyncio.timeout(LAST_SECONDS):
                         await box.sent_all()
                         await box.unregister()
+
+
+async def _find_all(
+    http: aiohttp.ClientSession, urls: Sequence[str], clock: Callable[[], float]
+) -> list[Mediation]:
+    """Return the mediators that are there; raise `DidcommError` if none is."""
+    wrong: list[DidcommError] = []
+
+    async def found(url: str) -> Mediation | None:
+        try:
+            return await find(http, url, clock)
+        except DidcommError as error:
+            wrong.append(error)
+            return None
+
+    there = await gather_or_cancel([found(each) for each in urls])
+    known = {each.uri: each for each in there if each is not None}
+    if not known:
+        raise wrong[0] if wrong else DidcommError("no mediator is named; see `e3 mediator`")
+    return list(known.values())
 
 
 async def find(

@@ -5,8 +5,10 @@ with the DIDs of a message before.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import aiohttp
 
 from e3.didcomm import did as dids
 from e3.didcomm import web_did
@@ -22,10 +24,14 @@ MOST = 64
 class Resolver:
     """Remembers the documents of did:web for one session.
 
-    With ``only`` no document but that of this DID is fetched: a server learns who asks.
+    With ``only`` no document but that of this DID is fetched: a server learns who asks. Those that
+    are ``trusted`` may be on a private network. ``connect`` makes what calls domains in another
+    way than directly.
     """
 
     only: str | None = None
+    trusted: frozenset[str] = frozenset()
+    connect: Callable[[], aiohttp.BaseConnector] | None = None
     _fetched: dict[str, Document] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -48,7 +54,12 @@ class Resolver:
                     continue
                 if did.startswith(WEB) and did not in self._fetched and len(self._failed) < MOST:
                     try:
-                        self._fetched[did] = await web_did.fetch(did)
+                        self._fetched[did] = await self._fetch(did)
                         self._failed.pop(did, None)
                     except DidcommError as error:
                         self._failed[did] = str(error)
+
+    async def _fetch(self, did: str) -> Document:
+        if self.connect is not None:
+            return await web_did.fetch(did, self.connect())
+        return await web_did.fetch(did, None if did in self.trusted else web_did.public_hosts())

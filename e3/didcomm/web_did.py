@@ -1,14 +1,19 @@
 """did:web: a DID whose document a company publishes at its domain, fetched over HTTPS.
 
 Source: did:web method specification (W3C CCG). Nothing is followed that the server says, and
-nothing is fetched from an address, from a host without a domain, or for longer than 10 s.
+nothing is fetched from an address, from a host without a domain, or for longer than 10 s. The DID
+of a stranger must be at a public address: it could name a machine of the reader's own network.
 """
 
 import asyncio
+import ipaddress
 import re
+import socket
 from urllib.parse import unquote
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
 
 from e3.didcomm import did as dids
 from e3.didcomm.did import DOCUMENT_BYTES, Document
@@ -37,6 +42,47 @@ def url(did: str) -> str:
     return f"https://{domain}{colon}{port}/{below}/did.json"
 
 
+class _Public(AbstractResolver):
+    """Finds the public addresses of a host, and no others."""
+
+    def __init__(self, names: AbstractResolver) -> None:
+        self._all = names
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """See `AbstractResolver`."""
+        found = await self._all.resolve(host, port, family)
+        public = [each for each in found if is_public(each["host"])]
+        if found and not public:
+            raise OSError(
+                None,
+                f"{host} is at a private address; give its DID a name (`e3 id --know`) if it is "
+                "one of your own network",
+            )
+        return public
+
+    async def close(self) -> None:
+        """See `AbstractResolver`."""
+        await self._all.close()
+
+
+def is_public(address: str) -> bool:
+    """Return whether an address is one of the Internet."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(known, ipaddress.IPv6Address) and known.ipv4_mapped is not None:
+        known = known.ipv4_mapped
+    return known.is_global and not known.is_multicast
+
+
+def public_hosts(names: AbstractResolver | None = None) -> aiohttp.BaseConnector:
+    """Return what connects to public addresses alone; ``names`` replaces the system's resolver."""
+    return aiohttp.TCPConnector(resolver=_Public(names or ThreadedResolver()))
+
+
 async def fetch(did: str, connector: aiohttp.BaseConnector | None = None) -> Document:
     """Return the document of a did:web; raise `DidcommError` if there is none.
 
@@ -60,6 +106,6 @@ async def fetch(did: str, connector: aiohttp.BaseConnector | None = None) -> Doc
                 if len(content) > DOCUMENT_BYTES:
                     raise DidcommError(f"{place} is over {DOCUMENT_BYTES} bytes")
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        why = printable(error, 120) or "no answer in time"
+        why = printable(error) or "no answer in time"
         raise DidcommError(f"{place} cannot be fetched: {why}") from None
     return dids.document(did, content)

@@ -52,6 +52,10 @@ class Link(Protocol):
     def stays(self) -> bool:
         """Whether messages can be delivered later, too."""
 
+    @property
+    def customer(self) -> str:
+        """Whose connection it is: what one of them registers and leaves here is limited."""
+
 
 Reply = Callable[[str, Any], None]
 """Sends the type and body of an answer, at once or later."""
@@ -96,7 +100,7 @@ class Mediator:
         try:
             received = self._unpacker.unpack(data)
             if received.message.type == FORWARD:
-                self._forward(received)
+                self._forward(received, link.customer)
                 return
         except DidcommError:
             self.refused += 1
@@ -135,19 +139,19 @@ class Mediator:
         if self._extra is None or not self._extra(received, reply):
             raise DidcommError("the mediator does not know that type of message")
 
-    def _forward(self, received: Received) -> None:
+    def _forward(self, received: Received, customer: str) -> None:
         to = dids.syntax(body_of(received.message, Forward).next.partition("#")[0])
         attached = received.message.attachments
         if attached is UNSET:
             raise DidcommError("a forwarded message has no attachment")
         now = self._clock()
-        kept = [self.queues.put(to, each.content, now) for each in attached]
+        kept = [self.queues.put(to, each.content, now, customer) for each in attached]
         link = self._live.get(to)
         if link is not None:
             self._send_waiting(to, link, kept)
 
     def _grant(self, received: Received, sender: str, link: Link) -> None:
-        self.queues.register(sender, self._clock())
+        self.queues.register(sender, self._clock(), link.customer)
         body = {"routing_did": [self.identity.did]}
         self._reply(received, sender, link, f"{COORDINATE}/mediate-grant", body)
 
@@ -157,7 +161,7 @@ class Mediator:
             if each.recipient_did != sender:
                 result = "client_error"  # whoever registers another's DID would get its messages
             elif each.action == "add":
-                new = self.queues.register(sender, self._clock())
+                new = self.queues.register(sender, self._clock(), link.customer)
                 result = "success" if new else "no_change"
             else:
                 result = "success" if self.queues.unregister(sender) else "no_change"

@@ -4,7 +4,7 @@ Nothing is on a disk: whoever restarts a mediator loses what waits, and parties 
 repeat what was not acknowledged.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from e3.didcomm.errors import DidcommError
@@ -16,7 +16,8 @@ class Limits:
 
     A registration ends ``registration_seconds`` after its last use, a message ``message_seconds``
     after it came. ``rate`` and ``rate_bytes`` are a second's messages and bytes of one address; it
-    may save up ``burst_seconds`` of them, and hold ``connections``.
+    may save up ``burst_seconds`` of them, hold ``connections`` and ``registrations_of_one``, and
+    have ``bytes_of_one`` in messages that wait for others.
     """
 
     registrations: int = 20_000
@@ -29,6 +30,8 @@ class Limits:
     rate_bytes: float = 2e6
     burst_seconds: float = 8
     connections: int = 256
+    registrations_of_one: int = 1000
+    bytes_of_one: int = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class Waiting:
     id: str
     content: bytes
     came: float
+    customer: str
 
 
 @dataclass(kw_only=True)
@@ -45,6 +49,7 @@ class Box:
     """One recipient: its messages by id in the order of arrival, and when it was here last."""
 
     used: float
+    customer: str
     waiting: OrderedDict[str, Waiting] = field(default_factory=OrderedDict)
     bytes: int = 0
 
@@ -58,6 +63,9 @@ class Queues:
         self._boxes: dict[str, Box] = {}
         self._bytes = 0
         self._next = 0
+        self._registered: Counter[str] = Counter()
+        self._left: Counter[str] = Counter()
+        """Registrations, and bytes that wait, by whose connection they came from."""
 
     def __len__(self) -> int:
         """Return how many recipients are registered."""
@@ -72,7 +80,7 @@ class Queues:
         """The bytes of all messages that wait."""
         return self._bytes
 
-    def register(self, did: str, now: float) -> bool:
+    def register(self, did: str, now: float, customer: str = "") -> bool:
         """Take messages for a DID from now on; return whether that is new."""
         box = self._boxes.get(did)
         if box is not None:
@@ -80,7 +88,10 @@ class Queues:
             return False
         if len(self._boxes) >= self._limits.registrations:
             raise DidcommError("the mediator has no room for more parties; try again in a minute")
-        self._boxes[did] = Box(used=now)
+        if self._registered[customer] >= self._limits.registrations_of_one:
+            raise DidcommError("the mediator has no room for more parties of your address")
+        self._boxes[did] = Box(used=now, customer=customer)
+        self._registered[customer] += 1
         return True
 
     def unregister(self, did: str) -> bool:
@@ -88,14 +99,18 @@ class Queues:
         box = self._boxes.pop(did, None)
         if box is None:
             return False
-        self._bytes -= box.bytes
+        for each in list(box.waiting):
+            self._drop(box, each)
+        self._registered[box.customer] -= 1
+        if not self._registered[box.customer]:
+            del self._registered[box.customer]
         return True
 
     def use(self, did: str, now: float) -> None:
         """Keep a registration; raise `DidcommError` if there is none."""
         self._box(did).used = now
 
-    def put(self, did: str, content: bytes, now: float) -> Waiting:
+    def put(self, did: str, content: bytes, now: float, customer: str = "") -> Waiting:
         """Keep a message; raise `DidcommError` if there is no registration or no room."""
         box = self._box(did)
         size = len(content)
@@ -104,8 +119,11 @@ class Queues:
             raise DidcommError("too many messages wait for that party")
         if self._bytes + size > self._limits.all_bytes:
             raise DidcommError("too many messages wait at the mediator")
+        if self._left[customer] + size > self._limits.bytes_of_one:
+            raise DidcommError("too many messages of your address wait at the mediator")
         self._next += 1
-        kept = Waiting(id=str(self._next), content=content, came=now)
+        kept = Waiting(id=str(self._next), content=content, came=now, customer=customer)
+        self._left[customer] += size
         box.waiting[kept.id] = kept
         box.bytes += size
         self._bytes += size
@@ -143,6 +161,9 @@ class Queues:
         if gone is not None:
             box.bytes -= len(gone.content)
             self._bytes -= len(gone.content)
+            self._left[gone.customer] -= len(gone.content)
+            if not self._left[gone.customer]:
+                del self._left[gone.customer]
 
     def _box(self, did: str) -> Box:
         box = self._boxes.get(did)

@@ -6,7 +6,7 @@ import ipaddress
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -29,12 +29,16 @@ BACKLOG_BYTES = 8 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a mediator listens, and the URI by which parties call it."""
+    """Where a mediator listens, and the URI by which parties call it.
+
+    Requests from the addresses ``proxies`` are of whom the header X-Forwarded-For names last.
+    """
 
     host: str
     port: int
     uri: str
     tls: ssl.SSLContext | None = None
+    proxies: frozenset[str] = frozenset()
 
 
 class _Open:
@@ -42,7 +46,8 @@ class _Open:
 
     stays = True
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, socket: web.WebSocketResponse, customer: str) -> None:
+        self.customer = customer
         self._socket = socket
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self._backlog = 0
@@ -67,7 +72,8 @@ class _Once:
 
     stays = False
 
-    def __init__(self) -> None:
+    def __init__(self, customer: str) -> None:
+        self.customer = customer
         self.answer = b""
 
     def send(self, data: bytes) -> bool:
@@ -78,11 +84,12 @@ class _Once:
 class Server:
     """Serves one mediator."""
 
-    def __init__(self, mediator: Mediator, limits: Limits, uri: str) -> None:
-        """Serve ``mediator``, which parties call at ``uri``."""
+    def __init__(self, mediator: Mediator, limits: Limits, place: Place) -> None:
+        """Serve ``mediator`` at a place."""
         self._mediator = mediator
         self._limits = limits
-        self._uri = uri
+        self._uri = place.uri
+        self._proxies = place.proxies
         self._rates = Rates(limits)
         self._open: Counter[str] = Counter()
 
@@ -112,7 +119,7 @@ class Server:
         if not socket.can_prepare(request):
             body = invitation(self._mediator.identity, self._uri)
             return web.Response(body=body, content_type="application/json")
-        address = customer(request.remote or "")
+        address = self._customer(request)
         if self._open[address] >= self._limits.connections:
             raise web.HTTPTooManyRequests(text="too many connections from this address")
         self._open[address] += 1
@@ -125,7 +132,7 @@ class Server:
         return socket
 
     async def _converse(self, socket: web.WebSocketResponse, address: str) -> None:
-        link = _Open(socket)
+        link = _Open(socket, address)
         try:
             async with beside(link.write()):
                 async for part in socket:
@@ -150,9 +157,10 @@ class Server:
                 data = await request.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout(text="the message took too long") from None
-        if not self._rates.allow(customer(request.remote or ""), len(data), time.monotonic()):
+        address = self._customer(request)
+        if not self._rates.allow(address, len(data), time.monotonic()):
             raise web.HTTPTooManyRequests(text="too many messages from this address")
-        link = _Once()
+        link = _Once(address)
         try:
             self._mediator.take(data, link)
         except DidcommError as error:
@@ -160,6 +168,23 @@ class Server:
         if link.answer:
             return web.Response(body=link.answer, content_type=ENCRYPTED)
         return web.Response(status=202)
+
+    def _customer(self, request: web.Request) -> str:
+        """Return whose request it is; a proxy of ours is believed, and nobody else."""
+        named = ",".join(request.headers.getall("X-Forwarded-For", []))
+        return customer(origin(request.remote or "", named, self._proxies))
+
+
+def origin(address: str, forwarded: str, proxies: Container[str]) -> str:
+    """Return the address that a request came from, as far as ``proxies`` tell.
+
+    Each proxy adds the address that called it at the end of ``forwarded``; what is before the
+    first one that is no proxy of ours was written by that one, and may be anything.
+    """
+    hops = [each.strip() for each in forwarded.split(",") if each.strip()]
+    while hops and address in proxies:
+        address = hops.pop()
+    return address
 
 
 def customer(address: str) -> str:
@@ -178,7 +203,7 @@ def customer(address: str) -> str:
 @asynccontextmanager
 async def serving(mediator: Mediator, limits: Limits, place: Place) -> AsyncIterator[Server]:
     """Serve meanwhile; raise `OSError` if the port cannot be had."""
-    server = Server(mediator, limits, place.uri)
+    server = Server(mediator, limits, place)
     runner = web.AppRunner(
         server.application(),
         access_log=None,

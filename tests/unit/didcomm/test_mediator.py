@@ -34,6 +34,7 @@ class Wire:
     """A connection that keeps what is sent on it."""
 
     stays = True
+    customer = "198.51.100.7"
 
     def __init__(self, owner: Identity) -> None:
         self.unpacker = Unpacker(clock=lambda: NOW)

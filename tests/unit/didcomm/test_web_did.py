@@ -1,10 +1,8 @@
 """did:web: documents come from the domain over HTTPS, bounded, and from nowhere else."""
 
 import asyncio
-import datetime as dt
 import json
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from e3.didcomm.did import DOCUMENT_BYTES
 from e3.didcomm.errors import DidcommError
-from e3.didcomm.web_did import fetch, url
+from e3.didcomm.web_did import fetch, is_public, public_hosts, url
+from tests.certificates import certificate
 
 pytestmark = pytest.mark.unit
 
@@ -80,35 +75,6 @@ class Here(AbstractResolver):
         """Do nothing."""
 
 
-def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the contexts of a server of that name, and of a client who trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "certificate").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(folder / "certificate", folder / "key")
-    return server, ssl.create_default_context(cafile=str(folder / "certificate"))
-
-
 def fetched(folder: Path, answer: Handler, name: str = "company.example") -> str:
     """Return the DID of the document that a server of the domain answers."""
 
@@ -162,3 +128,47 @@ def test_any_other_answer_is_refused(tmp_path: Path, answer: Handler, why: str) 
 def test_a_server_of_another_name_is_not_believed(tmp_path: Path) -> None:
     with pytest.raises(DidcommError, match="cannot be fetched"):
         fetched(tmp_path, saying(b"{}"), "else.example")
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("127.0.0.1", False),
+        ("10.0.0.1", False),
+        ("169.254.169.254", False),
+        ("192.168.1.1", False),
+        ("100.64.0.1", False),
+        ("198.18.0.1", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("::ffff:192.168.1.1", False),
+        ("no address", False),
+    ],
+)
+def test_private_addresses_are_told_from_public_ones(address: str, *, public: bool) -> None:
+    assert is_public(address) is public
+
+
+def test_the_did_of_a_stranger_is_not_looked_up_in_ones_own_network() -> None:
+    """Or anybody could have the parties call machines that they cannot call themselves."""
+
+    async def run() -> None:
+        asked: list[bytes] = []
+
+        async def called(_: object, writer: asyncio.StreamWriter) -> None:
+            asked.append(b"")
+            writer.close()
+
+        server = await asyncio.start_server(called, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server:
+            connector = public_hosts(Here())
+            with pytest.raises(DidcommError, match="private address"):
+                await fetch(f"{DID}%3A{port}", connector)
+        assert asked == []
+
+    asyncio.run(run())
