@@ -10,6 +10,8 @@ from bench import (
     authority,
     command,
     lab,
+    mediator,
+    meeting,
     overlays,
     session,
     stack,
@@ -20,6 +22,7 @@ from bench import (
 
 RESULTS = Path(__file__).parent / "results"
 TUNNELS = (tunnel, tunnel_nats, tunnel_rounds)
+SESSIONS = (mediator, meeting)
 
 
 def main() -> None:
@@ -31,7 +34,7 @@ def main() -> None:
         "python": platform.python_version(),
         "cores": os.cpu_count(),
     }
-    for part in (lab, overlays, session, command, stack, authority, *TUNNELS):
+    for part in (lab, overlays, session, command, stack, authority, *TUNNELS, *SESSIONS):
         print(f"\n== {part.__name__.rpartition('.')[2]}")
         results.update(part.main([]))
     RESULTS.mkdir(exist_ok=True)

@@ -23,12 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from bench import stack
+from e3.didcomm.messages import Identity
+from e3.didcomm.session import invitation as invitations
+from e3.didcomm.session.invitation import Invitation
 
 PROGRAM = Path("demos/helloworld.py")
 PARTIES = 3
 VALUES = {"overlay": "plain", "program": str(PROGRAM)}
 OBJECTS = {"regions.here": str(PARTIES), "latency-ms.all": "0"}
 LIMIT_SECONDS = 0.3
+JOIN_SECONDS = 2.0
 DEADLINE_SECONDS = 120.0
 
 
@@ -41,6 +45,7 @@ class Measurement:
     session_seconds: list[float] = field(default_factory=list)
     beside_seconds: list[float] = field(default_factory=list)
     load_seconds: list[float] = field(default_factory=list)
+    join_seconds: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Return the medians, and the limit."""
@@ -50,6 +55,7 @@ class Measurement:
             "session_seconds": "  of it the session",
             "beside_seconds": f"  beside it (at most {LIMIT_SECONDS:g})",
             "load_seconds": "    of that Python and loading E3",
+            "join_seconds": f"e3 join starts (at most {JOIN_SECONDS:g})",
         }
         medians = {name: statistics.median(getattr(self, name)) for name in names}
         return "\n".join(f"{names[name]:34} {seconds:6.2f} s" for name, seconds in medians.items())
@@ -79,6 +85,41 @@ def once(result: Measurement) -> None:
     result.session_seconds.append(session["wall_seconds"])
     result.beside_seconds.append(command - session["wall_seconds"])
     result.load_seconds.append(load)
+    result.join_seconds.append(started())
+
+
+def started() -> float:
+    """Return the seconds until `e3 join` has read a link, and calls its mediator, which is none."""
+    began = time.monotonic()
+    done = subprocess.run(
+        ["e3", "join", link()],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert "no mediator" in done.stderr, done.stderr  # noqa: S101 - else it did not come so far
+    return time.monotonic() - began
+
+
+def link() -> str:
+    """Return the link of an invitation whose mediator is not there."""
+    now, did = int(time.time()), Identity.make().did
+    return invitations.link(
+        Invitation(
+            sid=invitations.new_id(),
+            did=did,
+            identity=did,
+            name="Alice",
+            token=invitations.new_id(),
+            mediator="http://127.0.0.1:9/",
+            program="auction",
+            digest="0" * 64,
+            parties=PARTIES,
+            created=now,
+            expires=now + 600,
+        )
+    )
 
 
 def measure(repetitions: int) -> Measurement:
