@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.commands import ROOT
@@ -89,18 +89,21 @@ class PersonAtHome:
     home: Path
     mediator: str = ""
     inside: Sequence[str] = ()
+    more: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str | Path] = (E3,)
 
     @property
     def environment(self) -> dict[str, str]:
         """What a shell of this person exports."""
         more = {"E3_HOME": str(self.home), "E3_MEDIATOR": self.mediator, "COLUMNS": "100"}
-        return {**os.environ, **more}
+        return {**os.environ, **more, **self.more}
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, without a terminal."""
         return subprocess.run(
-            [*self.inside, E3, *words],
+            [*self.inside, *self.command, *words],
             env=self.environment,
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -118,8 +121,9 @@ class PersonAtHome:
         """Yield the terminal where a command runs."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
-            [*self.inside, E3, *words],
+            [*self.inside, *self.command, *words],
             env=self.environment,
+            cwd=ROOT,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

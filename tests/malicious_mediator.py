@@ -1,6 +1,6 @@
 """A mediator that loses, repeats, reorders and replays what it passes on: ``PORT`` on the loopback.
 
-python -m tests.malicious_mediator PORT
+python -m tests.malicious_mediator PORT [slow]; a slow one passes on everything, after a second.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from e3.didcomm.mediator.server import Place, serving
 from e3.didcomm.messages import Identity
 
 SEED = 7
+SLOW_SECONDS = 1.0
 
 
 class Malicious(Mediator):
@@ -47,14 +48,25 @@ class Malicious(Mediator):
             super().take(each, link)
 
 
-async def main(port: int) -> None:
+class Slow(Mediator):
+    """Passes on each message late."""
+
+    def __init__(self) -> None:
+        super().__init__(Identity.make(), Limits(rate=1e4))
+
+    def take(self, data: bytes, link: Link) -> None:
+        """Take a message, after a while."""
+        asyncio.get_running_loop().call_later(SLOW_SECONDS, super().take, data, link)
+
+
+async def main(port: int, kind: type[Malicious | Slow]) -> None:
     uri = f"http://127.0.0.1:{port}/"
     place = Place(host="127.0.0.1", port=port, uri=uri)
-    async with serving(Malicious(), Limits(rate=1e4), place):
+    async with serving(kind(), Limits(rate=1e4), place):
         sys.stdout.write(f"the mediator takes messages at {uri}\n")
         sys.stdout.flush()
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), Slow if sys.argv[2:] == ["slow"] else Malicious))

@@ -4,8 +4,10 @@ The protocol e3-board 1.0 has ``post``, ``remove`` and ``list``. A post is gone 
 expired, when whoever posted it removes it, or soon after they left the mediator. All is in memory.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -92,14 +94,13 @@ class Board:
         self._kept.append(_Kept(post, sender, invitation.expires))
 
 
-async def post(box: Mailbox, topic: str, link: str) -> None:
-    """Post an invitation of this mailbox; raise `DidcommError` if the mediator refuses."""
+@asynccontextmanager
+async def posted(box: Mailbox, topic: str, link: str) -> AsyncIterator[None]:
+    """Keep an invitation of this mailbox on the board; `DidcommError` if the mediator refuses."""
     await box.ask(POST, Post(topic=topic, link=link))
-
-
-async def remove(box: Mailbox) -> None:
-    """Remove the posts of this mailbox."""
-    await box.ask(REMOVE, {})
+    yield
+    with contextlib.suppress(DidcommError):  # without the mediator it has ended by itself
+        await box.ask(REMOVE, {})
 
 
 async def posts(box: Mailbox, topic: str) -> list[tuple[str, str, Invitation]]:

@@ -3,16 +3,16 @@
 import asyncio
 import contextlib
 import shutil
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from e3.adhoc.links import endpoint
 from e3.adhoc.meeting import Meeting, host_name
+from e3.adhoc.people import People
+from e3.adhoc.scratch import scratch
+from e3.adhoc.setting import Own
 from e3.didcomm.session.bodies import Roster
 from e3.errors import SessionError
-from e3.experiment import Program, Rules
+from e3.experiment import Rules
 from e3.interfaces import PairPath
 from e3.session.alone import Alone
 from e3.session.plan import Plan, Seat
@@ -27,21 +27,12 @@ OTHERS_SECONDS = 3.0
 """For the others to complete once this party has: until then it keeps its tunnels."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Own:
-    """What only this party has: arguments and inputs that no other learns, and its own limits."""
-
-    program: Program
-    private: Sequence[str] = ()
-    inputs: Path | None = None
-    deadline_seconds: float = 600.0
-
-
 async def conduct(
-    meeting: Meeting, roster: Roster, own: Own, sessions: Path, observer: Observer
+    meeting: Meeting, roster: Roster, own: Own, people: People, observer: Observer
 ) -> SessionResult:
     """Run this party to its end, and tell the others how it ended."""
-    if meeting.room is None:
+    room, links = meeting.room, meeting.links
+    if room is None or links is None:
         raise SessionError("there is no room for the program")
     pid = meeting.pid
     seats = tuple(
@@ -53,13 +44,13 @@ async def conduct(
         )
         for each in roster.members
     )
-    with tempfile.TemporaryDirectory(prefix="e3-") as scratch:
-        inputs = inputs_of(Path(scratch), own.inputs, host_name(roster, pid))
+    with scratch(people.folder) as place:
+        inputs = inputs_of(place, own.inputs, host_name(roster, pid))
         spec = SessionSpec(
             plan=Plan(program=own.program, seats=seats),
-            hosts=(meeting.room.host,),
+            hosts=(room.host,),
             overlay=OVERLAY,
-            sessions=sessions,
+            sessions=people.sessions,
             deadline_seconds=own.deadline_seconds,
             address_trust="authenticated",
             paths=_paths(meeting, roster),
@@ -68,16 +59,21 @@ async def conduct(
                 pid=pid,
                 session=roster.session,
                 others=meeting.others,
-                queue=Path(scratch, "queue"),
+                queue=place / "queue",
             ),
             inputs=inputs,
             observer=observer,
         )
-        try:
-            result = await run_session(spec)
-        except asyncio.CancelledError:
-            meeting.leave("cancelled", "its user ended the session")
-            raise
+        async with links.reaching(pid, room, len(seats)):
+            return await _run(meeting, roster, spec)
+
+
+async def _run(meeting: Meeting, roster: Roster, spec: SessionSpec) -> SessionResult:
+    try:
+        result = await run_session(spec)
+    except asyncio.CancelledError:
+        meeting.leave("cancelled", "its user ended the session")
+        raise
     done = result.verdict is Verdict.COMPLETED
     meeting.leave("done" if done else "failed", "" if done else result.reason)
     if done:
@@ -107,18 +103,18 @@ def _paths(meeting: Meeting, roster: Roster) -> list[PairPath]:
     ]
 
 
-def inputs_of(scratch: Path, given: Path | None, host: str) -> Path | None:
+def inputs_of(place: Path, given: Path | None, host: str) -> Path | None:
     """Return a folder with the inputs of this party as sessions have them, by the name of its host.
 
-    ``given`` is a file or a folder of the user's; what is returned is a copy below ``scratch``.
+    ``given`` is a file or a folder of the user's; what is returned is a copy below ``place``.
     """
     if given is None:
         return None
-    place = scratch / "inputs" / host
-    place.parent.mkdir()
+    copy = place / "inputs" / host
+    copy.parent.mkdir()
     if given.is_dir():
-        shutil.copytree(given, place)
+        shutil.copytree(given, copy)
     else:
-        place.mkdir()
-        shutil.copyfile(given, place / given.name)
-    return place.parent
+        copy.mkdir()
+        shutil.copyfile(given, copy / given.name)
+    return copy.parent

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from e3 import tunnel
+from e3.adhoc.ports import device_works, forwarded
 from e3.adhoc.room import Room
 from e3.didcomm.session.bodies import Candidate, Offer
 from e3.didcomm.session.negotiation import Ends
@@ -24,12 +25,14 @@ class Reach:
     """How this party may be reached.
 
     ``stun`` are servers of STUN. With ``relay_only`` no peer learns an address of this machine;
-    with ``loopback`` parties on this same machine are reached, too.
+    with ``loopback`` parties on this same machine are reached, too. Messages, and nothing else, go
+    by ``proxy``, the URL of a SOCKS proxy such as Tor's.
     """
 
     stun: tuple[str, ...] = ()
     relay_only: bool = False
     loopback: bool = False
+    proxy: str = ""
 
 
 def address(pid: int) -> str:
@@ -48,6 +51,8 @@ class Links:
 
     driver: tunnel.Tunnel
     ends: Ends
+    has_device: bool = True
+    """Whether the room has a TUN device; else programs reach their peers by forwarded ports."""
     _peers: dict[int, tunnel.Peer] = field(default_factory=dict)
 
     async def connect(self, pid: int, offer: Offer, secret: bytes) -> None:
@@ -88,6 +93,16 @@ class Links:
         )
         return candidates
 
+    @asynccontextmanager
+    async def reaching(self, pid: int, room: Room, parties: int) -> AsyncIterator[None]:
+        """Let the program of party ``pid`` reach its peers, all of which are connected."""
+        if self.has_device:
+            yield
+            return
+        endpoints = [endpoint(each) for each in range(parties)]
+        async with forwarded(self.driver, room, pid, endpoints):
+            yield
+
     @property
     def paths(self) -> dict[int, str]:
         """How each peer is reached now, in words."""
@@ -102,14 +117,15 @@ async def linked(pid: int, room: Room, reach: Reach) -> AsyncIterator[Links]:
 
     Raises `OverlayError` if that fails.
     """
+    has_device = device_works()
     async with tunnel.local() as driver:
         opened = await driver.open(
             tunnel.Open(
                 pid=pid,
-                mode="namespace",
+                mode="namespace" if has_device else "userspace",
                 address=f"{address(pid)}/24",
-                interface=INTERFACE,
-                namespace=room.pid,
+                interface=INTERFACE if has_device else "",
+                namespace=room.pid if has_device else 0,
                 stun=reach.stun,
                 relay_only=reach.relay_only,
                 loopback=reach.loopback,
@@ -119,7 +135,7 @@ async def linked(pid: int, room: Room, reach: Reach) -> AsyncIterator[Links]:
         ends = Ends(
             fingerprint=opened.certificate, wireguard=opened.public_key, candidates=_ours(driver)
         )
-        yield Links(driver=driver, ends=ends)
+        yield Links(driver=driver, ends=ends, has_device=has_device)
 
 
 def _ours(driver: tunnel.Tunnel) -> tuple[Candidate, ...]:

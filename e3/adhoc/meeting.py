@@ -29,6 +29,7 @@ from e3.didcomm.session.bodies import (
     KINDS,
     PROTOCOL,
     Body,
+    Close,
     Join,
     LobbyView,
     Offer,
@@ -38,7 +39,7 @@ from e3.didcomm.session.bodies import (
 from e3.didcomm.session.lobby import Lobby
 from e3.didcomm.session.negotiation import Negotiation, Terms
 from e3.didcomm.session.proof import Admit, anyone
-from e3.errors import E3Error, SessionError
+from e3.errors import E3Error, OverlayError, SessionError
 from e3.remote.tasks import running
 from e3.remote.text import printable
 from e3.session.verdicts import End
@@ -50,6 +51,15 @@ CONSENT_SECONDS = 900.0
 
 CONNECT_SECONDS = 60.0
 """For a pair to connect after both have accepted."""
+
+
+class RestartedError(SessionError):
+    """The parties are gathered once more, with a roster of this ``epoch``."""
+
+    def __init__(self, epoch: int) -> None:
+        """Keep the epoch."""
+        super().__init__("a party is back; the parties are gathered once more")
+        self.epoch = epoch
 
 
 class User(Protocol):
@@ -69,20 +79,25 @@ class User(Protocol):
 class Side:
     """The part of this party: an initiator has a lobby, a guest has none.
 
-    All must be there at a time ``until``, in seconds since 1970.
+    All must be there at a time ``until``, in seconds since 1970; ``late`` says what it means if
+    they are not. Parties with the lasting DIDs ``consented`` need no other consent.
     """
 
     me: Self
     terms: Terms
     reach: Reach
     until: float = math.inf
+    late: str = "the link has expired, and not all parties came"
+    consented: frozenset[str] = frozenset()
     admit: Admit = anyone
     lobby: Lobby | None = None
+    note: Callable[[Lobby], None] = lambda _: None
+    """Takes note of who is in the lobby, after each message."""
 
     @property
     def ready(self) -> Ready:
         """The consent of a guest's user to the proposal."""
-        return Ready(proposal=self.terms.proposal)
+        return Ready(proposal=self.terms.proposal, epoch=self.terms.epoch)
 
 
 class Meeting:
@@ -92,6 +107,8 @@ class Meeting:
         """Meet at a mailbox; ``user`` decides."""
         self.others: dict[int, End] = {}
         """What other parties told of their ends, by pid."""
+        self.consented = side.consented
+        """The lasting DIDs of the parties to which the user has consented."""
         self.room: Room | None = None
         self.links: Links | None = None
         self._box = box
@@ -118,6 +135,11 @@ class Meeting:
         """The pid of this party."""
         return self._negotiation.pid
 
+    @property
+    def roster(self) -> Roster | None:
+        """The roster that this party was told."""
+        return self._negotiation.roster
+
     def names(self, roster: Roster) -> dict[int, str]:
         """Return what the parties call themselves."""
         return {each.pid: printable(each.name, 64) for each in roster.members}
@@ -140,6 +162,10 @@ class Meeting:
             return
         now, sender, lobby = time.time(), received.sender, self._side.lobby
         if isinstance(decoded, Join) and lobby is not None and lobby.has_link(decoded):
+            if self._negotiation.started:
+                late = "the program runs; join again when it has ended"
+                self.send(sender, Close(reason="full", detail=late))
+                return
             await self._resolver.fetch([decoded.identity])
         elif isinstance(decoded, Roster) and sender == self._side.terms.initiator:
             await self._resolver.fetch([each.identity for each in decoded.members])
@@ -147,6 +173,7 @@ class Meeting:
             if isinstance(decoded, Offer):
                 lobby.has_roster(sender)
             self._do(lobby.received(sender, decoded, now))
+            self._side.note(lobby)
         if isinstance(decoded, LobbyView) and sender == self._side.terms.initiator:
             self._user.show(decoded)
         if lobby is None or lobby.roster is not None:
@@ -158,42 +185,52 @@ class Meeting:
 
     def _do_one(self, action: Action) -> None:
         if isinstance(action, does.Send):
-            self._send(action.to, action.body)
+            self.send(action.to, action.body)
         elif isinstance(action, does.Show):
             self._user.show(action.view)
         elif isinstance(action, does.Begin):
             own = self._side.terms.initiator
             self._do(self._negotiation.received(own, action.roster, time.time()))
-        elif isinstance(action, does.Ask):
-            self._asked = time.time()
-            self._todo.put_nowait(self._ask(action.roster))
-        elif isinstance(action, does.Connect):
-            self._todo.put_nowait(self._connect(action))
-        elif isinstance(action, does.Reconnect):
-            self._todo.put_nowait(self._reconnect(action))
+        elif isinstance(action, does.Ask | does.Connect | does.Reconnect):
+            self._begin(action)
         elif isinstance(action, does.Start):
             if not self._result.done():
                 self._result.set_result(action.roster)
         elif isinstance(action, does.Left):
             self._left(action)
+        elif isinstance(action, does.Restart):
+            self._restart(action.epoch)
         else:
             self._fail(SessionError(action.why))
 
-    def _send(self, to: str, sent: Body) -> None:
+    def _begin(self, action: does.Ask | does.Connect | does.Reconnect) -> None:
+        """Begin what takes its time."""
+        if isinstance(action, does.Ask):
+            self._asked = time.time()
+            self._todo.put_nowait(self._ask(action.roster))
+        elif isinstance(action, does.Connect):
+            self._todo.put_nowait(self._connect(action))
+        else:
+            self._todo.put_nowait(self._reconnect(action))
+
+    def send(self, to: str, sent: Body) -> None:
+        """Send a message of the session."""
         # a DID that says no way to itself hears nothing; messages to the others go on
         with contextlib.suppress(DidcommError):
             self._box.send(to, KINDS[type(sent)], sent, thid=self._side.terms.sid)
 
     async def _ask(self, roster: Roster) -> None:
         """Ask the user; then open this party's end of the tunnels, and make its offers."""
-        if not await self._user.consents(roster):
+        identities = frozenset(each.identity for each in roster.members)
+        if not identities <= self.consented and not await self._user.consents(roster):
             self._do(self._negotiation.leave("declined"))
             raise SessionError("you did not consent to these parties; nothing was run")
+        self.consented = identities
         pid = self._negotiation.pid
         own = address(pid)
         self.room = await self._held.enter_async_context(room(host_name(roster, pid), own))
         reach = self._side.reach
-        servers = reach.stun or await stun_servers(self._box)
+        servers = reach.stun or (() if reach.proxy else await stun_servers(self._box))
         self.links = await self._held.enter_async_context(
             linked(pid, self.room, replace(reach, stun=servers))
         )
@@ -207,6 +244,10 @@ class Meeting:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self.links.connect(action.pid, action.offer, action.secret)
+        except OverlayError as error:
+            why = f"party {action.pid} ({self._name(action.pid)}) offers what makes no tunnel"
+            self._do(self._negotiation.leave("failed", why))
+            raise SessionError(f"{why}: {error}") from None
         except TimeoutError:
             why = f"no way to party {action.pid} was found within {CONNECT_SECONDS:g} s"
             self._do(self._negotiation.leave("failed", why))
@@ -218,6 +259,8 @@ class Meeting:
 
     async def _relay(self, action: does.Connect, links: Links) -> None:
         """Ask the mediator for a relay, which a pair uses while it finds no other path."""
+        if self._side.reach.proxy:
+            return  # the relay would learn the address that the mediator does not
         granted = await grant(self._box, action.secret)
         if granted is not None:
             await links.relay(action.pid, granted)
@@ -249,6 +292,18 @@ class Meeting:
             why = f": {printable(action.detail)}" if action.detail else ""
             self._user.tell(f"party {action.pid} ({name}) left ({action.reason}){why}")
 
+    def _name(self, pid: int) -> str:
+        roster = self._negotiation.roster
+        return self.names(roster)[pid] if roster is not None else ""
+
+    def _restart(self, epoch: int) -> None:
+        """Let the caller gather all parties once more; nothing runs yet."""
+        if self._result.done():
+            return  # the program runs: whoever is back waits for the next round
+        if self._side.lobby is not None:
+            self._do(self._negotiation.leave("restarted", "a party is back"))
+        self._fail(RestartedError(epoch))
+
     def _fail(self, error: E3Error) -> None:
         if not self._result.done():
             self._result.set_exception(error)
@@ -275,7 +330,7 @@ class Meeting:
                 self._do(self._side.lobby.tick(now))
             elif self._negotiation.roster is None and now > self._said_ready + REPEAT_SECONDS:
                 self._said_ready = now
-                self._send(self._side.terms.initiator, self._side.ready)
+                self.send(self._side.terms.initiator, self._side.ready)
             self._do(self._negotiation.tick(now))
             self._check_time(now)
 
@@ -285,8 +340,8 @@ class Meeting:
             return
         if self._negotiation.roster is None:
             if now > self._side.until:
-                self.leave("expired", "not all came before the link expired")
-                self._fail(SessionError("the link has expired, and not all parties came"))
+                self.leave("expired", self._side.late)
+                self._fail(SessionError(self._side.late))
         elif now > self._asked + CONSENT_SECONDS:
             missing = ", ".join(
                 f"party {each.pid} ({printable(each.name, 64)})"

@@ -18,13 +18,10 @@ from msgspec import Meta, Struct
 
 from e3 import private
 from e3.didcomm import did as dids
-from e3.didcomm.did import key_did
+from e3.didcomm.did import DIDCOMM, PROFILE, key_did
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.keys import base64url, multikey, unbase64
 from e3.remote.text import printable
-
-HOME = "E3_HOME"
-"""Names the variable with another folder than the usual one."""
 
 WORDS = 8
 """Of 2,048 each: 88 bits of the SHA-256 of a DID."""
@@ -59,9 +56,7 @@ class People:
     @classmethod
     def of_user(cls) -> "People":
         """Return those of this user; the folder may not exist yet."""
-        chosen = os.environ.get(HOME)
-        data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
-        return cls(Path(chosen) if chosen else Path(data, "e3"))
+        return cls(private.user_folder())
 
     @property
     def sessions(self) -> Path:
@@ -157,16 +152,23 @@ def words(did: str) -> str:
     return " ".join(listed[number >> (11 * place) & 2047] for place in range(WORDS))
 
 
-def web_document(me: Self, did: str) -> bytes:
-    """Return the document to publish for a did:web of the user's key."""
+def web_document(me: Self, did: str, inbox: str = "") -> bytes:
+    """Return the document to publish for a did:web of the user's key.
+
+    It names the DID of an ``inbox``, if there is one, as the place of messages.
+    """
     key = multikey(me.key.public_key())
     method = {"id": f"{did}#e3", "type": "Multikey", "controller": did, "publicKeyMultibase": key}
-    content = {
+    content: dict[str, object] = {
         "@context": ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"],
         "id": did,
         "verificationMethod": [method],
         "authentication": [f"{did}#e3"],
     }
+    if inbox:
+        endpoint = {"uri": inbox, "accept": [PROFILE]}
+        service = {"id": f"{did}#inbox", "type": DIDCOMM, "serviceEndpoint": endpoint}
+        content["service"] = [service]
     return msgspec.json.format(msgspec.json.encode(content)) + b"\n"
 
 

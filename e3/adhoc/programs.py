@@ -30,13 +30,14 @@ EXECUTABLE, PLAIN = 0o755, 0o644
 NAME_LENGTH = 200
 
 
-def propose(
+def propose(  # noqa: PLR0913 - what a proposal is made of
     program: Program,
     *,
     parties: int,
     deadline_seconds: float,
     note: str,
     requires: tuple[Requirement, ...] = (),
+    rounds: int = 1,
 ) -> Proposal:
     """Return the proposal to run a program; raise `ProgramError` if it is too large for that."""
     items = list(programs.read(program.path))
@@ -65,6 +66,7 @@ def propose(
         deadline_seconds=deadline_seconds,
         note=note,
         requires=requires,
+        rounds=rounds,
     )
     if (encoded := len(msgspec.json.encode(made))) > PROPOSAL_BYTES:
         raise ProgramError(

@@ -6,7 +6,6 @@ of the machine are, and the runner's own view hides them from the program.
 """
 
 import asyncio
-import inspect
 import os
 import platform
 import shutil
@@ -20,14 +19,15 @@ from e3.access.identity import identify
 from e3.access.namespace import NamespaceAccess
 from e3.errors import PlatformError
 from e3.interfaces import Host
-from e3.remote import own_room
 from e3.remote.text import printable
 
 SIZE_MB = 512
 """Of each of the room's own folders, in memory."""
 
 READY_SECONDS = 10.0
-SOURCE = inspect.getsource(own_room)
+SOURCE = Path(__file__).parents[1] / "remote" / "own_room.py"
+"""The program of a room's first process."""
+
 SETTINGS = {
     "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),  # Ubuntu 24.04
     "kernel/unprivileged_userns_clone": ("0", "1"),  # Debian 10
@@ -52,7 +52,8 @@ async def room(name: str, address: str) -> AsyncIterator[Room]:
     """
     require()
     apart = ["--user", "--map-root-user", "--net", "--mount", "--uts", "--ipc", "--pid"]
-    argv = ["unshare", *apart, "--fork", "--kill-child", sys.executable, "-I", "-c", SOURCE]
+    first = [sys.executable, "-I", "-c", SOURCE.read_text()]
+    argv = ["unshare", *apart, "--fork", "--kill-child", *first]
     process = await asyncio.create_subprocess_exec(
         *argv,
         str(SIZE_MB),

@@ -24,6 +24,21 @@ def declare(verb: argparse.ArgumentParser) -> None:
         help="servers that tell which address your router has given you (default: the mediator's)",
     )
     verb.add_argument(
+        "--with",
+        dest="expected",
+        metavar="WHO",
+        action="append",
+        default=[],
+        help="with whom you compute: a domain such as example.org, a DID, or a name that you gave",
+    )
+    verb.add_argument(
+        "--proxy",
+        metavar="URL",
+        default="",
+        help="call the mediator through this SOCKS proxy, as socks5://127.0.0.1:9050 of Tor; "
+        "peers are called directly",
+    )
+    verb.add_argument(
         "--relay-only",
         action="store_true",
         help="let no other party learn an address of this machine: all goes by the relay",
@@ -33,7 +48,7 @@ def declare(verb: argparse.ArgumentParser) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="a credential of yours (JWT) to show to the other parties, who may require one",
+        help="a credential of yours (SD-JWT or JWT), of which is shown what is required",
     )
     verb.add_argument(
         "--yes", action="store_true", help="consent without a question, to people you know alone"

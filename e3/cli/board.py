@@ -2,11 +2,9 @@
 
 import argparse
 import asyncio
-import shlex
 
 from e3.cli import terminal
-from e3.cli.project import Verbs
-from e3.remote.text import printable
+from e3.cli.place import Verbs
 
 
 def declare(verbs: Verbs) -> None:
@@ -26,37 +24,18 @@ def declare(verbs: Verbs) -> None:
 def show(arguments: argparse.Namespace) -> int:
     """Print the board."""
     from e3.adhoc import board  # noqa: PLC0415 - slow to load
-    from e3.cli import adhoc  # noqa: PLC0415
+    from e3.cli import adhoc, offers  # noqa: PLC0415
     from e3.didcomm.mailbox import opened  # noqa: PLC0415
 
     mediator = adhoc.chosen_mediator(arguments.mediator)
 
-    async def ask() -> list[dict[str, object]]:
+    async def ask() -> list[offers.Offered]:
         async with opened(mediator) as box:
             return [
-                {
-                    "topic": topic,
-                    "program": invitation.program,
-                    "parties": invitation.parties,
-                    "name": invitation.name,
-                    "did": invitation.identity,
-                    "digest": invitation.digest,
-                    "expires": invitation.expires,
-                    "link": link,
-                }
+                offers.Offered(invitation=invitation, link=link, topic=topic)
                 for topic, link, invitation in await board.posts(box, arguments.topic)
             ]
 
-    found = asyncio.run(ask())
-    if arguments.json:
-        terminal.say_json(found)
-        return 0
-    for each in found:
-        terminal.say(
-            f"{printable(each['topic'])}: {printable(each['name'], 64)} looks for "
-            f"{int(str(each['parties'])) - 1} others to compute {printable(each['program'], 64)}"
-        )
-        terminal.say(f"  e3 join {shlex.quote(str(each['link']))}")
-    if not found:
-        terminal.say("nobody looks for parties there; post by `e3 invite ... --board TOPIC`")
+    nobody = "nobody looks for parties there; post by `e3 invite ... --board TOPIC`"
+    offers.show(asyncio.run(ask()), as_json=arguments.json, nobody=nobody)
     return 0

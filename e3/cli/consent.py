@@ -7,7 +7,7 @@ import pydoc
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
@@ -17,7 +17,10 @@ from e3.cli.terminal import plain
 from e3.didcomm.session.bodies import LobbyView, Member, Proposal, Roster
 from e3.didcomm.session.invitation import Invitation
 from e3.errors import ConfigurationError
+from e3.remote.tasks import in_thread
 from e3.remote.text import printable, printable_lines
+from e3.session.results import SessionResult
+from e3.session.verdicts import Verdict
 
 YES = {"y", "yes", "j", "ja"}
 QUIET_ZONE = 8
@@ -32,8 +35,23 @@ NOTE_LENGTH = 1000
 class Terminal:
     """An `e3.adhoc.flows.Person` at a terminal."""
 
-    def __init__(self, console: Console, people: People, own: str, *, yes: bool) -> None:
-        """Speak on ``console``; ``own`` is the user's DID. ``yes`` consents to known people."""
+    def __init__(
+        self,
+        console: Console,
+        people: People,
+        own: str,
+        *,
+        yes: bool,
+        conclude: Callable[[SessionResult], None] = lambda _: None,
+    ) -> None:
+        """Speak on ``console``; ``own`` is the user's DID. ``yes`` consents to known people.
+
+        ``conclude`` shows a result.
+        """
+        self._conclude = conclude
+        self._paging = False
+        self._held: list[tuple[str, str]] = []
+        """What is shown once the user has read the program."""
         self._console = console
         self._people = people
         self._own = own
@@ -78,7 +96,7 @@ class Terminal:
         while True:
             answer = await self._answer("take part? [y]es, [n]o, [s]how the program: ")
             if answer.startswith("s"):
-                pydoc.pager(printable_lines(sources(proposal)))
+                await self._page(printable_lines(sources(proposal)))
             else:
                 return answer in YES
 
@@ -90,6 +108,30 @@ class Terminal:
         if self._knows([each.identity for each in roster.members]) and self._yes:
             return True
         return await self._answer("compute with them? [y]es, [n]o: ") in YES
+
+    def concluded(self, result: SessionResult) -> None:
+        """See `Person`."""
+        self._conclude(result)
+
+    async def wants_another(self, result: SessionResult) -> bool:
+        """See `Person`."""
+        if self._yes:
+            return result.verdict is Verdict.COMPLETED
+        if not is_at_terminal():
+            return False
+        question = "another round with the same people? [Enter] for yes, [n]o: "
+        return await self._answer(question) in {"", *YES}
+
+    async def _page(self, text: str) -> None:
+        """Show a long text, while messages come and go; what they say is shown afterwards."""
+        self._paging = True
+        try:
+            await in_thread(pydoc.pager, text)
+        finally:
+            self._paging = False
+            for each in self._held:
+                self._say(*each)
+            self._held.clear()
 
     def recognised(self, name: str, identity: str) -> str:
         """Return who somebody is: the name that the user gave, else the one they give."""
@@ -123,6 +165,8 @@ class Terminal:
         for each in proposal.requires:
             what = printable(f"{each.claim}={each.value}")
             self._say(f"  required  of every party: {what} by {printable(each.issuer, 100)}")
+        if proposal.rounds > 1:
+            self._say(f"  rounds    up to {proposal.rounds}, each if all want it")
         self._say("  learned   by everybody: what the program reveals; read it to know what")
         self._say("  limits    it reaches the parties alone, and no file of this machine")
 
@@ -131,7 +175,7 @@ class Terminal:
         return all(each == self._own or each in known for each in identities)
 
     async def _answer(self, question: str) -> str:
-        if not sys.stdin or not sys.stdin.isatty():
+        if not is_at_terminal():
             raise ConfigurationError(
                 "consent needs a terminal, or --yes for people whom you know (`e3 id --know`)"
             )
@@ -150,7 +194,10 @@ class Terminal:
             code.terminal(compact=True)
 
     def _say(self, text: str, style: str = "") -> None:
-        self._console.print(plain(text, style))
+        if self._paging:
+            self._held.append((text, style))
+        else:
+            self._console.print(plain(text, style))
 
 
 def secrecy(threshold: int) -> str:
@@ -161,6 +208,11 @@ def secrecy(threshold: int) -> str:
     if threshold == 1:
         return f"{alone}; two that put together what they saw find out all inputs"
     return f"{alone}, nor do {threshold}; {threshold + 1} together find out all inputs"
+
+
+def is_at_terminal() -> bool:
+    """Return whether somebody can be asked."""
+    return bool(sys.stdin) and sys.stdin.isatty()
 
 
 def forget_typed() -> None:
@@ -182,7 +234,10 @@ async def typed_line() -> str:
         if not ready.done():
             ready.set_result(None)
 
-    loop.add_reader(descriptor, typed)
+    try:
+        loop.add_reader(descriptor, typed)
+    except NotImplementedError:  # Windows
+        return await in_thread(sys.stdin.readline)
     try:
         await ready
     finally:

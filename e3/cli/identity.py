@@ -1,10 +1,11 @@
 """``e3 id``: the user's own identity for sessions without a deployer, and whom they know."""
 
 import argparse
+import asyncio
 import sys
 
 from e3.cli import terminal
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 
 
 def declare(verbs: Verbs) -> None:
@@ -23,6 +24,11 @@ def declare(verbs: Verbs) -> None:
         "--document",
         action="store_true",
         help="print the document to publish for --did, as /.well-known/did.json of the domain",
+    )
+    verb.add_argument(
+        "--mediator",
+        metavar="URL",
+        help="for --document: name an inbox at this mediator, where `e3 inbox` takes invitations",
     )
     verb.add_argument(
         "--know", nargs=2, metavar=("DID", "NAME"), help="give somebody a name, once you are sure"
@@ -46,7 +52,8 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.forget is not None:
         people.forget(arguments.forget)
     if arguments.document:
-        sys.stdout.write(web_document(me, me.did).decode())
+        inbox = asyncio.run(inbox_at(arguments.mediator)) if arguments.mediator else ""
+        sys.stdout.write(web_document(me, me.did, inbox).decode())
         return 0
     known = sorted(people.known().items(), key=lambda each: each[1].casefold())
     if arguments.json:
@@ -58,3 +65,13 @@ def show(arguments: argparse.Namespace) -> int:
         terminal.say("")
         terminal.show([(name, words(did), did) for did, name in known], header=("you know",))
     return 0
+
+
+async def inbox_at(mediator: str) -> str:
+    """Return the DID of the user's inbox at a mediator; raise `DidcommError` if none is there."""
+    from e3.adhoc.own_dids import inbox_identity  # noqa: PLC0415 - slow to load
+    from e3.cli import adhoc  # noqa: PLC0415
+    from e3.didcomm.mailbox import opened  # noqa: PLC0415
+
+    async with opened(adhoc.chosen_mediator(mediator), identity=inbox_identity) as box:
+        return box.identity.did

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e3.cli import adhoc_options
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from e3.adhoc.flows import Setting
+    from e3.adhoc.setting import Own, Setting
+    from e3.experiment import Program
     from e3.session.results import SessionResult
 
-FEWEST_PARTIES, MOST_PARTIES = 2, 16
+FEWEST_PARTIES, MOST_PARTIES, MOST_ROUNDS = 2, 16, 1000
 
 
 def declare(verbs: Verbs) -> None:
@@ -21,17 +22,25 @@ def declare(verbs: Verbs) -> None:
     verb = verbs.add_parser(
         "invite",
         help="compute with others who each have a machine of their own",
-        usage="e3 invite PROGRAM --parties N [--mediator URL] [--args TEXT] [--note TEXT] "
+        usage="e3 invite --resume [-- PRIVATE...]\n"
+        "       e3 invite PROGRAM --parties N [--mediator URL] [--args TEXT] [--note TEXT] "
         "[--entry FILE] [--name NAME | --pseudonym NAME] [--input PATH] [--deadline SECONDS] "
-        "[--minutes N] [--board TOPIC] [--require 'CLAIM=VALUE by DID']... [--revocations FILE] "
-        "[--credential FILE]... [--stun HOST:PORT]... [--relay-only] [--yes] [--json] "
-        "[-- PRIVATE...]",
+        "[--minutes N] [--rounds N] [--with WHO]... [--nearby] [--board TOPIC] "
+        "[--require 'CLAIM=VALUE by DID']... [--revocations FILE] [--credential FILE]... "
+        "[--stun HOST:PORT]... [--relay-only | --proxy URL] [--yes] [--json] [-- PRIVATE...]",
         description="Print a link by which others join, wait for them, and compute. Nobody "
         "deploys: each party's own E3 watches its own program. What follows -- is for your "
         "party alone, and never leaves this machine.",
     )
-    verb.add_argument("program", metavar="PROGRAM", help="a Python file, a notebook or a folder")
-    verb.add_argument("--parties", metavar="N", type=int, required=True, help="with you")
+    verb.add_argument(
+        "program", metavar="PROGRAM", nargs="?", help="a Python file, a notebook or a folder"
+    )
+    verb.add_argument("--parties", metavar="N", type=int, default=0, help="with you")
+    verb.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with an invitation of yours that was killed; who had come need do nothing",
+    )
     verb.add_argument("--entry", metavar="FILE", default="", help="the file of a folder to run")
     verb.add_argument("--args", metavar="TEXT", dest="public", default="", help="for all parties")
     verb.add_argument("--note", metavar="TEXT", default="", help="what the others are told")
@@ -41,6 +50,18 @@ def declare(verbs: Verbs) -> None:
     )
     verb.add_argument(
         "--board", metavar="TOPIC", help="also post the link on the mediator's board: `e3 board`"
+    )
+    verb.add_argument(
+        "--nearby",
+        action="store_true",
+        help="also announce the link on the local network: `e3 nearby`",
+    )
+    verb.add_argument(
+        "--rounds",
+        metavar="N",
+        type=int,
+        default=1,
+        help="offer up to N rounds with the same people: one key after each",
     )
     verb.add_argument(
         "--require",
@@ -54,7 +75,11 @@ def declare(verbs: Verbs) -> None:
         metavar="FILE",
         help="the list of revoked credentials of whoever issues those that are required (JWT)",
     )
-    verb.add_argument("--mediator", metavar="URL", help="default: E3_MEDIATOR")
+    verb.add_argument(
+        "--mediator",
+        metavar="URL",
+        help="or two, with a space between, of which one may fail; default: E3_MEDIATOR",
+    )
     adhoc_options.declare(verb)
     verb.set_defaults(do=invite)
 
@@ -67,6 +92,10 @@ def invite(arguments: argparse.Namespace) -> int:
     from e3.cli import adhoc  # noqa: PLC0415
     from e3.session.programs import load  # noqa: PLC0415
 
+    if arguments.resume:
+        return resume(arguments)
+    if arguments.program is None:
+        raise ConfigurationError("PROGRAM: say what to compute, or --resume")
     if not FEWEST_PARTIES <= arguments.parties <= MOST_PARTIES:
         raise ConfigurationError(
             f"--parties: {arguments.parties}; choose {FEWEST_PARTIES} to {MOST_PARTIES}"
@@ -75,6 +104,13 @@ def invite(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--minutes: {arguments.minutes}; choose 1 to a week's 10080")
     if not 1 <= arguments.deadline <= 7 * 86_400:
         raise ConfigurationError(f"--deadline: {arguments.deadline:g}; choose 1 s to a week")
+    if not 1 <= arguments.rounds <= MOST_ROUNDS:
+        raise ConfigurationError(f"--rounds: {arguments.rounds}; choose 1 to {MOST_ROUNDS}")
+    if len(arguments.expected) > arguments.parties - 1:
+        raise ConfigurationError(
+            f"--with: {len(arguments.expected)} others, but --parties {arguments.parties} has "
+            f"{arguments.parties - 1} besides you"
+        )
     require()
     mediator = adhoc.chosen_mediator(arguments.mediator)
     path = Path(arguments.cwd, arguments.program)
@@ -88,6 +124,7 @@ def invite(arguments: argparse.Namespace) -> int:
         deadline_seconds=arguments.deadline,
         note=arguments.note[:1000],
         requires=tuple(requirement(each, revocations) for each in arguments.require),
+        rounds=arguments.rounds,
     )
     own = adhoc.own(arguments, program, arguments.deadline)
 
@@ -95,3 +132,24 @@ def invite(arguments: argparse.Namespace) -> int:
         return await flows.invite(setting, proposal, own, arguments.minutes * 60)
 
     return adhoc.run(arguments, mediator, flow)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Go on with an invitation that was interrupted; return the status of the verdict."""
+    from e3 import private  # noqa: PLC0415 - as above
+    from e3.adhoc import flows, kept  # noqa: PLC0415
+    from e3.adhoc.room import require  # noqa: PLC0415
+    from e3.cli import adhoc  # noqa: PLC0415
+
+    if arguments.program is not None:
+        raise ConfigurationError(f"--resume: it has a program; leave {arguments.program} out")
+    require()
+    found = kept.take(private.user_folder())
+
+    def own(program: "Program", deadline_seconds: float) -> "Own":
+        return adhoc.own(arguments, program, deadline_seconds)
+
+    async def flow(setting: "Setting") -> "SessionResult":
+        return await flows.resume(setting, found, own)
+
+    return adhoc.run(arguments, found.invitation.mediators, flow)

@@ -3,14 +3,16 @@
 import argparse
 import asyncio
 import contextlib
+import ipaddress
 import signal
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e3.cli import terminal
-from e3.cli.project import Verbs
+from e3.cli.place import Verbs
 from e3.errors import ConfigurationError
+from e3.remote.text import printable
 
 if TYPE_CHECKING:
     from e3.didcomm.mediator.mediator import Reply
@@ -32,6 +34,13 @@ def declare(verbs: Verbs) -> None:
         "--listen", metavar="HOST:PORT", default="127.0.0.1:8440", help="default: %(default)s"
     )
     verb.add_argument("--url", metavar="URL", help="by which parties call it, if not by --listen")
+    verb.add_argument(
+        "--trust-proxy",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="a web server that passes requests on and names their origin in X-Forwarded-For",
+    )
     verb.add_argument("--certificate", metavar="FILE", help="its TLS certificate, in PEM")
     verb.add_argument("--key", metavar="FILE", help="the key of the certificate, in PEM")
     verb.add_argument(
@@ -53,7 +62,7 @@ def declare(verbs: Verbs) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run until a signal comes."""
     from e3.adhoc.board import Board  # noqa: PLC0415 - slow to load
-    from e3.adhoc.mediator_identity import identity  # noqa: PLC0415 - slow to load
+    from e3.adhoc.own_dids import mediator_identity  # noqa: PLC0415
     from e3.adhoc.relays import Quota, relaying  # noqa: PLC0415
     from e3.didcomm.mediator.mediator import Extra, Mediator  # noqa: PLC0415
     from e3.didcomm.mediator.queues import Limits  # noqa: PLC0415
@@ -62,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     host, port = listen(arguments.listen)
     tls = certificate(arguments)
     shown = f"[{host}]" if ":" in host else host
+    proxies = frozenset(map(proxy, arguments.trust_proxy))
     url = arguments.url or f"http{'s' if tls else ''}://{shown}:{port}/"
 
     async def serve() -> None:
@@ -75,15 +85,16 @@ def run(arguments: argparse.Namespace) -> int:
             def extra(received: "Received", reply: "Reply") -> bool:
                 return any(take(received, reply) for take in takers)
 
-            mediator = Mediator(identity(), Limits(), extra)
+            mediator = Mediator(mediator_identity(), Limits(), extra)
             takers.append(Board(mediator.queues.knows).take)
             await pass_on(mediator)
 
     async def pass_on(mediator: Mediator) -> None:
-        place = Place(host=host, port=port, uri=url, tls=tls)
+        place = Place(host=host, port=port, uri=url, tls=tls, proxies=proxies)
         over = asyncio.Event()
         for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, over.set)
+            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends all at once
+                asyncio.get_running_loop().add_signal_handler(number, over.set)
         async with serving(mediator, Limits(), place):
             if arguments.json:
                 terminal.say_json({"did": mediator.identity.did, "url": url})
@@ -103,6 +114,16 @@ def listen(text: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 1 <= int(port) <= LAST_PORT:
         raise ConfigurationError(f"--listen: {text} is not HOST:PORT, as 0.0.0.0:8440 is")
     return host.strip("[]"), int(port)
+
+
+def proxy(text: str) -> str:
+    """Return the address of ``--trust-proxy``."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ConfigurationError(
+            f"--trust-proxy: {printable(text)} is not an address, as 127.0.0.1 is"
+        ) from None
 
 
 def certificate(arguments: argparse.Namespace) -> ssl.SSLContext | None:

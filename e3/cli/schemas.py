@@ -317,10 +317,9 @@ class OwnIdentity(Struct):
     known: list[KnownPerson]
 
 
-class Posted(Struct):
-    """An invitation on a board; ``did`` is that of its author, ``expires`` a Unix time."""
+class Offered(Struct):
+    """An invitation nearby; ``did`` is that of its author, ``expires`` a Unix time."""
 
-    topic: str
     program: str
     parties: int
     name: str
@@ -328,6 +327,12 @@ class Posted(Struct):
     digest: str
     expires: int
     link: str
+
+
+class Posted(Offered):
+    """An invitation on a board."""
+
+    topic: str
 
 
 class RunningMediator(Struct):
@@ -371,8 +376,10 @@ VERBS: Mapping[str, Any] = {
     "completion": Script,
     "board": list[Posted],
     "id": OwnIdentity,
+    "inbox": Session,
     "invite": Session,
     "join": Session,
+    "nearby": list[Offered],
     "mediator": RunningMediator,
 }
 """The type of what each verb prints."""

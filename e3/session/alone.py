@@ -19,7 +19,8 @@ class Alone:
     """Which party runs here: ``pid``, in the session whose name all parties have agreed.
 
     ``others`` are the ends of other parties, as they tell them; it is read whenever one is needed.
-    Sessions with the same ``queue``, a folder, take turns: those of one room.
+    The evidence here has another name. Sessions with the same ``queue``, a folder, take turns:
+    those of one room.
     """
 
     pid: int

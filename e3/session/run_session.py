@@ -1,11 +1,9 @@
 """Run a session: all its parties from shipping to verdict, within the deadline."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from e3.errors import OverlayError, SessionError
@@ -28,7 +26,7 @@ from e3.session.plan import Plan, Seat
 from e3.session.progress import NullObserver, Observer, PartyProgress
 from e3.session.queue import front_of_queue
 from e3.session.record import Record
-from e3.session.results import IDENTITY, SessionResult
+from e3.session.results import IDENTITY, SessionResult, new_id
 from e3.session.runner_files import runner_files
 from e3.session.runs import KEEP, prune
 from e3.session.verdicts import CANCELLED, End, Outcome, Verdict, decide, undecided
@@ -87,17 +85,12 @@ async def run_session(spec: SessionSpec) -> SessionResult:
     queue = spec.alone.queue if spec.alone else spec.sessions
     async with front_of_queue(queue, spec.observer.waiting) as note:
         prune(spec.sessions, KEEP - 1)
-        name = spec.alone.session if spec.alone else new_id()
+        name = new_id()  # by this machine's clock: newer evidence is kept for longer
         # before there is a folder: a folder whose session is not noted counts as interrupted
         note(name, spec.rules.limits.packages_seconds + spec.deadline_seconds)
         async with provided(spec.plan, spec.hosts, spec.rules, spec.observer, spec.store) as found:
             note(name, spec.deadline_seconds)
             return await SessionRun.open(spec, name, found).run()
-
-
-def new_id() -> str:
-    """Return a name for a session: its time in UTC, and four characters to keep names unique."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 class SessionRun:
@@ -202,8 +195,14 @@ class SessionRun:
 
     def _party(self, seat: Seat) -> Party:
         host = self._by_name[seat.host]
+        alone = self._spec.alone
         spec = replace(
-            party_spec(self._evidence.id, self._spec.plan, seat, self._spec.rules),
+            party_spec(
+                alone.session if alone else self._evidence.id,
+                self._spec.plan,
+                seat,
+                self._spec.rules,
+            ),
             mixed=self._mixed,
             overlay=self._spec.overlay,
             address_trust=self._address_trust,

@@ -80,8 +80,12 @@ def person(host: HostHandle, name: str, url: str) -> PersonAtHome:
 
 @pytest.mark.parametrize(
     ("third", "relayed"),
-    [pytest.param("a-1", False, marks=pytest.mark.long), ("b-1", True)],
-    ids=["public", "symmetric"],
+    [
+        pytest.param("a-1", False, marks=pytest.mark.long),
+        pytest.param("b-0", False, marks=pytest.mark.long),
+        ("b-1", True),
+    ],
+    ids=["public", "behind one NAT", "symmetric"],
 )
 def test_three_people_behind_home_routers_compute(
     hosts: dict[str, HostHandle], third: str, *, relayed: bool
@@ -90,10 +94,13 @@ def test_three_people_behind_home_routers_compute(
     public = hosts["a-1"]
     inside = [*public.access.nsenter(), "--"]
     address = public.host().underlay
-    port = 8441 if relayed else 8440  # that of the case before may still run on the host
+    port = 8440 + ["a-1", "b-0", "b-1"].index(third)  # that of another case may still run there
     with mediator(Path("/root"), port, host=address, inside=inside) as (url, _):
         alice = person(hosts["a-0"], "alice", url)
-        bob, carol = person(hosts["b-0"], "bob", url), person(hosts[third], f"carol{third[0]}", url)
+        bob, carol = (
+            person(hosts["b-0"], "bob", url),
+            person(hosts[third], f"carol{third.replace('-', '')}", url),
+        )
         acquainted([alice, bob, carol])
         asked = ("invite", AUCTION, "--parties", "3", "--yes", "--", "--bid", "200")
         with alice.typing(*asked) as a:
@@ -117,7 +124,7 @@ def test_a_computation_outlives_new_addresses_and_a_rebooted_router(
     asyncio.run(hosts["a-0"].access.put([program], timeout_seconds=30))
     public = hosts["a-1"]
     inside, address = [*public.access.nsenter(), "--"], public.host().underlay
-    with mediator(Path("/root"), 8442, host=address, inside=inside) as (url, _):
+    with mediator(Path("/root"), 8443, host=address, inside=inside) as (url, _):
         alice, bob = person(hosts["a-0"], "anna", url), person(hosts["b-0"], "ben", url)
         acquainted([alice, bob])
         with alice.typing("invite", program.path, "--parties", "2", "--yes") as a:

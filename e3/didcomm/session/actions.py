@@ -68,6 +68,13 @@ class Left:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Restart:
+    """All begin once more, with a roster of this ``epoch``: a party is back."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class End:
     """The session is over before it began; ``culprit`` is the DID of the party that caused it."""
 
@@ -75,4 +82,4 @@ class End:
     culprit: str | None = None
 
 
-Action = Send | Show | Begin | Ask | Connect | Reconnect | Start | Left | End
+Action = Send | Show | Begin | Ask | Connect | Reconnect | Start | Left | Restart | End

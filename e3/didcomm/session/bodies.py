@@ -29,6 +29,8 @@ PROTOCOL = "https://e3.example/e3-session/1.0"
 
 MOST_PARTIES = 16
 MOST_FILES = 1000
+MOST_REQUIRED = 4
+MOST_ROUNDS = 1000
 PROGRAM_BYTES = 2_000_000
 """Of all files of a program together."""
 
@@ -40,6 +42,10 @@ Hash = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Key = Annotated[str, Meta(max_length=44)]
 Token = Annotated[str, Meta(min_length=22, max_length=22)]
 Proof = Annotated[str, Meta(max_length=8192)]
+Value = Annotated[str, Meta(max_length=200)]
+Epoch = Annotated[int, Meta(ge=0, le=1_000_000)]
+"""Numbers the rosters of a session: a new one begins with each round, and when a party is back."""
+
 Pid = Annotated[int, Meta(ge=0, lt=MOST_PARTIES)]
 Word = Annotated[str, Meta(max_length=1000)]
 Credentials = Annotated[tuple[Annotated[str, Meta(max_length=8192)], ...], Meta(max_length=4)]
@@ -55,6 +61,14 @@ class Join(Struct, frozen=True, kw_only=True):
     credentials: Credentials = ()
 
 
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What a link says of a `Requirement`, so that guests show no more than that."""
+
+    claim: Name
+    value: Value
+    issuer: Did
+
+
 class Requirement(Struct, frozen=True, kw_only=True):
     """A credential of ``issuer`` that every party shows, in which ``claim`` has that ``value``.
 
@@ -62,7 +76,7 @@ class Requirement(Struct, frozen=True, kw_only=True):
     """
 
     claim: Name
-    value: Annotated[str, Meta(max_length=200)]
+    value: Value
     issuer: Did
     revocations: Annotated[str, Meta(max_length=65_536)] = ""
 
@@ -79,7 +93,8 @@ class Proposal(Struct, frozen=True, kw_only=True):
     """What is to be computed, under which rules.
 
     ``digest`` is that of the program, see `e3.experiment.Program`. ``args`` are the same for all
-    parties. The result stays secret from up to ``threshold`` parties that join their data.
+    parties. The result stays secret from up to ``threshold`` parties that join their data. It can
+    be computed in up to ``rounds`` rounds, as long as all parties want another one.
     """
 
     name: Name
@@ -91,7 +106,8 @@ class Proposal(Struct, frozen=True, kw_only=True):
     threshold: Annotated[int, Meta(ge=0, lt=MOST_PARTIES)]
     deadline_seconds: Annotated[float, Meta(ge=1, le=7 * 86_400)]
     note: Word = ""
-    requires: Annotated[tuple[Requirement, ...], Meta(max_length=4)] = ()
+    requires: Annotated[tuple[Requirement, ...], Meta(max_length=MOST_REQUIRED)] = ()
+    rounds: Annotated[int, Meta(ge=1, le=MOST_ROUNDS)] = 1
 
     @property
     def hash(self) -> str:
@@ -100,19 +116,21 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
 
 class Program(Struct, frozen=True, kw_only=True):
-    """The answer to ``join``: the proposal, and who makes it."""
+    """The answer to ``join``: the proposal, who makes it, and the epoch of the roster to come."""
 
     proposal: Proposal
     name: Name
     identity: Did
     proof: Proof
     credentials: Credentials = ()
+    epoch: Epoch = 0
 
 
 class Ready(Struct, frozen=True, kw_only=True):
-    """The user of a party consents to the proposal of that hash."""
+    """The user of a party consents to the proposal of that hash, and to take part in a roster."""
 
     proposal: Hash
+    epoch: Epoch = 0
 
 
 class Present(Struct, frozen=True, kw_only=True):
@@ -144,7 +162,7 @@ class Member(Struct, frozen=True, kw_only=True):
 class Roster(Struct, frozen=True, kw_only=True):
     """Who the parties of a session are, by pid, and what they compute."""
 
-    epoch: Annotated[int, Meta(ge=0, le=1_000_000)]
+    epoch: Epoch
     session: Annotated[str, Meta(pattern=r"\A[0-9]{8}-[0-9]{6}-[0-9a-f]{4}\Z")]
     proposal: Hash
     members: Annotated[tuple[Member, ...], Meta(min_length=1, max_length=MOST_PARTIES)]
@@ -176,7 +194,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     if it has one; both are of this session alone. ``half`` is its part of the pair's secret.
     """
 
-    epoch: Annotated[int, Meta(ge=0, le=1_000_000)]
+    epoch: Epoch
     roster: Hash
     pid: Pid
     fingerprint: Hash
@@ -193,7 +211,7 @@ class Offer(Struct, frozen=True, kw_only=True):
 class Accept(Struct, frozen=True, kw_only=True):
     """The offer of that hash has come."""
 
-    epoch: Annotated[int, Meta(ge=0, le=1_000_000)]
+    epoch: Epoch
     roster: Hash
     offer: Hash
 
@@ -201,7 +219,7 @@ class Accept(Struct, frozen=True, kw_only=True):
 class Up(Struct, frozen=True, kw_only=True):
     """A party is connected to all; ``seen`` are those who have told it the same."""
 
-    epoch: Annotated[int, Meta(ge=0, le=1_000_000)]
+    epoch: Epoch
     roster: Hash
     seen: Annotated[tuple[Pid, ...], Meta(max_length=MOST_PARTIES)] = ()
 
@@ -215,10 +233,13 @@ class Update(Struct, frozen=True, kw_only=True):
 
 
 class Close(Struct, frozen=True, kw_only=True):
-    """A party leaves."""
+    """A party leaves; the initiator can let all begin once more (``restarted``)."""
 
-    reason: Literal["declined", "cancelled", "full", "expired", "refused", "failed", "done"]
+    reason: Literal[
+        "declined", "cancelled", "full", "expired", "refused", "failed", "done", "restarted"
+    ]
     detail: Word = ""
+    epoch: Epoch = 0
 
 
 Body = Join | Program | Ready | LobbyView | Roster | Offer | Accept | Up | Update | Close

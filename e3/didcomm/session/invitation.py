@@ -10,20 +10,26 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from e3.didcomm import did as dids
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.keys import base64url, unbase64
 from e3.didcomm.messages import CLOCK_SECONDS, Did, Seconds
-from e3.didcomm.session.bodies import MOST_PARTIES, Hash, Name, Token
+from e3.didcomm.session.bodies import MOST_PARTIES, MOST_REQUIRED, Hash, Name, Token, Wanted
 from e3.remote.text import printable
 
 MARK = "_oob="
 LINK_LENGTH = 8192
 URL_LENGTH = 300
+MOST_OTHERS = 1
+"""Of mediators besides the first one."""
+
 URL = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&()*+,;=%-]+")
 """Characters of RFC 3986 but the quote: a link is shown in quotes, to be typed into a shell."""
+
+
+Url = Annotated[str, Meta(max_length=URL_LENGTH)]
 
 
 class _Body(Struct, kw_only=True):
@@ -31,12 +37,14 @@ class _Body(Struct, kw_only=True):
     goal: Annotated[str, Meta(max_length=200)]
     accept: tuple[str, ...] = ("didcomm/v2",)
     token: Token
-    mediator: Annotated[str, Meta(max_length=URL_LENGTH)]
+    mediator: Url
     identity: Did
     name: Name
     program: Name
     digest: Hash
     parties: Annotated[int, Meta(ge=1, le=MOST_PARTIES)]
+    others: Annotated[tuple[Url, ...], Meta(max_length=MOST_OTHERS)] | UnsetType = UNSET
+    requires: Annotated[tuple[Wanted, ...], Meta(max_length=MOST_REQUIRED)] | UnsetType = UNSET
 
 
 class _Message(Struct, kw_only=True, rename={"from_": "from"}):
@@ -56,7 +64,8 @@ class Invitation:
     """An invitation to a session.
 
     ``sid`` is the session's id, ``did`` the initiator's in it, and ``identity`` the lasting one,
-    which the initiator proves later. ``digest`` is that of the program.
+    which the initiator proves later. ``digest`` is that of the program. ``others`` are mediators
+    besides the first, and ``requires`` the credentials that every party must show.
     """
 
     sid: str
@@ -70,6 +79,13 @@ class Invitation:
     parties: int
     created: int
     expires: int
+    others: tuple[str, ...] = ()
+    requires: tuple[Wanted, ...] = ()
+
+    @property
+    def mediators(self) -> str:
+        """The mediators' URLs, with a space between them."""
+        return " ".join((self.mediator, *self.others))
 
     def require_valid(self, now: float) -> None:
         """Raise `DidcommError` if the invitation is over, or not yet valid."""
@@ -103,6 +119,8 @@ def link(invitation: Invitation) -> str:
             program=invitation.program,
             digest=invitation.digest,
             parties=invitation.parties,
+            others=invitation.others or UNSET,
+            requires=invitation.requires or UNSET,
         ),
     )
     page = invitation.mediator.partition("#")[0]
@@ -124,8 +142,10 @@ def read(text: str) -> Invitation:
             "the link is damaged; copy it whole, with all characters after #"
         ) from None
     body = sent.body
-    if not URL.fullmatch(body.mediator):
-        raise DidcommError(f"the link has mediator {printable(body.mediator, 80)}, which is no URL")
+    others = body.others if body.others is not UNSET else ()
+    for each in (body.mediator, *others):
+        if not URL.fullmatch(each):
+            raise DidcommError(f"the link has mediator {printable(each, 80)}, which is no URL")
     return Invitation(
         sid=sent.id,
         did=dids.syntax(sent.from_),
@@ -138,4 +158,6 @@ def read(text: str) -> Invitation:
         parties=body.parties,
         created=sent.created_time,
         expires=sent.expires_time,
+        others=others,
+        requires=body.requires if body.requires is not UNSET else (),
     )

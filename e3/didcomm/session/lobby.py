@@ -1,13 +1,16 @@
 """The initiator's part: who asks to be in, who consents, and the roster once all have. Pure."""
 
 import hmac
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from e3.didcomm.did import Document
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.session import proof
-from e3.didcomm.session.actions import Action, Begin, Send, Show
+from e3.didcomm.session.actions import Action, Begin, End, Restart, Send, Show
 from e3.didcomm.session.bodies import (
     Body,
     Close,
@@ -21,6 +24,7 @@ from e3.didcomm.session.bodies import (
 )
 from e3.didcomm.session.invitation import Invitation
 from e3.didcomm.session.proof import Admit, anyone
+from e3.remote.text import printable
 
 REPEAT_SECONDS = 2.0
 GUEST_SECONDS = 600.0
@@ -45,17 +49,81 @@ class Lobby:
         resolve: Callable[[str], Document],
         admit: Admit = anyone,
     ) -> None:
-        """Invite to ``program``; ``session`` will name the session in everybody's evidence."""
+        """Invite to ``program``; ``session`` will name the session among the parties."""
         self._invitation = invitation
         self._program = program
         self._session = session
         self._resolve = resolve
         self._admit = admit
+        self._expected: frozenset[str] = frozenset()
+        self._epoch = 0
+        self._pids: dict[str, int] = {}
+        """Of an earlier roster, by lasting DID: they stay."""
         self._guests: dict[str, _Guest] = {}
         self._roster: Roster | None = None
         self._answered: set[str] = set()
         """Those whose offers have come: they have the roster."""
         self._repeat = 0.0
+
+    def expect(self, identities: Sequence[str]) -> None:
+        """Keep seats for these lasting DIDs."""
+        self._expected = frozenset(identities)
+
+    @property
+    def epoch(self) -> int:
+        """That of the roster to come."""
+        return self._epoch
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there is a roster, or was one: nobody else can come."""
+        return bool(self._pids) or self._roster is not None
+
+    @property
+    def seated(self) -> tuple[Member, ...]:
+        """The guests who are there, each with the pid that it would have."""
+        if self._roster is not None:
+            return tuple(it for it in self._roster.members if it.did != self._invitation.did)
+        return tuple(
+            self._member(self._pids.get(guest.join.identity, place), did)
+            for place, (did, guest) in enumerate(self._guests.items(), 1)
+        )
+
+    def again(
+        self, members: Sequence[Member], epoch: int, session: str, *, closed: bool = True
+    ) -> "Lobby":
+        """Return a lobby for a later roster, in which these guests are; nobody else if ``closed``.
+
+        They have to consent to take part once more.
+        """
+        made = Lobby(self._invitation, self._program, session, self._resolve, self._admit)
+        made._epoch = epoch
+        if closed:
+            made.expect([each.identity for each in members])
+            made._pids = {each.identity: each.pid for each in members}
+        # they need not see the program again, and have the time that the caller gives them
+        made._guests = {
+            each.did: _Guest(join=self._joined(each), came=math.inf) for each in members
+        }
+        return made
+
+    def _joined(self, member: Member) -> Join:
+        return Join(
+            token=self._invitation.token,
+            name=member.name,
+            identity=member.identity,
+            proof=member.proof,
+            credentials=member.credentials,
+        )
+
+    @property
+    def _answer(self) -> Program:
+        return msgspec.structs.replace(self._program, epoch=self._epoch)
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The lasting DIDs that are expected and have not come."""
+        return self._expected - {each.join.identity for each in self._guests.values()}
 
     @property
     def roster(self) -> Roster | None:
@@ -73,15 +141,22 @@ class Lobby:
         guest = self._guests.get(sender)
         if guest is None:
             return []
-        if isinstance(body, Close) and self._roster is None:
-            del self._guests[sender]
-            return self._told()
-        if isinstance(body, Ready) and not guest.ready:
+        if isinstance(body, Close) and self._roster is None and body.epoch >= self._epoch:
+            return self._left(sender, body)
+        if isinstance(body, Ready) and not guest.ready and body.epoch == self._epoch:
             if body.proposal != self._program.proposal.hash:
                 return [self._refuse(sender, "refused", "consents to another program")]
             guest.ready = True
             return [*self._told(), *self._complete(now)]
         return []
+
+    def _left(self, sender: str, close: Close) -> list[Action]:
+        guest = self._guests.pop(sender)
+        if not self._pids:
+            return self._told()
+        why = f"{printable(guest.join.name, 64)} takes part no more ({close.reason})"
+        told = Close(reason="cancelled", detail=why[:400], epoch=self._epoch)
+        return [*(Send(to=did, body=told) for did in self._guests), End(why=why, culprit=sender)]
 
     def has_roster(self, sender: str) -> None:
         """Take note that a member's offer has come: it need not be sent the roster again."""
@@ -91,7 +166,8 @@ class Lobby:
         """Return the messages by which the initiator calls it off before all are there."""
         if self._roster is not None:
             return []
-        close = Close(reason="cancelled", detail="the initiator ended the session")
+        detail = "the initiator ended the session"
+        close = Close(reason="cancelled", detail=detail, epoch=self._epoch)
         return [Send(to=did, body=close) for did in self._guests]
 
     def tick(self, now: float) -> list[Action]:
@@ -115,18 +191,19 @@ class Lobby:
         if not self.has_link(body):
             return []  # whoever has no link gets no answer
         if sender in self._guests:  # it has not got our answer
-            return [Send(to=sender, body=self._program)]
+            return [Send(to=sender, body=self._answer)]
         try:
             self._invitation.require_valid(now)
             proof.check(body.proof, self._invitation.sid, sender, body.identity, self._resolve)
             self._admit(body.identity, body.credentials)
+            if body.identity == self._program.identity:
+                raise DidcommError("the initiator is in already")  # noqa: TRY301 - as the others
         except DidcommError as error:
             return [self._refuse(sender, "refused", str(error))]
-        if body.identity == self._program.identity:
-            return [self._refuse(sender, "refused", "the initiator is in already")]
         before = [did for did, it in self._guests.items() if it.join.identity == body.identity]
-        taken = len(self._guests) - len(before)
-        if self._roster is not None or taken >= self._invitation.parties - 1:
+        if self._roster is not None and before:
+            return [Restart(epoch=self._epoch + 1)]  # back after a crash: it has another DID
+        if self._roster is not None or self._is_full(body.identity):
             return [self._refuse(sender, "full", "all seats of this session are taken")]
         # whoever was there and comes again, after a crash or from elsewhere, has one seat
         actions: list[Action] = []
@@ -134,10 +211,19 @@ class Lobby:
             del self._guests[did]
             actions.append(self._refuse(did, "refused", "you joined again from elsewhere"))
         self._guests[sender] = _Guest(join=body, came=now)
-        return [*actions, Send(to=sender, body=self._program), *self._told()]
+        return [*actions, Send(to=sender, body=self._answer), *self._told()]
+
+    def _is_full(self, identity: str) -> bool:
+        """Return whether there is no seat for somebody; those who are expected have theirs."""
+        if identity in self._expected:
+            return False
+        others = [each.join.identity for each in self._guests.values()]
+        taken = sum(each not in self._expected and each != identity for each in others)
+        return taken >= self._invitation.parties - 1 - len(self._expected)
 
     def _refuse(self, to: str, reason: str, detail: str) -> Send:
-        return Send(to=to, body=Close(reason=reason, detail=detail[:400]))  # type: ignore[arg-type]
+        close = Close(reason=reason, detail=detail[:400], epoch=self._epoch)  # type: ignore[arg-type]
+        return Send(to=to, body=close)
 
     def _told(self) -> list[Action]:
         """Return messages that tell all who is there."""
@@ -154,6 +240,7 @@ class Lobby:
         ready = [did for did, guest in self._guests.items() if guest.ready]
         if len(ready) < self._invitation.parties - 1:
             return []
+        ready.sort(key=lambda did: self._pids.get(self._guests[did].join.identity, 0))
         own = Member(
             pid=0,
             did=self._invitation.did,
@@ -162,19 +249,9 @@ class Lobby:
             proof=self._program.proof,
             credentials=self._program.credentials,
         )
-        others = (
-            Member(
-                pid=pid,
-                did=did,
-                identity=self._guests[did].join.identity,
-                name=self._guests[did].join.name,
-                proof=self._guests[did].join.proof,
-                credentials=self._guests[did].join.credentials,
-            )
-            for pid, did in enumerate(ready, 1)
-        )
+        others = (self._member(pid, did) for pid, did in enumerate(ready, 1))
         self._roster = Roster(
-            epoch=0,
+            epoch=self._epoch,
             session=self._session,
             proposal=self._program.proposal.hash,
             members=(own, *others),
@@ -182,3 +259,14 @@ class Lobby:
         self._repeat = now + REPEAT_SECONDS
         roster = self._roster
         return [Begin(roster=roster), *(Send(to=did, body=roster) for did in ready)]
+
+    def _member(self, pid: int, did: str) -> Member:
+        join = self._guests[did].join
+        return Member(
+            pid=pid,
+            did=did,
+            identity=join.identity,
+            name=join.name,
+            proof=join.proof,
+            credentials=join.credentials,
+        )

@@ -9,12 +9,9 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from e3.didcomm.did import Document
 from e3.didcomm.errors import DidcommError
-from e3.didcomm.keys import base64url, unbase64
+from e3.didcomm.keys import base64url
 from e3.didcomm.session import proof
 from e3.didcomm.session.actions import (
     Action,
@@ -23,11 +20,11 @@ from e3.didcomm.session.actions import (
     End,
     Left,
     Reconnect,
+    Restart,
     Send,
     Start,
 )
 from e3.didcomm.session.bodies import (
-    PROTOCOL,
     Accept,
     Body,
     Candidate,
@@ -38,6 +35,7 @@ from e3.didcomm.session.bodies import (
     Up,
     Update,
 )
+from e3.didcomm.session.offered import pair_secret, same_keys, usable
 from e3.didcomm.session.proof import Admit, anyone
 from e3.remote.text import printable
 
@@ -50,7 +48,7 @@ class Terms:
     """What this party's user has consented to, and knows from the invitation.
 
     ``initiator`` is its DID in the session, ``initiator_identity`` the lasting one; ``proposal``
-    the hash of what is computed by ``parties`` parties.
+    the hash of what is computed by ``parties`` parties. ``epoch`` is that of the roster.
     """
 
     sid: str
@@ -58,6 +56,7 @@ class Terms:
     initiator_identity: str
     proposal: str
     parties: int
+    epoch: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +118,11 @@ class Negotiation:
         return pid
 
     @property
+    def started(self) -> bool:
+        """Whether every pair is connected, and the program starts."""
+        return self._started
+
+    @property
     def missing(self) -> list[Member]:
         """The members that this party still waits for."""
         if self._roster is None:
@@ -132,8 +136,8 @@ class Negotiation:
             return self._tell_again(sender, body)
         if isinstance(body, Close):
             return self._take_close(sender, body)
-        if self._started and isinstance(body, Roster | Offer | Accept):
-            return []  # nothing that was agreed changes while the program runs
+        if self._is_outdated(body):
+            return []
         if isinstance(body, Roster):
             return self._take_roster(sender, body, now)
         pid = self._roster.pid_of(sender) if self._roster is not None else None
@@ -142,6 +146,12 @@ class Negotiation:
         if isinstance(body, Offer) and self._roster is None and len(self._early) < EARLY_OFFERS:
             self._early.setdefault(sender, body)
         return []
+
+    def _is_outdated(self, body: Body) -> bool:
+        """Return whether a message is of another roster than this party's, or changes nothing."""
+        if self._started and isinstance(body, Roster | Offer | Accept):
+            return True  # nothing that was agreed changes while the program runs
+        return isinstance(body, Offer | Accept | Up) and body.epoch != self._terms.epoch
 
     def _tell_again(self, sender: str, body: Body) -> list[Action]:
         """Tell whoever has not heard it that this party has left."""
@@ -212,7 +222,7 @@ class Negotiation:
     def leave(self, reason: str, detail: str = "") -> list[Action]:
         """Return the messages by which this party leaves."""
         self._over = not self._started  # else it still hears how the others end
-        close = Close(reason=reason, detail=detail[:400])  # type: ignore[arg-type]
+        close = Close(reason=reason, detail=detail[:400], epoch=self._terms.epoch)  # type: ignore[arg-type]
         self._closed = close
         if self._roster is None:
             return [Send(to=self._terms.initiator, body=close)]
@@ -221,8 +231,10 @@ class Negotiation:
     # Messages
 
     def _take_roster(self, sender: str, roster: Roster, now: float) -> list[Action]:
-        if sender != self._terms.initiator:
+        if sender != self._terms.initiator or roster.epoch < self._terms.epoch:
             return []
+        if roster.epoch > self._terms.epoch:
+            return self._restart(roster.epoch)
         if self._roster is not None:
             if roster.hash == self._hash:
                 # the initiator has not got our offer
@@ -272,8 +284,10 @@ class Negotiation:
         known = self._theirs.get(pid)
         if known is not None and known != offer:
             return self._end(f"{self._name(pid)} made two different offers", self._of(pid))
+        if not usable(offer):
+            return self._end(f"{self._name(pid)} offers keys that are none", self._of(pid))
         for other, theirs in self._theirs.items():
-            if other != pid and _same_keys(theirs, offer):
+            if other != pid and same_keys(theirs, offer):
                 names = f"{self._name(other)} and {self._name(pid)}"
                 return self._end(
                     f"{names} gave the same keys; one of them poses as the other", None
@@ -320,7 +334,12 @@ class Negotiation:
         return [Reconnect(pid=pid, candidates=update.candidates)]
 
     def _take_close(self, sender: str, close: Close) -> list[Action]:
+        if close.epoch < self._terms.epoch:
+            return []  # how an earlier round ended
         pid = self._roster.pid_of(sender) if self._roster is not None else None
+        if close.reason == "restarted" and not self._started:
+            restarts = sender == self._terms.initiator
+            return self._restart(close.epoch + 1) if restarts else []
         if self._started and pid is not None:
             return [Left(pid=pid, reason=close.reason, detail=close.detail)]
         if pid is None and sender != self._terms.initiator:
@@ -336,6 +355,10 @@ class Negotiation:
             return []
         self._started = True
         return [Start(roster=self._roster)]
+
+    def _restart(self, epoch: int) -> list[Action]:
+        self._over = True
+        return [Restart(epoch=epoch)]
 
     # Parts
 
@@ -353,14 +376,8 @@ class Negotiation:
         """Return the secret of a pair: of both halves, both DIDs, the roster and the session."""
         low, high = sorted((self.pid, pid))
         halves = {self.pid: self._own[pid].half, pid: self._theirs[pid].half}
-        dids = "|".join(self._of(each) for each in (low, high))
-        derive = HKDF(
-            algorithm=hashes.SHA256(),
-            length=32,
-            salt=bytes.fromhex(self._hash),
-            info=f"{PROTOCOL}|{self._terms.sid}|{dids}".encode(),
-        )
-        return derive.derive(unbase64(halves[low]) + unbase64(halves[high]))
+        dids = (self._of(low), self._of(high))
+        return pair_secret(self._hash, self._terms.sid, dids, (halves[low], halves[high]))
 
     def _of(self, pid: int) -> str:
         if self._roster is None:
@@ -379,9 +396,3 @@ class Negotiation:
         """End the session, and tell the others why."""
         told = self.leave("refused", why)
         return [*told, End(why=why, culprit=culprit)]
-
-
-def _same_keys(one: Offer, other: Offer) -> bool:
-    """Return whether a tunnel could not tell two peers apart."""
-    tunnels = bool(one.wireguard) and one.wireguard == other.wireguard
-    return tunnels or one.fingerprint == other.fingerprint

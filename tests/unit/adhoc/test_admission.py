@@ -7,13 +7,15 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from e3.adhoc.admission import admission, requirement
+from e3.adhoc.admission import admission, requirement, shown_for, wanted
 from e3.authority import credentials
 from e3.authority.credentials import LocalSigner
 from e3.authority.joint.requests import Status
+from e3.authority.joint.requests.selective import disclosure
 from e3.didcomm import did as dids
 from e3.didcomm.did import key_did
 from e3.didcomm.errors import DidcommError
+from e3.didcomm.keys import unbase64
 from e3.didcomm.session.actions import Ask, End, Send
 from e3.didcomm.session.bodies import Close, Program, Proposal
 from e3.didcomm.session.lobby import Lobby
@@ -118,6 +120,69 @@ def test_a_party_takes_no_roster_with_somebody_who_has_none() -> None:
     lacking = msgspec.structs.replace(whole, members=without)
     actions = negotiation(three[1], three, admit).received(three[0].did, lacking, NOW)
     assert "has no credential" in next(each.why for each in actions if isinstance(each, End))
+
+
+def hiding(
+    person: Person, role: str = "auditor", signer: LocalSigner = AUTHORITY, place: int | None = None
+) -> str:
+    """Return a credential of which only chosen claims are shown, with one that is nobody's."""
+    status = None if place is None else Status(url=URL, index=place)
+    claims = {"role": role, "salary": "77000"}
+    asked = credentials.asked(person.identity, claims, status=status)
+    return asyncio.run(credentials.issue(signer, credentials.selective(asked)))
+
+
+def shows(text: str) -> str:
+    """Return what a person shows of a credential for what is required."""
+    (shown,) = shown_for([text], wanted(required()))
+    return shown
+
+
+def test_no_more_is_shown_than_the_claim_that_is_asked_for() -> None:
+    shown = shows(hiding(PERSON))
+    admission(required())(PERSON.identity, [shown])
+    parts = [unbase64(each) for each in shown.replace("~", ".").split(".")[:-1]]
+    assert any(b"auditor" in each for each in parts)
+    assert not any(b"salary" in each or b"77000" in each for each in parts)
+
+
+@pytest.mark.parametrize(
+    ("shown", "why"),
+    [
+        (shows(hiding(OTHER)), "shows it"),
+        (shows(hiding(PERSON)).replace("~", f"~{disclosure('A' * 22, 'x', 'y')}~", 1), "not in"),
+        (
+            f"{hiding(PERSON, 'clerk').split('~')[0]}~{disclosure('A' * 22, 'role', 'auditor')}~",
+            "in",
+        ),
+        (f"{hiding(PERSON).split('~')[0]}~", "something else"),
+        (hiding(PERSON, signer=STRANGER), "not of"),
+        (hiding(PERSON, "clerk"), "something else"),
+    ],
+    ids=["of another DID", "one more claim", "forged", "nothing shown", "issuer", "another role"],
+)
+def test_any_other_selective_credential_does_not_admit(shown: str, why: str) -> None:
+    assert why in refusal(PERSON, shown)
+
+
+def test_a_revoked_selective_credential_does_not_admit() -> None:
+    listed = asyncio.run(credentials.publish(AUTHORITY, URL, [7]))
+    admission(required(listed))(PERSON.identity, [shows(hiding(PERSON, place=8))])
+    assert "revoked" in refusal(PERSON, shows(hiding(PERSON, place=7)), revocations=listed)
+
+
+def test_of_a_users_credentials_none_is_shown_that_is_not_needed() -> None:
+    mine = [credential(PERSON, "clerk"), hiding(PERSON), credential(PERSON, signer=STRANGER)]
+    (shown,) = shown_for(mine, wanted(required()))
+    assert shown == shows(mine[1])
+    assert shown_for(mine, ()) == ()
+
+
+@pytest.mark.parametrize("role", ["clerk", "chair"])
+def test_nothing_is_shown_to_whom_asks_for_what_is_not_so(role: str) -> None:
+    """An invitation that guesses at claims learns of none but by the right value."""
+    with pytest.raises(DidcommError, match="role=auditor by did:key"):
+        shown_for([hiding(PERSON, role)], wanted(required()))
 
 
 @pytest.mark.parametrize("text", ["role=auditor", "role by did:key:z6Mk", "role=a by did:web:x.y"])

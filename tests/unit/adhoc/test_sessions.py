@@ -56,6 +56,9 @@ def test_three_strangers_compute_after_they_consented(tmp_path: Path) -> None:
                     assert each.end() == 0
     result = json.loads((bob.home / "sessions/latest/result.json").read_text())
     assert result["verdict"] == "completed"
+    # each names its evidence by itself: the inviter chooses no place on other machines
+    names = {(it.home / "sessions/latest").resolve().name for it in (alice, bob, carol)}
+    assert len(names) == 3
     kept = "".join(path.read_text() for path in bob.home.glob("sessions/latest/*"))
     assert SEALED_BID not in kept
 
@@ -98,6 +101,36 @@ def computed(url: str, folder: Path) -> None:
 def test_a_malicious_mediator_delays_and_changes_nothing(tmp_path: Path) -> None:
     port = free_port()
     argv = [sys.executable, "-m", "tests.malicious_mediator", str(port)]
+    with serving(argv, os.environ):
+        computed(f"http://127.0.0.1:{port}/", tmp_path)
+
+
+WITHOUT_DEVICE = 'mount -t tmpfs tmpfs /dev/net && exec "$@"'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="hides /dev/net/tun by a mount")
+@pytest.mark.parametrize("lacking", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_who_has_no_tun_device_computes_by_forwarded_ports(tmp_path: Path, lacking: int) -> None:
+    """With somebody who has one, and with somebody who has none."""
+    with mediator(tmp_path) as (url, _):
+        three = people(tmp_path, ["alice", "bob", "carol"], url)
+        acquainted(three)
+        for person in three[:lacking]:
+            person.inside = ["unshare", "--mount", "sh", "-c", WITHOUT_DEVICE, "sh"]
+        alice, bob, carol = three
+        asked = ("invite", "demos/auction.py", "--parties", "3", "--yes")
+        with alice.typing(*asked) as a:
+            link = a.await_text(LINK.pattern)[1]
+            with bob.typing("join", link, "--yes") as b, carol.typing("join", link, "--yes") as c:
+                for each in (a, b, c):
+                    each.await_text("wins and pays")
+                    assert each.end() == 0
+
+
+@pytest.mark.long
+def test_a_slow_mediator_delays_and_nothing_else(tmp_path: Path) -> None:
+    port = free_port()
+    argv = [sys.executable, "-m", "tests.malicious_mediator", str(port), "slow"]
     with serving(argv, os.environ):
         computed(f"http://127.0.0.1:{port}/", tmp_path)
 

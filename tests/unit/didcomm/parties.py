@@ -95,7 +95,7 @@ def people(count: int = 3) -> list[Person]:
 
 
 def negotiation(
-    person: Person, all_of_them: Sequence[Person], admit: Admit = anyone
+    person: Person, all_of_them: Sequence[Person], admit: Admit = anyone, epoch: int = 0
 ) -> Negotiation:
     terms = Terms(
         sid=person.sid,
@@ -103,6 +103,7 @@ def negotiation(
         initiator_identity=all_of_them[0].identity,
         proposal=proposal(len(all_of_them)).hash,
         parties=len(all_of_them),
+        epoch=epoch,
     )
     return Negotiation(person.did, person.identity, terms, dids.resolve, admit)
 
@@ -110,9 +111,9 @@ def negotiation(
 class Net:
     """Messages on their way between negotiating parties; nothing moves by itself."""
 
-    def __init__(self, people: Sequence[Person]) -> None:
+    def __init__(self, people: Sequence[Person], epoch: int = 0) -> None:
         self.people = list(people)
-        self.parties = {each.did: negotiation(each, people) for each in people}
+        self.parties = {each.did: negotiation(each, people, epoch=epoch) for each in people}
         self.flying: list[tuple[str, str, Body]] = []
         self.secrets: dict[tuple[int, int], bytes] = {}
         self.started: dict[str, Roster] = {}

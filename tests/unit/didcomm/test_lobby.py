@@ -7,8 +7,8 @@ import pytest
 from e3.didcomm import did as dids
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.session import invitation as invitations
-from e3.didcomm.session.actions import Action, Begin, Send
-from e3.didcomm.session.bodies import Body, Close, Program, Ready, Roster
+from e3.didcomm.session.actions import Action, Begin, End, Restart, Send
+from e3.didcomm.session.bodies import Body, Close, Program, Ready, Roster, Wanted
 from e3.didcomm.session.lobby import Lobby
 from tests.unit.didcomm.parties import NOW, Person, invitation, people, program
 
@@ -143,6 +143,75 @@ def test_a_seat_is_free_again_when_somebody_leaves() -> None:
     assert isinstance(answer(house.join(other), other), Program)
 
 
+def test_a_seat_is_kept_for_whom_is_expected() -> None:
+    house = House(parties=3)
+    expected, stranger, late = house.guest(), house.guest(), house.guest()
+    house.lobby.expect([expected.identity])
+    assert isinstance(answer(house.join(stranger), stranger), Program)
+    assert isinstance(answer(house.join(late), late), Close)
+    assert house.lobby.missing == {expected.identity}
+    assert isinstance(answer(house.join(expected), expected), Program)
+    assert house.lobby.missing == frozenset()
+
+
+def gathered(house: House) -> tuple[Person, Person]:
+    one, two = house.guest(), house.guest()
+    for each in (one, two):
+        house.join(each)
+    for each in (one, two):
+        house.ready(each)
+    return one, two
+
+
+def ready(house: House, guest: Person, lobby: Lobby, epoch: int) -> list[Action]:
+    body = Ready(proposal=house.program.proposal.hash, epoch=epoch)
+    return lobby.received(guest.did, body, NOW)
+
+
+def test_a_party_that_is_back_before_the_program_runs_lets_all_begin_once_more() -> None:
+    house = House()
+    one, two = gathered(house)
+    back = Person(house.host.sid, key=one.key)
+    assert house.join(back) == [Restart(epoch=1)]
+    assert house.lobby.roster is not None
+    again = house.lobby.again(house.lobby.seated, 1, "20260101-000001-abcd")
+    shown = answer(again.received(back.did, back.join(house.invitation.token), NOW), back)
+    assert isinstance(shown, Program)
+    assert shown.epoch == 1  # of the roster to which whoever is back consents
+    assert not any(isinstance(it, Begin) for it in ready(house, back, again, 1))
+    begun = next(it for it in ready(house, two, again, 1) if isinstance(it, Begin))
+    assert [each.did for each in begun.roster.members] == [house.host.did, back.did, two.did]
+    assert begun.roster.epoch == 1
+
+
+def test_another_round_is_for_the_same_people_alone() -> None:
+    house = House()
+    one, two = gathered(house)
+    assert house.lobby.roster is not None
+    again = house.lobby.again(house.lobby.seated, 1, "20260101-000001-abcd")
+    stranger = house.guest()
+    refused = answer(
+        again.received(stranger.did, stranger.join(house.invitation.token), NOW), stranger
+    )
+    assert isinstance(refused, Close)
+    assert refused.reason == "full"
+    assert ready(house, two, again, 1)
+    assert ready(house, one, again, 0) == []  # it is late, from the round before
+    begun = next(it for it in ready(house, one, again, 1) if isinstance(it, Begin))
+    assert begun.roster.members == house.lobby.roster.members
+
+
+def test_whoever_wants_no_other_round_ends_it_and_is_named() -> None:
+    house = House()
+    one, two = gathered(house)
+    assert house.lobby.roster is not None
+    again = house.lobby.again(house.lobby.seated, 1, "20260101-000001-abcd")
+    assert again.received(one.did, Close(reason="done"), NOW) == []  # of the round before
+    actions = again.received(one.did, Close(reason="declined", epoch=1), NOW)
+    assert "takes part no more" in next(it.why for it in actions if isinstance(it, End))
+    assert isinstance(answer(actions, two), Close)
+
+
 def test_consent_to_another_program_is_none() -> None:
     house = House(parties=2)
     guest = house.guest()
@@ -206,3 +275,15 @@ def test_a_link_that_expired_before_all_time_is_refused() -> None:
     invitation = replace(House().invitation, expires=-(10**400))
     with pytest.raises(DidcommError, match="damaged"):
         invitations.read(invitations.link(invitation))
+
+
+def test_a_link_names_two_mediators_and_what_is_required() -> None:
+    made = replace(
+        House().invitation,
+        others=("http://127.0.0.2/",),
+        requires=(Wanted(claim="role", value="auditor", issuer="did:key:z6Mk"),),
+    )
+    assert invitations.read(invitations.link(made)) == made
+    assert made.mediators == "http://127.0.0.1/ http://127.0.0.2/"
+    with pytest.raises(DidcommError, match="no URL"):
+        invitations.read(invitations.link(replace(made, others=("http://x/';reboot;'",))))

@@ -1,5 +1,6 @@
 """The negotiation: whatever a network does, parties start together with one roster, or not."""
 
+import base64
 from dataclasses import replace
 
 import msgspec
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e3.didcomm.session.actions import End, Reconnect, Send
+from e3.didcomm.keys import base64url
+from e3.didcomm.session.actions import End, Reconnect, Restart, Send
 from e3.didcomm.session.bodies import (
     Accept,
     Body,
@@ -170,7 +172,7 @@ def test_a_party_that_changes_its_offer_ends_the_session() -> None:
     )
 
 
-@pytest.mark.parametrize("wireguard", ["", "k" * 44])
+@pytest.mark.parametrize("wireguard", ["", base64.b64encode(bytes([9, *bytes(31)])).decode()])
 def test_two_parties_with_the_same_keys_end_the_session(wireguard: str) -> None:
     """A tunnel of one of them would count as that of the other."""
     party, offer = negotiation(PEOPLE[1], PEOPLE), changed_offer()
@@ -196,6 +198,70 @@ def test_nobody_makes_another_party_leave_once_the_program_runs(pid: int, body: 
     net = Net(PEOPLE)
     net.settle([ROSTER] * 3)
     assert net.parties[PEOPLE[1].did].received(PEOPLE[pid].did, body, NOW) == []
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"half": base64url(bytes(31))},
+        {"half": "!" * 43},
+        {"wireguard": "k" * 44},
+        {"wireguard": base64.b64encode(bytes(32)).decode()},
+        {"wireguard": base64.b64encode(bytes([1, *bytes(31)])).decode()},
+        {"wireguard": "AAAA"},
+    ],
+    ids=["short", "no base64", "long key", "zero", "small order", "short key"],
+)
+def test_a_party_whose_keys_make_no_tunnel_is_named(keys: dict[str, str]) -> None:
+    party = negotiation(PEOPLE[1], PEOPLE)
+    party.received(PEOPLE[0].did, ROSTER, NOW)
+    bad = msgspec.structs.replace(changed_offer(), **keys)
+    actions = party.received(PEOPLE[2].did, bad, NOW)
+    end = next(each for each in actions if isinstance(each, End))
+    assert "party 2 (somebody) offers keys that are none" in end.why
+    assert end.culprit == PEOPLE[2].did
+
+
+def later(epoch: int = 1) -> Net:
+    """Return parties of a later roster of the same people."""
+    net = Net(PEOPLE, epoch)
+    net.tell([msgspec.structs.replace(ROSTER, epoch=epoch)] * 3)
+    return net
+
+
+@given(STEPS, st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(0, 2))))
+def test_what_is_left_of_an_earlier_round_changes_nothing_in_the_next(
+    steps: list[tuple[str, int]], old: list[tuple[int, int, int]]
+) -> None:
+    stale: list[Body] = [
+        ROSTER,
+        Offer(epoch=0, roster=ROSTER.hash, pid=1, fingerprint="f" * 64, half="A" * 43),
+        Accept(epoch=0, roster=ROSTER.hash, offer="0" * 64),
+        Up(epoch=0, roster=ROSTER.hash, seen=(0, 1, 2)),
+        Close(reason="done"),
+    ]
+    net = later()
+    for body, sender, to in old:
+        net.flying.append((PEOPLE[sender].did, PEOPLE[to].did, stale[body]))
+    disturbed(net, steps)
+    net.settle([msgspec.structs.replace(ROSTER, epoch=1)] * 3)
+    assert net.ends == {}
+    assert {each.epoch for each in net.started.values()} == {1}
+    assert len(net.started) == 3
+
+
+def test_the_initiator_alone_lets_all_begin_once_more() -> None:
+    party = negotiation(PEOPLE[1], PEOPLE)
+    party.received(PEOPLE[0].did, ROSTER, NOW)
+    again = Close(reason="restarted")
+    assert party.received(PEOPLE[2].did, again, NOW) == []
+    assert party.received(PEOPLE[0].did, again, NOW) == [Restart(epoch=1)]
+
+
+def test_whoever_has_missed_that_follows_the_newer_roster() -> None:
+    party = negotiation(PEOPLE[1], PEOPLE)
+    newer = msgspec.structs.replace(ROSTER, epoch=3)
+    assert party.received(PEOPLE[0].did, newer, NOW) == [Restart(epoch=3)]
 
 
 def test_a_party_that_leaves_is_named() -> None:
