@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from pulumi import Input, Output, Resource, ResourceOptions
 
@@ -16,7 +16,7 @@ from e3.components.tailnet_key import tailnet_key
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
 from e3.fleets import FLEETS, Made
-from e3.interfaces import Overlay
+from e3.interfaces import Certified, Overlay
 from e3.overlays import OVERLAYS
 from e3.providers.authority import NebulaAuthority
 from e3.providers.overlay import JoinedOverlay
@@ -151,12 +151,21 @@ def authority(
     if encoding is None:
         return None
     kind = build(AUTHORITIES, experiment.authority, key="authority")
+    version = cast("Certified", overlay).terms.version
     if isinstance(kind, Joint):
         scope = joint.overlay_scope(experiment, overlay)
         return joint.declare(
-            name, experiment, kind, hosts, purpose=encoding, scope=scope, opts=opts
+            name,
+            experiment,
+            kind,
+            hosts,
+            purpose=encoding,
+            scope=scope,
+            version=version,
+            opts=opts,
         )
-    made = LOCAL_AUTHORITIES[encoding](name, title=f"E3 {experiment.stack}", opts=opts)
+    title = f"E3 {experiment.stack}"
+    made = LOCAL_AUTHORITIES[encoding](name, title=title, version=version, opts=opts)
     return {"certificate": made.certificate, "key": made.key}
 
 

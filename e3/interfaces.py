@@ -336,11 +336,17 @@ class Authority(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """Groups and validity of every certificate, and how long before its end it is renewed."""
+    """Groups and validity of every certificate, and how long before its end it is renewed.
+
+    ``key_file`` is the path of the file in which each host has the public key that it made, if
+    there is one. ``version`` is that of the encoding, where there are several.
+    """
 
     groups: tuple[str, ...]
     valid_seconds: float
     margin_seconds: float
+    key_file: str = ""
+    version: int = 2
 
 
 class Certified(Protocol):

@@ -48,7 +48,8 @@ def make_authority(overlay: Overlay) -> Authority | None:
     kind = overlay.needs.authority
     if kind is None:
         return None
-    certificate, key = asyncio.run(AUTHORITIES[kind]("test", AUTHORITY_SECONDS))
+    version = cast("Certified", overlay).terms.version
+    certificate, key = asyncio.run(AUTHORITIES[kind]("test", AUTHORITY_SECONDS, version))
     return NebulaCa(certificate=certificate, key=key)
 
 
@@ -127,7 +128,7 @@ class Mesh:
                 most_seconds=round(terms.valid_seconds),
             ),
             refresh_seconds=AUTHORITY_SECONDS,
-            request=lambda: authority_request("test", AUTHORITY_SECONDS),
+            request=lambda: authority_request("test", AUTHORITY_SECONDS, terms.version),
         )
         folder = self.lab.folder.parent / "authority"
         made = asyncio.run(establish(folder, wanted, hosts, self._key))

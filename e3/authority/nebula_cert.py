@@ -21,17 +21,21 @@ TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateFacts:
-    """What a certificate says: its fingerprint (hex), and its end as a Unix time."""
+    """What a certificate says: its fingerprint (hex), its end as a Unix time, its encoding."""
 
     fingerprint: str
     not_after: float
+    version: int
 
 
-async def make_authority(name: str, valid_seconds: int) -> tuple[str, str]:
-    """Return certificate and private key of a new authority, both in Nebula's PEM form."""
+async def make_authority(name: str, valid_seconds: int, version: int = 2) -> tuple[str, str]:
+    """Return certificate and private key of a new authority, both in Nebula's PEM form.
+
+    All certificates that it signs are of its own ``version``.
+    """
     with tempfile.TemporaryDirectory(prefix="e3-ca-") as folder:
         certificate = Path(folder, "ca.crt")
-        arguments = ["-name", name, "-duration", f"{valid_seconds}s"]
+        arguments = ["-name", name, "-duration", f"{valid_seconds}s", "-version", f"{version}"]
         key = await _run("ca", *arguments, "-out-crt", str(certificate), "-out-key", "-")
         return _read(certificate), key
 
@@ -54,6 +58,7 @@ async def read(certificate: str) -> CertificateFacts:
     return CertificateFacts(
         fingerprint=shown["fingerprint"],
         not_after=datetime.fromisoformat(details["notAfter"]).timestamp(),
+        version=int(shown["version"]),
     )
 
 

@@ -13,10 +13,11 @@ from e3.interfaces import Authority
 class Kind:
     """One purpose: the request for the authority's own certificate, and who asks it to sign.
 
+    ``request`` takes a title, the seconds of its validity, and the version of the encoding.
     An authority without a certificate is known by its key alone, which ``text`` writes.
     """
 
-    request: Callable[[str, int], Request] | None = None
+    request: Callable[[str, int, int], Request] | None = None
     authority: Callable[[str, JointSigner], Authority] | None = None
     text: Callable[[bytes], str] = bytes.hex
 

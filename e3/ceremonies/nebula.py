@@ -1,18 +1,17 @@
 """The joint authority for Nebula, as overlays ask it: `e3.interfaces.Authority`."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from e3.authority import nebula_cert
 from e3.authority.joint.requests import NebulaAuthority, NebulaHost, RequestError
-from e3.authority.joint.requests.nebula import public_key_of
+from e3.authority.joint.requests.nebula import Version, public_key_of
 from e3.ceremonies.signer import JointSigner
 from e3.errors import AuthorityError
 from e3.interfaces import SigningRequest
 
-VERSION: Literal[2] = 2
+VERSIONS: Mapping[int, Version] = {1: 1, 2: 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class JointNebulaCa:
         now = int(time.time())
         asked = [
             NebulaHost(
-                version=VERSION,
+                version=_version(facts.version),
                 name=request.name,
                 networks=(request.address,),
                 groups=request.groups,
@@ -51,9 +50,15 @@ def _key(request: SigningRequest) -> bytes:
         raise AuthorityError(f"the key of {request.name!r}: {error}") from None
 
 
-def authority_request(title: str, valid_seconds: int) -> NebulaAuthority:
+def authority_request(title: str, valid_seconds: int, version: int = 2) -> NebulaAuthority:
     """Return the request for the authority's own certificate, valid from now."""
     now = int(time.time())
     return NebulaAuthority(
-        version=VERSION, name=title, not_before=now, not_after=now + valid_seconds
+        version=_version(version), name=title, not_before=now, not_after=now + valid_seconds
     )
+
+
+def _version(number: int) -> Version:
+    if number not in VERSIONS:
+        raise AuthorityError(f"Nebula has no certificates of version {number}; choose 1 or 2")
+    return VERSIONS[number]

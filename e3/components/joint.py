@@ -30,9 +30,13 @@ def declare(  # noqa: PLR0913 - what an authority is made of
     *,
     purpose: str,
     scope: Mapping[str, object],
+    version: int = 2,
     opts: ResourceOptions | None,
 ) -> Mapping[str, Input[Any]]:
-    """Declare the authority of one purpose; return what resources need to let it sign."""
+    """Declare the authority of one purpose; return what resources need to let it sign.
+
+    ``version`` is that of the encoding of its certificates, where there are several.
+    """
     holders, threshold = agreed(options, experiment.host_names)
     hosts = [
         host for each, host in zip(experiment.host_names, made, strict=True) if each in holders
@@ -48,6 +52,7 @@ def declare(  # noqa: PLR0913 - what an authority is made of
         scope=scope,
         refresh_seconds=options.refresh_days * DAY_SECONDS,
         folder=folder,
+        version=version,
         opts=opts,
     )
     return {

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Network
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -79,6 +79,7 @@ class Nebula:
     mtu: Annotated[int, msgspec.Meta(ge=576, le=9000)] = 1300
     lighthouses: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
     certificate_days: Annotated[float, msgspec.Meta(ge=0.001, le=3650)] = 30.0
+    certificate_version: Literal[1, 2] = 2
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
         """Return an address of `range` for each host."""
@@ -140,7 +141,13 @@ class Nebula:
     def terms(self) -> Terms:
         """The terms of certificates, which are renewed in the last third of their validity."""
         seconds = self.certificate_days * DAY_SECONDS
-        return Terms(groups=(GROUP,), valid_seconds=seconds, margin_seconds=seconds / 3)
+        return Terms(
+            groups=(GROUP,),
+            valid_seconds=seconds,
+            margin_seconds=seconds / 3,
+            key_file=f"{SECRETS}/host.pub",
+            version=self.certificate_version,
+        )
 
     def choose_lighthouses(self, hosts: Sequence[Host], known: Sequence[str]) -> list[str]:
         """Return the names of the lighthouses; a host becomes one only by a restart of Nebula."""

@@ -20,7 +20,9 @@ class AuthorityProvider(ResourceProvider):
         """Make key and certificate; the id is the certificate's fingerprint."""
 
         async def make() -> tuple[str, str, nebula_cert.CertificateFacts]:
-            certificate, key = await nebula_cert.make_authority(props["name"], VALID_SECONDS)
+            certificate, key = await nebula_cert.make_authority(
+                props["name"], VALID_SECONDS, int(props["version"])
+            )
             return certificate, key, await nebula_cert.read(certificate)
 
         certificate, key, facts = run(make())
@@ -30,10 +32,10 @@ class AuthorityProvider(ResourceProvider):
         )
 
     def diff(self, id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:  # noqa: A002 - Pulumi's name
-        """Replace the authority when its name changes or its end is near."""
+        """Replace the authority when its name or encoding changes, or its end is near."""
         del id
         due = time.time() > olds["notAfter"] - RENEWAL_SECONDS
-        changed = olds["name"] != news["name"]
+        changed = olds["name"] != news["name"] or olds.get("version", 2) != news["version"]
         return DiffResult(changes=changed or due, replaces=["name"] if changed or due else [])
 
 
@@ -44,12 +46,18 @@ class NebulaAuthority(Resource, module="e3", name="NebulaAuthority"):
     key: Output[str]
 
     def __init__(
-        self, name: str, *, title: Input[str], opts: ResourceOptions | None = None
+        self, name: str, *, title: Input[str], version: int, opts: ResourceOptions | None = None
     ) -> None:
-        """Declare the authority; ``title`` is the name in its certificate."""
+        """Declare the authority; ``title`` is the name in its certificate, of this ``version``."""
         super().__init__(
             AuthorityProvider(),
             name,
-            {"name": title, "certificate": None, "key": None, "notAfter": None},
+            {
+                "name": title,
+                "version": version,
+                "certificate": None,
+                "key": None,
+                "notAfter": None,
+            },
             ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["key"])),
         )

@@ -27,6 +27,9 @@ from e3.providers import run
 VALID_SECONDS = 10 * 365 * 86_400
 RENEWAL_SECONDS = 365 * 86_400
 
+FIRST_VERSION = 2
+"""Of certificates of authorities in states that do not say it."""
+
 INPUTS = ("holders", "threshold", "scope", "hosts")
 
 
@@ -59,7 +62,8 @@ class JointAuthorityProvider(ResourceProvider):
         """Compare what is agreed; look whether new shares, or a new authority, are due."""
         del id
         ends = time.time() > olds["notAfter"] - RENEWAL_SECONDS
-        replaces = ["title"] if ends or olds["title"] != news["title"] else []
+        other = olds.get("version", FIRST_VERSION) != news["version"]
+        replaces = ["title"] if ends or other or olds["title"] != news["title"] else []
         due = time.time() > olds["made"] + float(news["refreshSeconds"])
         changed = any(olds.get(key) != news.get(key) for key in INPUTS)
         return DiffResult(
@@ -77,7 +81,9 @@ def _establish(
         holders=tuple(props["holders"]),
         scope=msgspec.convert(_whole(props["scope"]), Scope),
         refresh_seconds=float(props["refreshSeconds"]),
-        request=None if request is None else partial(request, title, VALID_SECONDS),
+        request=None
+        if request is None
+        else partial(request, title, VALID_SECONDS, int(props["version"])),
     )
     made = run(establish(Path(props["folder"]), wanted, hosts, known))
     return {**props, **_outputs(made)}
@@ -127,9 +133,13 @@ class JointAuthority(Resource, module="e3", name="JointAuthority"):
         scope: Mapping[str, object],
         refresh_seconds: float,
         folder: Path,
+        version: int,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare the authority; ``hosts`` are those named in ``holders``."""
+        """Declare the authority; ``hosts`` are those named in ``holders``.
+
+        ``version`` is that of the encoding of its certificates.
+        """
         super().__init__(
             JointAuthorityProvider(),
             name,
@@ -142,6 +152,7 @@ class JointAuthority(Resource, module="e3", name="JointAuthority"):
                 "scope": scope,
                 "refreshSeconds": refresh_seconds,
                 "folder": str(folder),
+                "version": version,
                 "certificate": None,
                 "publicKey": None,
                 "transcript": None,

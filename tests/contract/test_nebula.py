@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from e3.authority import nebula_cert
+from e3.ceremonies.verdicts import CeremonyFailedError
 from e3.errors import OverlayError
 from e3.interfaces import Access, Completed, File, Host, Process, Service, SigningRequest
 from e3.overlays.nebula import CONFIGURATION, CONTROL, DEVICE, SECRETS, Nebula
@@ -40,6 +42,38 @@ def mesh(tmp_path: Path) -> Iterator[Mesh]:
         mesh = Mesh(lab, Nebula())
         mesh.add(*NAMES)
         yield mesh
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_certificates_of_the_first_version_join_hosts(tmp_path: Path, *, joint: bool) -> None:
+    with running(tmp_path / "lab", {("ams3", "ams3"): 0.0}, ("ams3",)) as lab:
+        mesh = Mesh(lab, Nebula(certificate_version=1), joint=joint)
+        mesh.add(*NAMES[:2])
+        mesh.connect(*NAMES[:2])
+        mesh.verify_pairs()
+        for name in ("ca.crt", "host.crt"):
+            certificate = ask(mesh.hosts[1], "cat", f"{CONFIGURATION}/{name}")
+            assert asyncio.run(nebula_cert.show(certificate))["version"] == 1
+
+
+def test_holders_certify_no_key_that_a_host_of_theirs_has_not_made(tmp_path: Path) -> None:
+    """Whoever deploys asks for one in the name of ams3-1, which holds a share."""
+    with running(tmp_path / "lab", {("ams3", "ams3"): 0.0}, ("ams3",)) as lab:
+        mesh = Mesh(lab, Nebula(), joint=True)
+        mesh.add(*NAMES[:2])
+        mesh.connect(*NAMES[:2])
+        assert mesh.authority is not None
+        request = SigningRequest(
+            name="ams3-1",
+            address="10.77.0.2/16",
+            public_key=ask(mesh.host("ams3-0"), "cat", f"{SECRETS}/host.pub"),
+            groups=("party",),
+            valid_seconds=3600,
+        )
+        with pytest.raises(CeremonyFailedError, match="is not the key that ams3-1 says to have"):
+            asyncio.run(mesh.authority.sign([request]))
+        own = ask(mesh.host("ams3-1"), "cat", f"{SECRETS}/host.pub")
+        asyncio.run(mesh.authority.sign([replace(request, public_key=own)]))
 
 
 @dataclass(frozen=True)
