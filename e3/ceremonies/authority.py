@@ -59,6 +59,7 @@ async def ceremony(
 ) -> AsyncIterator[tuple[Assembly, CeremonyRecord]]:
     """Yield all holders on these hosts who can be reached, and the record of what they do."""
     async with recorded(folder, purpose, kind) as record, attached(hosts) as (voices, absent):
+        record.voices = voices
         record.step("attached")
         assembly = await assemble(purpose, voices, absent)
         record.step("entered")

@@ -2,16 +2,25 @@
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
 from e3.ceremonies import credentials, verbs
-from e3.ceremonies.logs import Logged, Logs
-from e3.ceremonies.overview import AuthorityState
+from e3.ceremonies.record import ceremonies
 from e3.cli import terminal
+from e3.cli.authority_display import (
+    SHOWN,
+    ceremony,
+    credential,
+    entry,
+    print_ceremonies,
+    print_entries,
+    print_signed,
+    print_state,
+    state_of,
+    time_of,
+)
 from e3.cli.place import Verbs
 from e3.cli.project import up
 from e3.deployed import Stack
@@ -20,11 +29,6 @@ from e3.remote.text import printable
 
 HOUR_SECONDS = 3600
 MOST_HOURS = credentials.LONGEST_SECONDS // HOUR_SECONDS
-SHOWN = 10
-"""Entries that are shown of what was signed last."""
-
-WIDTH = 16
-"""Digits of a digest that are shown to a person: enough to compare by eye."""
 
 
 def declare(verbs: Verbs) -> None:
@@ -40,11 +44,13 @@ def declare(verbs: Verbs) -> None:
     shown = acts.add_parser("show", help="who holds a share, and what was signed last")
     log = acts.add_parser("log", help="what each host recorded, compared; status 1 if they differ")
     refresh = acts.add_parser("refresh", help="new shares of the same key for the same hosts")
+    past = acts.add_parser("ceremonies", help="how each ceremony ended, and whose fault it was")
     _declare_credentials(acts)
     for act, do, what in (
         (shown, show_authority, "each authority"),
         (log, show_log, "every entry, and whose logs lack it"),
         (refresh, refresh_shares, "each authority after it"),
+        (past, show_ceremonies, "each ceremony"),
     ):
         act.add_argument("--stack", metavar="STACK", default=argparse.SUPPRESS)
         act.add_argument(
@@ -113,7 +119,7 @@ def issue_credential(arguments: argparse.Namespace) -> int:
     made, text = asyncio.run(issuing)
     if arguments.json:
         issuer = _issuer(stack)["certificate"]
-        terminal.say_json({**_credential(made), "issuer": issuer, "credential": text})
+        terminal.say_json({**credential(made), "issuer": issuer, "credential": text})
     else:
         print(text)
     return 0
@@ -123,12 +129,12 @@ def show_credentials(arguments: argparse.Namespace) -> int:
     """Print what was issued and is still valid, or revoked."""
     issued = credentials.listed(_issuer(_joint(arguments.stack)))
     if arguments.json:
-        terminal.say_json(list(map(_credential, issued)))
+        terminal.say_json(list(map(credential, issued)))
         return 0
     rows = [
         (
             each.identifier,
-            "revoked" if each.revoked else f"until {_time(each.not_after)}",
+            "revoked" if each.revoked else f"until {time_of(each.not_after)}",
             ", ".join(f"{name}={value}" for name, value in each.claims.items()),
             each.subject,
         )
@@ -157,14 +163,21 @@ def show_authority(arguments: argparse.Namespace) -> int:
     states, logs = asyncio.run(verbs.look(stack.joint))
     able = all(state.able for state in states)
     if arguments.json:
-        signed = [_entry(each) for each in logs.compared() if each.entry.kind == "signatures"]
-        terminal.say_json(
-            {"stack": stack.name, "authorities": list(map(_state, states)), "signed": signed}
-        )
+        signed = [entry(each) for each in logs.compared() if each.entry.kind == "signatures"]
+        folder = _folder(stack)
+        said = {
+            "stack": stack.name,
+            "authorities": list(map(state_of, states)),
+            "signed": signed,
+            "ceremonies": [ceremony(each, folder) for each in ceremonies(folder)[-SHOWN:]],
+        }
+        terminal.say_json(said)
         return 0 if able else 1
     for state in states:
-        _print(state)
-    _print_signed(logs)
+        print_state(state)
+    print_signed(logs)
+    print()
+    print_ceremonies(ceremonies(_folder(stack))[-SHOWN:])
     return 0 if able else 1
 
 
@@ -175,20 +188,32 @@ def show_log(arguments: argparse.Namespace) -> int:
     compared = logs.compared()
     whole = not logs.unread and not any(each.missing_from for each in compared)
     if arguments.json:
-        entries = [_entry(each) for each in compared]
+        entries = [entry(each) for each in compared]
         terminal.say_json({"stack": stack.name, "entries": entries, "unread": logs.unread})
         return 0 if whole else 1
-    _print_entries(compared)
+    print_entries(compared)
     for host, why in logs.unread.items():
         terminal.complain(f"the log of {host} cannot be read: {why}")
     for each in compared:
         for host in each.missing_from:
             terminal.complain(
                 f"the log of {host} lacks what {', '.join(each.recorded_by)} recorded at "
-                f"{_time(each.entry.time)}: the host ended before it could record it, its disk was "
-                "lost or set back, or somebody changed its log"
+                f"{time_of(each.entry.time)}: the host ended before it could record it, its disk "
+                "was lost or set back, or somebody changed its log"
             )
     return 0 if whole else 1
+
+
+def show_ceremonies(arguments: argparse.Namespace) -> int:
+    """Print the ceremonies of a stack, from their evidence."""
+    folder = _folder(_joint(arguments.stack))
+    past = ceremonies(folder)
+    if arguments.json:
+        terminal.say_json([ceremony(each, folder) for each in past])
+        return 0
+    print_ceremonies(past)
+    print(f"evidence: {folder}/<ceremony>")
+    return 0
 
 
 def refresh_shares(arguments: argparse.Namespace) -> int:
@@ -196,7 +221,7 @@ def refresh_shares(arguments: argparse.Namespace) -> int:
     stack = _joint(arguments.stack)
     states = asyncio.run(verbs.refresh(stack.joint))
     if arguments.json:
-        terminal.say_json({"stack": stack.name, "authorities": list(map(_state, states))})
+        terminal.say_json({"stack": stack.name, "authorities": list(map(state_of, states))})
         return 0
     for state in states:
         epoch = state.header.epoch if state.header else 0
@@ -212,6 +237,12 @@ def _joint(name: str | None) -> Stack:
             "that needs an authority or with e3:tls: true, and run `pulumi up`"
         )
     return stack
+
+
+def _folder(stack: Stack) -> Path:
+    """Return where the ceremonies of a stack have their evidence."""
+    first, *_ = stack.joint.values()
+    return Path(first["joint"]["folder"])
 
 
 def _issuer(stack: Stack) -> Mapping[str, Any]:
@@ -240,109 +271,3 @@ def _claim(text: str) -> tuple[str, str]:
     if not equals:
         raise E3Error(f"--claim {printable(text)!r} must be NAME=VALUE, such as role=auditor")
     return name, value
-
-
-def _credential(issued: credentials.Issued) -> dict[str, Any]:
-    return {
-        "identifier": issued.identifier,
-        "subject": issued.subject,
-        "claims": issued.claims,
-        "place": issued.place,
-        "until": _time(issued.not_after),
-        "revoked": issued.revoked,
-    }
-
-
-def _state(state: AuthorityState) -> dict[str, Any]:
-    header = state.header
-    return {
-        "purpose": state.purpose,
-        "public_key": header.public_key.hex() if header else "",
-        "transcript": header.transcript.hex() if header else "",
-        "threshold": header.threshold if header else 0,
-        "epoch": header.epoch if header else 0,
-        "made": _time(header.made) if header else "",
-        "able": state.able,
-        "certificate": state.certificate,
-        "holders": [
-            {
-                "host": each.name,
-                "number": each.number,
-                "share": each.share,
-                "epoch": each.epoch,
-                "transcript": each.transcript,
-                "stored": each.stored,
-                "reason": each.reason,
-            }
-            for each in state.holders
-        ],
-    }
-
-
-def _entry(logged: Logged) -> dict[str, Any]:
-    entry = logged.entry
-    return {
-        "time": _time(entry.time),
-        "kind": entry.kind,
-        "purpose": entry.purpose,
-        "epoch": entry.epoch,
-        "holders": entry.holders,
-        "what": entry.what,
-        "recorded_by": list(logged.recorded_by),
-        "missing_from": list(logged.missing_from),
-    }
-
-
-def _print(state: AuthorityState) -> None:
-    header = state.header
-    if header is None:
-        print(f"{state.purpose}: fewer hosts than the threshold have shares of one key")
-    else:
-        print(
-            f"{state.purpose}: any {header.threshold} of {len(header.holders)} sign; epoch "
-            f"{header.epoch}, made {verbs.ago(header.made)}"
-        )
-        print(f"key {header.public_key.hex()}")
-        if state.certificate and "\n" not in state.certificate:
-            print(f"known as {printable(state.certificate)}")
-    rows = [
-        (
-            each.name,
-            "-" if each.number is None else str(each.number),
-            Text(each.share, "green" if each.share == "current" else "red"),
-            each.stored or "-",
-            each.transcript[:WIDTH] or "-",
-            each.reason,
-        )
-        for each in state.holders
-    ]
-    terminal.show(rows, header=("host", "number", "share", "stored", "transcript", ""))
-    print()
-
-
-def _print_signed(logs: Logs) -> None:
-    signed = [each for each in logs.compared() if each.entry.kind in ("signatures", "refused")]
-    if len(signed) > SHOWN:
-        print(f"{len(signed) - SHOWN} earlier ones: `e3 authority log`")
-    _print_entries(signed[-SHOWN:])
-
-
-def _print_entries(entries: Sequence[Logged]) -> None:
-    rows = [
-        (
-            _time(each.entry.time),
-            each.entry.kind,
-            printable(line),
-            ", ".join(each.entry.holders or each.recorded_by),
-        )
-        for each in entries
-        for line in each.entry.what or [""]
-    ]
-    terminal.show(rows, header=("time", "entry", "what", "holders"))
-
-
-def _time(seconds: int) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):  # a host may say anything
-        return ""

@@ -51,10 +51,31 @@ class Refreshed(Struct):
     authorities: list[JointAuthority]
 
 
+class Ceremony(Struct):
+    """A ceremony, how it ended, and who is to blame; ``seconds`` are missing where it did not.
+
+    ``notes`` name those in whose place others dealt or signed. ``evidence`` is its folder.
+    """
+
+    id: str
+    purpose: str
+    kind: str
+    started: str
+    verdict: str
+    reason: str
+    culprits: list[str]
+    notes: list[str]
+    holders: list[str]
+    epoch: int
+    seconds: float | None
+    evidence: str
+
+
 class Authorities(Refreshed):
-    """A stack's joint authorities, and all that they signed."""
+    """A stack's joint authorities, all that they signed, and how the last ceremonies ended."""
 
     signed: list[LogEntry]
+    ceremonies: list[Ceremony]
 
 
 class AuthorityLog(Struct):

@@ -357,6 +357,7 @@ VERBS: Mapping[str, Any] = {
     "authority show": authority.Authorities,
     "authority log": authority.AuthorityLog,
     "authority refresh": authority.Refreshed,
+    "authority ceremonies": list[authority.Ceremony],
     "authority issue": authority.IssuedCredential,
     "authority credentials": list[authority.ListedCredential],
     "authority revoke": authority.Revocations,

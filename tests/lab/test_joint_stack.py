@@ -66,6 +66,12 @@ def test_each_purpose_has_a_key_of_its_own(e3: Command) -> None:
     assert not conforming("authority log", log.stdout)["unread"]
 
 
+    past = conforming(
+        "authority ceremonies", e3("authority", "ceremonies", "--json", "--stack", "trial").stdout
+    )
+    assert {each["verdict"] for each in past} == {"completed"}
+    assert {each["kind"] for each in past} == {"establish", "sign"}
+    assert said["ceremonies"] == past[-10:]
 def test_new_shares_are_of_the_same_keys(e3: Command) -> None:
     before = conforming("authority show", e3("authority", "--json", "--stack", "trial").stdout)
     renewed = e3("authority", "refresh", "--json", "--stack", "trial")
