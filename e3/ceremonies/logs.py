@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from e3.authority.joint.errors import CeremonyError
-from e3.authority.joint.log import Entry, check
+from e3.authority.joint.log import Entry, LogError, check
 from e3.authority.joint.messages import Envelope, Log, LogPage
-from e3.ceremonies.assembly import expect
+from e3.ceremonies.guests import expect
 from e3.ceremonies.verdicts import CeremonyFailedError
 from e3.ceremonies.voices import Voice
 from e3.errors import HostError
@@ -69,14 +69,19 @@ def _identity(host: str, entry: Entry) -> tuple[object, ...]:
     return (*shared, tuple(entry.what), *own)
 
 
-async def collect(voices: Mapping[str, Voice], absent: Mapping[str, str]) -> Logs:
-    """Return the log of each holder, its chain and its signatures checked."""
+async def collect(
+    voices: Mapping[str, Voice], absent: Mapping[str, str], identities: Mapping[str, bytes]
+) -> Logs:
+    """Return the log of each holder, its chain and its signatures checked.
+
+    ``identities`` are the keys by which holders know one another, by host; a log is signed by it.
+    """
     logs = Logs(unread=dict(absent))
 
     async def one(name: str, voice: Voice) -> None:
         try:
             async with asyncio.timeout(READ_SECONDS) as limit:
-                logs.entries[name] = await _read(name, voice)
+                logs.entries[name] = await _read(name, voice, identities.get(name))
         except TimeoutError as error:
             late = f"host {name} shows no whole log within {READ_SECONDS:g} s"
             logs.unread[name] = late if limit.expired() else str(error)
@@ -88,7 +93,7 @@ async def collect(voices: Mapping[str, Voice], absent: Mapping[str, str]) -> Log
     return logs
 
 
-async def _read(name: str, voice: Voice) -> list[Entry]:
+async def _read(name: str, voice: Voice, identity: bytes | None) -> list[Entry]:
     said: list[Envelope] = []
     for _ in range(MOST_PAGES):
         asked = Log(purpose="all", first=len(said))
@@ -96,4 +101,6 @@ async def _read(name: str, voice: Voice) -> list[Entry]:
         said += page.entries
         if not page.entries or len(said) >= page.total:
             break
+    if identity not in (None, page.key):
+        raise LogError("it is signed by another key than that by which the holders know this host")
     return check(page.key, said)

@@ -28,8 +28,14 @@ async def look(given: Given) -> tuple[list[AuthorityState], Logs]:
             names = {host.name for host in _hosts(each)}
             theirs = {name: voice for name, voice in voices.items() if name in names}
             gone = {name: why for name, why in absent.items() if name in names}
-            states.append(overview(await assemble(purpose, theirs, gone)))
-        return states, await collect(voices, absent)
+            states.append(overview(await assemble(purpose, theirs, gone), _key(each)))
+        return states, await collect(voices, absent, identities(states))
+
+
+def identities(states: Sequence[AuthorityState]) -> dict[str, bytes]:
+    """Return the key by which holders know each host, by its name."""
+    headers = [state.header for state in states if state.header]
+    return {each.name: each.key for header in headers for each in header.holders.values()}
 
 
 async def refresh(given: Given) -> list[AuthorityState]:

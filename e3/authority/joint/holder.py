@@ -190,7 +190,10 @@ class ShareHolder:
 
     def _record_shares(self, held: Held) -> None:
         """Record that a share is in use, once."""
-        if log.has(self._store.log, held.context):
+        if self._store.recorded(held):
+            return
+        if log.has(self._store.log, held.context):  # a crash came before `record`
+            self._store.record(held)
             return
         names = sorted(each.name for each in held.header.holders.values())
         header = held.header
@@ -248,16 +251,8 @@ class ShareHolder:
         return Done()
 
     def _log(self, asked: Log) -> LogPage:
-        said = log.entries(self._store.log)
-        page = said[asked.first : asked.first + 1]
-        size = sum(len(each.body) for each in page)
-        for each in said[asked.first + 1 : asked.first + PAGE]:
-            size += len(each.body)
-            if size > PAGE_BYTES:
-                break
-            page.append(each)
-        key = bytes(self._identity.verify_key)
-        return LogPage(key=key, total=len(said), entries=page)
+        page, total = log.page(self._store.log, asked.first, PAGE, PAGE_BYTES)
+        return LogPage(key=bytes(self._identity.verify_key), total=total, entries=page)
 
     def _held(self, purpose: str) -> Held:
         held = self._store.held(purpose)

@@ -6,11 +6,10 @@ host's own key. It is written before a share of a signature leaves the host.
 
 import base64
 import fcntl
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -35,6 +34,11 @@ CHAIN = b"E3-LOG-v1"
 START = bytes(32)
 NOBODY = 1
 """The sender of an entry: a log is one holder's, so it numbers nobody."""
+
+TAIL_BYTES = 65_536
+"""Read at once from the end of a log: most entries are shorter."""
+
+T = TypeVar("T")
 
 Kind = Literal["shares", "signatures", "certificate", "refused"]
 
@@ -61,46 +65,91 @@ class Entry(Body, frozen=True, kw_only=True):
     what: Annotated[list[Text], Meta(max_length=MOST_MESSAGES)]
 
 
+class Numbered(msgspec.Struct, frozen=True, kw_only=True):
+    """Of an entry, its number."""
+
+    number: Annotated[int, Meta(ge=0)]
+
+
 def append(path: Path, key: SigningKey, entry: Entry) -> None:
-    """Add an entry; its number and the digest before it are set here."""
+    """Add an entry; its number and the digest before it are set here.
+
+    Of the log, only its last entry is read: what it costs does not grow with it.
+    """
     private.folder(path.parent)
-    with os.fdopen(private.descriptor(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+    with os.fdopen(private.descriptor(path, os.O_RDWR | os.O_APPEND), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # else another ceremony could follow the same entry
-        _cut(path)
-        said = entries(path)
-        previous = digest(said[-1].body) if said else START
-        numbered = msgspec.structs.replace(entry, number=len(said), previous=previous)
+        number, previous = 0, START
+        if (last := _last(file)) is not None:
+            number, previous = _decoded(last.body, Numbered).number + 1, digest(last.body)
+        numbered = msgspec.structs.replace(entry, number=number, previous=previous)
+        file.seek(0, os.SEEK_END)
         file.write(encode(speak(key, NOBODY, CHAIN, numbered)) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def _cut(path: Path) -> None:
-    """Remove a last line that a crash cut off."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return
-    if data and not data.endswith(b"\n"):
-        os.truncate(path, data.rfind(b"\n") + 1)
+def _last(file: BinaryIO) -> Envelope | None:
+    """Return the last entry; remove what a crash cut off behind it."""
+    size = end = file.seek(0, os.SEEK_END)
+    tail = b""
+    while end and tail.count(b"\n") < 2:  # noqa: PLR2004 -- one before the line, one after it
+        begin = max(0, end - TAIL_BYTES)
+        file.seek(begin)
+        tail, end = file.read(end - begin) + tail, begin
+    whole, _, cut = tail.rpartition(b"\n")
+    if cut:
+        file.truncate(size - len(cut))
+    line = whole.rpartition(b"\n")[2]
+    return _decoded(line, Envelope) if line else None
 
 
 def entries(path: Path) -> list[Envelope]:
     """Return the entries of a log; a last line that a crash cut off is left out."""
+    return entries_of(_lines(path))
+
+
+def entries_of(lines: Sequence[bytes]) -> list[Envelope]:
+    """Return the entries in lines of a log."""
+    return [_decoded(line, Envelope) for line in lines]
+
+
+def page(path: Path, first: int, most: int, most_bytes: int) -> tuple[list[Envelope], int]:
+    """Return some entries from the one numbered ``first``, and how many there are.
+
+    They are ``most`` entries and ``most_bytes`` at most, but one if there is one.
+    """
+    lines = _lines(path)
+    found: list[Envelope] = []
+    size = 0
+    for line in lines[first : first + most]:
+        each = _decoded(line, Envelope)
+        size += len(each.body)
+        if found and size > most_bytes:
+            break
+        found.append(each)
+    return found, len(lines)
+
+
+def _lines(path: Path) -> list[bytes]:
     try:
-        lines = path.read_bytes().split(b"\n")
+        *lines, _ = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
+    return [line for line in lines if line]
+
+
+def _decoded(data: bytes, kind: type[T]) -> T:
     try:
-        return [decode(line, Envelope) for line in lines[:-1] if line]
-    except (msgspec.MsgspecError, json.JSONDecodeError) as error:
+        return decode(data, kind)
+    except msgspec.MsgspecError as error:
         raise LogError(f"the log of this host is damaged: {error}") from None
 
 
 def has(path: Path, ceremony: bytes) -> bool:
     """Whether a log has an entry of this ceremony."""
     wanted = base64.b64encode(ceremony)
-    return any(wanted in each.body for each in reversed(entries(path)))
+    return any(wanted in _decoded(line, Envelope).body for line in reversed(_lines(path)))
 
 
 def check(key: bytes, said: Sequence[Envelope]) -> list[Entry]:

@@ -5,6 +5,7 @@
     <purpose>/share             the share in use
     <purpose>/pending           a share that is prepared, and not in use yet
     <purpose>/transcript        the digest of all that it saw, for its owner to compare
+    <purpose>/recorded          which share in use is in the log
     <purpose>/certificate       the authority's certificate, once it is signed
 
 A share is prepared first, by every holder; then each replaces its old one. Files are written
@@ -107,6 +108,15 @@ class Store:
         _keep_alone(folder / "share", encode(seal_at_rest(encode(held), "share")))
         _keep(folder / "transcript", f"{held.header.transcript.hex()}\n".encode())
         (folder / "pending").unlink(missing_ok=True)
+    def recorded(self, held: Held) -> bool:
+        """Return whether the log has it that this share is in use."""
+        path = self._folder / held.header.purpose / "recorded"
+        return path.is_file() and path.read_bytes() == held.context
+
+    def record(self, held: Held) -> None:
+        """Remember that the log has it."""
+        _keep(self._folder / held.header.purpose / "recorded", held.context)
+
         _synchronise(folder)
 
     def certificate(self, purpose: str) -> Archived | None:
