@@ -6,7 +6,6 @@ uses the standard library only, since scripts/setup needs it before there is a .
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +63,7 @@ def write(path: Path, content: str | bytes) -> None:
     Raises `OSError` that names ``path``.
     """
     data = content.encode() if isinstance(content, str) else content
-    aside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
+    aside = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}")
     try:
         with os.fdopen(descriptor(aside, os.O_WRONLY | os.O_EXCL), "wb") as file:
             file.write(data)

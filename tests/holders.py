@@ -47,9 +47,7 @@ def generate(holders: Sequence[int], threshold: int) -> tuple[Shares, dict[int, 
         sharing.deal(one, ed25519.random_scalar(), threshold, holders, CONTEXT) for one in holders
     ]
     published = [one.published for one in dealings]
-    for one in published:
-        sharing.check_published(one, threshold, CONTEXT)
-    known = sharing.shares_of(published, holders)
+    known = sharing.shares_of(sharing.checked_total(published, threshold, CONTEXT), holders)
     sharing.check_shares(known)
     return known, {
         one: sharing.receive(one, published, {d.published.dealer: d.values[one] for d in dealings})
@@ -66,10 +64,9 @@ def renew(
         for one in dealers
     ]
     published = [one.published for one in dealings]
-    for one in published:
-        expected = sharing.public_contribution(one.dealer, dealers, known)
-        sharing.check_published(one, k, CONTEXT, contribution=expected)
-    renewed = sharing.shares_of(published, to)
+    sharing.accuse(published, known)
+    total = sharing.checked_total(published, k, CONTEXT, known.public_key)
+    renewed = sharing.shares_of(total, to)
     sharing.check_shares(renewed)
     return renewed, {
         one: sharing.receive(one, published, {d.published.dealer: d.values[one] for d in dealings})
@@ -88,7 +85,7 @@ def sign(
     rounds = {one: frost.commit(shares[one]) for one in signers}
     package = package_of(known.public_key, message, rounds)
     parts = {
-        one: frost.sign_share(one, shares[one], nonces, package)
+        one: frost.sign_share(one, shares[one], nonces, package)[0]
         for one, (nonces, _) in rounds.items()
     }
     for one in falsify:

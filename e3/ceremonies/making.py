@@ -1,13 +1,16 @@
 """Make shares: of a new key, or of the same key for other holders or another threshold."""
 
-import functools
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from e3.authority.joint import channel
 from e3.authority.joint.channel import digest, verify
-from e3.authority.joint.dealing import published_of, value_fits
+from e3.authority.joint.dealing import promise_of, published_of, total_dealt, value_fits
+from e3.authority.joint.ed25519 import Point
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.messages import (
     Begin,
@@ -28,17 +31,15 @@ from e3.authority.joint.messages import (
     encode,
 )
 from e3.authority.joint.policy import Scope
-from e3.authority.joint.sharing import (
-    Published,
-    Shares,
-    SharingError,
-    check_published,
-    public_contribution,
-    shares_of,
-)
-from e3.authority.joint.terms import context_of, header_of, keys_of, shares_in
-from e3.ceremonies.assembly import Assembly, Guest, ask_all, blame, said_by
+from e3.authority.joint.sharing import Published, Shares, SharingError, shares_of
+from e3.authority.joint.terms import context_of, header_of, keys_of
+from e3.ceremonies.assembly import Assembly
+from e3.ceremonies.guests import Guest, ask_all, blame, said_by
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
+from e3.remote.tasks import gather_or_cancel, in_thread
+
+WORKERS = os.cpu_count() or 1
+"""Threads that compute public shares: libsodium works beside Python's own lock."""
 
 B = TypeVar("B", Promise, Dealt, Prepared)
 
@@ -61,15 +62,22 @@ async def make_key(assembly: Assembly, threshold: int, scope: Scope) -> Header:
     return await ShareCeremony(assembly, terms).run()
 
 
-async def renew_key(
-    assembly: Assembly, base: Header, names: Sequence[str], threshold: int, scope: Scope
+async def renew_key(  # noqa: PLR0913 - what new shares are made of
+    assembly: Assembly,
+    base: Header,
+    names: Sequence[str],
+    threshold: int,
+    scope: Scope,
+    *,
+    notes: list[str],
 ) -> Header:
     """Make new shares of a key for the hosts ``names``, who must all be there.
 
-    As many as the threshold deal. If one of them who gets no new share cheats or falls silent,
-    others deal instead as long as there are enough; the ceremony then begins anew.
+    As many as the threshold deal. If one of them cheats or falls silent, others deal instead as
+    long as there are enough; the ceremony then begins anew. ``notes`` gets whose fault it was.
     """
     excluded: set[str] = set()
+    last: CeremonyFailedError | None = None
     while True:
         able = {
             number: guest
@@ -77,7 +85,7 @@ async def renew_key(
             if guest.voice.name not in excluded
         }
         if len(able) < base.threshold:
-            raise CeremonyFailedError(
+            raise last or CeremonyFailedError(
                 CeremonyVerdict.TOO_FEW,
                 f"{len(able)} holders can renew the key for {base.purpose}, and it takes "
                 f"{base.threshold}",
@@ -98,10 +106,15 @@ async def renew_key(
         try:
             return await ShareCeremony(assembly, terms).run()
         except CeremonyFailedError as error:
-            removable = set(error.culprits) & dealers - set(names)
-            if not removable:
+            # what all said is checked here as well: who accuses others of more has made it up
+            guilty = {error.accuser} if error.accuser else set(error.culprits)
+            if error.verdict is CeremonyVerdict.SILENT:
+                guilty -= set(names)  # it cannot get its share either
+            if not guilty & dealers:
                 raise
-            excluded |= removable
+            last = error
+            excluded |= guilty
+            notes.append(str(error))
             assembly = await assembly.anew()
 
 
@@ -141,6 +154,7 @@ class ShareCeremony:
         self._dealers = {one: self._all[one] for one in terms.dealers}
         self._receivers = {one: self._all[one] for one in terms.holders}
         self._published: list[Published] = []
+        self._total: list[Point] = []
 
     async def run(self) -> Header:
         """Return the public side of the shares that all holders now have."""
@@ -158,23 +172,28 @@ class ShareCeremony:
             ),
             (Spoken, Done),
         )
-        promises = self._said({one: x for one, x in begun.items() if isinstance(x, Spoken)})
+        promises = self._said(
+            {one: x for one, x in begun.items() if isinstance(x, Spoken) and one in self._dealers}
+        )
         promised = self._heard(promises, Promise)
         answers = await ask_all(
             self._dealers, lambda _: Deal(purpose=purpose, promises=promises), Spoken
         )
         dealt = self._said(answers)
         self._check_dealt(dealt, promised)
-        prepared = await self._prepare(promises, dealt, answers)
-        header = self._check_prepared(promises, dealt, prepared)
+        known = await self._public_side()
+        prepared = await self._prepare(known, promises, dealt, answers)
+        header = self._check_prepared(known, promises, dealt, prepared)
         await ask_all(self._receivers, lambda _: Commit(purpose=purpose, prepared=prepared), Done)
         return header
 
     async def _prepare(
-        self, promises: list[Envelope], dealt: list[Envelope], answers: Mapping[int, Spoken]
+        self,
+        known: Shares,
+        promises: list[Envelope],
+        dealt: list[Envelope],
+        answers: Mapping[int, Spoken],
     ) -> list[Envelope]:
-        known = self._shares
-
         def request(receiver: int) -> Receive:
             values = {one: said.values.get(receiver, b"") for one, said in answers.items()}
             return Receive(
@@ -227,32 +246,35 @@ class ShareCeremony:
 
     def _check_dealt(self, dealt: list[Envelope], promised: Mapping[int, Promise]) -> None:
         """Raise what receivers would raise, so that a cheat is proved and not only said."""
-        base = self._terms.base
-        old, dealers = None if base is None else shares_in(base), self._terms.dealers
-        self._published = []
         if set(promised) != set(self._dealers):
             missing = sorted(set(self._dealers) - set(promised))
             raise SharingError("did not promise anything", missing)
-        for dealer, said in self._heard(dealt, Dealt).items():
-            if digest(self._context, encode(said)) != promised[dealer].digest:
-                raise SharingError("published something else than it promised", [dealer])
-            one = published_of(dealer, said)
-            wanted = None if old is None else public_contribution(dealer, dealers, old)
-            check_published(one, self._terms.threshold, self._context, wanted)
-            self._published.append(one)
+        heard = self._heard(dealt, Dealt)
+        for each in dealt:
+            if promise_of(self._context, each.body) != promised[each.sender].digest:
+                raise SharingError("published something else than it promised", [each.sender])
+        self._published = [published_of(dealer, said) for dealer, said in heard.items()]
+        self._total = total_dealt(self._terms, self._published, self._context)
 
-    @functools.cached_property
-    def _shares(self) -> Shares:
-        """The public side of what was dealt."""
-        return shares_of(self._published, sorted(self._terms.holders))
+    async def _public_side(self) -> Shares:
+        """Return the public side of what was dealt, computed on all processors."""
+        holders = sorted(self._terms.holders)
+        pieces = [holders[first::WORKERS] for first in range(min(WORKERS, len(holders)))]
+        made = await gather_or_cancel(in_thread(shares_of, self._total, each) for each in pieces)
+        found = {one: point for each in made for one, point in each.public_shares.items()}
+        return msgspec.structs.replace(made[0], public_shares=dict(sorted(found.items())))
 
     def _check_prepared(
-        self, promises: list[Envelope], dealt: list[Envelope], prepared: list[Envelope]
+        self,
+        known: Shares,
+        promises: list[Envelope],
+        dealt: list[Envelope],
+        prepared: list[Envelope],
     ) -> Header:
         """Return the header, the same for all; raise `CeremonyFailedError` if it is not."""
         terms = self._terms
         saw = channel.view(self._context, [*promises, *dealt])
-        header = header_of(terms, self._shares, saw)
+        header = header_of(terms, known, saw)
         expected = Prepared(view=saw, header=digest(encode(header)))
         differ = [one for one, said in self._heard(prepared, Prepared).items() if said != expected]
         if differ:

@@ -60,9 +60,12 @@ def check_sealing(theirs: bytes) -> None:
         raise ChannelError("a holder has a key with which nothing can be sealed for it") from None
 
 
-def seal(value: Envelope, mine: PrivateKey, theirs: bytes) -> bytes:
+def seal(value: Envelope, mine: PrivateKey, theirs: bytes, receiver: Identifier) -> bytes:
     """Return a signed value encrypted for one receiver."""
-    return bytes(Box(mine, PublicKey(theirs)).encrypt(encode(value)))
+    try:
+        return bytes(Box(mine, PublicKey(theirs)).encrypt(encode(value)))
+    except CryptoError:
+        raise ChannelError("nothing can be sealed with a holder's key", [receiver]) from None
 
 
 def unseal(sealed: bytes, mine: PrivateKey, theirs: bytes, dealer: Identifier) -> Envelope:

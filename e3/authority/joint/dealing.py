@@ -6,26 +6,25 @@ and says what it saw; each holder uses its share once all of them say the same.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
-from e3.authority.joint import channel
+from e3.authority.joint import channel, sharing
 from e3.authority.joint.channel import digest, seal, speak, unseal, verify
 from e3.authority.joint.ed25519 import (
     ORDER,
     GroupError,
+    Point,
     Scalar,
-    base_times,
-    point,
     random_scalar,
     scalar,
 )
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.messages import (
     Begin,
+    CeremonyTerms,
     Commit,
     Deal,
     Dealt,
@@ -44,11 +43,11 @@ from e3.authority.joint.sharing import (
     Published,
     Shares,
     SharingError,
-    check_published,
+    accuse,
     checked_shares,
+    checked_total,
     contribution,
     deal,
-    public_contribution,
     receive,
 )
 from e3.authority.joint.store import Held, Store
@@ -80,26 +79,21 @@ def hello_context(purpose: str) -> bytes:
     return digest(HELLO, purpose.encode())
 
 
-@dataclass(frozen=True, kw_only=True)
 class Entrance:
     """What a holder made as it entered a ceremony; the secret part is in memory only."""
 
-    key: SigningKey
-    sealing: PrivateKey = field(repr=False)
-    hello: Envelope
-
-
-def enter(key: SigningKey, purpose: str, nonce: bytes) -> Entrance:
-    """Return a fresh entrance into a ceremony of this purpose."""
-    sealing = PrivateKey.generate()
-    hello = Hello(
-        purpose=purpose,
-        key=bytes(key.verify_key),
-        sealing=bytes(sealing.public_key),
-        nonce=nonce,
-    )
-    said = speak(key, 1, hello_context(purpose), hello)
-    return Entrance(key=key, sealing=sealing, hello=said)
+    def __init__(self, key: SigningKey, purpose: str, nonce: bytes, own: bytes | None) -> None:
+        """Enter a ceremony of this purpose; ``own`` is the key that the host made for itself."""
+        self.key = key
+        self.sealing = PrivateKey.generate()
+        hello = Hello(
+            purpose=purpose,
+            key=bytes(key.verify_key),
+            sealing=bytes(self.sealing.public_key),
+            nonce=nonce,
+            own=own,
+        )
+        self.hello = speak(key, 1, hello_context(purpose), hello)
 
 
 class ShareMaking:
@@ -133,7 +127,6 @@ class ShareMaking:
         for number, said in hellos.items():
             try:
                 heard[number] = verify(said, self._keys[number].key, context, Hello)
-                channel.check_sealing(heard[number].sealing)
             except channel.ChannelError as error:
                 raise DealingError(str(error), [number]) from None
             if heard[number].purpose != self._terms.purpose:
@@ -162,7 +155,7 @@ class ShareMaking:
         """Return the promise of what this holder is going to publish; None if it deals nothing."""
         if self._dealt is None:
             return None
-        said = Promise(digest=digest(self._context, encode(self._dealt)))
+        said = Promise(digest=promise_of(self._context, encode(self._dealt)))
         return Spoken(envelope=self._speak(said))
 
     def deal(self, asked: Deal) -> Spoken:
@@ -178,7 +171,7 @@ class ShareMaking:
 
     def _sealed(self, receiver: int, value: Scalar) -> bytes:
         given = DealtValue(receiver=receiver, value=value)
-        return seal(self._speak(given), self._sealing, self._hellos[receiver].sealing)
+        return seal(self._speak(given), self._sealing, self._hellos[receiver].sealing, receiver)
 
     def receive(self, asked: Receive, store: Store) -> Spoken:
         """Check all that was dealt, and store the share that it makes; once in a ceremony."""
@@ -190,11 +183,12 @@ class ShareMaking:
         if self._dealing is not None and asked.promises != self._promises:
             raise DealingError("these are not the promises after which this host published")
         promised = self._promised(asked.promises)
-        published = []
-        for dealer, said in self._from_all(asked.dealt, Dealt).items():
-            if digest(self._context, encode(said)) != promised[dealer].digest:
-                raise DealingError("a dealer published something else than it promised", [dealer])
-            published.append(published_of(dealer, said))
+        dealt = self._from_all(asked.dealt, Dealt)
+        for each in asked.dealt:
+            if promise_of(self._context, each.body) != promised[each.sender].digest:
+                reason = "a dealer published something else than it promised"
+                raise DealingError(reason, [each.sender])
+        published = [published_of(dealer, said) for dealer, said in dealt.items()]
         share, known = self._share(published, asked)
         saw = channel.view(self._context, [*asked.promises, *asked.dealt])
         header = header_of(self._terms, known, saw)
@@ -206,21 +200,12 @@ class ShareMaking:
         return Spoken(envelope=self._speak(prepared))
 
     def _share(self, published: Sequence[Published], asked: Receive) -> tuple[Scalar, Shares]:
-        base = self._terms.base
-        old, dealers = None if base is None else shares_in(base), self._terms.dealers
-        for one in published:
-            wanted = None if old is None else public_contribution(one.dealer, dealers, old)
-            check_published(one, self._terms.threshold, self._context, wanted)
+        total = total_dealt(self._terms, published, self._context)
         given = {one.dealer: self._opened(one.dealer, asked.values) for one in published}
         if set(asked.public_shares) != set(self._terms.holders):
             raise DealingError("the public shares are not those of all holders")
-        claimed = {one: point(each) for one, each in sorted(asked.public_shares.items())}
-        known = checked_shares(published, claimed)
-        share = self._sum(published, given, known)
-        if base is not None and known.public_key != base.public_key:
-            raise SharingError("what was dealt is another key")
-        point(known.public_key)
-        return share, known
+        known = checked_shares(total, dict(sorted(asked.public_shares.items())))
+        return self._sum(published, given, known), known
 
     def _opened(self, dealer: int, sealed: Mapping[int, bytes]) -> Envelope:
         """Return what a dealer gave us, with its signature."""
@@ -271,26 +256,45 @@ class ShareMaking:
         return speak(self._key, self._me, self._context, body)
 
 
+def promise_of(context: bytes, body: bytes) -> bytes:
+    """Return the digest by which a dealer promises what it is going to publish."""
+    return digest(context, body)
+
+
 def published_of(dealer: int, said: Dealt) -> Published:
-    """Return what a dealer published, its points and scalars checked."""
+    """Return what a dealer published; `total_dealt` checks it."""
     try:
-        return Published(
-            dealer=dealer,
-            coefficients=tuple(map(point, said.coefficients)),
-            proof=Proof(commitment=point(said.commitment), response=scalar(said.response)),
-        )
+        response = scalar(said.response)
     except GroupError as error:
-        raise DealingError(f"a dealer published what is no polynomial: {error}", [dealer]) from None
+        raise DealingError(f"a dealer published what is no proof: {error}", [dealer]) from None
+    return Published(
+        dealer=dealer,
+        coefficients=tuple(map(Point, said.coefficients)),
+        proof=Proof(commitment=Point(said.commitment), response=response),
+    )
+
+
+def total_dealt(
+    terms: CeremonyTerms, published: Sequence[Published], context: bytes
+) -> list[Point]:
+    """Return the sum of all that was dealt; raise `SharingError` with the dealer who cheated."""
+    base = terms.base
+    try:
+        key = None if base is None else Point(base.public_key)
+        return checked_total(published, terms.threshold, context, key)
+    except SharingError as error:
+        if not error.culprits:
+            accuse(published, None if base is None else shares_in(base))
+        raise
 
 
 def value_fits(given: DealtValue, receiver: int, published: Published) -> bool:
     """Whether a value for ``receiver`` is the one that its dealer published in the exponent."""
     try:
-        return given.receiver == receiver and (
-            base_times(scalar(given.value)) == published.value(receiver)
-        )
+        value = scalar(given.value)
     except GroupError:
         return False
+    return given.receiver == receiver and sharing.value_fits(value, receiver, published)
 
 
 def commit(asked: Commit, store: Store) -> Held:

@@ -6,7 +6,7 @@ time does not depend on them; Python cannot erase them from memory.
 """
 
 import hashlib
-import secrets
+import os
 from collections.abc import Iterable, Sequence
 from typing import NewType
 
@@ -51,7 +51,7 @@ def scalar_of(number: int) -> Scalar:
 
 def random_scalar() -> Scalar:
     """Return a scalar other than 0 from the system's random numbers."""
-    while (drawn := hash_to_scalar(secrets.token_bytes(64))) == ZERO:
+    while (drawn := hash_to_scalar(os.urandom(64))) == ZERO:
         pass
     return drawn
 
@@ -86,13 +86,27 @@ def point_times(factor: Scalar, base: Point) -> Point:
     """Return ``base``, which is of prime order or the identity, times ``factor``."""
     if factor == ZERO or base == IDENTITY:
         return IDENTITY
-    return Point(bindings.crypto_scalarmult_ed25519_noclamp(factor, base))
+    return checked_times(factor, base)
+
+
+def checked_times(factor: Scalar, data: bytes) -> Point:
+    """Return ``data`` times ``factor``; raise `GroupError` if it is no point of prime order.
+
+    libsodium's multiplication refuses what `point` refuses, so that this is one check, not two.
+    """
+    if len(data) != SIZE or factor == ZERO:
+        return point_times(factor, point(data))
+    try:
+        return Point(bindings.crypto_scalarmult_ed25519_noclamp(factor, data))
+    except (CryptoError, SodiumError) as error:
+        raise GroupError("these bytes are no point of prime order") from error
 
 
 def points_plus(points: Iterable[Point]) -> Point:
-    """Return the sum of points."""
-    total: bytes = IDENTITY
-    for one in points:
+    """Return the sum of points; that of one is itself."""
+    rest = iter(points)
+    total: bytes = next(rest, IDENTITY)
+    for one in rest:
         try:
             total = bindings.crypto_core_ed25519_add(total, one)
         except (CryptoError, SodiumError) as error:

@@ -9,22 +9,25 @@ Nonces live in memory, and for one message: `sign_share` takes them out of their
 round cannot be repeated with them (RFC 9591, 7.3: used twice, they reveal the share).
 """
 
-import secrets
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from hashlib import sha512
 
+import msgspec
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from e3.authority.joint.ed25519 import (
     SIZE,
+    GroupError,
     Point,
     Scalar,
     base_times,
+    checked_times,
     hash_to_scalar,
     interpolation,
     plus,
+    point,
     point_times,
     points_plus,
     scalar_of,
@@ -39,17 +42,18 @@ class SigningError(CeremonyError):
     """No signature came of a ceremony."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Commitment:
-    """What a signer sends in round 1: its nonces times the base point."""
+class Commitment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a signer sends in round 1: its nonces times the base point.
+
+    Another signer's is checked where it is used (`round_of`).
+    """
 
     hiding: Point
     binding: Point
 
 
-@dataclass(frozen=True, kw_only=True)
-class SigningPackage:
-    """What all signers of a message have after round 1; each point has been checked.
+class SigningPackage(msgspec.Struct, frozen=True, kw_only=True):
+    """What all signers of a message have after round 1.
 
     ``commitments`` are by identifier, of all signers.
     """
@@ -59,20 +63,20 @@ class SigningPackage:
     commitments: Mapping[int, Commitment]
 
 
-@dataclass(kw_only=True)
 class Nonces:
     """The secret nonces of one signer for one message; `take` gives them once."""
 
-    _hiding: Scalar | None = field(repr=False)
-    _binding: Scalar | None = field(repr=False)
+    def __init__(self, hiding: Scalar, binding: Scalar) -> None:
+        """Keep both nonces, and what they commit to."""
+        self.commitment = Commitment(hiding=base_times(hiding), binding=base_times(binding))
+        self._secret: tuple[Scalar, Scalar] | None = (hiding, binding)
 
     def take(self) -> tuple[Scalar, Scalar]:
         """Return both nonces, and forget them."""
-        hiding, binding = self._hiding, self._binding
-        self._hiding = self._binding = None
-        if hiding is None or binding is None:
+        secret, self._secret = self._secret, None
+        if secret is None:
             raise SigningError("these nonces have signed before")
-        return hiding, binding
+        return secret
 
 
 def commit(
@@ -82,25 +86,27 @@ def commit(
 
     ``randomness`` is for test vectors: 32 bytes for each nonce, else from the system.
     """
-    drawn = randomness or (secrets.token_bytes(SIZE), secrets.token_bytes(SIZE))
+    drawn = randomness or (os.urandom(SIZE), os.urandom(SIZE))
     hiding, binding = (hash_to_scalar(CONTEXT, b"nonce", bytes_, share) for bytes_ in drawn)
-    commitment = Commitment(hiding=base_times(hiding), binding=base_times(binding))
-    return Nonces(_hiding=hiding, _binding=binding), commitment
+    nonces = Nonces(hiding, binding)
+    return nonces, nonces.commitment
 
 
-@dataclass(frozen=True, kw_only=True)
-class Round:
+class Round(msgspec.Struct, frozen=True, kw_only=True):
     """What follows from a message and the commitments of all its signers."""
 
     signers: tuple[int, ...]
     factors: Mapping[int, Scalar]
-    nonce_points: Mapping[int, Point]
     nonce_point: Point
     challenge: Scalar
 
 
-def round_of(package: SigningPackage) -> Round:
-    """Return what follows from a message and its commitments; no share is needed for it."""
+def round_of(package: SigningPackage, own: Mapping[int, Nonces] | None = None) -> Round:
+    """Return what follows from a message and its commitments; no share is needed for it.
+
+    Raises `SigningError` with the first signer whose commitment is no pair of points of prime
+    order. ``own`` are nonces that were drawn here, by identifier: their commitments need no check.
+    """
     public_key, message, commitments = package.public_key, package.message, package.commitments
     signers = tuple(sorted(commitments))
     encoded = b"".join(
@@ -112,63 +118,91 @@ def round_of(package: SigningPackage) -> Round:
         + sha512(CONTEXT + b"com" + encoded).digest()
     )
     factors = {one: hash_to_scalar(CONTEXT, b"rho", prefix, scalar_of(one)) for one in signers}
-    nonce_points = {
-        one: points_plus(
-            (commitments[one].hiding, point_times(factors[one], commitments[one].binding))
-        )
-        for one in signers
-    }
-    nonce_point = points_plus(nonce_points.values())
+    points: list[Point] = []
+    for one in signers:
+        points += _terms(one, commitments[one], factors[one], known=one in (own or {}))
+    nonce_point = points_plus(points)
     return Round(
         signers=signers,
         factors=factors,
-        nonce_points=nonce_points,
         nonce_point=nonce_point,
         challenge=hash_to_scalar(nonce_point, public_key, message),
     )
 
 
-def sign_share(identifier: int, share: Scalar, nonces: Nonces, package: SigningPackage) -> Scalar:
-    """Return this signer's share of the signature (RFC 9591, 5.2); ``nonces`` are used up."""
+def _terms(
+    signer: int, commitment: Commitment, factor: Scalar, *, known: bool
+) -> tuple[Point, Point]:
+    """Return the two points whose sum is a signer's nonce times the base point, checked."""
+    if known:
+        return commitment.hiding, point_times(factor, commitment.binding)
+    try:
+        return point(commitment.hiding), checked_times(factor, commitment.binding)
+    except GroupError as error:
+        raise SigningError(f"a signer committed to what is no point: {error}", [signer]) from None
+
+
+def sign_share(
+    identifier: int, share: Scalar, nonces: Nonces, package: SigningPackage
+) -> tuple[Scalar, Point]:
+    """Return this signer's share of the signature (RFC 9591, 5.2); ``nonces`` are used up.
+
+    With it comes the signature's first half, the sum of all nonces times the base point: whoever
+    adds the shares need not compute it (`combined`).
+    """
     hiding, binding = nonces.take()
-    mine = Commitment(hiding=base_times(hiding), binding=base_times(binding))
-    if package.commitments.get(identifier) != mine:
+    if package.commitments.get(identifier) != nonces.commitment:
         raise SigningError("the commitments have another one in place of this holder's")
-    facts = round_of(package)
+    facts = round_of(package, {identifier: nonces})
     weight = times(interpolation(identifier, facts.signers), facts.challenge)
-    return plus(hiding, times(binding, facts.factors[identifier]), times(weight, share))
+    signed = plus(hiding, times(binding, facts.factors[identifier]), times(weight, share))
+    return signed, facts.nonce_point
+
+
+def combined(
+    package: SigningPackage, nonce_point: bytes, shares: Mapping[int, Scalar]
+) -> bytes | None:
+    """Return the signature that shares and a nonce point make, 64 bytes; None if it is none.
+
+    It is verified, so it does not matter who says what the nonce point is.
+    """
+    signature = nonce_point + plus(*(shares[one] for one in sorted(shares)))
+    try:
+        VerifyKey(package.public_key).verify(package.message, signature)
+    except (BadSignatureError, ValueError):
+        return None
+    return signature
 
 
 def aggregate(
-    package: SigningPackage,
-    shares: Mapping[int, Scalar],
-    public_shares: Mapping[int, Point],
-    known: Round | None = None,
+    package: SigningPackage, shares: Mapping[int, Scalar], public_shares: Mapping[int, Point]
 ) -> bytes:
     """Return the signature, 64 bytes, that the shares of all signers make (RFC 9591, 5.3).
 
     ``public_shares`` are all signers' shares times the base point. Raises `SigningError` with the
-    signers whose share is wrong, if the sum does not verify. ``known`` is `round_of` the package,
-    where it has been computed while shares were on their way.
+    signers whose commitment or share is wrong, if the sum does not verify.
     """
-    facts = known or round_of(package)
+    facts = round_of(package)
     if set(shares) != set(facts.signers):
         raise SigningError("a share is missing", sorted(set(facts.signers) - set(shares)))
-    signature = facts.nonce_point + plus(*(shares[one] for one in facts.signers))
-    try:
-        VerifyKey(package.public_key).verify(package.message, signature)
-    except (BadSignatureError, ValueError) as error:
+    signature = combined(package, facts.nonce_point, shares)
+    if signature is None:
         raise SigningError(
             "a share of the signature is wrong",
-            [one for one in facts.signers if not _share_fits(one, facts, shares, public_shares)],
-        ) from error
+            [one for one in facts.signers if not _fits(one, package, facts, shares, public_shares)],
+        )
     return signature
 
 
-def _share_fits(
-    signer: int, facts: Round, shares: Mapping[int, Scalar], public_shares: Mapping[int, Point]
+def _fits(
+    signer: int,
+    package: SigningPackage,
+    facts: Round,
+    shares: Mapping[int, Scalar],
+    public_shares: Mapping[int, Point],
 ) -> bool:
     """Whether a signer's share is the one that its commitment and its key share make (5.4)."""
     weight = times(interpolation(signer, facts.signers), facts.challenge)
-    expected = points_plus((facts.nonce_points[signer], point_times(weight, public_shares[signer])))
+    terms = _terms(signer, package.commitments[signer], facts.factors[signer], known=True)
+    expected = points_plus((*terms, point_times(weight, public_shares[signer])))
     return base_times(shares[signer]) == expected

@@ -7,8 +7,7 @@ backup of it then has them.
 
 import contextlib
 import functools
-import shutil
-import subprocess
+import os
 from pathlib import Path
 
 from e3.authority.joint.errors import CeremonyError
@@ -58,7 +57,7 @@ def _usable_key() -> str | None:
     ``auto`` takes the TPM where there is one, and refuses to work in some virtual machines and
     containers without one; ``host`` is a file that only root can read.
     """
-    if not BOOTED.is_dir() or shutil.which(TOOL) is None:
+    if not BOOTED.is_dir() or not _found():
         return None
     for key in ("auto", "host"):
         with contextlib.suppress(RestError, OSError):
@@ -67,7 +66,13 @@ def _usable_key() -> str | None:
     return None
 
 
+def _found() -> bool:
+    return any(Path(place, TOOL).is_file() for place in os.get_exec_path())
+
+
 def _run(verb: str, name: str, data: bytes, *options: str) -> bytes:
+    import subprocess  # noqa: PLC0415 -- most hosts of a lab need none, and each holder begins anew
+
     try:
         done = subprocess.run(
             [TOOL, f"--name={name}", *options, verb, "-", "-"],

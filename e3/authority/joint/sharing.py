@@ -11,17 +11,22 @@ What a dealer publishes has to reach every receiver alike: callers compare diges
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from e3.authority.joint.ed25519 import (
+    IDENTITY,
+    ORDER,
     ZERO,
     GroupError,
     Point,
     Scalar,
     base_times,
+    checked_times,
     hash_to_scalar,
     interpolation,
     plus,
+    point,
     point_times,
     points_plus,
     random_scalar,
@@ -37,17 +42,18 @@ class SharingError(CeremonyError):
     """Shares of a key cannot be made."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Proof:
-    """Schnorr's proof that a dealer knows the secret that it deals."""
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """Schnorr's proof that somebody knows a secret: a dealer what it deals, a holder its share."""
 
     commitment: Point
     response: Scalar
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """What a dealer tells everybody: its polynomial in the exponent, of ``threshold`` points."""
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dealer tells everybody: its polynomial in the exponent, of ``threshold`` points.
+
+    Another dealer's points are checked by `checked_total`.
+    """
 
     dealer: int
     coefficients: tuple[Point, ...]
@@ -58,16 +64,16 @@ class Published:
         return _value(self.coefficients, identifier)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Dealing:
     """What a dealer made: what it publishes, and the secret value for each receiver alone."""
 
-    published: Published
-    values: Mapping[int, Scalar] = field(repr=False)
+    def __init__(self, published: Published, values: dict[int, Scalar]) -> None:
+        """Keep both."""
+        self.published = published
+        self.values = values
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shares:
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
     """The public side of a key in shares: the key, and each holder's share times the base point."""
 
     public_key: Point
@@ -85,34 +91,63 @@ def deal(
     _check_terms(threshold, receivers)
     coefficients = [secret, *(random_scalar() for _ in range(threshold - 1))]
     published = tuple(base_times(one) for one in coefficients)
-    nonce = random_scalar()
-    commitment = base_times(nonce)
-    challenge = _challenge(dealer, context, published, commitment)
-    proof = Proof(commitment=commitment, response=plus(nonce, times(challenge, secret)))
+    proof = _prove(dealer, context, published, secret)
     return Dealing(
-        published=Published(dealer=dealer, coefficients=published, proof=proof),
-        values={one: _evaluate(coefficients, one) for one in receivers},
+        Published(dealer=dealer, coefficients=published, proof=proof),
+        {one: _evaluate(coefficients, one) for one in receivers},
     )
 
 
-def check_published(
-    published: Published, threshold: int, context: bytes, contribution: Point | None = None
-) -> None:
+def check_published(published: Published, threshold: int, context: bytes) -> None:
     """Raise `SharingError`, with the dealer as culprit, unless this can be dealt.
 
-    ``contribution`` is what the dealer has to deal, times the base point, where a key is renewed.
+    Of the coefficients, the secret's alone is checked to be a point; `checked_total` has the rest.
     """
-    dealer, proof = published.dealer, published.proof
+    dealer = published.dealer
     if len(published.coefficients) != threshold:
         raise SharingError("a dealer shares with another threshold", [dealer])
-    challenge = _challenge(dealer, context, published.coefficients, proof.commitment)
-    secret = published.coefficients[0]
-    if base_times(proof.response) != points_plus(
-        (proof.commitment, point_times(challenge, secret))
-    ):
+    if not _proves(dealer, context, published.coefficients, published.proof):
         raise SharingError("a dealer does not know what it deals", [dealer])
-    if contribution is not None and secret != contribution:
-        raise SharingError("a dealer deals something else than its share", [dealer])
+
+
+def checked_total(
+    published: Sequence[Published], threshold: int, context: bytes, key: Point | None = None
+) -> list[Point]:
+    """Return the sum of all polynomials, which has the key as its first coefficient.
+
+    ``key`` is the one that is dealt anew, if it is. Proofs are checked one by one, all else of
+    the sum, which takes a fraction of the time: what cancels out in it harms nobody. Raises
+    `SharingError`; if it names no culprit, `accuse` finds one.
+    """
+    for one in published:
+        check_published(one, threshold, context)
+    try:
+        total = [point(each) for each in total_of(published)]
+    except GroupError as error:
+        raise SharingError(f"what was dealt is no polynomial: {error}") from None
+    if key is not None and total[0] != key:
+        raise SharingError("what was dealt is another key")
+    return total
+
+
+def accuse(published: Sequence[Published], known: Shares | None) -> None:
+    """Raise `SharingError` that names a dealer who made the sum of all wrong, if there is one.
+
+    ``known`` is the public side of the shares that are dealt anew, if they are.
+    """
+    dealers = [one.dealer for one in published]
+    for one in published:
+        try:
+            for each in one.coefficients:
+                point(each)
+        except GroupError as error:
+            raise SharingError(
+                f"a dealer published what is no polynomial: {error}", [one.dealer]
+            ) from None
+        if known is not None:
+            wanted = public_contribution(one.dealer, dealers, known)
+            if one.coefficients[0] != wanted:
+                raise SharingError("a dealer deals something else than its share", [one.dealer])
 
 
 def receive(
@@ -129,25 +164,36 @@ def receive(
     """
     if {one.dealer for one in published} == set(values):
         share = plus(*(values[one.dealer] for one in published))
-        total = known or shares_of(published, [identifier])
+        total = known or shares_of(total_of(published), [identifier])
         if base_times(share) == total.public_shares[identifier]:
             return share
     wrong = [
         one.dealer
         for one in published
-        if one.dealer not in values or base_times(values[one.dealer]) != one.value(identifier)
+        if one.dealer not in values or not value_fits(values[one.dealer], identifier, one)
     ]
     if wrong:
         raise SharingError("a dealer sent a value that it did not publish", wrong)
     return plus(*(values[one.dealer] for one in published))
 
 
-def shares_of(published: Sequence[Published], receivers: Sequence[int]) -> Shares:
-    """Return the public side of what all dealers have dealt.
+def value_fits(value: Scalar, identifier: int, published: Published) -> bool:
+    """Whether a value for ``identifier`` is the one that its dealer published in the exponent."""
+    try:
+        return base_times(value) == published.value(identifier)
+    except GroupError:
+        return False
 
-    All public shares lie on one polynomial, the sum of all that were published.
-    """
-    total = _sum(published)
+
+def total_of(published: Sequence[Published]) -> list[Point]:
+    """Return the sum of all polynomials in the exponent."""
+    return [
+        points_plus(column) for column in zip(*(x.coefficients for x in published), strict=True)
+    ]
+
+
+def shares_of(total: Sequence[Point], receivers: Sequence[int]) -> Shares:
+    """Return the public side of shares of the polynomial ``total``, on which all of them lie."""
     return Shares(
         public_key=total[0],
         threshold=len(total),
@@ -155,22 +201,41 @@ def shares_of(published: Sequence[Published], receivers: Sequence[int]) -> Share
     )
 
 
-def checked_shares(published: Sequence[Published], claimed: Mapping[int, Point]) -> Shares:
-    """Return the public side of what was dealt, with the public shares that somebody ``claimed``.
+def checked_shares(total: Sequence[Point], claimed: Mapping[int, bytes]) -> Shares:
+    """Return the public side of shares, with the public shares that somebody ``claimed``.
 
     Raises `SharingError` unless they are those of `shares_of`. Random weights, of which nobody
-    knows before, make one equation of all: a wrong share passes it with a chance of 2**-252.
+    knows before, make one equation of all: a wrong share passes it with a chance of 2**-252. All
+    of these numbers are public.
     """
-    total = _sum(published)
-    weights = {one: random_scalar() for one in claimed}
-    found = points_plus(point_times(weights[one], each) for one, each in claimed.items())
-    factors = (
-        plus(*(times(weights[one], scalar_of(one**power)) for one in claimed))
-        for power in range(len(total))
-    )
+    weights = {one: int.from_bytes(random_scalar(), "little") for one in claimed}
+    powers = dict(weights)
+    factors = []
+    for _ in total:
+        factors.append(scalar_of(sum(powers.values())))
+        powers = {one: each * one % ORDER for one, each in powers.items()}
+    try:
+        found = points_plus(
+            checked_times(scalar_of(weights[one]), each) for one, each in claimed.items()
+        )
+    except GroupError:
+        found = IDENTITY  # which nothing equals but by a chance of 2**-252
     if found != points_plus(map(point_times, factors, total)):
         raise SharingError("the public shares are not those of what was dealt")
-    return Shares(public_key=total[0], threshold=len(total), public_shares=dict(claimed))
+    known = {one: Point(each) for one, each in claimed.items()}
+    return Shares(public_key=total[0], threshold=len(total), public_shares=known)
+
+
+def prove_share(identifier: int, share: Scalar, context: bytes) -> Proof:
+    """Return a proof that a holder has its share, for the challenger who chose ``context``."""
+    return _prove(identifier, context, [base_times(share)], share)
+
+
+def check_possession(identifier: int, known: Shares, proof: Proof, context: bytes) -> None:
+    """Raise `SharingError` unless a holder has proved that it has its share."""
+    public = known.public_shares.get(identifier)
+    if public is None or not _proves(identifier, context, [public], proof):
+        raise SharingError("a holder does not have the share that it claims", [identifier])
 
 
 def contribution(identifier: int, dealers: Sequence[int], share: Scalar) -> Scalar:
@@ -204,11 +269,22 @@ def _check_terms(threshold: int, holders: Sequence[int]) -> None:
         raise GroupError(f"a threshold of {threshold} does not fit {len(holders)} holders")
 
 
-def _sum(published: Sequence[Published]) -> list[Point]:
-    """Return the sum of all polynomials, which has the key as its first coefficient."""
-    return [
-        points_plus(column) for column in zip(*(x.coefficients for x in published), strict=True)
-    ]
+def _prove(who: int, context: bytes, points: Sequence[Point], secret: Scalar) -> Proof:
+    """Return a proof of the secret of the first point; the others are bound to it."""
+    nonce = random_scalar()
+    commitment = base_times(nonce)
+    challenge = _challenge(who, context, points, commitment)
+    return Proof(commitment=commitment, response=plus(nonce, times(challenge, secret)))
+
+
+def _proves(who: int, context: bytes, points: Sequence[Point], proof: Proof) -> bool:
+    """Whether a proof is one of the secret of the first point, which is of prime order."""
+    challenge = _challenge(who, context, points, proof.commitment)
+    try:
+        expected = points_plus((proof.commitment, checked_times(challenge, points[0])))
+    except GroupError:
+        return False
+    return base_times(proof.response) == expected
 
 
 def _value(coefficients: Sequence[Point], at: int) -> Point:

@@ -1,18 +1,19 @@
 """A holder's part in signing: one round of commitments, one of shares, for a batch of messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from nacl.signing import SigningKey
 
 from e3.authority.joint.channel import digest, speak, verify
-from e3.authority.joint.ed25519 import GroupError, Point, Scalar, point, scalar
+from e3.authority.joint.ed25519 import GroupError, Point, Scalar, scalar
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.frost import (
     Commitment,
     Nonces,
-    Round,
     SigningPackage,
     aggregate,
+    combined,
     commit,
     round_of,
     sign_share,
@@ -75,7 +76,10 @@ class Signing:
             sign_share(me, share, nonces, package)
             for (nonces, _), package in zip(drawn, packages, strict=True)
         ]
-        return Spoken(envelope=self._speak(Signed(shares=list(made))))
+        said = Signed(
+            shares=[part for part, _ in made], nonce_points=[nonce_point for _, nonce_point in made]
+        )
+        return Spoken(envelope=self._speak(said))
 
     def _speak(self, body: Committed | Signed) -> Envelope:
         return speak(self._key, self._held.identifier, self.context, body)
@@ -107,7 +111,10 @@ def packages_of(
         said = verify(each, header.holders[each.sender].key, context, Committed)
         if len(said.commitments) != len(messages):
             raise RoundError("a signer committed to another number of messages", [each.sender])
-        heard[each.sender] = [_commitment(each.sender, *pair) for pair in said.commitments]
+        heard[each.sender] = [
+            Commitment(hiding=Point(hiding), binding=Point(binding))
+            for hiding, binding in said.commitments
+        ]
     return [
         SigningPackage(
             public_key=Point(header.public_key),
@@ -118,39 +125,57 @@ def packages_of(
     ]
 
 
-def prepared(
-    header: Header, draw: Draw, messages: Sequence[bytes], committed: Sequence[Envelope]
-) -> list[tuple[SigningPackage, Round]]:
-    """Return all that a coordinator can know of each message before the second round."""
-    packages = packages_of(header, context_of(draw), draw.signers, messages, committed)
-    return [(package, round_of(package)) for package in packages]
-
-
 def signatures_of(
     header: Header,
-    context: bytes,
-    packages: Sequence[tuple[SigningPackage, Round]],
+    draw: Draw,
+    messages: Sequence[bytes],
+    committed: Sequence[Envelope],
     signed: Sequence[Envelope],
 ) -> list[bytes]:
-    """Return the signature of each message; name each signer whose share is wrong."""
-    shares: dict[int, list[Scalar]] = {}
-    for each in signed:
-        said = verify(each, header.holders[each.sender].key, context, Signed)
-        if len(said.shares) != len(packages):
-            raise RoundError("a signer sent another number of shares", [each.sender])
-        try:
-            shares[each.sender] = [scalar(one) for one in said.shares]
-        except GroupError as error:
-            raise RoundError(f"a signer sent what is no share: {error}", [each.sender]) from None
-    known = shares_in(header).public_shares
-    return [
-        aggregate(package, {one: each[number] for one, each in shares.items()}, known, facts)
-        for number, (package, facts) in enumerate(packages)
-    ]
+    """Return the signature of each message; raise what proves who is to blame if one is none.
+
+    Each signature is verified. Only if one is wrong, all that was said is looked into.
+    """
+    context = context_of(draw)
+    heard = {each.sender: _heard(each, header, context, len(messages)) for each in signed}
+    packages = packages_of(header, context, draw.signers, messages, committed)
+    first, *_ = (each.nonce_points for each in heard.values())
+    made = []
+    for number, package in enumerate(packages):
+        shares = {one: Scalar(each.shares[number]) for one, each in heard.items()}
+        signature = combined(package, first[number], shares)
+        if signature is None:
+            _blame(number, package, header, heard)
+        made.append(signature)
+    return made
 
 
-def _commitment(signer: int, hiding: bytes, binding: bytes) -> Commitment:
+def _heard(said: Envelope, header: Header, context: bytes, count: int) -> Signed:
+    """Return what a signer said in the second round, its shares reduced."""
+    heard = verify(said, header.holders[said.sender].key, context, Signed)
+    if len(heard.shares) != count or len(heard.nonce_points) != count:
+        raise RoundError("a signer sent another number of shares", [said.sender])
     try:
-        return Commitment(hiding=point(hiding), binding=point(binding))
+        for each in heard.shares:
+            scalar(each)
     except GroupError as error:
-        raise RoundError(f"a signer committed to what is no point: {error}", [signer]) from None
+        raise RoundError(f"a signer sent what is no share: {error}", [said.sender]) from None
+    return heard
+
+
+def _blame(
+    number: int, package: SigningPackage, header: Header, heard: Mapping[int, Signed]
+) -> NoReturn:
+    """Raise the error that names each signer whose share or nonce point is wrong."""
+    shares = {one: Scalar(each.shares[number]) for one, each in heard.items()}
+    signature = aggregate(package, shares, shares_in(header).public_shares)
+    wrong = [one for one, each in heard.items() if each.nonce_points[number] != signature[:32]]
+    raise RoundError("a signer sent another nonce point than all commitments make", wrong)
+
+
+def check_committed(
+    header: Header, draw: Draw, messages: Sequence[bytes], committed: Sequence[Envelope]
+) -> None:
+    """Raise what proves that the commitments of a signer are none, if that is so."""
+    for package in packages_of(header, context_of(draw), draw.signers, messages, committed):
+        round_of(package)

@@ -123,7 +123,7 @@ def sign_together(
     )
     package = SigningPackage(public_key=key.public_key, message=message, commitments=commitments)
     shares = {
-        one: frost.sign_share(one, key.shares[one], nonces, package)
+        one: frost.sign_share(one, key.shares[one], nonces, package)[0]
         for one, (nonces, _) in drawn.items()
     }
     signed = crate.ask(
@@ -207,7 +207,7 @@ def test_the_same_nonces_make_the_crates_shares_and_signature(case: dict[str, An
     theirs = case["signer"]
     hiding, binding = (ed25519.scalar(bytes.fromhex(each)) for each in case["nonces"])
     share = ed25519.scalar(bytes.fromhex(case["key_share"]))
-    made = frost.sign_share(theirs, share, Nonces(_hiding=hiding, _binding=binding), package)
+    made, _ = frost.sign_share(theirs, share, Nonces(hiding, binding), package)
     assert made.hex() == case["shares"][str(theirs)]
     shares = {int(one): Scalar(bytes.fromhex(text)) for one, text in case["shares"].items()}
     public = {int(one): Point(bytes.fromhex(text)) for one, text in case["public_shares"].items()}

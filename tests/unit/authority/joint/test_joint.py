@@ -5,10 +5,11 @@ from itertools import combinations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from nacl import bindings
 
 from e3.authority.joint import ed25519, frost, sharing
-from e3.authority.joint.ed25519 import GroupError
+from e3.authority.joint.ed25519 import GroupError, Point, Scalar
 from e3.authority.joint.frost import SigningError
 from e3.authority.joint.sharing import Published, Shares, SharingError
 from tests.holders import CONTEXT, generate, package_of, renew, sign, verify
@@ -42,7 +43,7 @@ def test_the_vectors_of_rfc_9591() -> None:
     }
     package = package_of(key, b"test", rounds)
     parts = {
-        one: frost.sign_share(one, secret[one], nonces, package)
+        one: frost.sign_share(one, secret[one], nonces, package)[0]
         for one, (nonces, _) in rounds.items()
     }
     assert parts[1].hex() == "001719ab5a53ee1a12095cd088fd149702c0720ce5fd2f29dbecf24b7281b603"
@@ -116,7 +117,7 @@ def test_a_share_that_is_missing_is_named() -> None:
     known, shares = generate([1, 2, 3], 2)
     rounds = {one: frost.commit(shares[one]) for one in (1, 3)}
     package = package_of(known.public_key, b"x", rounds)
-    part = frost.sign_share(1, shares[1], rounds[1][0], package)
+    part, _ = frost.sign_share(1, shares[1], rounds[1][0], package)
     with pytest.raises(SigningError) as refused:
         frost.aggregate(package, {1: part}, known.public_shares)
     assert refused.value.culprits == (3,)
@@ -171,14 +172,69 @@ def test_what_a_dealer_publishes_is_checked(change: object, reason: str) -> None
 
 def test_a_holder_cannot_renew_another_secret_than_its_share() -> None:
     known, shares = generate([1, 2, 3], 2)
-    honest = sharing.contribution(1, [1, 3], shares[1])
-    expected = sharing.public_contribution(1, [1, 3], known)
-    dealt = sharing.deal(1, honest, 2, [1, 2, 3], CONTEXT).published
-    sharing.check_published(dealt, 2, CONTEXT, contribution=expected)
-    dealt = sharing.deal(1, ed25519.plus(honest, ed25519.ONE), 2, [1, 2, 3], CONTEXT).published
+
+    def dealt(added: Scalar) -> list[Published]:
+        """What 1 and 3 deal, if 1 deals more than its share."""
+        secrets = {one: sharing.contribution(one, [1, 3], shares[one]) for one in (1, 3)}
+        secrets[1] = ed25519.plus(secrets[1], added)
+        return [
+            sharing.deal(one, secret, 2, [1, 2, 3], CONTEXT).published
+            for one, secret in secrets.items()
+        ]
+
+    honest = dealt(ed25519.ZERO)
+    sharing.accuse(honest, known)
+    total = sharing.checked_total(honest, 2, CONTEXT, known.public_key)
+    assert total[0] == known.public_key
+    false = dealt(ed25519.ONE)
+    with pytest.raises(SharingError, match="another key") as refused:
+        sharing.checked_total(false, 2, CONTEXT, known.public_key)
+    assert not refused.value.culprits
     with pytest.raises(SharingError, match="something else") as refused:
-        sharing.check_published(dealt, 2, CONTEXT, contribution=expected)
+        sharing.accuse(false, known)
     assert refused.value.culprits == (1,)
+
+
+@pytest.mark.parametrize("data", [SMALL_ORDER, b"\x02" + bytes(31)])
+def test_a_dealer_that_publishes_what_is_no_point_is_named(data: bytes) -> None:
+    """Its proof is right, so that the sum of all that was dealt tells it."""
+    secret = ed25519.random_scalar()
+    first = sharing.deal(1, ed25519.random_scalar(), 2, [1, 2], CONTEXT).published
+    points = (ed25519.base_times(secret), Point(data))
+    proof = sharing._prove(2, CONTEXT, points, secret)  # noqa: SLF001
+    wrong = [first, Published(dealer=2, coefficients=points, proof=proof)]
+    with pytest.raises(SharingError, match="no polynomial") as refused:
+        sharing.checked_total(wrong, 2, CONTEXT)
+    assert not refused.value.culprits
+    with pytest.raises(SharingError, match="no polynomial") as refused:
+        sharing.accuse(wrong, None)
+    assert refused.value.culprits == (2,)
+
+
+def test_public_shares_that_somebody_makes_up_are_refused() -> None:
+    dealings = [sharing.deal(one, ed25519.random_scalar(), 2, [1, 2, 3], CONTEXT) for one in (1, 2)]
+    total = sharing.total_of([one.published for one in dealings])
+    right = dict(sharing.shares_of(total, [1, 2, 3]).public_shares)
+    assert sharing.checked_shares(total, right).public_shares == right
+    for wrong in (right[1], SMALL_ORDER, ed25519.IDENTITY, bytes(31)):
+        with pytest.raises(SharingError, match="not those of what was dealt"):
+            sharing.checked_shares(total, {**right, 3: wrong})
+
+
+def test_who_has_a_share_proves_it_and_nobody_else_can() -> None:
+    known, shares = generate([1, 2, 3], 2)
+    proof = sharing.prove_share(1, shares[1], b"a challenge")
+    sharing.check_possession(1, known, proof, b"a challenge")
+    other = sharing.prove_share(1, shares[2], b"a challenge")
+    for one, shown, context in (
+        (1, proof, b"another challenge"),
+        (2, proof, b"a challenge"),
+        (4, proof, b"a challenge"),
+        (1, other, b"a challenge"),
+    ):
+        with pytest.raises(SharingError, match="does not have the share") as refused:
+            sharing.check_possession(one, known, shown, context)
+        assert refused.value.culprits == (one,)
 
 
 def test_public_shares_of_different_keys_are_refused() -> None:
@@ -213,12 +269,41 @@ def test_public_shares_of_different_keys_are_refused() -> None:
 def test_points_that_are_none_of_prime_order_are_refused(data: bytes) -> None:
     with pytest.raises(GroupError):
         ed25519.point(data)
+    with pytest.raises(GroupError):
+        ed25519.checked_times(ed25519.random_scalar(), data)
 
 
 def test_points_of_mixed_order_are_refused() -> None:
     mixed = bindings.crypto_core_ed25519_add(ed25519.base_times(ed25519.ONE), SMALL_ORDER)
     with pytest.raises(GroupError):
         ed25519.point(mixed)
+    with pytest.raises(GroupError):
+        ed25519.checked_times(ed25519.random_scalar(), mixed)
+
+
+@pytest.mark.parametrize("place", ["hiding", "binding"])
+def test_no_share_is_given_for_a_commitment_of_mixed_order(place: str) -> None:
+    known, shares = generate([1, 2], 2)
+    rounds = {one: frost.commit(share) for one, share in shares.items()}
+    package = package_of(known.public_key, b"x", rounds)
+    right = package.commitments[2]
+    mixed = bindings.crypto_core_ed25519_add(getattr(right, place), SMALL_ORDER)
+    package.commitments[2] = replace(right, **{place: mixed})  # type: ignore[index]
+    with pytest.raises(SigningError, match="no point") as refused:
+        frost.sign_share(1, shares[1], rounds[1][0], package)
+    assert refused.value.culprits == (2,)
+
+
+def test_who_says_what_the_nonce_point_is_does_not_matter() -> None:
+    known, shares = generate([1, 2], 2)
+    rounds = {one: frost.commit(share) for one, share in shares.items()}
+    package = package_of(known.public_key, b"x", rounds)
+    made = {one: frost.sign_share(one, shares[one], rounds[one][0], package) for one in shares}
+    parts = {one: share for one, (share, _) in made.items()}
+    assert len({nonce_point for _, nonce_point in made.values()}) == 1
+    assert frost.combined(package, made[1][1], parts) is not None
+    assert frost.combined(package, known.public_key, parts) is None
+    assert frost.combined(package, made[1][1], {**parts, 2: ed25519.ONE}) is None
 
 
 def test_scalars_that_are_not_reduced_are_refused() -> None:
