@@ -1,7 +1,6 @@
 """A joint authority on real hosts: where its secrets are, and holders that stop answering."""
 
 import asyncio
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -11,13 +10,9 @@ from pathlib import Path
 import pytest
 
 from e3.authority import nebula_cert
-from e3.authority.joint.messages import Header, decode
-from e3.authority.joint.rest import Sealed
-from e3.authority.joint.store import Held
 from e3.ceremonies.assembly import assemble
-from e3.ceremonies.authority import Wanted, establish
-from e3.ceremonies.nebula import authority_request
 from e3.ceremonies.overview import AuthorityState, overview
+from e3.ceremonies.record import ceremonies
 from e3.ceremonies.removal import remove
 from e3.ceremonies.signatures import sign
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
@@ -25,15 +20,15 @@ from e3.ceremonies.voices import CODE, SHARES, attached
 from e3.experiment import Reachability
 from e3.interfaces import Host
 from tests import machines
-from tests.ceremonies import DAY_SECONDS, host_request, scope_of
+from tests.ceremonies import host_request
 from tests.ceremony_malice import spellings
+from tests.joint_hosts import established, files_with, shares_on, tell_holder
 from tests.labs import running
 from tests.overlays import ask
 from tests.sessions import Bench, joined
 
 NAMES = ("ams3-0", "ams3-1", "sgp1-0")
 SILENCE_SECONDS = 2.0
-PLACES = ("/var/lib", "/run", "/tmp", "/etc", "/root")  # noqa: S108 - the host's own
 
 
 @pytest.fixture
@@ -43,61 +38,26 @@ def hosts(tmp_path: Path) -> Iterator[Sequence[Host]]:
         yield [handle.host() for handle in handles]
 
 
-def established(folder: Path, hosts: Sequence[Host], known: Header | None, **due: float) -> Header:
-    """Make the authority, or new shares of it that are ``due``."""
-    wanted = Wanted(
-        purpose="nebula",
-        threshold=2,
-        holders=NAMES,
-        scope=scope_of(NAMES),
-        refresh_seconds=due.get("seconds", DAY_SECONDS),
-        request=lambda: authority_request("E3 test", 10 * DAY_SECONDS),
-    )
-    key = known.public_key if known else None
-    return asyncio.run(establish(folder, wanted, hosts, key)).header
-
-
-def shares_on(hosts: Sequence[Host]) -> list[bytes]:
-    """Return each host's share, as root of the host reads it."""
-    path = f"{SHARES}/nebula/share"
-    found = [asyncio.run(host.access.get([path], timeout_seconds=30))[path] for host in hosts]
-    return [decode(decode(each, Sealed).data, Held).share for each in found]
-
-
-def files_with(host: Host, secrets: Sequence[bytes]) -> set[str]:
-    """Return the files of a host that have one of the secrets, however it is written there."""
-    wanted = [each for secret in secrets for each in spellings(secret)]
-    own = ["-path", "/run/.disk", "-prune", "-o"]  # where a lab's host has its /var/lib
-    listed = ask(host, "find", *PLACES, "-xdev", *own, "-type", "f", "-print")
-    found = set()
-    for path in listed.splitlines():
-        content = asyncio.run(host.access.get([path], timeout_seconds=30)).get(path, b"")
-        if any(each in content for each in wanted):
-            found.add(path)
-    return found
-
-
 def test_shares_are_on_their_hosts_alone_and_old_ones_nowhere(
     hosts: Sequence[Host], tmp_path: Path
 ) -> None:
     folder = tmp_path / "authority"
-    first = established(folder, hosts, None)
+    first = established(folder, hosts, None).header
     old = shares_on(hosts)
     assert len(set(old)) == len(hosts)
     for host, share in zip(hosts, old, strict=True):
         assert files_with(host, [share]) == {f"{SHARES}/nebula/share"}
-    second = established(folder, hosts, first, seconds=0)
+    second = established(folder, hosts, first, seconds=0).header
     assert (second.epoch, second.public_key) == (2, first.public_key)
     new = shares_on(hosts)
     assert not set(old) & set(new)
     for number, host in enumerate(hosts):
         others = [each for which, each in enumerate(new) if which != number]
         assert files_with(host, [*old, *others]) == set()
-    kept = b"".join(path.read_bytes() for path in folder.iterdir())
+    kept = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert not [each for secret in [*old, *new] for each in spellings(secret) if each in kept]
-    assert {json.loads(path.read_text())["verdict"] for path in folder.glob("*.json")} == {
-        "completed"
-    }
+    past = ceremonies(folder)
+    assert [(each.verdict, each.epoch) for each in past] == [("completed", 1), ("completed", 2)]
     asyncio.run(remove(hosts, "nebula"))
     for host in hosts:
         assert ask(host, "sh", "-c", f"ls -d {SHARES} {CODE} 2>&1 || true").count("No such") == 2
@@ -117,10 +77,10 @@ def test_neither_another_user_nor_a_program_of_a_session_reads_a_share(
 def test_systemd_encrypts_shares_where_it_runs(hosts: Sequence[Host], tmp_path: Path) -> None:
     for host in hosts:  # which a lab's host has not, but for its tool; its /var/lib is its own
         ask(host, "mkdir", "-p", "/run/systemd/system", "/var/lib/systemd")
-    first = established(tmp_path / "authority", hosts, None)
+    first = established(tmp_path / "authority", hosts, None).header
     states = asyncio.run(states_of(hosts))
     assert {each.stored for each in states.holders} == {"systemd-creds"}
-    second = established(tmp_path / "authority", hosts, first, seconds=0)
+    second = established(tmp_path / "authority", hosts, first, seconds=0).header
     assert (second.epoch, second.public_key) == (2, first.public_key)
 
 
@@ -129,17 +89,10 @@ async def states_of(hosts: Sequence[Host]) -> AuthorityState:
         return overview(await assemble("nebula", voices, absent))
 
 
-async def tell_holder(host: Host, signal: str) -> None:
-    """Send a signal to the holder's program on a host."""
-    found = await host.access.run(["pgrep", "-f", "joint.holder"], timeout_seconds=30)
-    argv = ["kill", f"-{signal}", *found.stdout.decode().split()]
-    assert (await host.access.run(argv, timeout_seconds=30)).exit == 0
-
-
 def test_a_holder_that_is_stopped_is_named_and_another_signs(
     hosts: Sequence[Host], tmp_path: Path
 ) -> None:
-    header = established(tmp_path / "authority", hosts, None)
+    header = established(tmp_path / "authority", hosts, None).header
 
     async def sign_while_one_is_stopped() -> None:
         async with attached(hosts, seconds=SILENCE_SECONDS) as (voices, absent):
@@ -162,7 +115,7 @@ def test_a_holder_that_is_stopped_is_named_and_another_signs(
 def test_a_host_that_is_gone_is_named_when_too_few_are_left(
     hosts: Sequence[Host], tmp_path: Path
 ) -> None:
-    header = established(tmp_path / "authority", hosts, None)
+    header = established(tmp_path / "authority", hosts, None).header
     for host in hosts[1:]:
         ask(host, "rm", "-r", SHARES)
     with pytest.raises(CeremonyFailedError, match="nothing can be signed") as it:
@@ -180,7 +133,7 @@ def test_hosts_behind_nats_make_a_key_and_sign_with_it(tmp_path: Path) -> None:
     with running(tmp_path / "lab", {}, ("ams3", "sgp1")) as lab:
         handles = lab.add_hosts([(name, name.partition("-")[0]) for name in NAMES], nats)
         hidden = [handle.host() for handle in handles]
-        assert established(tmp_path / "authority", hidden, None).epoch == 1
+        assert established(tmp_path / "authority", hidden, None).header.epoch == 1
         asyncio.run(remove(hidden, "nebula"))
 
 
@@ -189,7 +142,7 @@ def test_a_host_whose_python_has_no_package_gets_them(
     hosts: Sequence[Host], tmp_path: Path
 ) -> None:
     bare = [replace(host, python="/usr/bin/python3") for host in hosts]
-    assert established(tmp_path / "authority", bare, None).epoch == 1
+    assert established(tmp_path / "authority", bare, None).header.epoch == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
@@ -205,15 +158,7 @@ def test_holders_by_ssh_with_and_without_root_make_a_key(tmp_path: Path) -> None
                 replace(handle.host(), name=name, access=machines.access(machine, lab.folder, way))
                 for name, way in zip(names, ("root", "user"), strict=True)
             ]
-            wanted = Wanted(
-                purpose="nebula",
-                threshold=2,
-                holders=names,
-                scope=scope_of(names),
-                refresh_seconds=DAY_SECONDS,
-                request=lambda: authority_request("E3 test", DAY_SECONDS),
-            )
-            asyncio.run(establish(tmp_path / "authority", wanted, hosts, None))
+            established(tmp_path / "authority", hosts, None)
             owners = machine.do("stat", "-c", "%U", SHARES, f"{machines.HOME}/.e3/state/authority")
             assert owners.split() == ["root", machines.USER]
             asyncio.run(remove(hosts, "nebula"))

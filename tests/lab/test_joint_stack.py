@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from e3 import pulumi_state
 from e3.authority.credential_check import RevokedError, verify
+from e3.deployed import joined as joined_hosts
+from tests.ceremony_malice import spellings
 from tests.commands import Command
+from tests.joint_hosts import shares_on
 from tests.schemas import conforming
 from tests.sessions import joined
 from tests.stack import Stack, project
 
 OPTIONS = {"ssh": True, "claims": {"role": ["auditor"]}}
 SUBJECT = "did:key:z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH"
+KEYS = ("credentials", "nebula", "ssh", "tls")
 SUM = joined("""
     print(await mpc.output(sum(mpc.input(mpc.SecInt()(mpc.pid)))))
 """)
@@ -54,24 +59,40 @@ def test_each_purpose_has_a_key_of_its_own(e3: Command) -> None:
     shown = e3("authority", "--json", "--stack", "trial")
     said = conforming("authority show", shown.stdout)
     found = {each["purpose"]: each for each in said["authorities"]}
-    assert sorted(found) == ["credentials", "nebula", "ssh", "tls"]
+    assert sorted(found) == list(KEYS)
     assert len({each["public_key"] for each in found.values()}) == 4
     assert found["credentials"]["certificate"].startswith("did:key:z6Mk")
     assert found["ssh"]["certificate"].startswith("ssh-ed25519 ")
     for each in found.values():
         assert (each["able"], each["threshold"], len(each["holders"])) == (True, 2, 3)
         assert len({holder["transcript"] for holder in each["holders"]}) == 1
-    log = e3("authority", "log", "--json", "--stack", "trial")
-    assert log.returncode == 0, log.stderr
-    assert not conforming("authority log", log.stdout)["unread"]
-
-
     past = conforming(
         "authority ceremonies", e3("authority", "ceremonies", "--json", "--stack", "trial").stdout
     )
     assert {each["verdict"] for each in past} == {"completed"}
     assert {each["kind"] for each in past} == {"establish", "sign"}
     assert said["ceremonies"] == past[-10:]
+    log = e3("authority", "log", "--json", "--stack", "trial")
+    assert log.returncode == 0, log.stderr
+    assert not conforming("authority log", log.stdout)["unread"]
+
+
+def test_no_share_is_in_the_state_or_in_any_file_of_the_project(up: Stack) -> None:
+    path = pulumi_state.checkpoint(up.folder / ".e3", up.name)
+    assert path is not None
+    known = joined_hosts(pulumi_state.read(path))
+    assert known is not None
+    shares = [each for purpose in KEYS for each in shares_on(known.hosts, purpose)]
+    assert len(set(shares)) == len(KEYS) * 3
+    kept = [each.read_bytes() for each in (up.folder / ".e3").rglob("*") if each.is_file()]
+    everything = b"".join([*kept, up.pulumi("stack export", "--show-secrets").said.encode()])
+    for share in shares:
+        assert not [each for each in spellings(share) if each in everything]
+    assert (
+        known.joint["nebula"]["joint"]["publicKey"].encode() in everything
+    )  # what is there is found
+
+
 def test_new_shares_are_of_the_same_keys(e3: Command) -> None:
     before = conforming("authority show", e3("authority", "--json", "--stack", "trial").stdout)
     renewed = e3("authority", "refresh", "--json", "--stack", "trial")
