@@ -1,37 +1,45 @@
 """What a joint authority costs: signatures, keys, new shares; and a stack with one.
 
-Five holders of whom three sign, on hosts of a lab without latency, and the same with each answer
-delayed by the round trip from Amsterdam to the default regions. The same batches are signed by
-MPyC's own arithmetic (`bench.mpyc_signing`), in turn. Then the default stack comes up in turn with
-a local authority and with a joint one.
+Five holders of whom three sign, on hosts of a lab without latency, and the same with each request
+and answer delayed by half the round trip from Amsterdam to the default regions. The same batches
+are signed by MPyC's own arithmetic (`bench.mpyc_signing`), in turn. A host is added to fifty, of
+which seven hold the key, or all. Then the default stack comes up in turn with a local authority
+and with a joint one.
 
-    python -m bench.authority --repetitions 5 --stacks 3
+    python -m bench.authority --repetitions 5 --many 3 --stacks 3
 """
 
 import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bench import stack
 from bench.session import hosts_of_a_lab
+from e3.authority import nebula_cert
+from e3.authority.choices import majority
 from e3.authority.joint.ed25519 import Point
 from e3.authority.joint.messages import AnyAnswer, Ask, Header
 from e3.authority.joint.policy import Scope
 from e3.authority.joint.requests import NebulaHost
 from e3.authority.joint.requests.nebula import fingerprint
 from e3.ceremonies.assembly import Assembly, assemble
+from e3.ceremonies.authority import Wanted, establish
 from e3.ceremonies.making import make_key, renew_key
 from e3.ceremonies.nebula import authority_request
 from e3.ceremonies.removal import remove
 from e3.ceremonies.signatures import archive, sign
+from e3.ceremonies.signer import JointSigner
 from e3.ceremonies.voices import Voice, attached
 from e3.interfaces import Host
 
@@ -39,17 +47,24 @@ HOLDERS, THRESHOLD = 5, 3
 DAY_SECONDS = 86_400
 BATCHES = (1, 50)
 FAR_MS = (0.5, 82.0, 145.0, 165.0, 82.0)
-"""Round trips from Amsterdam to the holders."""
+"""Round trips from Amsterdam to the holders; the first three sign."""
 
-LIMITS_MS = {"one": 15.0, "each of 50": 10.0}
+TWO_TRIPS_MS = 2 * max(FAR_MS[:THRESHOLD])
+LIMITS_MS = {"one": 15.0, "each of 50": 10.0, "batch of 50 far": 1.25 * TWO_TRIPS_MS}
 UP_SECONDS = 2.5
+MANY, FEW = 50, 7
+"""Hosts to which one is added, and holders of the key, if not all hold it."""
+
+ADDED_SECONDS = 5.0
+PARTS = ("new shares", "its certificate")
+Made = TypeVar("Made")
 BY_MPYC = Path(__file__).with_name("mpyc_signing.py")
 MPYC_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delayed:
-    """A holder whose answers come later by a round trip."""
+    """A holder that hears half a round trip later, and whose answers take the other half."""
 
     inner: Voice
     seconds: float
@@ -60,10 +75,10 @@ class Delayed:
         return self.inner.name
 
     async def ask(self, request: Ask) -> AnyAnswer:
-        """Return the answer after the round trip."""
-        answer, _ = await asyncio.gather(  # noqa: TID251 - both end here
-            self.inner.ask(request), asyncio.sleep(self.seconds)
-        )
+        """Return the answer after the round trip, and after what the holder takes for it."""
+        await asyncio.sleep(self.seconds / 2)
+        answer = await self.inner.ask(request)
+        await asyncio.sleep(self.seconds / 2)
         return answer
 
 
@@ -72,7 +87,9 @@ class Measurement:
     """Milliseconds of each repetition, by what was done; and seconds of stacks."""
 
     ms: dict[str, list[float]] = field(default_factory=dict)
+    added_seconds: dict[str, list[float]] = field(default_factory=dict)
     up_seconds: dict[str, list[float]] = field(default_factory=dict)
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def add(self, name: str, began: float, shares: int = 1) -> None:
         """Note what was done since ``began``, divided by ``shares``."""
@@ -85,6 +102,9 @@ class Measurement:
         for name, values in self.ms.items():
             limit = f"  (at most {LIMITS_MS[name]:g})" if name in LIMITS_MS else ""
             lines.append(f"{name:28} {statistics.median(values):8.2f} ms{limit}")
+        for name, seconds in self.added_seconds.items():
+            limit = f"  (at most {ADDED_SECONDS:g})" if name.startswith("a host more") else ""
+            lines.append(f"{name:28} {statistics.median(seconds):8.2f} s{limit}")
         for name, seconds in self.up_seconds.items():
             lines.append(f"{name:28} {statistics.median(seconds):8.2f} s")
         if self.up_seconds:
@@ -123,7 +143,7 @@ async def protocol(hosts: Sequence[Host], result: Measurement) -> None:
         for where, heard in (("", assembly), (" far", await assemble("nebula", far, {}))):
             await batches(heard, header, issuer, where, result)
         began = time.perf_counter()
-        await renew_key(await assembly.anew(), header, names, THRESHOLD, scope)
+        await renew_key(await assembly.anew(), header, names, THRESHOLD, scope, notes=[])
         result.add("new shares", began)
 
 
@@ -152,6 +172,60 @@ def request(name: str, issuer: bytes) -> NebulaHost:
         issuer=issuer,
         not_before=now,
         not_after=now + DAY_SECONDS - 60,
+    )
+
+
+def many(hosts: Sequence[Host], holders: int, result: Measurement) -> None:
+    """Add the last of the hosts to the others, of which some hold the key, and certify it."""
+    *first, last = hosts
+    held = hosts[:holders] if holders < len(hosts) else hosts
+
+    def timed(name: str, work: Coroutine[Any, Any, Made]) -> Made:
+        began = time.perf_counter()
+        made = asyncio.run(work)
+        known = result.added_seconds.setdefault(f"{name}, {len(held)} hold", [])
+        known.append(round(time.perf_counter() - began, 3))
+        return made
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "authority")
+        try:
+            began = [host for host in held if host in first]
+            wanted = _wanted(first, began)
+            made = asyncio.run(establish(folder, wanted, began, None))
+            key = made.header.public_key
+            made = timed("new shares", establish(folder, _wanted(hosts, held), held, key))
+            assert made.certificate is not None  # noqa: S101 - it was asked for
+            signer = JointSigner(
+                folder=folder,
+                purpose="nebula",
+                public_key=key,
+                hosts=held,
+                threshold=made.header.threshold,
+            )
+            issuer = asyncio.run(nebula_cert.read(made.certificate.text)).fingerprint
+            asked = [request(last.name, bytes.fromhex(issuer))]
+            timed("its certificate", signer.sign(asked))
+        finally:
+            asyncio.run(remove(hosts, "nebula"))
+    parts = [result.added_seconds[f"{name}, {len(held)} hold"][-1] for name in PARTS]
+    total = result.added_seconds.setdefault(f"a host more, {len(held)} hold", [])
+    total.append(round(sum(parts), 3))
+
+
+def _wanted(members: Sequence[Host], holders: Sequence[Host]) -> Wanted:
+    names = [host.name for host in holders]
+    return Wanted(
+        purpose="nebula",
+        threshold=majority(len(names)),
+        holders=names,
+        scope=Scope(
+            names=tuple(host.name for host in members),
+            networks=("10.77.0.0/16",),
+            most_seconds=DAY_SECONDS,
+        ),
+        refresh_seconds=DAY_SECONDS,
+        request=lambda: authority_request("bench", 2 * DAY_SECONDS),
     )
 
 
@@ -187,10 +261,10 @@ def stacks(repetitions: int, result: Measurement) -> None:
 def ceremonies() -> dict[str, float]:
     """Return the seconds of each ceremony of the stack, by its kind, and remove the records."""
     found = {}
-    for path in Path(".e3", stack.STACK, "authority").glob("*.json"):
+    for path in Path(".e3", stack.STACK, "authority").glob("*-*/result.json"):
         said = json.loads(path.read_text())
         found[said["kind"]] = said["seconds"]
-        path.unlink()
+        shutil.rmtree(path.parent)
     return found
 
 
@@ -198,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, object]:
     """Measure, print, and return what was measured."""
     parser = argparse.ArgumentParser(description="Measure what a joint authority costs.")
     parser.add_argument("--repetitions", type=int, default=5, metavar="N")
+    parser.add_argument("--many", type=int, default=3, metavar="N")
     parser.add_argument("--stacks", type=int, default=3, metavar="N")
     arguments = parser.parse_args(argv)
     result = Measurement()
@@ -206,10 +281,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, object]:
             asyncio.run(protocol(hosts, result))
             asyncio.run(remove(hosts, "nebula"))
             by_mpyc(result)
+    if arguments.many:
+        with hosts_of_a_lab(MANY + 1) as hosts:
+            for _ in range(arguments.many):
+                for holders in (FEW, MANY + 1):
+                    many(hosts, holders, result)
     if arguments.stacks:
         stacks(arguments.stacks, result)
     print(result)
-    return {"authority": {"ms": result.ms, "up_seconds": result.up_seconds}}
+    return {"authority": asdict(result)}
 
 
 if __name__ == "__main__":
