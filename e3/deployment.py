@@ -120,7 +120,7 @@ def ssh_certificates(
             "e3:authority-options: ssh is true, but E3 sets up sshd on hosts of a lab alone, and "
             "there for root; take it out: ssh_config checks other hosts by their own keys"
         )
-    scope = joint.ssh_scope(experiment)
+    scope = joint.ssh_scope(experiment, made.certifiable.host_key)
     given = joint.declare(name, experiment, kind, made.hosts, purpose="ssh", scope=scope, opts=opts)
     certificates = SshCertificates(
         "ssh-certificates",

@@ -122,18 +122,24 @@ def host_request(name: str, issuer: bytes) -> NebulaHost:
 
 @dataclass
 class JointKey:
-    """A joint authority for Nebula in this process, with its own certificate signed."""
+    """A joint authority for Nebula in this process, with its own certificate signed.
+
+    ``notes`` say whose fault it was that others dealt the newest shares.
+    """
 
     voices: dict[str, LocalVoice]
     header: Header
     authority: NebulaAuthority
     issuer: bytes
     certificate: str
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
-    async def made(cls, folder: Path, names: Sequence[str], threshold: int) -> "JointKey":
+    async def made(
+        cls, folder: Path, names: Sequence[str], threshold: int, scope: Scope | None = None
+    ) -> "JointKey":
         voices = voices_in(folder, names)
-        header = await make_key(await enter(voices), threshold, scope_of(names))
+        header = await make_key(await enter(voices), threshold, scope or scope_of(names))
         assembly = await enter(voices)
         request = authority_request()
         signed = await sign(assembly, header, [request])
@@ -152,8 +158,9 @@ class JointKey:
     async def renew(self, names: Sequence[str], threshold: int) -> Header:
         """Make new shares for the hosts ``names``; new ones come to `voices` first."""
         assembly = await enter(self.voices)
+        self.notes = []
         self.header = await renew_key(
-            assembly, self.header, names, threshold, scope_of(sorted(self.voices))
+            assembly, self.header, names, threshold, scope_of(sorted(self.voices)), notes=self.notes
         )
         return self.header
 

@@ -76,7 +76,7 @@ def deal_another_secret(voice: LocalVoice, secret: Scalar) -> None:
 
     def alter(asked: Ask, said: AnyAnswer) -> AnyAnswer:
         making: Any = voice.holder._making  # noqa: SLF001
-        if not isinstance(asked, Begin) or making is None:
+        if not isinstance(asked, Begin) or making is None or making._dealing is None:  # noqa: SLF001
             return said
         making._dealing = making._deal(secret)  # noqa: SLF001
         published = making._dealing.published  # noqa: SLF001

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 CONTACT_SECONDS = 60.0
 COMMAND_SECONDS = 60.0
 AUTHORITY_SECONDS = 365 * 86_400
-AUTHORITIES: Mapping[str, Callable[[str, int], Coroutine[Any, Any, tuple[str, str]]]] = {
+AUTHORITIES: Mapping[str, Callable[[str, int, int], Coroutine[Any, Any, tuple[str, str]]]] = {
     "nebula": nebula_cert.make_authority,
 }
 
@@ -126,6 +126,7 @@ class Mesh:
                 networks=(str(self.overlay.range),),
                 groups=terms.groups,
                 most_seconds=round(terms.valid_seconds),
+                key_file=terms.key_file,
             ),
             refresh_seconds=AUTHORITY_SECONDS,
             request=lambda: authority_request("test", AUTHORITY_SECONDS, terms.version),

@@ -1,51 +1,33 @@
-"""Who takes part in a ceremony, each with what it has, and how all are asked one thing at once."""
+"""Who takes part in a ceremony, each with what it has."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import msgspec
 
 from e3.authority.joint.channel import ChannelError, check_sealing, verify
 from e3.authority.joint.dealing import hello_context
-from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.known import check_archived
 from e3.authority.joint.messages import (
-    Answer,
     Archived,
-    Ask,
     Commit,
-    Complained,
     Done,
-    Envelope,
-    Failed,
     Greet,
     Greeted,
     Header,
     Hello,
-    Refused,
-    Spoken,
     decode,
 )
 from e3.authority.joint.requests import RequestError
 from e3.authority.joint.terms import LEAST_THRESHOLD as LEAST
+from e3.ceremonies.guests import Guest, expect
+from e3.ceremonies.possession import having_proved
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.ceremonies.voices import Voice
 from e3.errors import HostError
 from e3.remote.tasks import each_to_its_end
 from e3.remote.text import printable
-
-A = TypeVar("A", bound=Answer)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guest:
-    """A holder that has entered: how to ask it, what it said, and its hello."""
-
-    voice: Voice
-    said: Greeted
-    hello: Hello
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +43,17 @@ class Assembly:
         voices = {name: each.voice for name, each in self.guests.items()}
         return await assemble(self.purpose, voices, self.absent)
 
-    @property
-    def newest(self) -> Header | None:
-        """The header of the latest epoch that enough holders have; None if none is enough.
+    def newest(self, key: bytes | None = None) -> Header | None:
+        """Return the header of the latest epoch that enough holders have, if one is enough.
 
-        Of several keys of one purpose, that of the latest epoch counts.
+        It is of the public ``key`` where that is known. Else, of several keys of one purpose, that
+        of the latest epoch counts.
         """
-        shown = [each.said.header for each in self.guests.values() if each.said.header]
-        headers = [each for each in shown if each.purpose == self.purpose]
-        enough = [one for one in headers if headers.count(one) >= max(one.threshold, LEAST)]
+        enough = [
+            header
+            for header in shown(self.purpose, self.guests)
+            if key is None or header.public_key == key
+        ]
         return max(enough, key=lambda header: header.epoch, default=None)
 
     def having(self, header: Header) -> dict[int, Guest]:
@@ -112,7 +96,20 @@ async def assemble(
     guests = await _greet(purpose, voices, gone)
     if await _finish(purpose, guests):
         guests = await _greet(purpose, {name: voices[name] for name in guests}, gone)
+    if len(contested := shown(purpose, guests)) > 1:
+        guests = await having_proved(purpose, guests, contested, gone)
     return Assembly(purpose=purpose, guests=guests, absent=gone)
+
+
+def shown(purpose: str, guests: Mapping[str, Guest]) -> list[Header]:
+    """Return each header of this purpose that as many show as its threshold."""
+    found = [each.said.header for each in guests.values() if each.said.header]
+    headers = [each for each in found if each.purpose == purpose]
+    distinct: list[Header] = []
+    for one in headers:
+        if one not in distinct and headers.count(one) >= max(one.threshold, LEAST):
+            distinct.append(one)
+    return distinct
 
 
 async def _greet(
@@ -159,92 +156,3 @@ async def _finish(purpose: str, guests: Mapping[str, Guest]) -> bool:
                 with suppress(HostError, TimeoutError):  # who has ended cannot be greeted again
                     finished |= isinstance(await guest.voice.ask(asked), Done)
     return finished
-
-
-async def ask_all(
-    guests: Mapping[int, Guest],
-    request: Callable[[int], Ask],
-    kind: type[A] | tuple[type[A], ...],
-) -> dict[int, A]:
-    """Ask each its request at once; return the answers by number, or raise the first failure.
-
-    What proves most comes first: a cheat before a refusal, that before a silence.
-    """
-    failures: list[CeremonyFailedError] = []
-    answers: dict[int, A] = {}
-    names = {number: guest.voice.name for number, guest in guests.items()}
-
-    async def one(number: int, guest: Guest) -> None:
-        name = guest.voice.name
-        try:
-            answers[number] = expect(name, await guest.voice.ask(request(number)), kind, names)
-        except CeremonyFailedError as error:
-            failures.append(error)
-        except (HostError, TimeoutError) as error:
-            failures.append(CeremonyFailedError(CeremonyVerdict.SILENT, str(error), [name]))
-
-    await each_to_its_end(one(number, guest) for number, guest in guests.items())
-    if failures:
-        order = list(CeremonyVerdict)
-        first = (CeremonyVerdict.CHEATED, CeremonyVerdict.DISPUTED)
-        raise min(failures, key=lambda one: (one.verdict not in first, -order.index(one.verdict)))
-    return dict(sorted(answers.items()))
-
-
-def said_by(answers: Mapping[int, Spoken], names: Mapping[int, str]) -> list[Envelope]:
-    """Return what each said to all; raise `CeremonyFailedError` if one speaks as another."""
-    for number, answer in answers.items():
-        if answer.envelope.sender != number:
-            name = names[number]
-            raise CeremonyFailedError(
-                CeremonyVerdict.CHEATED, f"{name} speaks in the name of another holder", [name]
-            )
-    return [answer.envelope for answer in answers.values()]
-
-
-def expect(
-    name: str,
-    said: Answer,
-    kind: type[A] | tuple[type[A], ...],
-    names: Mapping[int, str] | None = None,
-) -> A:
-    """Return an answer of this kind; raise `CeremonyFailedError` for any other."""
-    if isinstance(said, kind):
-        return said
-    known = names or {}
-    match said:
-        case Refused():
-            raise CeremonyFailedError(
-                CeremonyVerdict.REFUSED,
-                f"{name} refuses ({said.rule}): {printable(said.reason)}",
-                [name],
-            )
-        case Complained():
-            accused = known.get(said.dealer, f"holder {said.dealer}")
-            raise CeremonyFailedError(
-                CeremonyVerdict.DISPUTED,
-                f"{name} accuses {accused}: {printable(said.reason)}",
-                [name, accused],
-                accuser=name,
-            )
-        case Failed(culprits=[]):
-            raise CeremonyFailedError(
-                CeremonyVerdict.FAILED, f"{name}: {printable(said.reason)}", [name]
-            )
-        case Failed():
-            culprits = [known.get(one, f"holder {one}") for one in said.culprits]
-            raise CeremonyFailedError(
-                CeremonyVerdict.DISPUTED,
-                f"{name} accuses {', '.join(culprits)}: {printable(said.reason)}",
-                [name, *culprits],
-                accuser=name,
-            )
-    raise CeremonyFailedError(CeremonyVerdict.FAILED, f"{name} answers something else", [name])
-
-
-def blame(error: CeremonyError, names: Mapping[int, str]) -> CeremonyFailedError:
-    """Return an error of our own checks with the names of those whose words are wrong."""
-    culprits = [names.get(one, f"holder {one}") for one in error.culprits]
-    verdict = CeremonyVerdict.CHEATED if culprits else CeremonyVerdict.FAILED
-    who = f"{', '.join(culprits)}: " if culprits else ""
-    return CeremonyFailedError(verdict, f"{who}{printable(error)}", culprits)

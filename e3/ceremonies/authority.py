@@ -83,7 +83,7 @@ async def establish(
             assembly = await assembly.anew()
         elif _differs(assembly, header, wanted):
             header = await renew_key(
-                assembly, header, wanted.holders, wanted.threshold, wanted.scope
+                assembly, header, wanted.holders, wanted.threshold, wanted.scope, notes=record.notes
             )
             record.step("renewed")
             assembly = await assembly.anew()
@@ -96,8 +96,8 @@ async def establish(
 
 def current(assembly: Assembly, known: bytes | None) -> Header | None:
     """Return the header of the shares there are; raise if the known key has too few left."""
-    header = assembly.newest
-    if known is None or (header is not None and header.public_key == known):
+    header = assembly.newest(known)
+    if known is None or header is not None:
         return header
     raise CeremonyFailedError(
         CeremonyVerdict.TOO_FEW,

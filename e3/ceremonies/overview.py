@@ -48,9 +48,9 @@ class AuthorityState:
         return self.header is not None and current >= self.header.threshold
 
 
-def overview(assembly: Assembly) -> AuthorityState:
-    """Return the state of an authority whose holders have entered."""
-    header = assembly.newest
+def overview(assembly: Assembly, key: bytes | None = None) -> AuthorityState:
+    """Return the state of an authority whose holders have entered; ``key`` is its public one."""
+    header = assembly.newest(key)
     numbers = {each.name: number for number, each in header.holders.items()} if header else {}
     certificate = assembly.certificate(header) if header else None
     names = sorted({*numbers, *assembly.guests, *assembly.absent})

@@ -8,11 +8,23 @@ from e3.authority.joint import requests
 from e3.authority.joint.channel import digest
 from e3.authority.joint.ed25519 import Point
 from e3.authority.joint.errors import CeremonyError
-from e3.authority.joint.messages import Archive, Archived, Done, Draw, Header, Sign, Spoken, encode
-from e3.authority.joint.signing import context_of, prepared, signatures_of
-from e3.ceremonies.assembly import Assembly, Guest, ask_all, blame, said_by
+from e3.authority.joint.messages import (
+    Archive,
+    Archived,
+    Done,
+    Draw,
+    Envelope,
+    Header,
+    Sign,
+    Spoken,
+    encode,
+)
+from e3.authority.joint.policy import OWN_KNOWLEDGE
+from e3.authority.joint.signing import check_committed, signatures_of
+from e3.ceremonies.assembly import Assembly
+from e3.ceremonies.guests import Guest, ask_all, blame, said_by
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
-from e3.remote.tasks import beside, in_thread
+from e3.remote.tasks import in_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +39,13 @@ class Signatures:
 async def sign(assembly: Assembly, header: Header, asked: Sequence[requests.Request]) -> Signatures:
     """Return a signature of each request; all are made by the same holders.
 
-    A holder that cheats, falls silent or cannot go on is left out, and another one signs in its
-    place with fresh nonces of all, as long as there are enough.
+    A holder that cheats, falls silent, refuses or cannot go on is left out, and another one signs
+    in its place with fresh nonces of all, as long as there are enough. Only a refusal of what one
+    holder may know, and others not, ends it.
     """
     notes: list[str] = []
     excluded: set[str] = set()
+    refusal: CeremonyFailedError | None = None
     while True:
         able = {
             number: guest
@@ -39,14 +53,16 @@ async def sign(assembly: Assembly, header: Header, asked: Sequence[requests.Requ
             if guest.voice.name not in excluded
         }
         if len(able) < header.threshold:
-            raise _too_few(assembly, header, able, notes)
+            raise refusal or _too_few(assembly, header, able, notes)
         chosen = dict(sorted(able.items())[: header.threshold])
         names = {number: guest.voice.name for number, guest in chosen.items()}
         try:
-            made = await _rounds(chosen, names, header, asked)
+            made = await _rounds(assembly, chosen, names, header, asked)
         except CeremonyFailedError as error:
+            if is_final(error, asked):
+                raise
             if error.verdict is CeremonyVerdict.REFUSED:
-                raise  # a policy is no fault, and nobody is asked to overrule it
+                refusal = refusal or error
             # what all said is checked here as well: who accuses others of more has made it up
             guilty = {error.accuser} if error.accuser else set(error.culprits)
             excluded |= guilty
@@ -57,7 +73,14 @@ async def sign(assembly: Assembly, header: Header, asked: Sequence[requests.Requ
             return Signatures(signatures=made, signers=sorted(names.values()), notes=notes)
 
 
+def is_final(error: CeremonyFailedError, asked: Sequence[requests.Request]) -> bool:
+    """Whether one holder refuses what it knows by itself; nobody is asked to overrule that."""
+    kinds = [kind for rule in error.rules for kind in OWN_KNOWLEDGE.get(rule, ())]
+    return any(isinstance(each, tuple(kinds)) for each in asked)
+
+
 async def _rounds(
+    assembly: Assembly,
     chosen: Mapping[int, Guest],
     names: Mapping[int, str],
     header: Header,
@@ -69,21 +92,35 @@ async def _rounds(
         header=digest(encode(header)),
         signers=sorted(chosen),
         requests=[requests.encode(each) for each in asked],
+        hellos=_hellos(assembly, header, asked),
     )
     messages = [each.to_be_signed(Point(header.public_key)) for each in asked]
     try:
         committed = said_by(await ask_all(chosen, lambda _: draw, Spoken), names)
         request = Sign(purpose=header.purpose, committed=committed)
-        # what it takes to check the second round is computed while holders are at it
-        async with beside(in_thread(prepared, header, draw, messages, committed)) as ready:
-            try:
-                signed = said_by(await ask_all(chosen, lambda _: request, Spoken), names)
-            except CeremonyFailedError:
-                await ready  # raises what is proved, where a holder only says so
-                raise
-            return signatures_of(header, context_of(draw), await ready, signed)
+        try:
+            signed = said_by(await ask_all(chosen, lambda _: request, Spoken), names)
+        except CeremonyFailedError:
+            # raises what is proved, where a holder only says so
+            await in_thread(check_committed, header, draw, messages, committed)
+            raise
+        return await in_thread(signatures_of, header, draw, messages, committed, signed)
     except CeremonyError as error:
         raise blame(error, names) from error
+
+
+def _hellos(
+    assembly: Assembly, header: Header, asked: Sequence[requests.Request]
+) -> dict[int, Envelope]:
+    """Return what holders said, by number, for whose own hosts certificates are asked."""
+    if not header.scope.key_file:
+        return {}
+    names = {getattr(each, "name", "") for each in asked}
+    return {
+        number: assembly.guests[each.name].said.hello
+        for number, each in header.holders.items()
+        if each.name in names and each.name in assembly.guests
+    }
 
 
 async def archive(

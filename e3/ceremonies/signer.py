@@ -8,7 +8,7 @@ from pathlib import Path
 from e3.authority.joint import requests
 from e3.authority.joint.ed25519 import Point
 from e3.ceremonies.authority import ceremony, current
-from e3.ceremonies.signatures import sign
+from e3.ceremonies.signatures import is_final, sign
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.interfaces import Host
 
@@ -20,8 +20,8 @@ MOST_AT_ONCE = 200
 class JointSigner:
     """Signs requests by ceremonies of a stack's holders; what comes together is one batch.
 
-    The first ``threshold`` of the hosts are asked; only if they cannot sign, all are. Without one
-    all are asked at once.
+    The first ``threshold`` of the hosts are asked, and those that are to be certified, which say
+    which keys are theirs; only if they cannot sign, all are. Without one all are asked at once.
     """
 
     folder: Path
@@ -60,11 +60,19 @@ class JointSigner:
             future.set_result(text)
 
     async def _texts(self, asked: Sequence[requests.Request]) -> list[str]:
-        if 0 < self.threshold < len(self.hosts):
+        names = {getattr(each, "name", "") for each in asked}
+        first = [
+            host
+            for number, host in enumerate(self.hosts)
+            if number < self.threshold or host.name in names
+        ]
+        if self.threshold > 0 and len(first) < len(self.hosts):
             try:
-                return await self._by(self.hosts[: self.threshold], asked)
+                return await self._by(first, asked)
             except CeremonyFailedError as error:
-                if error.verdict is CeremonyVerdict.REFUSED:
+                others = len(self.hosts) - len(error.culprits)
+                too_many = error.verdict is CeremonyVerdict.REFUSED and others < self.threshold
+                if too_many or is_final(error, asked):
                     raise
         return await self._by(self.hosts, asked)
 

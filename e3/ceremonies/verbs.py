@@ -42,25 +42,28 @@ async def refresh(given: Given) -> list[AuthorityState]:
     """Make new shares of each key for the same holders; return the states after it."""
     states = []
     for purpose, each in given.items():
-        joint = each["joint"]
-        folder, key = Path(joint["folder"]), bytes.fromhex(joint["publicKey"])
+        folder, key = Path(each["joint"]["folder"]), _key(each)
         async with ceremony(folder, purpose, "refresh", _hosts(each)) as (assembly, record):
-            made = await _renewed(assembly, key)
+            made = await _renewed(assembly, key, record.notes)
             record.step("renewed")
-            state = overview(made)
+            state = overview(made, key)
             if state.header is not None:
                 record.of(state.header)
             states.append(state)
     return states
 
 
-async def _renewed(assembly: Assembly, key: bytes) -> Assembly:
+async def _renewed(assembly: Assembly, key: bytes, notes: list[str]) -> Assembly:
     header = current(assembly, key)
     if header is None:
         raise CeremonyFailedError(CeremonyVerdict.TOO_FEW, "nobody holds the key")
     names = [each.name for each in header.holders.values()]
-    await renew_key(assembly, header, names, header.threshold, header.scope)
+    await renew_key(assembly, header, names, header.threshold, header.scope, notes=notes)
     return await assembly.anew()
+
+
+def _key(given: Mapping[str, Any]) -> bytes:
+    return bytes.fromhex(given["joint"]["publicKey"])
 
 
 def _hosts(given: Mapping[str, Any]) -> Sequence[Host]:

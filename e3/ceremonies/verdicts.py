@@ -31,7 +31,8 @@ class CeremonyVerdict(StrEnum):
 class CeremonyFailedError(AuthorityError):
     """A ceremony that did not complete; ``culprits`` are names of hosts.
 
-    ``accuser`` is the one that accuses the others of them, and has proved nothing.
+    ``accuser`` is the one that accuses the others of them, and has proved nothing. ``rules`` are
+    those of the policy by which they refuse.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class CeremonyFailedError(AuthorityError):
         culprits: Sequence[str] = (),
         *,
         accuser: str = "",
+        rules: frozenset[str] = frozenset(),
     ) -> None:
         """Keep the verdict and the culprits, if there are any."""
         super().__init__(reason)
         self.verdict = verdict
         self.accuser = accuser
+        self.rules = rules
         self.culprits = tuple(sorted(set(culprits)))

@@ -75,6 +75,7 @@ def overlay_scope(experiment: Experiment, overlay: Overlay) -> Mapping[str, obje
         "networks": [str(overlay.range)] if overlay.range else [],
         "groups": list(terms.groups),
         "most_seconds": round(terms.valid_seconds),
+        "key_file": terms.key_file,
     }
 
 
@@ -94,12 +95,16 @@ def credential_scope(experiment: Experiment, options: Joint) -> Mapping[str, obj
     }
 
 
-def ssh_scope(experiment: Experiment) -> Mapping[str, object]:
-    """Return what the holders agree to certify for OpenSSH: each host, and the deployer as root."""
+def ssh_scope(experiment: Experiment, host_key: str) -> Mapping[str, object]:
+    """Return what the holders agree to certify for OpenSSH: each host, and the deployer as root.
+
+    ``host_key`` is where each host has its public key.
+    """
     return {
         "names": list(experiment.host_names),
         "most_seconds": ssh.SECONDS,
         "users": {ssh.USER: [ssh.LOGIN]},
+        "key_file": host_key,
     }
 
 

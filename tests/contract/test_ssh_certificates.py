@@ -12,7 +12,7 @@ import pytest
 
 from e3.access import NamespaceAccess, client_config
 from e3.authority.joint.policy import Scope
-from e3.authority.joint.requests import SshUser
+from e3.authority.joint.requests import SshHost, SshUser
 from e3.authority.joint.requests.ssh import public_key_of
 from e3.ceremonies import ssh
 from e3.ceremonies.authority import Wanted, establish
@@ -87,6 +87,7 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certified]:
                 names=NAMES,
                 most_seconds=ssh.SECONDS,
                 users={ssh.USER: (ssh.LOGIN,)},
+                key_file=certifiable(lab.folder).host_key,
             ),
             refresh_seconds=ssh.SECONDS,
         )
@@ -166,6 +167,20 @@ def test_without_the_certificates_the_plain_key_is_admitted_again(certified: Cer
     assert not certified.certificate.exists()
     assert certified.login(host, certified.authority).returncode == 255
     assert certified.login(host).stdout == f"{host.name}\n"
+
+
+def test_a_key_that_a_host_does_not_have_is_not_certified_for_it(certified: Certified) -> None:
+    now = int(time.time())
+    request = SshHost(
+        name=NAMES[1],
+        principals=(NAMES[1],),
+        nonce=bytes(32),
+        public_key=joint_key().public_key,
+        not_before=now - 60,
+        not_after=now + 3600,
+    )
+    with pytest.raises(CeremonyFailedError, match="is not the key that ams3-1 says to have"):
+        asyncio.run(certified.signer.sign([request]))
 
 
 def test_a_host_that_is_no_member_gets_no_certificate(certified: Certified) -> None:

@@ -8,10 +8,8 @@ Nonces and what a ceremony needs until its end are in the memory of this process
 import hashlib
 import os
 import resource
-import secrets
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,14 +18,15 @@ from nacl.signing import SigningKey
 
 from e3.authority.joint import dealing, log
 from e3.authority.joint.channel import digest
-from e3.authority.joint.dealing import DisputeError, Entrance, ShareMaking, enter
-from e3.authority.joint.ed25519 import GroupError
+from e3.authority.joint.dealing import DisputeError, Entrance, ShareMaking
+from e3.authority.joint.ed25519 import GroupError, Scalar
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.known import (
     check_archived,
     judged_by_files,
     key_of,
     own_certificate,
+    own_key,
     revoked_by,
 )
 from e3.authority.joint.messages import (
@@ -45,6 +44,8 @@ from e3.authority.joint.messages import (
     Greeted,
     Log,
     LogPage,
+    Prove,
+    Proved,
     Receive,
     Refused,
     Request,
@@ -53,8 +54,10 @@ from e3.authority.joint.messages import (
     encode,
 )
 from e3.authority.joint.policy import Examined, RefusalError, description, examine
+from e3.authority.joint.sharing import prove_share
 from e3.authority.joint.signing import Signing
 from e3.authority.joint.store import Held, Store
+from e3.authority.joint.terms import possession_context
 
 LINE_BYTES = 32_000_000
 PAGE, PAGE_BYTES = 500, 400_000
@@ -105,6 +108,8 @@ class ShareHolder:
         match asked:
             case Greet():
                 return self._greet(asked)
+            case Prove():
+                return self._prove(asked)
             case Begin():
                 return self._begin(asked)
             case Deal():
@@ -137,9 +142,9 @@ class ShareHolder:
 
     def _greet(self, asked: Greet) -> Greeted:
         self.end()
-        key = self._identity
-        self._entrance = enter(key, asked.purpose, secrets.token_bytes(32))
         held, pending = self._store.held(asked.purpose), self._store.pending(asked.purpose)
+        own = own_key(held.header.scope, asked.purpose) if held else None
+        self._entrance = Entrance(self._identity, asked.purpose, os.urandom(32), own)
         if held is not None:
             with suppress(log.LogError):  # it is told where the log is needed
                 self._record_shares(held)  # a crash may have come before
@@ -151,6 +156,13 @@ class ShareHolder:
             prepared=held.prepared if held else [],
             certificate=self._store.certificate(asked.purpose),
         )
+
+    def _prove(self, asked: Prove) -> Proved:
+        """Prove that this host has the share that it claims; the coordinator draws ``nonce``."""
+        held = self._held(asked.purpose)
+        context = possession_context(held.header, asked.nonce)
+        proof = prove_share(held.identifier, Scalar(held.share), context)
+        return Proved(commitment=proof.commitment, response=proof.response)
 
     def _begin(self, asked: Begin) -> Spoken | Done:
         entrance, self._entrance = self._entrance, None  # one ceremony each
@@ -199,19 +211,20 @@ class ShareHolder:
         header = held.header
         line = f"{header.threshold} of {len(names)} for {', '.join(header.scope.names)}"
         self._record("shares", held, held.context, names, [line[:2000]])
+        self._store.record(held)
 
     def _draw(self, asked: Draw) -> Spoken:
         held = self._held(asked.purpose)
-        found = self._judge(held, asked.requests)
+        found = self._judge(held, asked)
         messages = [each.message for each in found]
         self._signing = Signing(self._identity, held, asked, messages)
         self._examined, self._drawn = found, asked
         return self._signing.committed()
 
-    def _judge(self, held: Held, asked: Sequence[bytes]) -> list[Examined]:
-        key = key_of(held.header, self._store)
+    def _judge(self, held: Held, asked: Draw) -> list[Examined]:
+        key = key_of(held.header, self._store, asked.hellos)
         try:
-            return [examine(key, each) for each in asked]
+            return [examine(key, each) for each in asked.requests]
         except RefusalError as error:
             line = f"{error.rule}: {error}"
             self._record("refused", held, bytes(32), [], [line[:2000]])
@@ -221,19 +234,20 @@ class ShareHolder:
         signing, self._signing, drawn = self._signing, None, self._drawn
         if signing is None or drawn is None:
             raise HolderError("no nonces are drawn here")
-        changing = judged_by_files(drawn.requests)
+        requests = [each.request for each in self._examined]
+        changing = judged_by_files(requests)
         with self._store.locked(alone=changing):
             held = self._held(asked.purpose)
             if drawn.purpose != asked.purpose or drawn.header != digest(encode(held.header)):
                 raise HolderError("the nonces were drawn for another key, or for older shares")
             if changing:  # another ceremony may have changed them since
-                self._judge(held, drawn.requests)
+                self._judge(held, drawn)
             said = signing.sign(asked)
             names = [held.header.holders[one].name for one in sorted(drawn.signers)]
             what = [each.what[:2000] for each in self._examined]
             # before the shares leave: what is not in the log has not been signed
             self._record("signatures", held, signing.context, names, what)
-            self._store.revoke(asked.purpose, revoked_by(drawn.requests))
+            self._store.revoke(asked.purpose, revoked_by(requests))
         return said
 
     def _archive(self, asked: Archive) -> Done:

@@ -1,17 +1,30 @@
 """What a holder knows of a key when it judges a request: its header, and what its files have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from e3.authority.joint import requests
+from e3.authority.joint.channel import ChannelError, verify
+from e3.authority.joint.dealing import hello_context
 from e3.authority.joint.ed25519 import Point
-from e3.authority.joint.messages import Archived, Header
-from e3.authority.joint.policy import JointKey, OwnCertificate
-from e3.authority.joint.requests import NebulaAuthority, RequestError, StatusList, TlsAuthority
+from e3.authority.joint.messages import Archived, Envelope, Header, Hello
+from e3.authority.joint.policy import JointKey, OwnCertificate, Scope
+from e3.authority.joint.requests import (
+    NebulaAuthority,
+    Request,
+    RequestError,
+    StatusList,
+    TlsAuthority,
+    public_key_in,
+)
 from e3.authority.joint.store import Store
 
+KEY_FILE_BYTES = 4096
 
-def key_of(header: Header, store: Store) -> JointKey:
-    """Return a key as the policy takes it."""
+
+def key_of(header: Header, store: Store, hellos: Mapping[int, Envelope]) -> JointKey:
+    """Return a key as the policy takes it; ``hellos`` are what members said, by their number."""
     # the file is written after the share: a crash between them leaves it out
     archived = store.certificate(header.purpose) or header.certificate
     return JointKey(
@@ -20,7 +33,32 @@ def key_of(header: Header, store: Store) -> JointKey:
         scope=header.scope,
         own=None if archived is None else own_certificate(archived),
         revoked=store.revoked(header.purpose),
+        said=_said(header, hellos) if header.scope.key_file else {},
     )
+
+
+def _said(header: Header, hellos: Mapping[int, Envelope]) -> dict[str, bytes | None]:
+    """Return which key each holder says that its host has made for itself, by name."""
+    said: dict[str, bytes | None] = {}
+    for number, holder in header.holders.items():
+        said[holder.name] = None
+        if number in hellos:
+            with suppress(ChannelError):
+                context = hello_context(header.purpose)
+                said[holder.name] = verify(hellos[number], holder.key, context, Hello).own
+    return said
+
+
+def own_key(scope: Scope, purpose: str) -> bytes | None:
+    """Return the public key that this host has made for itself, if there is one to certify."""
+    if not scope.key_file:
+        return None
+    try:
+        with Path(scope.key_file).open("rb") as file:
+            text = file.read(KEY_FILE_BYTES).decode(errors="replace")
+        return public_key_in(purpose, text)
+    except (OSError, RequestError, ValueError):  # it has none yet, or writes it in another way
+        return None
 
 
 def own_certificate(archived: Archived) -> OwnCertificate:
@@ -39,17 +77,17 @@ def check_archived(header: Header, archived: Archived) -> None:
         raise RequestError("this is not the certificate of this authority")
 
 
-def judged_by_files(encoded: Sequence[bytes]) -> bool:
+def judged_by_files(asked: Iterable[Request]) -> bool:
     """Whether what a holder's files have decides about one of these requests.
 
     That is so for the authority's own certificate, which is signed once, and for lists of revoked
     credentials, which only grow.
     """
     kinds = NebulaAuthority | TlsAuthority | StatusList
-    return any(isinstance(requests.decode(each), kinds) for each in encoded)
+    return any(isinstance(each, kinds) for each in asked)
 
 
-def revoked_by(encoded: Sequence[bytes]) -> frozenset[int]:
+def revoked_by(asked: Iterable[Request]) -> frozenset[int]:
     """Return the places of credentials that lists among these requests revoke."""
-    lists = (each for each in map(requests.decode, encoded) if isinstance(each, StatusList))
+    lists = (each for each in asked if isinstance(each, StatusList))
     return frozenset(place for each in lists for place in each.revoked)

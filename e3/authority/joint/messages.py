@@ -88,12 +88,14 @@ class Hello(Body, frozen=True, kw_only=True):
     """How a holder enters a ceremony that makes shares.
 
     ``sealing`` is an X25519 key for this ceremony alone, and ``nonce`` makes ceremonies differ.
+    ``own`` is the public key that this host has made for itself, and that may be certified.
     """
 
     purpose: Word
     key: Bytes32
     sealing: Bytes32
     nonce: Bytes32
+    own: Bytes32 | None = None
 
 
 class Promise(Body, frozen=True, kw_only=True):
@@ -131,9 +133,13 @@ class Committed(Body, frozen=True, kw_only=True):
 
 
 class Signed(Body, frozen=True, kw_only=True):
-    """The shares of a signer, one of each signature."""
+    """The shares of a signer, one of each signature.
+
+    ``nonce_points`` are the first halves of the signatures, which each signer has computed anyway.
+    """
 
     shares: Annotated[list[Bytes32], Meta(max_length=MOST_MESSAGES)]
+    nonce_points: Annotated[list[Bytes32], Meta(max_length=MOST_MESSAGES)]
 
 
 class CeremonyTerms(Body, frozen=True, kw_only=True):
@@ -166,6 +172,12 @@ class Ask(msgspec.Struct, frozen=True, tag_field="ask", forbid_unknown_fields=Tr
 
 class Greet(Ask, frozen=True, kw_only=True, tag="greet"):
     """Enter a ceremony, and say which shares are there."""
+
+
+class Prove(Ask, frozen=True, kw_only=True, tag="prove"):
+    """Prove that the share is there that was shown; ``nonce`` is drawn by who asks."""
+
+    nonce: Bytes32
 
 
 class Begin(Ask, frozen=True, kw_only=True, tag="begin"):
@@ -204,13 +216,15 @@ class Commit(Ask, frozen=True, kw_only=True, tag="commit"):
 class Draw(Ask, frozen=True, kw_only=True, tag="draw"):
     """Draw nonces for a signature of each of ``requests``, if the policy allows them.
 
-    ``header`` is the digest of that of the shares to sign with.
+    ``header`` is the digest of that of the shares to sign with. ``hellos`` are those of holders
+    for whose own hosts certificates are asked, by number: they say which keys are theirs.
     """
 
     ceremony: Bytes16
     header: Bytes32
     signers: Signers
     requests: Annotated[list[Encoded], Meta(min_length=1, max_length=MOST_MESSAGES)]
+    hellos: Annotated[dict[Identifier, Envelope], Meta(max_length=MOST_HOLDERS)] = {}
 
 
 class Sign(Ask, frozen=True, kw_only=True, tag="sign"):
@@ -235,7 +249,7 @@ class Forget(Ask, frozen=True, kw_only=True, tag="forget"):
     """Remove the shares of this key."""
 
 
-Request = Greet | Begin | Deal | Receive | Commit | Draw | Sign | Archive | Log | Forget
+Request = Greet | Prove | Begin | Deal | Receive | Commit | Draw | Sign | Archive | Log | Forget
 
 
 # What a holder answers.
@@ -265,6 +279,13 @@ class Greeted(Answer, frozen=True, kw_only=True, tag="greeted"):
     pending: Header | None = None
     prepared: Annotated[list[Envelope], Meta(max_length=MOST_HOLDERS)] = []
     certificate: Archived | None = None
+
+
+class Proved(Answer, frozen=True, kw_only=True, tag="proved"):
+    """A proof that the holder has its share (`e3.authority.joint.sharing.Proof`)."""
+
+    commitment: Bytes32
+    response: Bytes32
 
 
 class Spoken(Answer, frozen=True, kw_only=True, tag="spoken"):
@@ -304,7 +325,7 @@ class LogPage(Answer, frozen=True, kw_only=True, tag="log"):
     entries: Annotated[list[Envelope], Meta(max_length=1000)]
 
 
-AnyAnswer = Done | Greeted | Spoken | Complained | Failed | Refused | LogPage
+AnyAnswer = Done | Greeted | Proved | Spoken | Complained | Failed | Refused | LogPage
 
 
 def encode(value: msgspec.Struct) -> bytes:

@@ -3,14 +3,15 @@
 The holders of a key agree on a `Scope` when they make it, or make new shares of it. A holder that
 is asked to sign decodes the request, and refuses whatever is outside of that scope. So the one who
 asks, who deploys the stack, cannot have a stranger certified by holders who were not told of him.
-What a holder cannot know is whether a public key is really that of the member it is asked for,
-unless the scope has the member's keys; the line for its log has the key, for its owner to compare.
+A member that holds a share says itself which key its host has made, signed with the key by which
+the others know it (`JointKey.said`): no other is certified in its name. Of other members a holder
+cannot know whether a public key is really theirs, unless the scope has it; the line for its log
+has the key, for its owner to compare.
 """
 
 import functools
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 from typing import Annotated, TypeVar
 
@@ -46,6 +47,15 @@ EARLIER_SECONDS = 3600
 AUTHORITY_SECONDS = 20 * 366 * 86_400
 """The longest validity of an authority's own certificate."""
 
+OWN_KNOWLEDGE: Mapping[str, tuple[type[Request], ...]] = {
+    "once": (NebulaAuthority, TlsAuthority),
+    "revoked": (StatusList,),
+}
+"""Rules by which a holder judges what others may not know, and the requests that they are about.
+
+By all others, holders who are told the same judge alike, but for their clocks.
+"""
+
 T = TypeVar("T", NebulaAuthority, TlsAuthority)
 
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -60,7 +70,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ``groups`` are all that a certificate may have. ``keys`` are the public keys of members, and
     ``principals`` what a member may be called in a certificate of OpenSSH besides its name. Where
     a member is not in ``addresses`` or ``keys``, that rule does not bind it. ``users`` may have a
-    certificate to log in by OpenSSH, each as those that are listed.
+    certificate to log in by OpenSSH, each as those that are listed. ``key_file`` is the path of
+    the file in which each host has the public key that it made for itself, if they have one.
 
     For credentials, ``names`` are the DIDs of subjects, or `ANYBODY`; ``claims`` are what they
     may claim, any value if none is listed; ``status_url`` is that of the list of revoked ones.
@@ -76,22 +87,22 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     users: Annotated[dict[Text, Texts], msgspec.Meta(max_length=5000)] = {}
     claims: Annotated[dict[Text, Texts], msgspec.Meta(max_length=64)] = {}
     status_url: Text = ""
+    key_file: Text = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OwnCertificate:
+class OwnCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """The authority's own certificate: what was asked for, and the signature."""
 
     request: NebulaAuthority | TlsAuthority
     signature: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class JointKey:
+class JointKey(msgspec.Struct, frozen=True, kw_only=True):
     """The public side of a key, what it is for, and what may be signed with it.
 
     ``own`` is the authority's own certificate, once it is signed; ``revoked`` are the places of
-    credentials that this holder has helped to revoke.
+    credentials that this holder has helped to revoke. ``said`` are the keys that members said to
+    be theirs, by name; None for one that has said none, and so gets no certificate.
     """
 
     public_key: Point
@@ -99,12 +110,13 @@ class JointKey:
     scope: Scope
     own: OwnCertificate | None = None
     revoked: frozenset[int] = frozenset()
+    said: Mapping[str, bytes | None] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Examined:
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
     """A request that is allowed: the bytes to sign, made here, and a line for the log."""
 
+    request: Request
     message: bytes
     what: str
 
@@ -128,7 +140,8 @@ def examine(key: JointKey, data: bytes, now: float | None = None) -> Examined:
     except RequestError as error:
         raise RefusalError("form", str(error)) from error
     check(key, request, time.time() if now is None else now)
-    return Examined(message=request.to_be_signed(key.public_key), what=description(request))
+    message = request.to_be_signed(key.public_key)
+    return Examined(request=request, message=message, what=description(request))
 
 
 def check(key: JointKey, request: Request, now: float) -> None:
@@ -146,7 +159,7 @@ def check(key: JointKey, request: Request, now: float) -> None:
         case TlsHost():
             _check_tls(key, request)
         case SshHost() | SshUser():
-            _check_ssh(key.scope, request)
+            _check_ssh(key, request)
         case Credential() | SelectiveCredential():
             _check_credential(key.scope, request)
         case StatusList():
@@ -193,7 +206,7 @@ def _check_authority(key: JointKey, request: NebulaAuthority | TlsAuthority) -> 
 
 def _check_nebula(key: JointKey, request: NebulaHost) -> None:
     own, signature = _own(key, NebulaAuthority)
-    _check_member(key.scope, request)
+    _check_member(key, request)
     _check_within(own, request)
     if request.version != own.version:
         raise RefusalError("issuer", f"the authority's certificate is of version {own.version}")
@@ -225,16 +238,17 @@ def _inside(address: str, network: str) -> bool:
 
 def _check_tls(key: JointKey, request: TlsHost) -> None:
     own, _ = _own(key, TlsAuthority)
-    _check_member(key.scope, request)
+    _check_member(key, request)
     _check_within(own, request)
     if request.issuer != own.name:
         raise RefusalError("issuer", f"{shown(request.issuer)} is not the authority {own.name}")
     _check_point(request.public_key)
 
 
-def _check_ssh(scope: Scope, request: SshHost | SshUser) -> None:
+def _check_ssh(key: JointKey, request: SshHost | SshUser) -> None:
+    scope = key.scope
     if isinstance(request, SshHost):
-        _check_member(scope, request)
+        _check_member(key, request)
         allowed = (request.name, *scope.principals.get(request.name, ()))
     else:
         _check_listed(scope, request, tuple(scope.users))
@@ -274,8 +288,15 @@ def _own(key: JointKey, kind: type[T]) -> tuple[T, bytes]:
     return key.own.request, key.own.signature
 
 
-def _check_member(scope: Scope, request: NebulaHost | TlsHost | SshHost) -> None:
-    _check_listed(scope, request, scope.names)
+def _check_member(key: JointKey, request: NebulaHost | TlsHost | SshHost) -> None:
+    _check_listed(key.scope, request, key.scope.names)
+    own = key.said.get(request.name, request.public_key)
+    if own is None:
+        raise RefusalError("key", f"{request.name} has not said which key is its own")
+    if own != request.public_key:
+        raise RefusalError(
+            "key", f"{request.public_key.hex()} is not the key that {request.name} says to have"
+        )
 
 
 def _check_listed(

@@ -15,8 +15,6 @@ aside, synchronised, and renamed: after a crash there is the old share, the new 
 import contextlib
 import fcntl
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +77,7 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             return SigningKey(self._read(path))
         private.folder(self._folder)
-        aside = path.with_name(f".identity.{secrets.token_hex(4)}")
+        aside = path.with_name(f".identity.{os.urandom(4).hex()}")
         _keep(aside, encode(seal_at_rest(bytes(SigningKey.generate()), "identity")))
         with contextlib.suppress(FileExistsError):  # another ceremony has just made one
             os.link(aside, path)
@@ -108,6 +106,8 @@ class Store:
         _keep_alone(folder / "share", encode(seal_at_rest(encode(held), "share")))
         _keep(folder / "transcript", f"{held.header.transcript.hex()}\n".encode())
         (folder / "pending").unlink(missing_ok=True)
+        _synchronise(folder)
+
     def recorded(self, held: Held) -> bool:
         """Return whether the log has it that this share is in use."""
         path = self._folder / held.header.purpose / "recorded"
@@ -116,8 +116,6 @@ class Store:
     def record(self, held: Held) -> None:
         """Remember that the log has it."""
         _keep(self._folder / held.header.purpose / "recorded", held.context)
-
-        _synchronise(folder)
 
     def certificate(self, purpose: str) -> Archived | None:
         """Return the authority's own certificate, if it is archived."""
@@ -152,6 +150,8 @@ class Store:
 
     def forget(self, purpose: str) -> None:
         """Remove what there is of a key; with the last one, remove the host's own key."""
+        import shutil  # noqa: PLC0415 -- no other step needs it, and each holder begins anew
+
         shutil.rmtree(self._folder / purpose, ignore_errors=True)
         if self._folder.is_dir() and not any(each.is_dir() for each in self._folder.iterdir()):
             shutil.rmtree(self._folder)

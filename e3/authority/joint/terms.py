@@ -23,6 +23,11 @@ def context_of(terms: CeremonyTerms, hellos: Mapping[int, Envelope]) -> bytes:
     return digest(b"shares", encode(terms), *said)
 
 
+def possession_context(header: Header, nonce: bytes) -> bytes:
+    """Return the context of a proof that a holder has its share of this header."""
+    return digest(b"possession", encode(header), nonce)
+
+
 def keys_of(terms: CeremonyTerms) -> dict[int, HolderKey]:
     """Return all who take part, by number: dealers of the epoch before, and new holders."""
     known = dict(terms.base.holders) if terms.base else {}

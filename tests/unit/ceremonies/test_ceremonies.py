@@ -110,10 +110,11 @@ def test_a_kill_at_the_change_of_epochs_leaves_one_that_signs(tmp_path: Path, dy
     for each in key.voices.values():
         each.restart()
     assembly = asyncio.run(enter(key.voices))
-    assert assembly.newest is not None
-    assert assembly.newest.epoch == 2
-    assert len(assembly.having(assembly.newest)) == 3
-    key.header = assembly.newest
+    newest = assembly.newest()
+    assert newest is not None
+    assert newest.epoch == 2
+    assert len(assembly.having(newest)) == 3
+    key.header = newest
     asyncio.run(key.sign(key.host_request("ams3-0")))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from nacl.signing import SigningKey
 
 from e3.authority.joint import log
 from e3.authority.joint.channel import digest
@@ -63,7 +64,7 @@ def test_a_holder_that_is_killed_while_a_key_is_made_is_named(
     voices["sgp1-0"].dies_at = step
     error = failed(make(voices))
     assert (error.verdict, error.culprits) == (CeremonyVerdict.SILENT, ("sgp1-0",))
-    assert asyncio.run(enter(voices)).newest is None
+    assert asyncio.run(enter(voices)).newest() is None
 
 
 async def make(voices: dict[str, LocalVoice]) -> object:
@@ -131,13 +132,48 @@ def test_a_coordinator_cannot_make_up_a_public_share(tmp_path: Path, holder: int
     assert "the public shares are not those of what was dealt" in str(error)
 
 
-def test_a_dealer_cannot_put_another_key_in_place_of_its_share(key: JointKey) -> None:
+def test_a_dealer_cannot_put_another_key_in_place_of_its_share_and_others_deal(
+    key: JointKey,
+) -> None:
     deal_another_secret(key.voices["ams3-0"], ONE)
-    error = failed(key.renew(NAMES, 2))
+    header = asyncio.run(key.renew(NAMES, 2))
+    assert (header.epoch, len(header.holders)) == (2, 3)
+    assert key.notes == ["ams3-0: a dealer deals something else than its share"]
+    key.voices["ams3-0"].alters = lambda _, said: said
+    asyncio.run(key.sign(key.host_request("ams3-0")))
+
+
+def test_where_all_have_to_deal_the_one_that_cheats_is_named(tmp_path: Path) -> None:
+    key = asyncio.run(JointKey.made(tmp_path, NAMES, 3))
+    deal_another_secret(key.voices["ams3-0"], ONE)
+    error = failed(key.renew(NAMES, 3))
     assert (error.verdict, error.culprits) == (CeremonyVerdict.CHEATED, ("ams3-0",))
     assert "something else than its share" in str(error)
     key.voices["ams3-0"].alters = lambda _, said: said
     asyncio.run(key.sign(key.host_request("ams3-0")))
+
+
+def test_a_dealer_with_a_wrong_value_is_replaced_where_new_shares_are_made(key: JointKey) -> None:
+    deal_wrong_value(key.voices["ams3-1"], receiver=3)
+    assert asyncio.run(key.renew(NAMES, 2)).epoch == 2
+    assert key.notes == ["ams3-1 dealt a value that it did not publish"]
+
+
+def test_who_speaks_out_of_turn_does_not_keep_others_from_new_shares(key: JointKey) -> None:
+    """A holder that is not to deal promises something."""
+    promised: list[AnyAnswer] = []
+
+    def promise(asked: Ask, said: AnyAnswer) -> AnyAnswer:
+        if isinstance(asked, Begin):
+            promised.append(said)
+        return said
+
+    def butt_in(asked: Ask, said: AnyAnswer) -> AnyAnswer:
+        return promised[0] if isinstance(asked, Begin) else said
+
+    key.voices["ams3-0"].alters = promise
+    key.voices["sgp1-0"].alters = butt_in
+    assert asyncio.run(key.renew(NAMES, 2)).epoch == 2
 
 
 def test_a_disk_that_was_rolled_back_is_left_out_and_its_log_named(
@@ -159,7 +195,8 @@ def test_a_disk_that_was_rolled_back_is_left_out_and_its_log_named(
 
 
 def logs_of(key: JointKey) -> Any:  # noqa: ANN401
-    return asyncio.run(collect(dict(key.voices), {}))
+    keys = {each.name: each.key for each in key.header.holders.values()}
+    return asyncio.run(collect(dict(key.voices), {}, keys))
 
 
 def test_logs_of_holders_who_did_nothing_wrong_agree(key: JointKey) -> None:
@@ -180,6 +217,51 @@ def test_a_log_that_is_longer_than_a_line_is_read_in_pages(key: JointKey) -> Non
     assert len(whole) == last.number + 5
     assert [len(each.what) for each in whole[-6:]] == [100, 1, 100, 100, 100, 100]
     assert max(len(line) for line in voice.said) < 1_000_000
+
+
+def test_a_log_by_another_key_than_the_holders_is_not_taken_for_its(key: JointKey) -> None:
+    """Whoever replaced key and log of a host could show any history."""
+    folder = key.voices["ams3-0"].folder
+    (folder / "identity").unlink()
+    (folder / "log").unlink()
+    (folder / "nebula/recorded").unlink()
+    key.voices["ams3-0"].restart()
+    asyncio.run(enter(key.voices))  # it records its share anew, with another key
+    found = logs_of(key)
+    assert "another key than that by which the holders know" in found.unread["ams3-0"]
+    assert len(found.entries) == 2
+
+
+def test_an_entry_is_appended_without_reading_those_before(key: JointKey) -> None:
+    """What is before the last entry is not looked at: here it could not be read."""
+    store = Store(key.voices["ams3-0"].folder)
+    lines = store.log.read_bytes().splitlines(keepends=True)
+    damaged = b"".join(b"x" * (len(line) - 1) + b"\n" for line in lines[:-1]) + lines[-1]
+    store.log.write_bytes(damaged + b'{"cut off')
+    *_, last = check(bytes(store.identity().verify_key), log.entries_of(lines))
+    log.append(store.log, store.identity(), last)
+    assert store.log.read_bytes().startswith(damaged)
+    added = store.log.read_bytes()[len(damaged) :].splitlines(keepends=True)
+    said = check(bytes(store.identity().verify_key), log.entries_of([*lines, *added]))
+    assert [each.number for each in said] == list(range(len(lines) + 1))
+
+
+def test_an_entry_longer_than_what_is_read_at_once_is_followed_rightly(tmp_path: Path) -> None:
+    key, path = SigningKey.generate(), tmp_path / "log"
+    entry = log.Entry(
+        number=0,
+        previous=log.START,
+        time=0,
+        kind="signatures",
+        purpose="nebula",
+        epoch=1,
+        ceremony=bytes(32),
+        holders=[],
+        what=["x" * 2000] * 100,
+    )
+    for _ in range(3):
+        log.append(path, key, entry)
+    assert len(check(bytes(key.verify_key), log.entries(path))) == 3
 
 
 def test_an_entry_that_was_removed_breaks_its_log(key: JointKey) -> None:
@@ -261,7 +343,7 @@ def test_two_renewals_at_once_leave_a_key_that_signs(key: JointKey, tmp_path: Pa
         await asyncio.gather(key.renew(NAMES, 2), twin.renew(NAMES, 2), return_exceptions=True)
 
     asyncio.run(both())
-    newest = asyncio.run(enter(key.voices)).newest
+    newest = asyncio.run(enter(key.voices)).newest()
     assert newest is not None
     assert newest.public_key == key.header.public_key
     key.header = newest

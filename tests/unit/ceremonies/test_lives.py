@@ -86,7 +86,7 @@ class Life:
         for voice in self.key.voices.values():
             voice.dies_at = None
             voice.restart()
-        newest = asyncio.run(enter(self.key.voices)).newest
+        newest = asyncio.run(enter(self.key.voices)).newest()
         assert newest is not None, "the key is lost"
         self.key.header = newest
 

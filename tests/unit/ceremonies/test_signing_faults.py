@@ -70,9 +70,22 @@ class Liar:
 
 def share(change: Callable[[bytes], bytes]) -> Change:
     """Return a change of every share of the signature."""
-    return lambda said: Signed(
-        shares=[change(one) for one in said.shares] if isinstance(said, Signed) else []
-    )
+    return signed(lambda said: msgspec.structs.replace(said, shares=list(map(change, said.shares))))
+
+
+def signed(change: Callable[[Signed], Signed]) -> Change:
+    """Return a change of what a signer says in the second round."""
+
+    def changed(said: Committed | Signed) -> Signed:
+        assert isinstance(said, Signed)
+        return change(said)
+
+    return changed
+
+
+def swapped(said: Signed) -> Signed:
+    """Claim another nonce point, beside right shares."""
+    return msgspec.structs.replace(said, nonce_points=list(reversed(said.nonce_points)))
 
 
 def commitment(point: bytes, place: int) -> Change:
@@ -99,7 +112,8 @@ LIES: dict[str, tuple[type[Draw] | type[Sign], Change, str]] = {
     "a wrong share": (Sign, share(one_more), "share of the signature is wrong"),
     "a share of zero": (Sign, share(lambda _: bytes(32)), "share of the signature is wrong"),
     "a share that is not reduced": (Sign, share(not_reduced), "what is no share"),
-    "no shares": (Sign, lambda _: Signed(shares=[]), "another number of shares"),
+    "no shares": (Sign, lambda _: Signed(shares=[], nonce_points=[]), "another number of shares"),
+    "another nonce point": (Sign, signed(swapped), "another nonce point"),
     "the identity": (Draw, commitment(ed25519.IDENTITY, 0), "what is no point"),
     "a point of small order": (Draw, commitment(SMALL_ORDER, 1), "what is no point"),
     "a point that is not canonical": (Draw, commitment(NOT_CANONICAL, 1), "what is no point"),
@@ -231,8 +245,7 @@ def test_who_has_the_shares_of_an_old_epoch_does_not_sign(key: JointKey, tmp_pat
         asyncio.run(key.sign(key.host_request("ams3-1")))
 
 
-def test_one_holder_that_refuses_is_not_replaced(key: JointKey) -> None:
-    """A policy is no fault: nobody looks for others that would sign."""
+def test_what_all_holders_refuse_is_not_signed(key: JointKey) -> None:
     with pytest.raises(CeremonyFailedError, match=r"refuses \(member\): 'mallory'") as it:
         asyncio.run(key.sign(key.host_request("mallory")))
     assert it.value.verdict is CeremonyVerdict.REFUSED
@@ -257,7 +270,7 @@ def test_fewer_than_the_threshold_cannot_sign_with_all_that_they_have(data: st.D
         rounds = {one: frost.commit(each) for one, each in shares.items()}
         package = package_of(joint.public_key, b"forged", rounds)
         parts = {
-            one: frost.sign_share(one, shares[one], nonces, package)
+            one: frost.sign_share(one, shares[one], nonces, package)[0]
             for one, (nonces, _) in rounds.items()
         }
         with pytest.raises(SigningError):

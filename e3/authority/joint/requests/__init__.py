@@ -6,8 +6,11 @@ is a signature, `Request.assemble` makes the certificate's text. One module a te
 encoding.
 """
 
+from collections.abc import Callable, Mapping
+
 import msgspec
 
+from e3.authority.joint.requests import nebula, ssh
 from e3.authority.joint.requests.credential import Credential, Status, StatusList
 from e3.authority.joint.requests.fields import (
     PURPOSES,
@@ -39,6 +42,7 @@ __all__ = [
     "TlsHost",
     "decode",
     "encode",
+    "public_key_in",
 ]
 
 Request = (
@@ -56,6 +60,12 @@ Request = (
 
 MOST_BYTES = 65_536
 """The longest encoded request."""
+
+KEY_TEXTS: Mapping[str, Callable[[str], bytes]] = {
+    "nebula": nebula.public_key_of,
+    "ssh": ssh.public_key_of,
+}
+"""How the public key of a host is written in its own file, by purpose."""
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _DECODER = msgspec.json.Decoder(Request)
@@ -80,3 +90,10 @@ def decode(data: bytes) -> Request:
     if encode(request) != data:
         raise RequestError("the request is not written in the way that `encode` writes it")
     return request
+
+
+def public_key_in(purpose: str, text: str) -> bytes:
+    """Return the public key in the text of a host's own file; raise `RequestError` for another."""
+    if purpose not in KEY_TEXTS:
+        raise RequestError(f"hosts have no key of their own for {shown(purpose)}")
+    return KEY_TEXTS[purpose](text)

@@ -1,6 +1,5 @@
 """What a holder refuses to sign: every rule, with the value that it names."""
 
-import dataclasses
 import re
 from collections.abc import Callable
 
@@ -158,7 +157,7 @@ def test_claims_that_are_hidden_later_are_judged_as_others() -> None:
 
 def test_a_scope_may_have_every_subject() -> None:
     key = KEYS["credentials"]
-    anybody = dataclasses.replace(key, scope=replace(key.scope, names=(ANYBODY,)))
+    anybody = replace(key, scope=replace(key.scope, names=(ANYBODY,)))
     check(anybody, replace(CREDENTIAL, subject="did:key:zOther"), NOW)
 
 
