@@ -101,11 +101,14 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     challenge: Scalar
 
 
-def round_of(package: SigningPackage, own: Mapping[int, Nonces] | None = None) -> Round:
+def round_of(
+    package: SigningPackage, own: Mapping[int, tuple[Scalar, Scalar]] | None = None
+) -> Round:
     """Return what follows from a message and its commitments; no share is needed for it.
 
     Raises `SigningError` with the first signer whose commitment is no pair of points of prime
-    order. ``own`` are nonces that were drawn here, by identifier: their commitments need no check.
+    order. ``own`` are nonces that were drawn here, by identifier: they are multiplied faster than
+    their commitments, which need no check.
     """
     public_key, message, commitments = package.public_key, package.message, package.commitments
     signers = tuple(sorted(commitments))
@@ -120,7 +123,11 @@ def round_of(package: SigningPackage, own: Mapping[int, Nonces] | None = None) -
     factors = {one: hash_to_scalar(CONTEXT, b"rho", prefix, scalar_of(one)) for one in signers}
     points: list[Point] = []
     for one in signers:
-        points += _terms(one, commitments[one], factors[one], known=one in (own or {}))
+        if own and one in own:
+            hiding, binding = own[one]
+            points.append(base_times(plus(hiding, times(binding, factors[one]))))
+        else:
+            points += _terms(one, commitments[one], factors[one])
     nonce_point = points_plus(points)
     return Round(
         signers=signers,
@@ -130,12 +137,8 @@ def round_of(package: SigningPackage, own: Mapping[int, Nonces] | None = None) -
     )
 
 
-def _terms(
-    signer: int, commitment: Commitment, factor: Scalar, *, known: bool
-) -> tuple[Point, Point]:
+def _terms(signer: int, commitment: Commitment, factor: Scalar) -> tuple[Point, Point]:
     """Return the two points whose sum is a signer's nonce times the base point, checked."""
-    if known:
-        return commitment.hiding, point_times(factor, commitment.binding)
     try:
         return point(commitment.hiding), checked_times(factor, commitment.binding)
     except GroupError as error:
@@ -153,7 +156,7 @@ def sign_share(
     hiding, binding = nonces.take()
     if package.commitments.get(identifier) != nonces.commitment:
         raise SigningError("the commitments have another one in place of this holder's")
-    facts = round_of(package, {identifier: nonces})
+    facts = round_of(package, {identifier: (hiding, binding)})
     weight = times(interpolation(identifier, facts.signers), facts.challenge)
     signed = plus(hiding, times(binding, facts.factors[identifier]), times(weight, share))
     return signed, facts.nonce_point
@@ -203,6 +206,6 @@ def _fits(
 ) -> bool:
     """Whether a signer's share is the one that its commitment and its key share make (5.4)."""
     weight = times(interpolation(signer, facts.signers), facts.challenge)
-    terms = _terms(signer, package.commitments[signer], facts.factors[signer], known=True)
+    terms = _terms(signer, package.commitments[signer], facts.factors[signer])
     expected = points_plus((*terms, point_times(weight, public_shares[signer])))
     return base_times(shares[signer]) == expected
