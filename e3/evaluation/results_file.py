@@ -4,18 +4,22 @@ Each line ends with its ``chain``: the SHA-256 of the chain before it and of the
 a line that was changed, moved or removed is found. The chain holds no secret: it tells damage and
 careless editing, not a forger who computes it anew.
 
+A file whose name ends with ``.gz`` is read as it was compressed by gzip.
+
 A process that was killed may leave a last line that is cut. `read` and `check` name it; `Writer`
 removes it, since nothing that it told of had finished.
 """
 
 import fcntl
+import gzip
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import BinaryIO, Literal, Self, cast
 
 import msgspec
 
@@ -178,9 +182,9 @@ class _Scan:
     _cells: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Record | Problem]:
+        number = 0
         try:
-            with self.path.open("rb") as file:
-                number = 0
+            with _opened(self.path) as file:
                 while line := file.readline(LINE_BYTES):
                     number += 1
                     one = self._take(number, line)
@@ -190,6 +194,9 @@ class _Scan:
                     self.whole_bytes += len(line)
             if not number:
                 yield Problem(fault="not-results", line=1, sentence="is empty")
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            told = f"the compressed file is damaged or incomplete: {printable(error)}"
+            yield Problem(fault="cut", line=number + 1, sentence=told)
         except OSError as error:
             raise ResultsError(f"{self.path}: {error.strerror}") from None
 
@@ -259,6 +266,13 @@ class _Scan:
             elif record.setup > self._setups.get(cell, -1):
                 why = f"cell {cell} had no set-up {record.setup} before"
         return why
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Return a file of results to read, which gzip may have compressed."""
+    if path.suffix == ".gz":
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    return path.open("rb")
 
 
 class _FaultError(Exception):

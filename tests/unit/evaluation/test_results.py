@@ -1,5 +1,6 @@
 """Files of results: what was written is read again, and each kind of damage is named."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,26 @@ def test_what_a_campaign_does_not_have_is_misplaced(tmp_path: Path, record: resu
             line, chain = link(one, chain)
             file.write(line)
     assert [(found.line, found.fault) for found in check(path)] == [(3, "misplaced")]
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda packed: packed, None),
+        (lambda packed: packed[:-30], "cut"),
+        (lambda packed: packed[:60] + b"x" * 20 + packed[80:], "cut"),
+        (lambda _: b"nonsense", "cut"),
+        (lambda _: b"", "not-results"),
+    ],
+)
+def test_a_compressed_file_is_read_like_any_other(
+    path: Path, damage: Callable[[bytes], bytes], fault: str | None
+) -> None:
+    packed = path.with_name("results.jsonl.gz")
+    packed.write_bytes(damage(gzip.compress(path.read_bytes(), mtime=0)))
+    if fault is None:
+        assert list(read(packed)) == list(read(path))
+    assert [found.fault for found in check(packed)][:1] == ([fault] if fault else [])
 
 
 def test_a_writer_goes_on_after_one_that_was_killed_in_the_middle_of_a_line(path: Path) -> None:
