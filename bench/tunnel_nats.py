@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.tunnel import LIMIT_SECONDS, PSK
-from e3.experiment import Reachability
 from e3.interfaces import Process
 from e3.lab import client
 from e3.lab.client import HostHandle, Lab
+from e3.nats import Reachability
 from e3.tunnel import (
     PROGRAM,
     Grant,

@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import get_args
 
+from e3 import impairments, nats
 from e3.errors import ConfigurationError
-from e3.experiment import Choice, Experiment, Program, Reachability
+from e3.experiment import Choice, Experiment, Program
 from e3.inventory import machines as inventory
+from e3.nats import NatBehaviour
 from e3.session.programs import load
 from e3.settings import SESSION_KEYS, mapping, session_settings
 
@@ -30,7 +31,7 @@ OTHER_KEYS = (
         "hosts",
         "image-rollout",
     ),
-    *("latency-ms", "max-hourly-usd", "nats", "overlay", "overlay-options", "regions"),
+    *("latency-ms", "links", "max-hourly-usd", "nats", "overlay", "overlay-options", "regions"),
 )
 KEYS = tuple(sorted(SESSION_KEYS + OTHER_KEYS))
 
@@ -53,8 +54,6 @@ REGIONS = 100
 """The lab's range, 198.18.0.0/15, has room for 128 regions."""
 
 LATENCY_MS = 10_000.0
-
-NATS: Mapping[str, Reachability] = {kind: kind for kind in get_args(Reachability)}
 
 
 def read() -> Experiment:
@@ -102,6 +101,7 @@ def parse(stack: str, values: Mapping[str, str], *, program: Program | None = No
         regions=regions,
         latency_ms=_latency(mapping(values, "latency-ms", {}), regions),
         nats=_nats(mapping(values, "nats", {}), regions) | _hidden(machines),
+        links=impairments.decode(mapping(values, "links", {}), tuple(regions)),
         overlay=Choice(
             name=values.get("overlay", "nebula"),
             options=_options(mapping(values, "overlay-options", {})),
@@ -137,10 +137,10 @@ def _listed(fleet: Choice) -> Mapping[str, inventory.Machine]:
     return inventory.named(inventory.read(str(file))) if file else {}
 
 
-def _hidden(machines: Mapping[str, inventory.Machine]) -> dict[str, Reachability]:
-    """Return the reachability of each machine that is not public."""
-    kinds = {name: machine.reachability for name, machine in machines.items()}
-    return {name: kind for name, kind in kinds.items() if kind != "public"}
+def _hidden(machines: Mapping[str, inventory.Machine]) -> dict[str, NatBehaviour]:
+    """Return what stands before each machine that is not public."""
+    found = {name: nats.CLASSES[machine.reachability] for name, machine in machines.items()}
+    return {name: behaviour for name, behaviour in found.items() if behaviour is not None}
 
 
 def _regions(raw: Mapping[str, object]) -> dict[str, int]:
@@ -189,22 +189,40 @@ def _latency(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[tupl
     return latency
 
 
-def _nats(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str, Reachability]:
-    """Return the class of each host that is not public; a host's own overrides its region's."""
+def _nats(raw: Mapping[str, object], regions: Mapping[str, int]) -> dict[str, NatBehaviour]:
+    """Return what stands before each host that is not public; its own overrides its region's."""
     region_of = {f"{name}-{i}": name for name, count in regions.items() for i in range(count)}
-    for name, value in raw.items():
+    for name in raw:
         if name not in regions and name not in region_of:
             raise ConfigurationError(
                 f"e3:nats: {name!r} is neither a region nor a host of e3:regions; write one of "
                 f"{', '.join(regions)}, or a host such as {min(region_of)}"
             )
-        if not isinstance(value, str) or value not in NATS:
+    known = {name: nats.decode(f"e3:nats: {name}", value) for name, value in raw.items()}
+    asked = {host: known.get(host, known.get(region)) for host, region in region_of.items()}
+    found = {host: behaviour for host, behaviour in asked.items() if behaviour is not None}
+    _check_shared(found, region_of)
+    return found
+
+
+def _check_shared(found: Mapping[str, NatBehaviour], region_of: Mapping[str, str]) -> None:
+    """Raise `ConfigurationError` if hosts are to share a NAT that differs, or has no room."""
+    homes: dict[tuple[str, str], list[str]] = {}
+    for host, behaviour in found.items():
+        if behaviour.shared:
+            homes.setdefault((region_of[host], behaviour.shared), []).append(host)
+    for (_, shared), hosts in homes.items():
+        other = next((host for host in hosts if found[host] != found[hosts[0]]), None)
+        if other is not None:
             raise ConfigurationError(
-                f"e3:nats: {name} is {value!r}; choose one of {', '.join(NATS)}"
+                f"e3:nats: {hosts[0]} and {other} share {shared!r}, but their NATs differ; give "
+                "both the same properties, or another text in shared"
             )
-    asked = {host: raw.get(host, raw.get(region)) for host, region in region_of.items()}
-    found = {host: NATS[str(kind)] for host, kind in asked.items() if kind is not None}
-    return {host: kind for host, kind in found.items() if kind != "public"}
+        if len(hosts) > nats.MOST_SHARING:
+            raise ConfigurationError(
+                f"e3:nats: {len(hosts)} hosts share {shared!r}; a NAT has room for "
+                f"{nats.MOST_SHARING}, so give some another text in shared"
+            )
 
 
 def _milliseconds(pair: str, value: object) -> float:

@@ -1,7 +1,6 @@
 """What is to be run: the stack configuration as typed, frozen values.
 
-Read by every layer and importing none of them; no pulumi. `e3.config` is the
-only place that makes an `Experiment`.
+Read by every layer above; no pulumi. `e3.config` is the only place that makes an `Experiment`.
 """
 
 from collections.abc import Mapping
@@ -9,25 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Reachability = Literal[
-    "public",
-    "full-cone",
-    "port-restricted",
-    "symmetric",
-    "cgnat",
-    "udp-blocked",
-    "tcp-443-only",
-    "ipv6-only",
-]
-"""What stands between a host and the others; e3/lab/nat.py has each class in terms of RFC 4787.
-
-Every host can open a connection to a ``public`` host. All others receive answers only. A
-``full-cone`` host receives from anywhere at a UDP port from which it sent; a ``port-restricted``
-one, behind the usual home router, only from endpoints to which it sent; a ``symmetric`` one
-likewise, with a new port for each destination. ``cgnat`` is a home router behind the carrier's.
-Two classes are firewalls that let only TCP pass, or only port 443. A host that is ``ipv6-only``
-has no IPv4 address, and its home router lets no new flow in (RFC 6092).
-"""
+from e3.impairments import Impairment
+from e3.nats import NatBehaviour, Reachability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +137,9 @@ class Experiment:
     """One stack: its hosts, how they are joined, and what they compute.
 
     ``regions`` maps a region to its number of hosts; ``latency_ms`` overrides round-trip
-    times in milliseconds by pair of regions, each pair in alphabetical order. ``nats`` is
-    the class of each host that is not public. ``authority`` signs certificates of
+    times in milliseconds by pair of regions, each pair in alphabetical order. ``nats`` has
+    what stands before each host that is not public, ``links`` what links do to packets by ordered
+    pair of regions. ``authority`` signs certificates of
     hosts and parties. ``program`` is that of ``session``, as it is now.
     """
 
@@ -164,7 +147,8 @@ class Experiment:
     fleet: Choice
     regions: Mapping[str, int]
     latency_ms: Mapping[tuple[str, str], float]
-    nats: Mapping[str, Reachability] = field(default_factory=dict)
+    nats: Mapping[str, NatBehaviour] = field(default_factory=dict)
+    links: Mapping[tuple[str, str], Impairment] = field(default_factory=dict)
     overlay: Choice
     authority: Choice = field(default_factory=lambda: Choice(name="local"))
     program: Program
@@ -181,5 +165,8 @@ class Experiment:
 
     @property
     def reachability(self) -> Mapping[str, Reachability]:
-        """What stands between each host and the others, in the order of `host_names`."""
-        return {name: self.nats.get(name, "public") for name in self.host_names}
+        """The class of each host by what stands before it, in the order of `host_names`."""
+        return {
+            name: self.nats[name].reachability if name in self.nats else "public"
+            for name in self.host_names
+        }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from typing import ClassVar, Literal, Protocol
 
-from e3.experiment import Reachability
+from e3.nats import Reachability
 from e3.remote.text import LINE_LENGTH, printable
 
 PathClass = Literal["direct", "relayed", "none"]
@@ -170,7 +170,8 @@ class Host:
 
     ``name`` is ``<region>-<index>``; ``system`` as Nix names it, such as
     ``x86_64-linux``; ``underlay`` the IP address at which the network below
-    knows it, ``underlay6`` its IPv6 address where it has one besides.
+    knows it, ``underlay6`` its IPv6 address where it has one besides. ``http_proxy`` is the
+    ``address:port`` of the HTTP proxy that alone leads out, empty where none is needed.
     ``python`` is the interpreter of the party environment on that
     host, ``tools`` the folder that holds the overlays' programs there.
     """
@@ -184,6 +185,7 @@ class Host:
     tools: str
     access: Access
     underlay6: str = ""
+    http_proxy: str = ""
 
     def seen_from(self, other: "Host") -> str:
         """Return the underlay address at which ``other``, which may have only IPv6, reaches it."""
@@ -287,7 +289,8 @@ class Needs:
     public. ``punches``: a path may begin as relayed, and becomes direct within seconds where the
     NATs allow it. ``crosses_nats`` is false if hosts keep their underlay addresses: a host behind
     a NAT then dials, and no other host can dial it. ``port_443_suffices``: a host whose firewall
-    passes only TCP to port 443 can join, if the overlay listens there. ``ipv6``: a host without
+    passes only TCP to port 443 can join, if the overlay listens there; with ``http_proxies`` also
+    one which must use an HTTP proxy. ``ipv6``: a host without
     an IPv4 address can join, where public hosts have addresses of both kinds.
     e3/reachability.py derives which hosts can be joined.
     """
@@ -301,6 +304,7 @@ class Needs:
     punches: bool = False
     crosses_nats: bool = True
     port_443_suffices: bool = False
+    http_proxies: bool = False
     ipv6: bool = False
     tun: bool = False
     open_to_all: bool = False

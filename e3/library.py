@@ -39,8 +39,8 @@ NO_PROGRAM = Program(path=Path(), entry="", digest="")
 class Lab(ComponentResource):
     """Hosts on this machine, in emulated regions; ``hosts`` has name, region and address of each.
 
-    Takes the keys ``regions``, ``latency_ms`` and ``nats``. ``ssh_config`` is the path of a
-    configuration of OpenSSH, None without root. ``pulumi destroy`` removes all of it.
+    Takes the keys ``regions``, ``latency_ms``, ``links`` and ``nats``. ``ssh_config`` is the path
+    of a configuration of OpenSSH, None without root. ``pulumi destroy`` removes all of it.
     """
 
     hosts: Output[Sequence[Mapping[str, Any]]]
@@ -54,7 +54,7 @@ class Lab(ComponentResource):
         self.settings = {key.replace("_", "-"): value for key, value in settings.items()}
         self.overlays: list[Overlay] = []
         with _plainly():
-            allowed = {"regions", "latency-ms", "nats"}
+            allowed = {"regions", "latency-ms", "links", "nats"}
             if wrong := sorted(set(self.settings) - allowed):
                 raise ConfigurationError(
                     f"Lab: unknown setting {wrong[0]!r}; choose one of {', '.join(sorted(allowed))}"

@@ -14,9 +14,10 @@ from pathlib import Path
 from e3 import pulumi_state
 from e3.authority.choices import AUTHORITIES, Joint, agreed
 from e3.errors import ConfigurationError, PlatformError
-from e3.experiment import Choice, Experiment, Reachability
+from e3.experiment import Choice, Experiment
 from e3.interfaces import Needs, Overlay
 from e3.lab.addresses import CARRIER_RANGE, HOME_RANGE, LAB_NETWORK
+from e3.nats import Reachability
 from e3.overlays import OVERLAYS
 from e3.reachability import needs_of, shortfall
 from e3.registry import build

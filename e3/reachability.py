@@ -1,11 +1,11 @@
 """Decide which overlay can join which hosts, by what both declare. Pure: nothing is made yet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from e3.experiment import Reachability
 from e3.interfaces import Needs, Overlay
+from e3.nats import Reachability
 
 SHOWN = 3
 HTTPS = 443
@@ -21,15 +21,10 @@ def needs_of(overlay: Overlay) -> Needs:
 
 def shortfall(name: str, needs: Needs, reachability: Mapping[str, Reachability]) -> str | None:
     """Return why an overlay with these needs cannot join these hosts, or None if it can."""
-    walled = [host for host, kind in reachability.items() if kind == "tcp-443-only"]
-    if walled and not needs.port_443_suffices:
-        return f"{_listed(walled)} can use TCP port 443 alone, and {name} needs other ports"
-    modern = [host for host, kind in reachability.items() if kind == "ipv6-only"]
-    if modern and not needs.ipv6:
-        return f"{_listed(modern)} can use IPv6 alone, and {name} needs IPv4"
-    mute = [host for host, kind in reachability.items() if kind == "udp-blocked"]
-    if mute and needs.udp:
-        return f"{_listed(mute)} cannot send UDP, and {name} speaks nothing else"
+    for kind, able, reason in _walls(needs):
+        behind = [host for host, its in reachability.items() if its == kind]
+        if behind and not able:
+            return f"{_listed(behind)} {reason.format(name)}"
     apart = strangers(reachability)
     if apart and not needs.crosses_nats:
         pairs = [
@@ -46,19 +41,34 @@ def shortfall(name: str, needs: Needs, reachability: Mapping[str, Reachability])
     return None
 
 
+def _walls(needs: Needs) -> Sequence[tuple[Reachability, bool, str]]:
+    """Return for each class that not every overlay can join whether these needs can, else why."""
+    proxied = needs.http_proxies and needs.port_443_suffices
+    return (
+        (
+            "tcp-443-only",
+            needs.port_443_suffices,
+            "can use TCP port 443 alone, and {} needs other ports",
+        ),
+        ("http-proxy", proxied, "can use an HTTP proxy to port 443 alone, and {} needs other ways"),
+        ("ipv6-only", needs.ipv6, "can use IPv6 alone, and {} needs IPv4"),
+        ("udp-blocked", not needs.udp, "cannot send UDP, and {} speaks nothing else"),
+    )
+
+
 def meet(one: Reachability, other: Reachability) -> bool:
     """Return whether two such hosts can find a direct path, if need be by hole punching.
 
     A symmetric NAT uses another port for each destination, which no other host can know, so its
-    peer must accept packets from any port. A host that has only IPv6 needs a peer with IPv6.
-    Without UDP no direct path can be expected.
+    peer must accept packets from any port of its address. A host that has only IPv6 needs a peer
+    with IPv6. Without UDP no direct path can be expected.
     """
     kinds = {one, other}
     if "ipv6-only" in kinds:
         return kinds <= {"ipv6-only", "public"}
-    if kinds & {"udp-blocked", "tcp-443-only"}:
+    if kinds & {"udp-blocked", "tcp-443-only", "http-proxy"}:
         return False
-    return "symmetric" not in kinds or bool(kinds & {"public", "full-cone"})
+    return "symmetric" not in kinds or bool(kinds & {"public", "full-cone", "address-restricted"})
 
 
 def strangers(reachability: Mapping[str, Reachability]) -> list[tuple[str, str]]:

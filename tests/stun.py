@@ -9,6 +9,7 @@ line of output its answer:
 - ``{"send": text, "from": port, "to": [address, port]}``: null
 - ``{"await": text, "at": port}``: what the port heard until then, or null if that never came
 - ``{"listen": port}``: null, after which that TCP port accepts connections
+- ``{"exchange": hex, "to": [address, port]}``: the answer to a UDP packet, in hex, or null
 - ``{"dial": [address, port]}``: whether a TCP connection was made
 """
 
@@ -97,6 +98,17 @@ class Port:
         return found
 
 
+def exchanged(message: bytes, server: tuple[str, int]) -> str | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.settimeout(PATIENCE_SECONDS)
+        own.connect(server)
+        try:
+            own.send(message)
+            return own.recv(2048).hex()
+        except OSError:
+            return None
+
+
 def dials(server: tuple[str, int]) -> bool:
     try:
         socket.create_connection(server, DIAL_SECONDS).close()
@@ -121,6 +133,8 @@ def main() -> None:
             place = ("::", order["listen"])
             both = socket.create_server(place, family=socket.AF_INET6, dualstack_ipv6=True)
             listening.append(both)
+        elif "exchange" in order:
+            answer = exchanged(bytes.fromhex(order["exchange"]), tuple(order["to"]))
         elif "dial" in order:
             answer = dials(tuple(order["dial"]))
         print(json.dumps(answer), flush=True)  # noqa: T201 - that is the protocol

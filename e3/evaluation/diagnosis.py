@@ -12,8 +12,8 @@ from typing import Literal
 from e3 import contact
 from e3.errors import ConfigurationError
 from e3.evaluation.nat_matrix import Expectations, Rule, load
-from e3.experiment import Reachability
 from e3.interfaces import PARTY_PORT, File, Host, Network, Overlay, PairPath, PathClass
+from e3.nats import Reachability
 from e3.overlays.plain import Plain
 
 FLOOD = Path(__file__).parents[1] / "remote" / "flood.py"

@@ -1,8 +1,8 @@
-"""Measure which path each overlay finds between hosts behind every two classes of NAT.
+"""Measure which path each overlay finds between hosts behind every two kinds of NAT.
 
-For each overlay, one lab has two hosts of each class and two more public ones, which become
-relays, lighthouses and control servers. All are joined at once, and every pair exchanges data
-until the paths are stable. docs/nat-matrix.yaml says what is expected, and why.
+For each overlay, one lab has two hosts of each kind, by a name of `e3.nats`, and two more public
+ones, which become relays, lighthouses and control servers. All are joined at once, and every pair
+exchanges data until the paths are stable. docs/nat-matrix.yaml says what is expected, and why.
 """
 
 import asyncio
@@ -12,21 +12,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 import yaml
 
-from e3 import contact, reachability
+from e3 import contact, nats, reachability
 from e3.authority import nebula_cert
 from e3.authority.local import NebulaCa
 from e3.errors import ConfigurationError
-from e3.experiment import Reachability
 from e3.interfaces import Authority, Host, Overlay, PairPath, PathClass
 from e3.lab import client
+from e3.nats import Reachability
 
 EXPECTATIONS = client.PROJECT / "docs" / "nat-matrix.yaml"
-CLASSES: tuple[Reachability, ...] = get_args(Reachability)
+CLASSES: Sequence[str] = (*nats.CLASSES, "port-mapping", "shared-home")
+"""Other NATs of `e3.nats` differ from one of these in what no path depends on."""
 SERVERS = ("core-0", "core-1")
 RTT_MS = 10.0
 AUTHORITY_SECONDS = 365 * 86_400  # longer than any certificate
@@ -35,7 +36,7 @@ HOPELESS_SECONDS = 4.0
 """How long a pair is tried over an overlay that does not cross NATs."""
 
 CellOutcome = PathClass | Literal["unsupported"]
-Kinds = tuple[Reachability, Reachability]
+Kinds = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class Rule:
 class Expectations:
     """The content of docs/nat-matrix.yaml."""
 
-    groups: Mapping[str, Sequence[Reachability]]
+    groups: Mapping[str, Sequence[str]]
     overlays: Mapping[str, Sequence[Rule]]
 
     def of(self, overlay: str, kinds: Kinds) -> Rule:
@@ -120,14 +121,14 @@ def measure(
     folder: Path,
     *,
     settle_seconds: float,
-    classes: Sequence[Reachability] = CLASSES,
+    classes: Sequence[str] = CLASSES,
 ) -> Matrix:
     """Return the matrix of an overlay, from a lab in ``folder`` that is then removed."""
     expected = load()
     able = [kind for kind in classes if _joins(name, overlay, kind)]
-    with _hosts(folder, able) as hosts:
+    kinds = {f"{_region(kind)}-{i}": kind for kind in able for i in (0, 1)}
+    with _hosts(folder, kinds) as hosts:
         seen = asyncio.run(_observe(overlay, hosts, settle_seconds))
-    kinds = {host.name: host.reachability for host in hosts if host.name not in SERVERS}
     cells = []
     for pair in combinations_with_replacement(classes, 2):
         rule = expected.of(name, pair)
@@ -135,29 +136,30 @@ def measure(
     return Matrix(overlay=name, connect_seconds=round(seen.connect_seconds, 1), cells=cells)
 
 
-def _joins(name: str, overlay: Overlay, kind: Reachability) -> bool:
+def _joins(name: str, overlay: Overlay, kind: str) -> bool:
     """Return whether an overlay declares that it can join such a host to public ones."""
     with_servers: dict[str, Reachability] = dict.fromkeys(SERVERS, "public")
     needs = reachability.needs_of(overlay)
-    return reachability.shortfall(name, needs, {**with_servers, "host": kind}) is None
+    behaviour = nats.NAMED[kind]
+    own: Reachability = behaviour.reachability if behaviour else "public"
+    return reachability.shortfall(name, needs, {**with_servers, "host": own}) is None
 
 
 @contextmanager
-def _hosts(folder: Path, kinds: Sequence[Reachability]) -> Iterator[list[Host]]:
-    nats = {f"{_region(kind)}-{i}": kind for kind in kinds for i in (0, 1)}
-    wanted = [(name, name.partition("-")[0]) for name in (*SERVERS, *nats)]
+def _hosts(folder: Path, kinds: Mapping[str, str]) -> Iterator[list[Host]]:
+    wanted = [(name, name.partition("-")[0]) for name in (*SERVERS, *kinds)]
     regions = list(dict.fromkeys(region for _, region in wanted))
     rtt_ms = dict.fromkeys(combinations_with_replacement(regions, 2), RTT_MS)
     try:
         lab = client.start(folder, rtt_ms)
         for region in regions:
             lab.add_region(region)
-        yield [handle.host() for handle in lab.add_hosts(wanted, nats)]
+        yield [handle.host() for handle in lab.add_hosts(wanted, kinds)]
     finally:
         client.stop(folder)
 
 
-def _region(kind: Reachability) -> str:
+def _region(kind: str) -> str:
     return kind.replace("-", "")[:12]  # with its index the name of an interface
 
 
@@ -197,7 +199,7 @@ async def _authority(overlay: Overlay) -> Authority | None:
     return NebulaCa(certificate=certificate, key=key)
 
 
-def _cell(kinds: Kinds, rule: Rule, hosts: Mapping[str, Reachability], seen: _Observation) -> Cell:
+def _cell(kinds: Kinds, rule: Rule, hosts: Mapping[str, str], seen: _Observation) -> Cell:
     pairs = [(a, b) for a in hosts for b in hosts if a != b and (hosts[a], hosts[b]) == kinds]
     both = pairs + [(b, a) for a, b in pairs]
     paths = [seen.last[pair] for pair in both if pair in seen.last]

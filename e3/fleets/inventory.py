@@ -49,6 +49,10 @@ class Inventory:
             raise ConfigurationError(
                 f"e3:nats: machines have what {self.file} says; write it there as reachability"
             )
+        if experiment.links:
+            raise ConfigurationError(
+                "e3:links: only the lab's links can be changed; use the fleet lab, or leave it out"
+            )
         if tuple(self._machines) != experiment.host_names:
             raise ConfigurationError(
                 f"e3:fleet-options: {self.file} lists other hosts than e3:regions; name the file "

@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 
 from pulumi import Output, ResourceOptions
 
+from e3 import nats
 from e3.access import NamespaceAccess, host_from_properties
 from e3.experiment import Experiment
 from e3.fleets.fleet import Made
+from e3.impairments import ONE_WAY
 from e3.interfaces import Ingress
 from e3.lab import ssh, userspace
 from e3.lab.links import default_rtt_ms
 from e3.providers.lab import Lab
 from e3.providers.lab_host import LabHost
+from e3.providers.lab_links import Links
 from e3.providers.lab_region import Region
 from e3.providers.lab_round_trips import RoundTrips
 
@@ -43,7 +46,7 @@ class LabFleet:
         del ingress
         folder = experiment.folder / "lab"
         lab = Lab("lab", folder=str(folder), opts=opts)
-        hosts = []
+        hosts, regions = [], []
         for name, count in experiment.regions.items():
             region = Region(
                 name,
@@ -52,13 +55,14 @@ class LabFleet:
                 rtt_ms=_row(experiment, name),
                 opts=ResourceOptions(parent=lab),
             )
+            regions.append(region)
             hosts += [
                 LabHost(
                     f"{name}-{index}",
                     lab=lab.id,
                     folder=lab.folder,
                     region=name,
-                    nat=experiment.reachability[f"{name}-{index}"],
+                    nat=nats.to_text(experiment.nats.get(f"{name}-{index}")),
                     opts=ResourceOptions(parent=region),
                 )
                 for index in range(count)
@@ -70,13 +74,30 @@ class LabFleet:
             asked_ms={name: _row(experiment, name) for name in experiment.regions},
             opts=ResourceOptions(parent=lab),
         )
+        impaired = _impaired(experiment, lab, regions, [trips])
         by_ssh = os.geteuid() == 0
         return Made(
             hosts=[host.made for host in hosts],
             ssh_blocks=_ssh_blocks(folder, hosts) if by_ssh else (),
-            measured=(trips,),
+            measured=(trips, *impaired),
             certifiable=ssh.certifiable(folder) if by_ssh else None,
         )
+
+
+def _impaired(
+    experiment: Experiment, lab: Lab, regions: Sequence[Region], measured: Sequence[RoundTrips]
+) -> Sequence[Links]:
+    """Declare what links do to packets, if anything, once their round trips have been measured."""
+    asked = {
+        f"{one}{ONE_WAY}{other}": values
+        for (one, other), link in experiment.links.items()
+        if (values := link.to_properties())
+    }
+    if not asked:
+        return ()
+    opts = ResourceOptions(parent=lab, depends_on=measured)
+    ids = [region.id for region in regions]
+    return (Links("links", lab=lab.id, folder=lab.folder, regions=ids, links=asked, opts=opts),)
 
 
 def _ssh_blocks(folder: Path, hosts: Sequence[LabHost]) -> list[Output[str]]:

@@ -19,8 +19,8 @@ import msgspec
 
 from e3.access.ssh import ServiceManager
 from e3.errors import ConfigurationError
-from e3.experiment import Reachability
 from e3.inventory import foreign
+from e3.nats import Reachability
 from e3.remote.text import printable
 
 SYSTEMS = ("x86_64-linux", "aarch64-linux", "armv7l-linux", "armv6l-linux", "i686-linux")
@@ -86,6 +86,11 @@ class Machine:
             raise ValueError(
                 "reachability ipv6-only is for labs, whose public hosts have addresses of both "
                 "kinds; where all machines have an IPv6 underlay, port-restricted says the same"
+            )
+        if self.reachability == "http-proxy":
+            raise ValueError(
+                "reachability http-proxy is for labs, which know the proxy; where the machine's own "
+                "programs use it already, tcp-443-only says the same"
             )
         if self.port is not None and not 0 < self.port < 65_536:  # noqa: PLR2004
             raise ValueError(f"port {self.port} is not between 1 and 65535")

@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e3 import private
+from e3 import nats, private
 from e3.access.environment import ENVIRONMENT
 from e3.access.identity import ProcessIdentity, identify
 from e3.access.namespace import NamespaceAccess
 from e3.errors import LabError
-from e3.experiment import Reachability
+from e3.impairments import Impairment, Pair
 from e3.interfaces import Host
 from e3.lab import wire
-from e3.lab.links import MOST_DELAY_MS, Pair, RegionLink
+from e3.lab.links import MOST_DELAY_MS, RegionLink
 from e3.lab.userspace import open_tun, require_tools
+from e3.nats import NatBehaviour, Reachability
 
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = PROJECT / ".tools" / "bin"
@@ -44,13 +45,15 @@ LAB_FILES = ("lab.sock", "lab.pid", "hosts", "resolv.conf")
 class HostHandle:
     """A host of a lab: its first process, its addresses, and the kind of NAT before it.
 
-    ``underlay6`` is its IPv6 address if it has one besides ``underlay``.
+    ``underlay6`` is its IPv6 address if it has one besides ``underlay``, ``http_proxy`` the
+    ``address:port`` of the HTTP proxy that alone leads out, if it is behind one.
     """
 
     name: str
     region: str
     underlay: str
     underlay6: str
+    http_proxy: str
     reachability: Reachability
     identity: ProcessIdentity
     in_user_namespace: bool
@@ -74,6 +77,7 @@ class HostHandle:
             system=f"{platform.machine()}-linux",
             underlay=self.underlay,
             underlay6=self.underlay6,
+            http_proxy=self.http_proxy,
             reachability=self.reachability,
             python=python,
             tools=str(TOOLS),
@@ -99,20 +103,25 @@ class Lab:
         """Remove the region and its hosts, if it exists."""
         self._ask({"verb": "remove_region", "name": name})
 
-    def add_host(self, name: str, region: str, reachability: Reachability = "public") -> HostHandle:
+    def add_host(self, name: str, region: str, behind: str | NatBehaviour = "public") -> HostHandle:
         """Create a host; replace the one of that name, if it exists."""
-        return self.add_hosts([(name, region)], {name: reachability})[0]
+        return self.add_hosts([(name, region)], {name: behind})[0]
 
     def add_hosts(
         self,
         hosts: Sequence[tuple[str, str]],
-        nats: Mapping[str, Reachability] | None = None,
+        behind: Mapping[str, str | NatBehaviour] | None = None,
     ) -> list[HostHandle]:
         """Create hosts, each given by name and region; replace those that exist.
 
-        ``nats`` is the class of each host that is not public, which gets a NAT of its own.
+        ``behind`` has what is before each host that is not public, as a value or as
+        `e3.nats.to_text` writes it. Hosts have NATs of their own, unless these are shared.
         """
-        rows = [[name, region, (nats or {}).get(name, "public")] for name, region in hosts]
+        asked = {
+            name: it if isinstance(it, str) else nats.to_text(it)
+            for name, it in (behind or {}).items()
+        }
+        rows = [[name, region, asked.get(name, "public")] for name, region in hosts]
         answer = self._ask({"verb": "add_hosts", "hosts": rows})
         return [_made(values) for values in answer["hosts"]]
 
@@ -150,6 +159,11 @@ class Lab:
         """Set the link from ``source`` to ``target``; the opposite direction is unchanged."""
         values = link.to_properties()
         self._ask({"verb": "set_link", "source": source, "target": target, "link": values})
+
+    def impair(self, impairments: Mapping[Pair, Impairment]) -> None:
+        """Set the impairment of every ordered pair of regions, none for those not given."""
+        rows = [[one, other, it.to_properties()] for (one, other), it in impairments.items()]
+        self._ask({"verb": "impair", "links": rows})
 
     def status(self) -> dict[str, Any]:
         """Return the lab's process, regions and living hosts as plain values."""
@@ -347,6 +361,7 @@ def _handle(values: Mapping[str, Any]) -> HostHandle | None:
         region=values["region"],
         underlay=values["underlay"],
         underlay6=values.get("underlay6", ""),  # a lab of an older version has none
+        http_proxy=values.get("http_proxy", ""),
         reachability=values["reachability"],
         identity=identity,
         in_user_namespace=values["in_user_namespace"],

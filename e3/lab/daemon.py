@@ -17,10 +17,12 @@ from typing import Any
 
 from e3 import private
 from e3.errors import LabError
+from e3.impairments import Impairment
 from e3.lab import linux, measurement, wire
+from e3.lab.attachment import HostRequest
 from e3.lab.host import SharedSettings
 from e3.lab.links import RegionLink
-from e3.lab.state import HostRequest, LabState, is_running
+from e3.lab.state import LabState, is_running
 from e3.lab.userspace import enter_namespaces
 
 LOG = "lab.log"
@@ -50,6 +52,7 @@ class LabServer:
             "set_cable": self._set_cable,
             "set_rtt": self._set_rtt,
             "set_link": self._set_link,
+            "impair": self._impair,
             "status": self._status,
         }
 
@@ -107,7 +110,7 @@ class LabServer:
         return {}
 
     def _add_hosts(self, request: dict[str, Any]) -> dict[str, Any]:
-        made = self._state.add_hosts([HostRequest(*host) for host in request["hosts"]])
+        made = self._state.add_hosts([HostRequest.read(*host) for host in request["hosts"]])
         return {"hosts": [self._state.describe_host(host) for host in made]}
 
     def _remove_hosts(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +135,10 @@ class LabServer:
 
     def _set_link(self, request: dict[str, Any]) -> dict[str, Any]:
         self._state.set_link(request["source"], request["target"], RegionLink(**request["link"]))
+        return {}
+
+    def _impair(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.impair({(a, b): Impairment(**values) for a, b, values in request["links"]})
         return {}
 
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:

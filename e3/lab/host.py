@@ -83,12 +83,16 @@ class Cable:
         """The addresses of the host or NAT on it."""
         return tuple(uplink.address for uplink in self.uplinks)
 
-    def connect(self, device: str, *, addressed: bool = True) -> None:
+    def connect(
+        self, device: str, *, own: Sequence[str] | None = None, mtu_bytes: int | None = None
+    ) -> None:
         """Connect the current network namespace, by an interface named ``device``.
 
-        Without ``addressed`` it gets no addresses and only forwards packets for them.
+        It gets the addresses ``own``, by default all, and only forwards packets for the others.
+        ``mtu_bytes`` is the largest packet that may take its default route.
         """
-        addresses = self.addresses if addressed else ()
+        addresses = self.addresses if own is None else own
+        limit = f" mtu lock {mtu_bytes}" if mtu_bytes else ""
         run_ip(
             f"link set lo up\n"
             f"link add {device} address {self.mac} type veth"
@@ -98,7 +102,7 @@ class Cable:
             + "".join(
                 f"route add {uplink.gateway} dev {device} scope link\n"
                 f"neigh add {uplink.gateway} lladdr {self.gateway_mac} dev {device} nud permanent\n"
-                f"route add {uplink.everywhere} via {uplink.gateway} dev {device}\n"
+                f"route add {uplink.everywhere} via {uplink.gateway} dev {device}{limit}\n"
                 for uplink in self.uplinks
             ),
             self.router,

@@ -1,15 +1,14 @@
-"""Links between regions: typical round trips, jitter, loss and rate.
+"""Links between regions: typical round trips, and what else a link does to packets.
 
 Pure. Sources of the defaults: typical published values of the providers' own latency pages;
 the configuration overrides them.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from e3.errors import LabError
-
-Pair = tuple[str, str]
+from e3.impairments import Impairment, Pair
 
 INTRA_REGION_RTT_MS = 0.5
 UNKNOWN_RTT_MS = 100.0
@@ -25,30 +24,36 @@ DEFAULT_RTT_MS: Mapping[Pair, float] = {
 }
 
 MOST_DELAY_MS = 60_000.0
-MOST_RATE_MBIT = 100_000.0
+MEASURABLE_LOSS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionLink:
+class RegionLink(Impairment):
     """One direction of the path between two regions, or inside of one.
 
-    ``delay_ms`` is the one-way delay, to which up to ``jitter_ms`` is added at random; packets
-    keep their order. ``loss`` is the probability that a packet is lost, ``rate_mbit`` the
-    bandwidth, None without a limit.
+    ``delay_ms`` is the one-way delay, to which jitter is added.
     """
 
     delay_ms: float
-    jitter_ms: float = 0.0
-    loss: float = 0.0
-    rate_mbit: float | None = None
 
     def __post_init__(self) -> None:
         """Raise `LabError` for a value out of range."""
-        _require("delay_ms", self.delay_ms, 0.0, MOST_DELAY_MS)
-        _require("jitter_ms", self.jitter_ms, 0.0, MOST_DELAY_MS)
-        _require("loss", self.loss, 0.0, 1.0)
-        if self.rate_mbit is not None:
-            _require("rate_mbit", self.rate_mbit, 0.001, MOST_RATE_MBIT)
+        if not 0.0 <= self.delay_ms <= MOST_DELAY_MS:  # also for NaN
+            raise LabError(
+                f"link: delay_ms is {self.delay_ms}; it must be between 0 and {MOST_DELAY_MS:g}"
+            )
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            raise LabError(f"link: {error}") from None
+
+    @classmethod
+    def of(cls, delay_ms: float, impairment: Impairment) -> "RegionLink":
+        """Return the link with that delay and impairment."""
+        return cls(
+            delay_ms=delay_ms,
+            **{field.name: getattr(impairment, field.name) for field in fields(Impairment)},
+        )
 
     @property
     def is_plain(self) -> bool:
@@ -58,11 +63,7 @@ class RegionLink:
     @property
     def counts_packets(self) -> bool:
         """Whether the link must see single packets, not segments of many."""
-        return self.loss > 0 or self.rate_mbit is not None
-
-    def to_properties(self) -> dict[str, float | None]:
-        """Return the link as JSON values; ``RegionLink(**values)`` is the inverse."""
-        return asdict(self)
+        return self.loss > 0 or self.reordering > 0 or self.rate_mbit is not None
 
 
 @dataclass
@@ -82,6 +83,12 @@ class RegionLinks:
         for pair in ((one, other), (other, one)):
             self._links[pair] = replace(self.link(*pair), delay_ms=rtt_ms / 2)
 
+    def impair(self, impairments: Mapping[Pair, Impairment]) -> None:
+        """Set the impairment of every ordered pair: none for those that are not given."""
+        for pair in {*self._links, *impairments}:
+            delay_ms = self.link(*pair).delay_ms
+            self._links[pair] = RegionLink.of(delay_ms, impairments.get(pair, Impairment()))
+
     def set(self, source: str, target: str, link: RegionLink) -> None:
         """Set the link from ``source`` to ``target``."""
         self._links[source, target] = link
@@ -95,6 +102,16 @@ class RegionLinks:
         """Return the round trip that a packet should take at least."""
         return self.link(one, other).delay_ms + self.link(other, one).delay_ms
 
+    def slack_ms(self, one: str, other: str) -> float | None:
+        """Return how much longer a round trip may take by jitter.
+
+        It is None where a link breaks, or loses so much that no measurement can be expected.
+        """
+        both = self.link(one, other), self.link(other, one)
+        if any(link.breaks or link.loss > MEASURABLE_LOSS for link in both):
+            return None
+        return sum(link.jitter_ms for link in both)
+
 
 def default_rtt_ms(one: str, other: str) -> float:
     """Return the typical round trip between two regions, in either order."""
@@ -102,8 +119,3 @@ def default_rtt_ms(one: str, other: str) -> float:
         return INTRA_REGION_RTT_MS
     pair = (one, other) if one < other else (other, one)
     return DEFAULT_RTT_MS.get(pair, UNKNOWN_RTT_MS)
-
-
-def _require(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:  # also false for NaN
-        raise LabError(f"link: {name} is {value}; it must be between {least:g} and {most:g}")

@@ -7,8 +7,9 @@ import ctypes
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from e3.errors import PlatformError
@@ -30,6 +31,7 @@ from e3.remote.linux import (
     unshare,
 )
 
+MOST_DESCRIPTORS = 1 << 16
 CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "armv7l": 120, "armv6l": 120}
 
 
@@ -70,6 +72,13 @@ def set_process_name(name: str) -> None:
 def set_timer_slack(nanoseconds: int) -> None:
     """Set the most by which the kernel delays this thread's timers (default: 50,000)."""
     prctl(PR_SET_TIMERSLACK, nanoseconds)
+
+
+def close_all_but(kept: Sequence[int]) -> None:
+    """Close every descriptor but the standard ones and ``kept``: a daemon's must not outlive it."""
+    bounds = [2, *sorted(kept), MOST_DESCRIPTORS]
+    for before, after in pairwise(bounds):
+        os.closerange(before + 1, after)
 
 
 def new_network() -> int:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from e3.errors import LabError
+from e3.impairments import Pair
 from e3.lab import linux, wire
-from e3.lab.links import Pair
 from e3.lab.state import LabState
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
@@ -50,14 +50,23 @@ def fork(state: LabState, connection: socket.socket) -> int:
         os._exit(status)
 
 
-def deviations(measured: Mapping[Pair, float | None], asked: Mapping[Pair, float]) -> list[str]:
-    """Return a phrase for each pair that is off by more than 10 % and more than 1 ms; pure."""
+def deviations(
+    measured: Mapping[Pair, float | None],
+    asked: Mapping[Pair, float],
+    slack_ms: Mapping[Pair, float],
+) -> list[str]:
+    """Return a phrase for each pair that is off by more than 10 % and more than 1 ms; pure.
+
+    ``slack_ms`` is how much longer each may take besides.
+    """
     wrong = []
     for pair, rtt_ms in measured.items():
         where = f"{pair[0]}-{pair[1]}"
         if rtt_ms is None:
             wrong.append(f"{where} does not answer")
-        elif abs(rtt_ms - asked[pair]) > max(TOLERANCE * asked[pair], TOLERANCE_MS):
+            continue
+        off_ms, may_ms = rtt_ms - asked[pair], max(TOLERANCE * asked[pair], TOLERANCE_MS)
+        if not -may_ms <= off_ms <= may_ms + slack_ms[pair]:
             wrong.append(f"{where} takes {rtt_ms:.1f} ms instead of {asked[pair]:.1f} ms")
     return wrong
 
@@ -65,8 +74,13 @@ def deviations(measured: Mapping[Pair, float | None], asked: Mapping[Pair, float
 def _measure(state: LabState) -> dict[Pair, float]:
     probes = state.probes()
     asked: dict[Pair, float] = {}
+    slack_ms: dict[Pair, float] = {}
     paths = []
     for one, other in _pairs(probes):
+        slack = state.slack_ms(one, other)
+        if slack is None:
+            continue
+        slack_ms[one, other] = slack
         asked[one, other] = state.asked_rtt_ms(one, other)
         target = probes[other][-1 if one == other else 0][1]
         paths.append(_EchoPath((one, other), _echo_socket(probes[one][0][0]), target))
@@ -75,13 +89,15 @@ def _measure(state: LabState) -> dict[Pair, float]:
     end = time.monotonic() + BUSY_SECONDS
     for attempt in itertools.count():
         # on a busy machine some echoes are late: a pair that is off so far is measured again
-        late = [f for f in paths if attempt < PROBES or _may_improve(f.pair, measured, asked)]
+        late = [
+            f for f in paths if attempt < PROBES or _may_improve(f.pair, measured, asked, slack_ms)
+        ]
         if not late or (attempt >= PROBES and time.monotonic() > end):
             break
         limit_seconds = max(asked[f.pair] for f in late) / 1000 + SPARE_SECONDS
         _send_echoes(late, numbers, limit_seconds, measured)
         time.sleep(PAUSE_SECONDS if attempt >= PROBES else 0)
-    wrong = deviations(measured, asked)
+    wrong = deviations(measured, asked, slack_ms)
     if wrong:
         raise LabError(
             f"the lab's round trips are off: {'; '.join(wrong)}; is this machine overloaded?"
@@ -97,10 +113,14 @@ def _pairs(probes: Mapping[str, Sequence[Probe]]) -> list[Pair]:
 
 
 def _may_improve(
-    pair: Pair, measured: Mapping[Pair, float | None], asked: Mapping[Pair, float]
+    pair: Pair,
+    measured: Mapping[Pair, float | None],
+    asked: Mapping[Pair, float],
+    slack_ms: Mapping[Pair, float],
 ) -> bool:
     known = measured[pair]
-    return known is not None and known > asked[pair] and bool(deviations({pair: known}, asked))
+    late = known is not None and known > asked[pair]
+    return late and bool(deviations({pair: known}, asked, slack_ms))
 
 
 def _send_echoes(

@@ -1,195 +1,134 @@
-"""NATs and firewalls between a host and its region's router.
+"""NATs and firewalls between a region's router and hosts, each a network namespace.
 
-Terms of RFC 4787 (sections 4.1 and 5): *mapping* says which outside port stands for an inside
-one, *filtering* which packets from outside reach it. Linux keeps a source port if it is
-free, and a NAT of the lab serves a single host. So ``masquerade`` maps endpoint-independently
-and filters by address and port, as the usual home router does. ``fully-random`` draws a port for
-each destination from all unprivileged ones. Without that range Linux draws from 600 to 1023 for
-tinc's 655, where two draws agree once in 424 times, and then hole punching succeeds by chance. A
-full cone needs an extra rule: a packet to a port from which the host has lately sent is forwarded
-to the host, whatever its sender.
-
-The router itself (chain ``input``) accepts only answers and pings. If it accepted more, a peer's
-early packet would count as a flow of the router, its port as in use, and the host's own packets
-would leave from another port: hole punching would fail.
-
-A home with IPv6 only needs no NAT: its router only filters, as in RFC 6092 (`Ipv6Firewall`).
+`e3.nats` has their behaviour as values, `e3.lab.nat_rules` the rules of Linux's packet filter that
+give it. A bridge in the namespace carries the cables of the hosts, or of the next NAT, behind it.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from typing import ClassVar
 
-from e3.experiment import Reachability
 from e3.lab import conntrack, linux, sysctls
 from e3.lab.addresses import carrier_network, home_network, ipv4_of, ipv6_of
+from e3.lab.helper import Helper, HelperProcess
 from e3.lab.host import Cable, Uplink, host_network, run_ip, run_nft
+from e3.lab.http_proxy import HttpProxy
+from e3.lab.nat_rules import firewall_rules, nat_rules
+from e3.lab.port_mapping import PortMapper
 from e3.lab.router import mac
+from e3.lab.translator import Translator
+from e3.nats import USUAL_MTU_BYTES, NatBehaviour
 
-MAPPING_LIFE = "5m"  # RFC 4787, REQ-5, recommends it
-OUTSIDE = "wan"
-
-
-@dataclass(frozen=True, kw_only=True)
-class NatBehaviour:
-    """How a NAT behaves: its addresses inside, and what differs from the usual home router.
-
-    ``passes`` is the nft expression that a new flow from inside must match, ``ports`` says from
-    where ``masquerade`` takes outside ports; ``full_cone`` filters endpoint-independently.
-    """
-
-    translates: ClassVar[bool] = True
-    settings: ClassVar[Mapping[str, str]] = sysctls.ROUTER_OF_IPV4
-
-    inside: Callable[[IPv4Address], IPv4Network] = home_network
-    passes: str = ""
-    ports: str = ""
-    full_cone: bool = False
-
-    def inside_uplink(self, outside: Uplink) -> Uplink:
-        """Return the uplink of the host or NAT behind a NAT with the uplink ``outside``."""
-        lan = self.inside(IPv4Address(outside.address)).network_address
-        return Uplink(address=str(lan + 2), gateway=str(lan + 1))
-
-    def rules(self, client: str) -> str:
-        """Return the nft ruleset of a NAT before the host, or NAT, with that address."""
-        cone = self.full_cone
-        remember = 'iifname "lan" meta l4proto udp update @mapped { udp sport }' if cone else ""
-        return f"""
-table ip nat {{
-    set mapped {{ type inet_service; flags dynamic,timeout; timeout {MAPPING_LIFE}; }}
-    chain input {{
-        type filter hook input priority filter; policy drop;
-        ct state established,related accept
-        icmp type echo-request accept
-    }}
-    chain forward {{
-        type filter hook forward priority filter; policy drop;
-        {remember}
-        ct state established,related accept
-        iifname "lan" {self.passes} accept
-        {"ct status dnat accept" if cone else ""}
-    }}
-    chain prerouting {{
-        type nat hook prerouting priority dstnat;
-        {f'iifname "wan" udp dport @mapped dnat to {client}' if cone else ""}
-    }}
-    chain postrouting {{
-        type nat hook postrouting priority srcnat;
-        oifname "wan" meta l4proto {{ tcp, udp }} masquerade {self.ports}
-        oifname "wan" masquerade
-    }}
-}}
-"""
+OUTSIDE, INSIDE = "wan", "lan"
+UDP_TIMEOUTS = ("nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ipv6Firewall:
-    """A home router for IPv6: it translates nothing, and lets only new flows from inside pass.
+class Place:
+    """The place of a host or NAT behind another: its number from 0 on, and its interface there."""
 
-    This follows RFC 6092, 3.2 and 3.3, though Linux filters UDP by address and port, more strictly
-    than required there. ICMPv6 errors about known flows (``related``) and echo requests pass, as
-    in RFC 4890, 4.3.1. The router has no address in the region: the region's router forwards the
-    address of the host to it.
-    """
-
-    translates: ClassVar[bool] = False
-    settings: ClassVar[Mapping[str, str]] = sysctls.ROUTER
-
-    def inside_uplink(self, outside: Uplink) -> Uplink:
-        """Return the uplink of the host behind it, which has the address of ``outside`` itself."""
-        lan = home_network(ipv4_of(IPv6Address(outside.address))).network_address
-        return Uplink(address=outside.address, gateway=str(ipv6_of(lan + 1)))
-
-    def rules(self, client: str) -> str:
-        """Return the nft ruleset of the filter, the same for every host."""
-        del client
-        return """
-table ip6 filter {
-    chain input {
-        type filter hook input priority filter; policy drop;
-        ct state established,related accept
-        icmpv6 type echo-request accept
-    }
-    chain forward {
-        type filter hook forward priority filter; policy drop;
-        ct state established,related accept
-        iifname "lan" accept
-        icmpv6 type echo-request accept
-    }
-}
-"""
+    number: int
+    port: str
 
 
-NATS_BY_CLASS: Mapping[Reachability, Sequence[NatBehaviour | Ipv6Firewall]] = {
-    "public": (),
-    "full-cone": (NatBehaviour(full_cone=True),),
-    "port-restricted": (NatBehaviour(),),
-    "symmetric": (NatBehaviour(ports="to :1024-65535 fully-random"),),
-    "cgnat": (NatBehaviour(inside=carrier_network), NatBehaviour()),
-    "udp-blocked": (NatBehaviour(passes="meta l4proto != udp"),),
-    "tcp-443-only": (NatBehaviour(passes="tcp dport 443"),),
-    "ipv6-only": (Ipv6Firewall(),),
-}
-"""The NATs and firewalls before a host of each class, the outermost first."""
+ALONE = Place(number=0, port=f"{INSIDE}0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nat:
-    """A running NAT or firewall; ``network`` is the descriptor that keeps its namespace alive.
+    """A running NAT or firewall on the cable ``outside``; ``inside`` is the network behind it.
 
-    ``client`` is the cable of the host or NAT behind it; ``rules`` is its nft ruleset.
+    ``network`` is the descriptor that keeps its namespace alive. Behind a firewall, which
+    translates nothing, the host has the IPv6 address of ``outside``.
     """
 
-    behaviour: NatBehaviour | Ipv6Firewall
+    behaviour: NatBehaviour
     network: int
-    client: Cable
-    rules: str
+    outside: Cable
+    inside: IPv4Network
+    helpers: Sequence[Helper] = ()
 
     @classmethod
-    def make(cls, behaviour: NatBehaviour | Ipv6Firewall, outside: Cable) -> "Nat":
-        """Create a NAT or firewall on the cable ``outside``, which has one uplink."""
-        uplink = behaviour.inside_uplink(outside.uplinks[0])
-        rules = behaviour.rules(uplink.address)
-        network = linux.new_network()
-        with linux.inside_network(network):
-            sysctls.write(behaviour.settings)
-            run_nft(rules)
-            sysctls.write(sysctls.FLOWS)
-            outside.connect(OUTSIDE, addressed=behaviour.translates)
-        client = Cable(
-            uplinks=(uplink,),
-            mac=mac(uplink.address),
-            gateway_mac=mac(uplink.gateway),
-            port="lan",
-            router=network,
+    def make(
+        cls, behaviour: NatBehaviour, outside: Cable, daemon: int, *, is_carrier: bool
+    ) -> "Nat":
+        """Create a NAT or firewall on the cable ``outside``, whose uplinks are those of `uplinks`.
+
+        ``daemon`` is a pidfd of this process, with which all that it starts dies.
+        """
+        address = outside.uplinks[0].address
+        span = carrier_network if is_carrier else home_network
+        inside = span(ipv4_of(IPv6Address(address)) if ":" in address else IPv4Address(address))
+        network, first = linux.new_network(), str(inside.network_address + 1)
+        nat = cls(
+            behaviour=behaviour,
+            network=network,
+            outside=outside,
+            inside=inside,
+            helpers=_helpers(behaviour, network, first, daemon),
         )
-        return cls(behaviour=behaviour, network=network, client=client, rules=rules)
+        try:
+            nat._begin()
+        except BaseException:
+            nat.close()
+            raise
+        return nat
 
-    def attach(self) -> None:
-        """Serve the client, once its cable is connected."""
-        client = self.client
+    @property
+    def translates(self) -> bool:
+        """Whether the hosts behind it have other addresses than the world sees."""
+        return self.behaviour.ip == "ipv4"
+
+    @property
+    def own(self) -> Sequence[str]:
+        """Its addresses outside."""
+        return [address for address in self.outside.addresses if ":" not in address]
+
+    @property
+    def gateway(self) -> str:
+        """Its address inside."""
+        first = self.inside.network_address + 1
+        return str(first if self.translates else ipv6_of(first))
+
+    @property
+    def mtu_bytes(self) -> int | None:
+        """The largest packet that it forwards, None if it is the usual one."""
+        limit = self.behaviour.mtu_bytes
+        return limit if limit < USUAL_MTU_BYTES else None
+
+    def client(self, place: Place = ALONE) -> Cable:
+        """Return the cable of the host or NAT behind it at that place."""
+        own = str(self.inside.network_address + 2 + place.number)
+        address = own if self.translates else self.outside.addresses[-1]
+        return Cable(
+            uplinks=(Uplink(address=address, gateway=self.gateway),),
+            mac=mac(own),
+            gateway_mac=mac(self.gateway),
+            port=place.port,
+            router=self.network,
+        )
+
+    def attach(self, client: Cable) -> None:
+        """Serve a client, once its cable is connected."""
         with linux.inside_network(self.network):
-            gateway = host_network(client.uplinks[0].gateway)
-            run_ip(
-                f"link set lan address {client.gateway_mac} up\n"
-                f"addr add {gateway} dev lan\n{_client_routes(client)}"
-            )
+            run_ip(f"link set {client.port} master {INSIDE} up\n{_routes(client, self.mtu_bytes)}")
 
-    def readdress(self, outside: Cable, before: Cable) -> "Nat":
+    def readdress(self, outside: Cable) -> "Nat":
         """Return this NAT with another outside address; behind a firewall it is the client's."""
-        if self.behaviour.translates:
-            with linux.inside_network(self.network):
-                outside.readdress(OUTSIDE, before)
-            return self
-        old = self.client.uplinks[0]
-        client = replace(self.client, uplinks=(replace(old, address=outside.uplinks[0].address),))
+        after = replace(self, outside=outside)
         with linux.inside_network(self.network):
-            gone = f"route del {old.address} dev lan\nneigh del {old.address} dev lan\n"
-            run_ip(_client_routes(client) + gone)
-        return replace(self, client=client)
+            if self.own:
+                run_ip(
+                    "".join(f"addr add {host_network(it)} dev {OUTSIDE}\n" for it in after.own)
+                    + "".join(f"addr del {host_network(it)} dev {OUTSIDE}\n" for it in self.own)
+                )
+            if not self.translates:
+                old = self.outside.addresses[-1]
+                gone = f"route del {old} dev {INSIDE}\nneigh del {old} dev {INSIDE}\n"
+                run_ip(_routes(after.client(), self.mtu_bytes) + gone)
+        return after
 
     def reboot(self) -> None:
         """Delete all mappings and flows, as a router does that reboots.
@@ -197,48 +136,95 @@ class Nat:
         It works again at once; `LabState.set_cable` emulates the time that a real one is down.
         """
         with linux.inside_network(self.network):
-            run_nft(f"flush ruleset\n{self.rules}")
+            run_nft(f"flush ruleset\n{self._rules()}")
             conntrack.forget_flows()
+        self._start()
 
     def close(self) -> None:
         """Release the NAT's namespace, and with it the NAT."""
+        for helper in self.helpers:
+            helper.stop()
         os.close(self.network)
+
+    def _start(self) -> None:
+        """Start what it runs besides, anew if that runs already."""
+        for helper in self.helpers:
+            helper.stop()
+            helper.start()
+
+    def _begin(self) -> None:
+        seconds = str(self.behaviour.udp_timeout_seconds)
+        with linux.inside_network(self.network):
+            sysctls.write(sysctls.ROUTER_OF_IPV4 if self.translates else sysctls.ROUTER)
+            run_nft(self._rules())
+            sysctls.write(sysctls.FLOWS)
+            sysctls.write({f"net/netfilter/{name}": seconds for name in UDP_TIMEOUTS})
+            self.outside.connect(OUTSIDE, own=self.own, mtu_bytes=self.mtu_bytes)
+            run_ip(
+                f"link add {INSIDE} address {mac(self.gateway)} type bridge mcast_snooping 0\n"
+                f"link set {INSIDE} up\naddr add {host_network(self.gateway)} dev {INSIDE}\n"
+            )
+        self._start()
+
+    def _rules(self) -> str:
+        if not self.translates:
+            return firewall_rules(self.behaviour)
+        return nat_rules(self.behaviour, self.inside, seed=secrets.randbits(32))
 
 
 def uplinks(
-    reachability: Reachability, address: IPv4Address, gateway: IPv4Address
+    behaviour: NatBehaviour | None, address: IPv4Address, gateway: IPv4Address
 ) -> tuple[Uplink, ...]:
-    """Return the uplinks to the region's router for a host of that class: public hosts have both.
+    """Return the uplinks to the region's router of what is before a host, or of a public host.
 
-    The IPv6 addresses derive from ``address`` and ``gateway``.
+    Public hosts and NAT64s have both. The IPv6 addresses derive from ``address`` and ``gateway``.
     """
     first = Uplink(address=str(address), gateway=str(gateway))
     second = Uplink(address=str(ipv6_of(address)), gateway=str(ipv6_of(gateway)))
-    if reachability == "ipv6-only":
-        return (second,)
-    return (first, second) if reachability == "public" and linux.has_ipv6() else (first,)
+    if behaviour is not None and behaviour.ip != "nat64":
+        return (first if behaviour.ip == "ipv4" else second,)
+    return (first, second) if linux.has_ipv6() else (first,)
 
 
-def make_nats(reachability: Reachability, cable: Cable) -> list[Nat]:
-    """Create the NATs of a host of that class on the region's ``cable``, the outermost first."""
+def make_nats(behaviour: NatBehaviour | None, cable: Cable, daemon: int) -> list[Nat]:
+    """Create what is before a host on the region's ``cable``, the outermost NAT first.
+
+    ``daemon`` is a pidfd of this process.
+    """
+    layers = behaviour.layers if behaviour else ()
     nats: list[Nat] = []
     try:
-        for behaviour in NATS_BY_CLASS[reachability]:
-            nats.append(Nat.make(behaviour, nats[-1].client if nats else cable))
+        for layer in layers:
+            outside = nats[-1].client() if nats else cable
+            nats.append(Nat.make(layer, outside, daemon, is_carrier=layer is not layers[-1]))
             if len(nats) > 1:
-                nats[-2].attach()
+                nats[-2].attach(outside)
     except BaseException:
         close(nats)
         raise
     return nats
 
 
-def _client_routes(client: Cable) -> str:
-    """Return the commands that route to the client."""
+def _helpers(behaviour: NatBehaviour, network: int, gateway: str, daemon: int) -> Sequence[Helper]:
+    """Return what a NAT runs besides forwarding packets."""
+    helpers: list[Helper] = []
+    if behaviour.port_mapping:
+        process = HelperProcess("e3-port-mapper", network, daemon)
+        helpers.append(PortMapper(gateway, process))
+    if behaviour.passes == "proxy":
+        helpers.append(HttpProxy(gateway, HelperProcess("e3-http-proxy", network, daemon)))
+    if behaviour.ip == "nat64":
+        helpers.append(Translator(HelperProcess("e3-nat64", network, daemon)))
+    return helpers
+
+
+def _routes(client: Cable, mtu_bytes: int | None) -> str:
+    """Return the commands by which a NAT routes to a client packets of at most that size."""
     address = client.uplinks[0].address
+    limit = f" mtu lock {mtu_bytes}" if mtu_bytes else ""
     return (
-        f"route add {address} dev lan scope link\n"
-        f"neigh add {address} lladdr {client.mac} dev lan nud permanent\n"
+        f"route replace {address} dev {INSIDE} scope link{limit}\n"
+        f"neigh replace {address} lladdr {client.mac} dev {INSIDE} nud permanent\n"
     )
 
 

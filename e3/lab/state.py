@@ -6,18 +6,19 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from e3.errors import LabError, PlatformError
-from e3.experiment import Reachability
-from e3.lab import linux, nat
+from e3.impairments import Impairment, Pair
+from e3.lab import http_proxy, linux, nat, translator
 from e3.lab.addresses import MOST_REGIONS, RegionAddresses
+from e3.lab.attachment import Attachment, HostRequest
 from e3.lab.host import INTERFACE, Cable, HostSpec, SharedSettings, StartingHost, fork
-from e3.lab.links import Pair, RegionLink, RegionLinks
+from e3.lab.links import RegionLink, RegionLinks
 from e3.lab.names import HostsFile, check_name
-from e3.lab.router import Router, mac, set_bypass
+from e3.lab.router import Router, set_bypass
 from e3.lab.wan import Wan
 
 BATCH = 16  # hosts started at once; more would only wait for the kernel's locks
@@ -25,50 +26,32 @@ START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class HostRequest:
-    """A host to be created."""
-
-    name: str
-    region: str
-    reachability: Reachability
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """How a host is attached: the cable to the region's router, and the NATs between."""
+class RunningHost:
+    """A host of the lab: what was asked for, how it is attached, and its first process."""
 
     request: HostRequest
-    cable: Cable
-    nats: Sequence[nat.Nat]
-
-    @property
-    def spec(self) -> HostSpec:
-        """The host, connected to the innermost of the NATs."""
-        cable = self.nats[-1].client if self.nats else self.cable
-        return HostSpec(name=self.request.name, cable=cable)
-
-
-@dataclass(frozen=True)
-class RunningHost:
-    """A host of the lab: its attachment, and its first process."""
-
     attachment: Attachment
     pid: int
 
     @property
     def name(self) -> str:
         """The host's name."""
-        return self.attachment.request.name
+        return self.request.name
 
     @property
     def region(self) -> str:
         """The host's region."""
-        return self.attachment.request.region
+        return self.request.region
+
+    @property
+    def cable(self) -> Cable:
+        """The host's own cable."""
+        return self.attachment.cable_of(self.name)
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The host's own addresses, a private one behind a NAT; IPv4 first."""
-        return self.attachment.spec.cable.addresses
+        return self.cable.addresses
 
     @property
     def wan_end(self) -> tuple[str, str]:
@@ -89,6 +72,7 @@ class LabState:
         self._routers: dict[str, Router] = {}
         self._remembered: dict[str, RegionAddresses] = {}
         self._hosts: dict[str, RunningHost] = {}
+        self._attachments: dict[tuple[str, str], Attachment] = {}  # by region and key
         self._names = HostsFile(Path(settings.folder))
         self._ports = 0
         self.wan = Wan(daemon)
@@ -126,6 +110,11 @@ class LabState:
         self._links.set(source, target, link)
         self._link([(source, target)])
 
+    def impair(self, impairments: Mapping[Pair, Impairment]) -> None:
+        """Set the impairment of every ordered pair of regions."""
+        self._links.impair(impairments)
+        self._link((one, other) for one in self._routers for other in self._routers)
+
     def add_hosts(self, wanted: Sequence[HostRequest]) -> list[RunningHost]:
         """Create hosts; replace those that exist."""
         for host in wanted:
@@ -143,8 +132,7 @@ class LabState:
             _kill(host.pid)
         for host in leaving:
             _reap(host.pid)
-            nat.close(host.attachment.nats)
-            self._routers[host.region].addresses.release(host.name)
+            self._detach(host.request)
         self._names.remove(host.name for host in leaving)
 
     def renumber_host(self, name: str) -> RunningHost:
@@ -154,24 +142,20 @@ class LabState:
         """
         host = self._host(name)
         attachment, router = host.attachment, self._routers[host.region]
-        address, gateway = router.addresses.move(name), router.addresses.gateway
-        uplinks = nat.uplinks(attachment.request.reachability, address, gateway)
-        cable = replace(attachment.cable, uplinks=uplinks)
-        nats = [each.readdress(cable, attachment.cable) for each in attachment.nats[:1]]
-        moved = replace(
-            host, attachment=replace(attachment, cable=cable, nats=[*nats, *attachment.nats[1:]])
-        )
-        if moved.addresses != host.addresses:
-            network = os.open(f"/proc/{moved.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                with linux.inside_network(network):
-                    moved.attachment.spec.cable.readdress(INTERFACE, attachment.spec.cable)
-            finally:
-                os.close(network)
-        router.readdress(cable, attachment.cable)
-        self._hosts[name] = moved
-        self._names.add([(name, moved.addresses)])
-        return moved
+        outside = attachment.cable
+        address = router.addresses.move(attachment.request.key)
+        for member, before in attachment.readdress(address, router.addresses.gateway).items():
+            moved = self._hosts[member]
+            if moved.addresses != before.addresses:
+                network = os.open(f"/proc/{moved.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    with linux.inside_network(network):
+                        moved.cable.readdress(INTERFACE, before)
+                finally:
+                    os.close(network)
+            self._names.add([(member, moved.addresses)])
+        router.readdress(attachment.cable, outside)
+        return host
 
     def reboot_nat(self, name: str) -> None:
         """Delete all mappings and flows of the NATs before a host."""
@@ -190,7 +174,7 @@ class LabState:
         """Forget hosts that have died by themselves; raise `LabError` if the WAN has."""
         for host in [r for r in self._hosts.values() if not is_running(r.pid)]:
             del self._hosts[host.name]
-            nat.close(host.attachment.nats)
+            self._detach(host.request)
             _log(f"host {host.name} died")
         if not is_running(self.wan.pid):
             raise LabError("the lab's WAN died")
@@ -222,17 +206,19 @@ class LabState:
 
     def describe_host(self, host: RunningHost) -> dict[str, Any]:
         """Return a host as JSON values."""
+        behaviour = host.request.behaviour
         return {
             "name": host.name,
             "region": host.region,
             "pid": host.pid,
             "underlay": host.addresses[0],
             "underlay6": "".join(host.addresses[1:]),
+            "http_proxy": host.attachment.http_proxy,
             "outside": list(host.attachment.cable.addresses),
             "home_routers": [
                 f"/proc/{os.getpid()}/fd/{each.network}" for each in host.attachment.nats
             ],
-            "reachability": host.attachment.request.reachability,
+            "reachability": behaviour.reachability if behaviour else "public",
             "in_user_namespace": self._settings.in_user_namespace,
         }
 
@@ -252,6 +238,10 @@ class LabState:
     def asked_rtt_ms(self, one: str, other: str) -> float:
         """Return the round trip that was configured."""
         return self._links.asked_rtt_ms(one, other)
+
+    def slack_ms(self, one: str, other: str) -> float | None:
+        """Return how much longer a round trip may take, None if it is not worth measuring."""
+        return self._links.slack_ms(one, other)
 
     def _host(self, name: str) -> RunningHost:
         if name not in self._hosts:
@@ -292,60 +282,80 @@ class LabState:
             raise LabError(
                 f"host {host.name}: the lab has no region {host.region!r}; it has: {known}"
             )
-        if host.reachability not in nat.NATS_BY_CLASS:
-            known = ", ".join(nat.NATS_BY_CLASS)
-            raise LabError(
-                f"host {host.name}: the lab has no NAT {host.reachability!r}; it has: {known}"
-            )
-        if host.reachability == "ipv6-only" and not linux.has_ipv6():
+        if host.behaviour is None:
+            return
+        if host.behaviour.ip != "ipv4" and not linux.has_ipv6():
             raise PlatformError(
                 f"host {host.name} is to have IPv6 only, and this machine's kernel has none; "
                 "choose another class in e3:nats, or boot it without ipv6.disable=1"
             )
-        if nat.NATS_BY_CLASS[host.reachability] and shutil.which("nft") is None:
+        if shutil.which("nft") is None:
             raise PlatformError(
                 f"host {host.name}: a NAT needs nft; run `sudo apt-get install nftables`"
             )
+        for wanted, program, package in (
+            (host.behaviour.passes == "proxy", http_proxy.PROGRAM, http_proxy.PACKAGE),
+            (host.behaviour.ip == "nat64", translator.PROGRAM, translator.PACKAGE),
+        ):
+            if wanted and shutil.which(program) is None:
+                raise PlatformError(
+                    f"host {host.name}: what is before it needs {program}; run `sudo apt-get "
+                    f"install {package}`"
+                )
 
     def _make(self, wanted: Sequence[HostRequest]) -> list[RunningHost]:
-        attachments: list[Attachment] = []
+        fresh: list[Attachment] = []
+        attached: list[tuple[HostRequest, Attachment]] = []
         starting: list[StartingHost] = []
         try:
             for host in wanted:
-                attachments.append(self._attach(host))
-                starting.append(fork(attachments[-1].spec, self._settings, self._daemon))
+                attachment = self._attach(host, fresh)
+                attached.append((host, attachment))
+                spec = HostSpec(name=host.name, cable=attachment.cable_of(host.name))
+                starting.append(fork(spec, self._settings, self._daemon))
             for each in starting:
                 each.wait(START_SECONDS)
             for region in {host.region for host in wanted}:
-                cables = [it.cable for it in attachments if it.request.region == region]
+                cables = [it.cable for it in fresh if it.request.region == region]
                 self._routers[region].attach(cables)
-            for attachment in attachments:
-                if attachment.nats:
-                    attachment.nats[-1].attach()
+            for host, attachment in attached:
+                attachment.attach(host.name)
         except BaseException:
             for each in starting:
                 _kill(each.pid)
                 _reap(each.pid)
-            for attachment in attachments:
-                nat.close(attachment.nats)
+            for host, _ in attached:
+                self._detach(host)
             raise
-        made = [RunningHost(it, host.pid) for it, host in zip(attachments, starting, strict=True)]
+        made = [
+            RunningHost(host, attachment, process.pid)
+            for (host, attachment), process in zip(attached, starting, strict=True)
+        ]
         self._hosts |= {host.name: host for host in made}
         self._names.add((host.name, host.addresses) for host in made)
         return made
 
-    def _attach(self, host: HostRequest) -> Attachment:
-        router = self._routers[host.region]
-        address = router.addresses.take(host.name)
-        self._ports += 1  # not the name of a cable that the kernel may still be removing
-        cable = Cable(
-            uplinks=nat.uplinks(host.reachability, address, router.addresses.gateway),
-            mac=mac(address),
-            gateway_mac=mac(router.addresses.gateway),
-            port=f"h{self._ports}",
-            router=router.network,
-        )
-        return Attachment(host, cable, nat.make_nats(host.reachability, cable))
+    def _attach(self, host: HostRequest, fresh: list[Attachment]) -> Attachment:
+        """Return the attachment in which the host has a place; add one that is new to ``fresh``."""
+        place = (host.region, host.key)
+        if place not in self._attachments:
+            self._ports += 1  # not the name of a cable that the kernel may still be removing
+            router = self._routers[host.region]
+            made = Attachment.make(host, router, f"h{self._ports}", self._daemon)
+            self._attachments[place] = made
+            fresh.append(made)
+        self._attachments[place].take(host)
+        return self._attachments[place]
+
+    def _detach(self, host: HostRequest) -> None:
+        """Remove the host's place, and with the last one the NATs; do nothing if it has none."""
+        attachment = self._attachments.get((host.region, host.key))
+        if attachment is None or attachment.places.pop(host.name, None) is None:
+            return
+        if not attachment.places:
+            del self._attachments[host.region, host.key]
+            nat.close(attachment.nats)
+            self._routers[host.region].addresses.release(host.key)
 
 
 def _kill(pid: int) -> None:

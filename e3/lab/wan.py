@@ -36,7 +36,6 @@ BURST = 32  # packets read from one device before the next is served
 MOST_WAITING_PACKETS = 200_000
 MOST_WAITING_BYTES = 512 << 20
 CONTROL_BYTES = 1 << 20
-MOST_DESCRIPTORS = 1 << 16
 
 
 class Wan:
@@ -51,8 +50,7 @@ class Wan:
             try:
                 linux.die_with_parent(daemon)
                 linux.set_process_name("e3-wan")
-                os.closerange(3, theirs.fileno())  # the daemon's descriptors must not outlive it
-                os.closerange(theirs.fileno() + 1, MOST_DESCRIPTORS)
+                linux.close_all_but([theirs.fileno()])
                 _WanProcess(theirs).run()
             finally:
                 os._exit(1)
@@ -181,7 +179,8 @@ class _WanProcess:
         changed = set()
         for source, target, values in links:
             device = self._tuns[source]
-            self._lines[device][target] = DelayLine(RegionLink(**values))
+            link = RegionLink(**values)
+            self._lines[device][target] = DelayLine(link, began=time.monotonic())
             changed.add(device)
         for device in changed:
             lines = self._lines[device].values()

@@ -18,10 +18,10 @@ from pulumi.dynamic import (
 
 from e3.access import host_to_properties
 from e3.errors import HostError
-from e3.experiment import Reachability
 from e3.interfaces import Host, Needs
 from e3.inventory import provision, tools
 from e3.inventory.survey import Facts
+from e3.nats import Reachability
 from e3.overlays import OVERLAYS
 from e3.providers import run, tell
 

@@ -10,7 +10,6 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 
 from e3.access import host_from_properties, host_to_properties
 from e3.access.namespace import NamespaceAccess
-from e3.experiment import Reachability
 from e3.lab import client
 
 
@@ -69,10 +68,10 @@ class LabHost(Resource, module="e3", name="Host"):
         lab: Input[str],
         folder: Input[str],
         region: str,
-        nat: Reachability,
+        nat: str,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """Declare host ``name`` in ``region``; ``nat`` is the kind of NAT before it."""
+        """Declare host ``name`` in ``region``; ``nat`` is what `e3.nats.to_text` writes."""
         super().__init__(
             HostProvider(),
             name,

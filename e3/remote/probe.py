@@ -7,6 +7,9 @@ writes one JSON line: ``{"rtt_ms": {name: number}, "ago": {name: seconds}, "erro
 text}}``. ``ago`` is how long before that line data came back. It continues to answer until its
 standard input ends. Standard library only.
 
+The last exchange is larger than a packet can be: a path may lose large packets without a word (RFC
+2923, 2.1), and a session would begin over it and stand still.
+
 Peers named in ``first`` connect first. Two ends of a WireGuard tunnel that start at once refuse
 each other's handshake, and try again 5 s later, at about the same time.
 """
@@ -22,6 +25,8 @@ ROUNDS = 2
 FIRST_TRY_SECONDS = 0.6
 RETRY_SECONDS = 0.05
 GREETING_BYTES = 256
+FULL_BYTES = 3000
+"""Two packets of Ethernet's size."""
 TURN_SECONDS = 1.0
 
 
@@ -57,6 +62,16 @@ def echo(connection: socket.socket, greeting: bytes) -> float:
     return time.perf_counter() - start
 
 
+def exchange_full(connection: socket.socket, greeting: bytes) -> None:
+    """Exchange data that fills packets; raise `TimeoutError` if they do not pass."""
+    try:
+        echo(connection, greeting * (FULL_BYTES // len(greeting) + 1))
+    except TimeoutError:
+        raise TimeoutError(
+            "small packets pass and full-sized ones do not; set a smaller mtu in e3:overlay-options"
+        ) from None
+
+
 def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> tuple[float, float]:
     """Return the round-trip time to a peer in ms, and the monotonic time of its first answer.
 
@@ -74,6 +89,7 @@ def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> t
                 connection.settimeout(max(deadline - time.monotonic(), RETRY_SECONDS))
                 first, met = echo(connection, greeting), time.monotonic()
                 others = [echo(connection, greeting) for _ in range(ROUNDS - 1)]
+                exchange_full(connection, greeting)
                 return min(first, *others) * 1000, met
         except OSError:
             if time.monotonic() + RETRY_SECONDS >= deadline:

@@ -24,11 +24,15 @@ BASE = (
     "util-linux",
 )
 BENCH = ("iperf3",)
-TESTS = ("faketime", "fastd", "nix-bin", "pssh", "rsync", "shellcheck", "sudo")
-"""Programs of the tests: they shift a clock, build flakes, give a user rights, lint shell, are the
-example overlay, and read the outputs of stacks."""
+TESTS = (
+    *("coturn", "faketime", "fastd", "nix-bin", "pssh", "rsync", "shellcheck", "sudo"),
+    *("tayga", "tinyproxy-bin"),
+)
+"""Programs of the tests: they look at NATs, shift a clock, build flakes, give a user rights, lint
+shell, are the example overlay, read the outputs of stacks, and translate and forward in a lab."""
 
 PROGRAM = {
+    "coturn": "turnserver",
     "iproute2": "ip",
     "iputils-ping": "ping",
     "mawk": "awk",
@@ -40,6 +44,7 @@ PROGRAM = {
     "pssh": "parallel-ssh",
     "s6": "s6-svscan",
     "tinc": "tincd",
+    "tinyproxy-bin": "tinyproxy",
     "util-linux": "nsenter",
     "wireguard-tools": "wg",
 }

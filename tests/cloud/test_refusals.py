@@ -62,6 +62,7 @@ CONFIGURATION = {
     "no time": ({"expires-hours": "0"}, "e3:expires-hours: 0 must be above 0"),
     "domain": ({"domain": "example.com"}, "e3:domain: 'example.com' is not a domain"),
     "hosts": ({"hosts": "some"}, "hosts-wanted is 'some'"),
+    "links": ({"links": '{"all": {"loss": 0.1}}'}, "e3:links: only the lab's links can be changed"),
     "nats": ({"nats": '{"ams3": "cgnat"}'}, "e3:nats: droplets have public addresses"),
     "image absent": ({"fleet-options": '{"image": "F/none.gz"}'}, "there is no such file; build"),
     "wrong kind": (

@@ -17,8 +17,8 @@ from e3.ceremonies.removal import remove
 from e3.ceremonies.signatures import sign
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.ceremonies.voices import CODE, SHARES, attached
-from e3.experiment import Reachability
 from e3.interfaces import Host
+from e3.nats import Reachability
 from tests import machines
 from tests.ceremonies import host_request
 from tests.ceremony_malice import spellings

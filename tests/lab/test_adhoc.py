@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from e3.experiment import Reachability
 from e3.interfaces import File
 from e3.lab.client import HostHandle, Lab
+from e3.nats import Reachability
 from tests.adhoc import LINK, PersonAtHome, acquainted, mediator, rooms_work
 from tests.commands import ROOT
 from tests.labs import running

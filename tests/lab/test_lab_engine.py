@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import select
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from e3.errors import HostError, LabError
+from e3.impairments import Impairment
 from e3.interfaces import Completed
 from e3.lab import client, ssh
 from e3.lab.client import HostHandle, Lab
@@ -169,10 +171,47 @@ def test_a_link_can_be_slow_or_lossy_one_way(lab: Lab, hosts: dict[str, HostHand
         lab.set_link("a", "b", RegionLink(delay_ms=1.0, rate_mbit=8.0))
         assert asyncio.run(transfer(a, b, 1_000_000))[2] > 0.8  # a MB at 8 Mbit/s
         lab.set_link("a", "b", RegionLink(delay_ms=1.0, loss=1.0))
-        with pytest.raises(LabError, match="a-b does not answer"):
-            lab.measure()
+        assert run(a, "ping", "-c1", "-W1", b.underlay).exit
+        assert ("a", "b") not in lab.measure()  # there is nothing to be measured
     finally:
         lab.set_link("a", "b", RegionLink(delay_ms=15.0))
+
+
+def test_a_direction_is_narrow_and_a_link_breaks_and_comes_back(
+    lab: Lab, hosts: dict[str, HostHandle]
+) -> None:
+    a, b = hosts["a-0"], hosts["b-0"]
+    try:
+        lab.impair({("b", "a"): Impairment(rate_mbit=8.0), ("a", "c"): Impairment(jitter_ms=40.0)})
+        there, back = (asyncio.run(transfer(*way, 1_000_000))[2] for way in ((a, b), (b, a)))
+        assert back > 0.8 > there
+        assert lab.measure()["a", "c"] < 41
+        lab.impair({("a", "b"): Impairment(breaks_every_seconds=1.0, breaks_for_seconds=0.5)})
+        shown = said(a, "ping", "-c40", "-i0.05", "-W1", b.underlay)  # 2 s of 1 s periods
+        lost = float(shown.partition("% packet loss")[0].rpartition(" ")[2])
+        assert 25 < lost < 75
+        lab.impair({})
+        assert " 0% packet loss" in said(a, "ping", "-c20", "-i0.02", "-W1", b.underlay)
+        assert lab.measure()["a", "b"] >= 30
+    finally:
+        lab.impair({})
+
+
+def test_packets_of_a_link_are_reordered_and_none_is_lost(
+    lab: Lab, hosts: dict[str, HostHandle]
+) -> None:
+    try:
+        lab.impair({("b", "a"): Impairment(reordering=0.2)})
+        shown = said(hosts["a-0"], "ping", "-c100", "-i0.002", "-W1", hosts["b-0"].underlay)
+        came = [
+            int(line.partition("icmp_seq=")[2].split()[0])
+            for line in shown.splitlines()
+            if "icmp_seq=" in line
+        ]
+        assert sorted(came) == list(range(1, 101))
+        assert sum(one > other for one, other in itertools.pairwise(came)) > 5
+    finally:
+        lab.impair({})
 
 
 def test_a_host_that_dies_is_noticed_and_made_anew_at_its_address(

@@ -47,6 +47,23 @@ def test_what_the_overlay_cannot_join_is_refused_and_nothing_changes(stack: Stac
     assert stack.resources.keys() == before.keys()
 
 
+def test_what_links_do_to_packets_is_set_and_changed_without_other_hosts(stack: Stack) -> None:
+    """The round trips are measured before, and again with the jitter allowed for."""
+    before = {host.name: host.identity.pid for host in stack.lab.hosts()}
+    pair = {"jitter-ms": 5, "loss": 0.01}
+    links = {"ams3-sgp1": pair, "ams3->sgp1": {"rate-mbit": 50}}
+    outputs = stack.brought_up(program=SANTA, nats=NATS, links=links)
+    assert outputs["session"]["verdict"] == "completed"
+    assert stack.resources["e3:Links links"]["outputs"]["links"]["ams3->sgp1"] == {
+        "jitter_ms": 5,
+        "loss": 0.01,
+        "rate_mbit": 50,
+    }
+    assert stack.brought_up(program=SANTA, nats=NATS)["session"]["verdict"] == "completed"
+    assert "e3:Links links" not in stack.resources
+    assert {host.name: host.identity.pid for host in stack.lab.hosts()} == before
+
+
 def test_a_host_with_another_nat_is_made_anew_and_no_other(stack: Stack) -> None:
     before = {host.name: host.identity.pid for host in stack.lab.hosts()}
     outputs = stack.brought_up(program=SANTA, nats={**NATS, "sgp1": "ipv6-only"})

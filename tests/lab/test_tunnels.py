@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from e3.experiment import Reachability
 from e3.interfaces import Process
 from e3.lab.client import HostHandle, Lab
+from e3.nats import Reachability
 from e3.tunnel import (
     PROGRAM,
     Grant,

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from e3 import contact, reachability
 from e3.errors import E3Error
-from e3.experiment import Reachability
 from e3.interfaces import Host, Overlay
 from e3.lab.client import Lab
+from e3.nats import Reachability
 from e3.overlays.tinc import PLACES, SCRIPT, Tinc
 from e3.overlays.unit import script
 from e3.session.plan import plan

@@ -8,6 +8,7 @@ import pytest
 from e3.config import KEYS, parse
 from e3.errors import ConfigurationError, E3Error
 from e3.experiment import Choice
+from e3.nats import CLASSES
 from e3.overlays import OVERLAYS
 from e3.registry import build
 
@@ -61,9 +62,22 @@ MISTAKES = {
     ),
     "nat class": (
         {"nats": '{"ams3": "double"}'},
-        "e3:nats: ams3 is 'double'; choose one of public, full-cone, port-restricted, symmetric,",
+        "e3:nats: ams3 is 'double'; choose one of public, full-cone, address-restricted, port-",
     ),
     "nat list": ({"nats": '{"ams3": ["cgnat"]}'}, "e3:nats: ams3 is ['cgnat']; choose one of"),
+    "nat property": (
+        {"nats": '{"ams3": {"mtu-bytes": 1}}'},
+        "e3:nats: ams3: mtu-bytes is 1; write a number from 1280 to 1500",
+    ),
+    "different homes": (
+        {"nats": '{"ams3": {"shared": "flat"}, "ams3-1": {"like": "home", "shared": "flat"}}'},
+        "e3:nats: ams3-0 and ams3-1 share 'flat', but their NATs differ",
+    ),
+    "crowded home": (
+        {"regions": '{"ams3": 6}', "nats": '{"ams3": {"shared": "flat"}}'},
+        "e3:nats: 6 hosts share 'flat'; a NAT has room for 5",
+    ),
+    "link": ({"links": '{"ams3-mars": {}}'}, "e3:links: 'ams3-mars' is neither all nor two of"),
     "quotes": ({"args": "--bids '5"}, 'e3:args: "--bids \'5" cannot be split'),
     "no program": ({"program": "demos/nosuch.py"}, "demos/nosuch.py"),
 }
@@ -109,7 +123,10 @@ def test_the_nat_of_a_host_goes_before_that_of_its_region() -> None:
     regions = json.dumps({"ams3": 3, "sgp1": 1})
     nats = json.dumps({"ams3": "port-restricted", "ams3-1": "public", "ams3-2": "ipv6-only"})
     experiment = parse("dev", {"program": PROGRAM, "regions": regions, "nats": nats})
-    assert experiment.nats == {"ams3-0": "port-restricted", "ams3-2": "ipv6-only"}
+    assert experiment.nats == {
+        "ams3-0": CLASSES["port-restricted"],
+        "ams3-2": CLASSES["ipv6-only"],
+    }
     assert experiment.reachability == {
         "ams3-0": "port-restricted",
         "ams3-1": "public",

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from e3.errors import ConfigurationError
-from e3.experiment import Reachability
 from e3.interfaces import Needs
+from e3.nats import Reachability
 from e3.overlays import OVERLAYS
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
@@ -29,6 +29,16 @@ CASES: dict[str, tuple[Needs, dict[str, Reachability], str | None]] = {
     "tcp will do": (RELAYED, {"a-0": "public", "b-0": "udp-blocked"}, None),
     "port 443": (UDP, {"a-0": "public", "b-0": "tcp-443-only"}, "b-0 can use TCP port 443 alone"),
     "443 will do": (RELAYED, {"a-0": "public", "b-0": "tcp-443-only"}, None),
+    "proxy": (
+        RELAYED,
+        {"a-0": "public", "b-0": "http-proxy"},
+        "b-0 can use an HTTP proxy to port 443 alone, and x needs other ways",
+    ),
+    "a proxy will do": (
+        Needs(public_host=True, port_443_suffices=True, http_proxies=True),
+        {"a-0": "public", "b-0": "http-proxy"},
+        None,
+    ),
     "IPv6": (UDP, {"a-0": "public", "b-0": "ipv6-only"}, "b-0 can use IPv6 alone, and x needs I"),
     "IPv6 will do": (BOTH, {"a-0": "public", "b-0": "ipv6-only", "c-0": "cgnat"}, None),
     "IPv6 without a public host": (BOTH, {"b-0": "ipv6-only"}, "and none is public"),
@@ -59,11 +69,14 @@ def test_shortfall(case: str) -> None:
     [
         ("public", "symmetric", True),
         ("full-cone", "symmetric", True),
+        ("address-restricted", "symmetric", True),
+        ("address-restricted", "cgnat", True),
         ("port-restricted", "cgnat", True),
         ("symmetric", "port-restricted", False),
         ("symmetric", "symmetric", False),
         ("udp-blocked", "public", False),
         ("full-cone", "tcp-443-only", False),
+        ("full-cone", "http-proxy", False),
         ("ipv6-only", "public", True),
         ("ipv6-only", "ipv6-only", True),
         ("ipv6-only", "full-cone", False),

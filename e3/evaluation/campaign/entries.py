@@ -39,7 +39,7 @@ class ScenarioEntry(Part, frozen=True, kw_only=True):
     fleet_options: dict[str, Any] = {}
     regions: dict[str, int]
     latency_ms: dict[str, float] = {}
-    nats: dict[str, str] = {}
+    nats: dict[str, str | dict[str, Any]] = {}
     links: dict[str, "LinkEntry"] = {}
     overlays: Annotated[list[Id], Meta(max_length=1000)] = []
     programs: Annotated[list[Id], Meta(max_length=1000)] = []

@@ -275,7 +275,10 @@ def _cell(
             fleet=placed.fleet,
             regions=placed.regions,
             rtt_ms=placed.latency_ms,
-            nats=placed.nats,
+            nats={
+                name: it if isinstance(it, str) else json.dumps(it)
+                for name, it in placed.nats.items()
+            },
             links={
                 pair: LinkQuality(jitter_ms=it.jitter_ms, loss=it.loss, rate_mbit=it.rate_mbit)
                 for pair, it in placed.links.items()

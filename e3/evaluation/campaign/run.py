@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from e3 import pulumi_state
+from e3 import nats, pulumi_state
 from e3.deployed import FILES
 from e3.errors import ConfigurationError
 from e3.evaluation.campaign import place
@@ -111,8 +111,8 @@ def _placed(scenario: ScenarioChoice, experiment: Experiment) -> ScenarioChoice:
         rtt_ms = {
             f"{a}-{b}": experiment.latency_ms.get((a, b), default_rtt_ms(a, b)) for a, b in pairs
         }
-    nats: dict[str, str] = dict(experiment.nats)
-    return msgspec.structs.replace(scenario, rtt_ms=rtt_ms, nats=nats)
+    behind = {host: nats.to_text(behaviour) for host, behaviour in experiment.nats.items()}
+    return msgspec.structs.replace(scenario, rtt_ms=rtt_ms, nats=behind)
 
 
 def remove_stacks(name: str, root: Path, tell: Callable[[str, str], None]) -> None:

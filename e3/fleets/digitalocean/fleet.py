@@ -30,6 +30,10 @@ class DigitalOcean(Options):
             raise ConfigurationError(
                 "e3:nats: droplets have public addresses; use the lab for NATs, or leave it out"
             )
+        if experiment.links:
+            raise ConfigurationError(
+                "e3:links: only the lab's links can be changed; use the fleet lab, or leave it out"
+            )
         if self.expires_hours <= 0:
             raise ConfigurationError(
                 f"e3:expires-hours: {self.expires_hours:g} must be above 0; write the hours for "

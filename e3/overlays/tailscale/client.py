@@ -46,6 +46,8 @@ def unit(host: Host, *, port: int, certificate: str = "") -> Unit:
         "TS_LOGS_DIR": CONFIGURATION,
         "TS_FORCE_NOISE_443": "true",  # else it tries port 80 first, for half a second
     }
+    if host.http_proxy:
+        environment["HTTPS_PROXY"] = f"http://{host.http_proxy}"
     if certificate:
         environment["SSL_CERT_FILE"] = TRUSTED  # read by Go's crypto/x509
     return Unit(

@@ -63,6 +63,7 @@ class Headscale:
         address_trust="authenticated",
         control_server=True,
         port_443_suffices=True,
+        http_proxies=True,
         ipv6=True,
     )
     range: ClassVar[None] = None

@@ -12,6 +12,7 @@ from e3.errors import ConfigurationError
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
 from e3.inventory.machines import FORMS, Machine, from_properties, named, parse, read
+from e3.nats import CLASSES
 from e3.registry import build
 
 pytestmark = pytest.mark.unit
@@ -54,7 +55,7 @@ def test_machines_are_named_by_region_in_the_order_of_the_file(file: Path) -> No
 def test_the_experiment_follows_from_the_file(file: Path) -> None:
     experiment = parsed(file)
     assert experiment.regions == {"home": 2, "work": 1}
-    assert experiment.nats == {"work-0": "symmetric"}
+    assert experiment.nats == {"work-0": CLASSES["symmetric"]}
     build(FLEETS, experiment.fleet, key="fleet").check(experiment)
 
 
@@ -82,6 +83,7 @@ MISTAKES = {
     "hosts: [{host: a, system: sparc}]": "host a: Invalid enum value 'sparc': system",
     "hosts: [{host: a, reachability: near}]": "host a: Invalid enum value 'near': reachability",
     "hosts: [{host: a, reachability: ipv6-only}]": "host a: reachability ipv6-only is for labs",
+    "hosts: [{host: a, reachability: http-proxy}]": "host a: reachability http-proxy is for labs",
     "hosts: [{host: a, region: At Home}]": "region 'At Home' is not allowed there; use small",
     "hosts: [{host: a, underlay: b}]": "underlay 'b' is not allowed there; use an IP address",
     "hosts: [{host: a, underlay: ab}]": "host a: 'ab' does not appear to be an IPv4",
@@ -165,6 +167,8 @@ def test_what_the_file_leads_to_must_be_there(file: Path) -> None:
         fleet.check(replace(experiment, regions={"ams3": 3}, nats={}))
     with pytest.raises(ConfigurationError, match="write it there as reachability"):
         fleet.check(parsed(file, nats='{"home-0": "cgnat"}'))
+    with pytest.raises(ConfigurationError, match="e3:links: only the lab's links"):
+        fleet.check(parsed(file, links='{"home-work": {"loss": 0.1}}'))
 
 
 def test_a_list_alone_is_a_file_too() -> None:

@@ -44,6 +44,26 @@ def test_loss_takes_its_share() -> None:
     assert line(RegionLink(delay_ms=1.0, loss=1.0)).arrival(0.0, 1) is None
 
 
+def test_a_packet_that_is_overtaken_delays_no_other() -> None:
+    mixed = line(RegionLink(delay_ms=1.0, reordering=0.25))
+    arrivals = [mixed.arrival(i / 1000, 1500) or 0.0 for i in range(4000)]
+    late = [i for i, at in enumerate(arrivals) if at > i / 1000 + 0.0011]
+    assert len(late) == pytest.approx(1000, rel=0.1)
+    assert all(
+        at == pytest.approx(i / 1000 + 0.001) for i, at in enumerate(arrivals) if i not in late
+    )
+    assert all(arrivals[i] > arrivals[i + 1] for i in late if i + 1 not in late and i < 3999)
+
+
+def test_a_link_breaks_and_comes_back() -> None:
+    link = RegionLink(delay_ms=1.0, breaks_every_seconds=10.0, breaks_for_seconds=2.0)
+    broken = DelayLine(link, began=100.0)
+    for now, works in ((100.0, True), (107.9, True), (108.1, False), (109.9, False), (110.1, True)):
+        assert (broken.arrival(now, 1500) is not None) == works
+        assert (broken.arrival(now + 50.0, 1500) is not None) == works
+    assert not broken.is_constant
+
+
 @given(
     st.lists(st.floats(0, 0.01), min_size=1, max_size=50),
     st.floats(0, 100),

@@ -7,7 +7,7 @@ lines that it ``has`` or ``has_not``, or ``values`` of JSON and YAML by their pa
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
@@ -15,8 +15,9 @@ import msgspec
 import pytest
 import yaml
 
-from e3.experiment import Choice, Reachability
+from e3.experiment import Choice
 from e3.interfaces import Host
+from e3.nats import Reachability
 from e3.overlays import OVERLAYS
 from e3.overlays.unit import Members, Planned, Unit
 from e3.registry import build
@@ -31,6 +32,7 @@ CASES = sorted(path for name in OVERLAYS for path in Path("tests/cases", name).g
 class Place:
     underlay: str
     underlay6: str = ""
+    http_proxy: str = ""
     reachability: Reachability = "public"
 
 
@@ -55,7 +57,10 @@ class Case:
 def test_plan(path: Path) -> None:
     case = msgspec.json.decode(path.read_bytes(), type=Case, strict=True)
     hosts = [
-        host(name, place.underlay, reachability=place.reachability, underlay6=place.underlay6)
+        replace(
+            host(name, place.underlay, reachability=place.reachability, underlay6=place.underlay6),
+            http_proxy=place.http_proxy,
+        )
         for name, place in case.hosts.items()
     ]
     overlay, members = planned(path.parent.name, case, hosts)

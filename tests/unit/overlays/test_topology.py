@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from e3.errors import OverlayError
-from e3.experiment import Reachability
 from e3.interfaces import Host
+from e3.nats import Reachability
 from e3.overlays.topology import can_meet, choose_servers, dials, hub
 from tests.hosts import host
 
