@@ -89,8 +89,8 @@ class Machine:
             )
         if self.reachability == "http-proxy":
             raise ValueError(
-                "reachability http-proxy is for labs, which know the proxy; where the machine's own "
-                "programs use it already, tcp-443-only says the same"
+                "reachability http-proxy is for labs, which know the proxy; where the programs of "
+                "the machine use it already, tcp-443-only says the same"
             )
         if self.port is not None and not 0 < self.port < 65_536:  # noqa: PLR2004
             raise ValueError(f"port {self.port} is not between 1 and 65535")
