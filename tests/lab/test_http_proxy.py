@@ -1,9 +1,13 @@
 """A network from which only an HTTP proxy leads out, and only to port 443."""
 
 import asyncio
+import os
+import select
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +103,20 @@ def test_the_proxy_comes_back_with_its_router_and_goes_with_its_host(lab: Lab) -
     assert proxies() == 1
     lab.remove_host("b-0")
     assert proxies() == 0
+
+
+def test_what_routers_run_dies_with_the_labs_daemon(tmp_path: Path) -> None:
+    with running(tmp_path / "lab", None, ["a"]) as lab:
+        lab.add_hosts([("a-0", "a"), ("a-1", "a")], {"a-0": "http-proxy", "a-1": "port-mapping"})
+        daemon = lab.status()["pid"]
+        children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
+        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
+        assert {"tinyproxy", "e3-port-mapper"} <= names
+        held = [os.pidfd_open(int(pid)) for pid in children]
+        try:
+            os.kill(daemon, signal.SIGKILL)
+            for descriptor in held:
+                assert select.select([descriptor], [], [], 10)[0]
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
