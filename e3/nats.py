@@ -186,7 +186,7 @@ PRESETS: Mapping[str, NatBehaviour] = {
 }
 """Networks by the names that people give them."""
 
-NAMED: Mapping[str, NatBehaviour | None] = {**CLASSES, **PRESETS}
+NAMED: Mapping[str, NatBehaviour | None] = {**dict(CLASSES.items()), **PRESETS}
 
 
 def decode(place: str, value: object) -> NatBehaviour | None:

@@ -25,7 +25,7 @@ import threading
 BINDING_REQUEST, BINDING_RESPONSE = 0x0001, 0x0101
 XOR_MAPPED_ADDRESS, FAMILIES = 0x0020, {4: 0x01, 16: 0x02}
 COOKIE = 0x2112A442
-TRIES, PATIENCE_SECONDS = 2, 0.7
+TRIES, PATIENCE_SECONDS = 3, 0.7
 DIAL_SECONDS = 1.5  # the first SYN may be lost to a busy machine, the second not
 
 

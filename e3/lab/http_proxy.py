@@ -15,7 +15,7 @@ from e3.lab.helper import HelperProcess
 
 PROGRAM, PACKAGE = "tinyproxy", "tinyproxy-bin"
 PORT = 3128
-START_SECONDS = 10.0
+START_SECONDS, CONNECT_SECONDS = 10.0, 1.0
 PAUSE_SECONDS = 0.01
 CONFIGURATION = """
 Port {port}
@@ -61,6 +61,7 @@ class HttpProxy:
             linux.inside_network(self.process.network),
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trying,
         ):
+            trying.settimeout(CONNECT_SECONDS)
             return trying.connect_ex((self.gateway, PORT)) == 0
 
 

@@ -65,7 +65,7 @@ table ip nat {{
         ct state established,related accept
         icmp type echo-request accept
         {f'iifname "lan" udp dport {PORT} accept' if behaviour.port_mapping else ""}
-        {f'iifname "lan" tcp dport {PROXY_PORT} accept' if behaviour.passes == "proxy" else ""}
+        {_PROXY if behaviour.passes == "proxy" else ""}
     }}
     chain output {{
         type filter hook output priority filter;
@@ -126,6 +126,8 @@ table ip6 filter {{
 """
 
 
+# the daemon asks whether it serves by the loopback
+_PROXY = f'iifname {{ "lan", "lo" }} tcp dport {PROXY_PORT} accept'
 _NAT64 = """
 table ip nat {
     chain input {

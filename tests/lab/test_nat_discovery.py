@@ -79,7 +79,7 @@ def test_coturn_names_mapping_and_filtering(hosts: tuple[Lab, dict[str, HostHand
             vantages(lab).delivered(SECOND, server.host()),
             server.access.attach([*SERVER, *own]),
         ):
-            await answers(known["full-cone"], server.underlay)
+            await answers(server, server.underlay)
             found = await asyncio.gather(*(seen(name) for name in KINDS))
         expected = [
             (f"NAT with {mapping} Mapping!", f"NAT with {filtering} Filtering!")

@@ -68,7 +68,7 @@ def test_a_link_that_cannot_be_is_refused(values: dict[str, float], said: str) -
 def test_links_survive_being_sent_as_json() -> None:
     link = RegionLink(delay_ms=1.5, jitter_ms=0.5, loss=0.01, rate_mbit=20.0)
     properties = link.to_properties()
-    assert RegionLink(**properties) == link  # type: ignore[arg-type]
+    assert RegionLink(**properties) == link
 
 
 def test_impairments_leave_delays_alone_and_end_with_the_next() -> None:

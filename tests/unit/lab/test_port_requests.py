@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e3.lab.port_mapping import MOST_MAPPINGS, Mappings
+from e3.lab.port_mapping import MOST_MAPPINGS, Inside, Mappings
 from e3.lab.port_requests import MOST_BYTES, Question, Router, Wish, read
 
 pytestmark = pytest.mark.unit
@@ -91,7 +91,8 @@ def test_no_bytes_break_the_decoder(data: bytes) -> None:
 
 def test_a_port_is_granted_once_and_returned() -> None:
     mappings = Mappings(random.Random(1))  # noqa: S311 - a test wants the same each time
-    one, other = ("udp", SOURCE, 1), ("udp", SOURCE, 2)
+    one: Inside = ("udp", SOURCE, 1)
+    other: Inside = ("udp", SOURCE, 2)
     assert mappings.grant(one, 5555, 10.0) == 5555
     assert mappings.grant(("tcp", SOURCE, 1), 5555, 10.0) == 5555
     assert mappings.grant(other, 5555, 20.0) not in {None, 5555}
