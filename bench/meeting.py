@@ -19,9 +19,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from e3.experiment import Reachability
 from e3.lab import client
 from e3.lab.client import HostHandle, Lab
+from e3.nats import Reachability
 
 ROOT = Path(__file__).parents[1]
 E3 = ROOT / "scripts/bin/e3"

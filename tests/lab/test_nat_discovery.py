@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[str | NatBehaviour, str, str]] = {
     ),
 }
 LIMIT_SECONDS = 60.0
+CLIENT = "turnutils_stunclient"  # it waits for ever for what is lost
 SERVER = [
     *("turnserver", "-n", "--stun-only", "--no-auth", "--no-cli", "--no-tls", "--no-dtls"),
     *("--log-file=/dev/null", "--pidfile=/run/turnserver.pid", "--userdb=/run/turndb"),
@@ -57,7 +58,7 @@ async def answers(host: HostHandle, server: str) -> None:
     """Wait until the server answers."""
     async with asyncio.timeout(LIMIT_SECONDS):
         while True:
-            if "reflexive addr" in await said(host, "turnutils_stunclient", server):
+            if "reflexive addr" in await said(host, "timeout", "2", CLIENT, server):
                 return
             await asyncio.sleep(0.1)
 
