@@ -82,7 +82,6 @@ class Tinc:
         public_host=True,
         punches=True,
         port_443_suffices=True,
-        http_proxies=True,
         ipv6=True,
         tun=True,
     )
@@ -204,7 +203,6 @@ class Tinc:
             "StrictSubnets": "yes",  # addresses come from these files, not from members
             "TunnelServer": "no" if host.name in members.memory.gossips else "yes",
             "Broadcast": "no",
-            **({"Proxy": f"http {host.http_proxy.replace(':', ' ')}"} if host.http_proxy else {}),
             "PingInterval": str(self.keepalive),
             "MaxTimeout": "1",  # the pause between attempts to connect would grow by 5 s each time
         }

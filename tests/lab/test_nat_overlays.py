@@ -1,6 +1,7 @@
 """Overlays across NATs: pairs are direct where real NATs allow it, and only there."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,8 +98,21 @@ def test_throughput_is_measured_from_who_can_dial(lab: Lab) -> None:
     assert rates["b-0"] > 1.0
 
 
-@pytest.mark.parametrize("kind", ["corporate", "http-proxy"])
-@pytest.mark.parametrize("overlay", [Headscale(), Tinc(port=443)], ids=["headscale", "tinc"])
+@pytest.mark.parametrize(
+    ("overlay", "kind"),
+    [
+        (Headscale(), "corporate"),
+        pytest.param(
+            Headscale(),
+            "http-proxy",
+            marks=pytest.mark.skipif(
+                shutil.which("tinyproxy") is None, reason="tinyproxy is not installed"
+            ),
+        ),
+        (Tinc(port=443), "tcp-443-only"),
+    ],
+    ids=["headscale", "headscale by proxy", "tinc"],
+)
 def test_who_has_port_443_alone_is_joined_by_relay(lab: Lab, overlay: Overlay, kind: str) -> None:
     hosts = made(lab, a_0="public", a_1=kind, b_0="port-restricted")
     mesh = Mesh(lab, overlay, hosts)

@@ -7,7 +7,7 @@ lines that it ``has`` or ``has_not``, or ``values`` of JSON and YAML by their pa
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
@@ -32,7 +32,6 @@ CASES = sorted(path for name in OVERLAYS for path in Path("tests/cases", name).g
 class Place:
     underlay: str
     underlay6: str = ""
-    http_proxy: str = ""
     reachability: Reachability = "public"
 
 
@@ -57,10 +56,7 @@ class Case:
 def test_plan(path: Path) -> None:
     case = msgspec.json.decode(path.read_bytes(), type=Case, strict=True)
     hosts = [
-        replace(
-            host(name, place.underlay, reachability=place.reachability, underlay6=place.underlay6),
-            http_proxy=place.http_proxy,
-        )
+        host(name, place.underlay, reachability=place.reachability, underlay6=place.underlay6)
         for name, place in case.hosts.items()
     ]
     overlay, members = planned(path.parent.name, case, hosts)
