@@ -121,6 +121,12 @@ def test_where_throughput_misleads_is_named(file: Path) -> None:
     }
 
 
+def test_a_program_of_large_messages_is_one_on_a_fast_line_as_well(file: Path) -> None:
+    fast = replace(SMALL, truths={"plain": Truth(mbit=9000)})
+    of = study.load(synthetic.write(file.with_name("fast.jsonl"), fast))
+    assert criteria.natures(of) == {"rounds": "rounds", "bulk": "bytes"}
+
+
 def test_the_model_finds_what_a_program_waits_for(file: Path) -> None:
     of = study.load(file)
     assert criteria.natures(of) == {"rounds": "rounds", "bulk": "bytes"}
