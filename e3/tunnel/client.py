@@ -52,6 +52,8 @@ class Tunnel:
     async def remove_peer(self, pid: int) -> None:
         """Forget a peer."""
         await self._program.ask("remove", {"pid": pid}, Done)
+        self.paths = {peer: path for peer, path in self.paths.items() if peer != pid}
+        self.up -= {pid}
 
     async def dial(self, pid: int, port: int, local: str = "127.0.0.1:0") -> str:
         """Let a local address stand for a port of a peer, and return it.
@@ -72,9 +74,12 @@ class Tunnel:
         asked = {"port": port, "local": local, "sources": known}
         await self._program.ask("serve", asked, Done)
 
-    async def gather(self) -> None:
-        """Look again at which addresses this party may be reached."""
-        await self._program.ask("gather", {}, Done)
+    async def gather(self, stun: tuple[str, ...] = ()) -> None:
+        """Look again at which addresses this party may be reached.
+
+        ``stun`` are the servers of STUN from now on; without any they stay.
+        """
+        await self._program.ask("gather", {"stun": stun} if stun else {}, Done)
 
     async def report(self) -> Report:
         """Return the state of all tunnels."""

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"golang.zx2c4.com/wireguard/conn"
 
@@ -27,6 +29,7 @@ var (
 type Bind struct {
 	link   *Link
 	udp    *conn.StdNetBind
+	udp6   atomic.Pointer[conn.StdNetBind] // the same sockets, by which datagrams of IPv6 are sent
 	frames chan frame
 	mutex  sync.Mutex
 	closed chan struct{}
@@ -47,12 +50,23 @@ func (b *Bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	b.closed = make(chan struct{})
 	closed := b.closed
 	b.mutex.Unlock()
+	b.udp6.Store(apart(b.udp))
 	b.link.port.Store(uint32(actual))
 	wrapped := make([]conn.ReceiveFunc, 0, len(fns)+1)
 	for _, fn := range fns {
 		wrapped = append(wrapped, b.receiving(fn))
 	}
 	return append(wrapped, b.receivingFrames(closed)), actual, nil
+}
+
+// apart returns what sends by the same sockets with pools of its own; nothing was sent yet.
+//
+// wireguard-go takes addresses of both versions of IP from one pool. IPv4 leaves four bytes of them,
+// and as many are then written of an IPv6 address: its datagram would go elsewhere.
+func apart(opened *conn.StdNetBind) *conn.StdNetBind {
+	made := new(conn.StdNetBind)
+	reflect.ValueOf(made).Elem().Set(reflect.ValueOf(opened).Elem())
+	return made
 }
 
 // Close closes the socket; what receives returns net.ErrClosed.
@@ -63,6 +77,7 @@ func (b *Bind) Close() error {
 		b.closed = nil
 	}
 	b.mutex.Unlock()
+	b.udp6.Store(nil)
 	return b.udp.Close()
 }
 
@@ -100,7 +115,11 @@ func (b *Bind) Send(buffers [][]byte, endpoint conn.Endpoint) error {
 
 // send passes datagrams to an address.
 func (b *Bind) send(to netip.AddrPort, buffers ...[]byte) error {
-	return b.udp.Send(buffers, &conn.StdNetEndpoint{AddrPort: to})
+	udp := b.udp
+	if six := b.udp6.Load(); six != nil && to.Addr().Is6() {
+		udp = six
+	}
+	return udp.Send(buffers, &conn.StdNetEndpoint{AddrPort: to})
 }
 
 // receiving returns fn with all that is not WireGuard's taken out.

@@ -45,6 +45,16 @@ func (l *Link) Gather() {
 	l.gathering.due = time.Now()
 }
 
+// SetServers lets these servers of STUN be asked from the next round on, which begins anew.
+func (l *Link) SetServers(servers []netip.AddrPort) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.config.datagrams() {
+		l.config.Servers = servers
+		l.gathering.open = false
+	}
+}
+
 // gather asks the servers of STUN when it is time; it returns what is to be told.
 func (l *Link) gather(now time.Time) []func() {
 	g := &l.gathering

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -104,5 +105,20 @@ func TestARelayOnlyPartyTellsNoAddress(t *testing.T) {
 	l.gathering.hosts = []netip.Addr{netip.MustParseAddr("198.18.0.3")}
 	if found := l.candidates(); len(found) != 0 {
 		t.Errorf("it tells %v", found)
+	}
+}
+
+func TestOtherServersAreAskedInARoundOfTheirOwn(t *testing.T) {
+	one, other := netip.MustParseAddrPort("198.18.0.1:3478"), netip.MustParseAddrPort("198.18.0.2:3478")
+	l := New(Config{Servers: []netip.AddrPort{one}}, nil)
+	l.gathering.open, l.gathering.seen = true, map[netip.AddrPort]netip.AddrPort{one: one}
+	l.SetServers([]netip.AddrPort{other})
+	if l.gathering.open || len(l.config.Servers) != 1 || l.config.Servers[0] != other {
+		t.Errorf("it asks %v", l.config.Servers)
+	}
+	overTLS := New(Config{Carry: func(*Peer, net.Conn) {}}, nil)
+	overTLS.SetServers([]netip.AddrPort{other})
+	if len(overTLS.config.Servers) != 0 {
+		t.Error("without datagrams it asks servers of STUN")
 	}
 }

@@ -82,6 +82,12 @@ type removeCommand struct {
 	PID int `json:"pid"`
 }
 
+type gatherCommand struct {
+	envelope
+	// Servers are those of STUN from now on; without any, those from before.
+	Servers []netip.AddrPort `json:"stun"`
+}
+
 type dialCommand struct {
 	envelope
 	PID   int            `json:"pid"`

@@ -83,7 +83,6 @@ func (p *party) carryOut(command envelope, line []byte) (any, error) {
 	if command.Do != "open" && p.link == nil {
 		return nil, fmt.Errorf("do %.40q comes before open", command.Do)
 	}
-	done := answer{Event: "done", ID: command.ID}
 	switch command.Do {
 	case "open":
 		return with(line, p.open)
@@ -96,8 +95,7 @@ func (p *party) carryOut(command envelope, line []byte) (any, error) {
 	case "serve":
 		return with(line, p.serve)
 	case "gather":
-		p.link.Gather()
-		return done, nil
+		return with(line, p.gather)
 	case "report":
 		return p.report(command)
 	}
@@ -250,6 +248,17 @@ func (p *party) removePeer(c removeCommand) (any, error) {
 	p.link.RemovePeer(c.PID)
 	delete(p.addresses, c.PID)
 	return answer{Event: "done", ID: c.ID}, p.carrier.remove(c.PID)
+}
+
+func (p *party) gather(c gatherCommand) (any, error) {
+	if len(c.Servers) > maxServers {
+		return nil, fmt.Errorf("stun has %d servers; %d are possible", len(c.Servers), maxServers)
+	}
+	if len(c.Servers) > 0 {
+		p.link.SetServers(c.Servers)
+	}
+	p.link.Gather()
+	return answer{Event: "done", ID: c.ID}, nil
 }
 
 // Candidates tells at which addresses this party may be reached.
