@@ -23,9 +23,6 @@ from e3.session.verdicts import Verdict
 
 OVERLAY = "didcomm"
 
-SILENCE_SECONDS = 120
-"""For a laptop to sleep, or to change networks."""
-
 OTHERS_SECONDS = 3.0
 """For the others to complete once this party has: until then it keeps its tunnels."""
 
@@ -61,7 +58,6 @@ async def conduct(
             alone=Alone(
                 pid=pid,
                 session=roster.session,
-                silence_seconds=SILENCE_SECONDS,
                 others=meeting.others,
                 queue=place / "queue",
             ),

@@ -2,12 +2,13 @@
 
 import hashlib
 import socket
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from e3.adhoc.relay_protocol import REQUEST, SERVERS, Granted, Request, Servers
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.mailbox import Mailbox
-from e3.didcomm.messages import body_of
+from e3.didcomm.messages import Received, body_of
 from e3.remote.tasks import in_thread
 from e3.tunnel import Grant
 
@@ -22,7 +23,26 @@ async def stun_servers(box: Mailbox) -> tuple[str, ...]:
     return tuple(_joined(host, port) for port in servers.stun)
 
 
-async def grant(box: Mailbox, secret: bytes) -> Grant | None:
+class Place(Protocol):
+    """A mediator as parties know it."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is called."""
+
+
+class Asking(Protocol):
+    """What is connected to a mediator, such as a `Mailbox`."""
+
+    @property
+    def mediation(self) -> Place:
+        """The mediator."""
+
+    async def ask(self, kind: str, body: object) -> Received:
+        """Return its answer; raise `DidcommError` if it refuses or is silent."""
+
+
+async def grant(box: Asking, secret: bytes) -> Grant | None:
     """Return this party's side of the grant of a pair with that secret; None if there is none."""
     pair = hashlib.sha256(b"e3-relay/1.0 pair" + secret).hexdigest()
     try:

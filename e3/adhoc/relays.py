@@ -25,6 +25,7 @@ from e3.didcomm.messages import Received, body_of
 from e3.didcomm.protocols import PROBLEM
 from e3.errors import OverlayError
 from e3.remote.tasks import beside
+from e3.tunnel.control import PROGRAM
 from e3.tunnel.relay import Relay, local_relay, token
 from e3.tunnel.relay_messages import RelayGrant, RelayOpen, RelayOpened
 
@@ -125,9 +126,11 @@ class Relays:
 
 
 @asynccontextmanager
-async def relaying(udp: tuple[int, ...], tcp: int, quota: Quota) -> AsyncIterator[Relays]:
+async def relaying(
+    udp: tuple[int, ...], tcp: int, quota: Quota, program: str = PROGRAM
+) -> AsyncIterator[Relays]:
     """Run a relay and servers of STUN at these ports; raise `OverlayError` if that fails."""
-    async with local_relay() as relay:
+    async with local_relay(program) as relay:
         opened = await relay.open(RelayOpen(udp=udp, tcp=tcp))
         relays = Relays(relay, opened, quota)
         async with beside(relays.grant()):

@@ -15,12 +15,12 @@ import msgspec
 
 from e3.access.ssh import RUN, STATE
 from e3.authority.joint.messages import AnyAnswer, Ask
+from e3.bytecode import bytecode
 from e3.ceremonies.supplies import supplied
 from e3.errors import HostError
 from e3.interfaces import File, Host, Process
 from e3.remote.tasks import running
 from e3.remote.text import printable
-from e3.session.runner_files import bytecode
 
 SHARES = f"{STATE}/authority"
 CODE = f"{RUN}/authority"

@@ -32,6 +32,7 @@ class Classes(Mapping[str, type[Overlay]]):
 
 OVERLAYS = Classes(
     {
+        "didcomm": "e3.overlays.didcomm:Didcomm",
         "headscale": "e3.overlays.tailscale.headscale:Headscale",
         "libp2p": "e3.overlays.libp2p:Libp2p",
         "nebula": "e3.overlays.nebula:Nebula",

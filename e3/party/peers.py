@@ -18,6 +18,8 @@ from e3.party.unpickle import Receiver
 Attributes = Any
 """MPyC has no types; its classes are used by attribute."""
 
+PEER_SILENCE_SECONDS = 20
+"""A peer whose machine acknowledges nothing for so long is lost; a cable may be out for less."""
 
 PROBE_SECONDS = 5
 REFUSED_STATUS = 70
@@ -62,8 +64,8 @@ def tag_senders(exchanger: Attributes) -> None:
     exchanger.receive = receive_from_peer
 
 
-def set_keepalive(exchanger: Attributes, silence_seconds: int) -> None:
-    """Make connections of MPyC's ``exchanger`` class end when the peer's machine is silent so long.
+def set_keepalive(exchanger: Attributes) -> None:
+    """Make connections of MPyC's ``exchanger`` class end when the peer's machine is silent.
 
     TCP alone would wait for a quarter of an hour, or for ever where nothing is to be sent.
     """
@@ -72,20 +74,20 @@ def set_keepalive(exchanger: Attributes, silence_seconds: int) -> None:
     @functools.wraps(make)
     def connection_made(self: Attributes, transport: Attributes) -> None:
         with suppress(OSError, AttributeError):  # no TCP, or a system without these options
-            watch(transport.get_extra_info("socket"), silence_seconds)
+            watch(transport.get_extra_info("socket"))
         make(self, transport)
 
     exchanger.connection_made = connection_made
 
 
-def watch(connection: socket.socket, silence_seconds: int) -> None:
-    """Make the kernel end this TCP connection after so many seconds of silence."""
+def watch(connection: socket.socket) -> None:
+    """Make the kernel end this TCP connection after `PEER_SILENCE_SECONDS` of silence."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (socket.TCP_KEEPIDLE, PROBE_SECONDS),
         (socket.TCP_KEEPINTVL, PROBE_SECONDS),
-        (socket.TCP_KEEPCNT, silence_seconds // PROBE_SECONDS),
-        (socket.TCP_USER_TIMEOUT, silence_seconds * 1000),
+        (socket.TCP_KEEPCNT, PEER_SILENCE_SECONDS // PROBE_SECONDS),
+        (socket.TCP_USER_TIMEOUT, PEER_SILENCE_SECONDS * 1000),
     ):
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
 

@@ -60,9 +60,6 @@ VERSION = 1
 AGREE_SECONDS = 25.0
 """A party may start 20 s after the others; each failure must have its verdict within 30 s."""
 
-PEER_SILENCE_SECONDS = 20
-"""A peer whose machine acknowledges nothing for so long is lost; a cable may be out for less."""
-
 BEAT_SECONDS = 4.0
 SILENCE_SECONDS = 20.0
 
@@ -95,9 +92,8 @@ class Spec:
     """What one party is to run.
 
     ``parties`` are (address, port) by pid. A party that writes more than ``flood_bytes`` is
-    stopped. A peer that is silent for ``silence_seconds`` is lost. ``private`` are arguments that
-    no other party learns. ``address_trust`` is what an address proves, see `e3.party.identity`;
-    ``agree_seconds`` limit
+    stopped. ``private`` are arguments that no other party learns. ``address_trust`` is what an
+    address proves, see `e3.party.identity`; ``agree_seconds`` limit
     the agreement. ``tls`` turns on MPyC's own TLS; ``mixed`` says that some parties have words of
     32 bits and some of 64. All processes together may take ``memory_bytes``; their number is
     limited by ``processes``, and what they write by ``file_bytes``. ``unpickle`` are types, as
@@ -121,7 +117,6 @@ class Spec:
     overlay: str = ""
     address_trust: str = "unverified"
     agree_seconds: float = AGREE_SECONDS
-    silence_seconds: int = PEER_SILENCE_SECONDS
     tls: bool = False
     mixed: bool = False
     flood_bytes: int = 100_000_000

@@ -18,7 +18,6 @@ ELSEWHERE = "running on its own machine"
 class Alone:
     """Which party runs here: ``pid``, in the session whose name all parties have agreed.
 
-    A peer that is silent for ``silence_seconds`` is lost: its machine may sleep for less.
     ``others`` are the ends of other parties, as they tell them; it is read whenever one is needed.
     The evidence here has another name. Sessions with the same ``queue``, a folder, take turns:
     those of one room.
@@ -26,7 +25,6 @@ class Alone:
 
     pid: int
     session: str
-    silence_seconds: int
     others: Mapping[int, End]
     queue: Path
 

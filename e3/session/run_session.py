@@ -9,7 +9,7 @@ from pathlib import Path
 from e3.errors import OverlayError, SessionError
 from e3.experiment import Rules
 from e3.interfaces import AddressTrust, Authority, File, Host, PairPath
-from e3.party.protocol import BEAT_SECONDS, PEER_SILENCE_SECONDS
+from e3.party.protocol import BEAT_SECONDS
 from e3.remote.tasks import beside, running
 from e3.session import comparison, inputs, outputs, programs, source
 from e3.session.alone import Alone, here, with_others
@@ -203,7 +203,6 @@ class SessionRun:
                 seat,
                 self._spec.rules,
             ),
-            silence_seconds=alone.silence_seconds if alone else PEER_SILENCE_SECONDS,
             mixed=self._mixed,
             overlay=self._spec.overlay,
             address_trust=self._address_trust,

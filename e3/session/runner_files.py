@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import py_compile
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import MAGIC_NUMBER, cache_from_source
@@ -12,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from e3 import party, private, remote
+from e3.bytecode import bytecode
 from e3.interfaces import File
 
 SHARED = ("__init__", "linux", "processes", "text")
@@ -22,9 +21,7 @@ SHARED = ("__init__", "linux", "processes", "text")
 def runner_files() -> tuple[File, ...]:
     """Return the runner as files below a session's folder: the package and its name alone.
 
-    Each source is shipped with its bytecode, which saves each party 25 ms. Only the Python
-    version that made the bytecode uses it: its name has the version (PEP 3147). Dates are not
-    compared (PEP 552), since files get a new date on each host.
+    Each source is shipped with its bytecode, which saves each party 25 ms.
     """
     shared = (Path(remote.__path__[0], f"{name}.py") for name in SHARED)
     sources = [*sorted(Path(party.__path__[0]).glob("*.py")), *shared]
@@ -71,16 +68,3 @@ def _cache(contents: Sequence[bytes]) -> Path:
     for content in contents:
         digest.update(hashlib.sha256(content).digest())
     return Path(party.__path__[0], "__pycache__", f"runner-{digest.hexdigest()[:32]}")
-
-
-def bytecode(source: Path) -> bytes:
-    """Return the bytecode of a source file, without a path of this machine."""
-    with tempfile.NamedTemporaryFile(suffix=".pyc") as file:
-        py_compile.compile(
-            str(source),
-            cfile=file.name,
-            dfile=source.name,  # no path of this machine; the importing Python sets its own
-            doraise=True,
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
-        return Path(file.name).read_bytes()

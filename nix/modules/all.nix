@@ -2,6 +2,7 @@
 {
   base = ./base.nix;
   contract = ./contract.nix;
+  didcomm = ./didcomm.nix;
   firewall = ./firewall.nix;
   headscale = ./headscale.nix;
   keys = ./keys.nix;

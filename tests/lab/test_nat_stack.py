@@ -39,7 +39,7 @@ def test_what_the_overlay_cannot_join_is_refused_and_nothing_changes(stack: Stac
     modern = stack.up(program=SANTA, nats={"sgp1": "ipv6-only"}, overlay="tor")
     assert modern.exit != 0
     assert "e3:nats: sgp1-0 can use IPv6 alone, and tor needs IPv4" in modern.said
-    assert "works here: headscale, libp2p, nebula, openvpn, tinc, wireguard" in modern.said
+    assert "works here: didcomm, headscale, libp2p, nebula, openvpn, tinc, wireguard" in modern.said
     mute = stack.up(program=SANTA, nats={"sgp1": "udp-blocked"})
     assert mute.exit != 0
     assert "e3:nats: sgp1-0 cannot send UDP, and nebula speaks nothing else" in mute.said
@@ -62,6 +62,21 @@ def test_what_links_do_to_packets_is_set_and_changed_without_other_hosts(stack: 
     assert stack.brought_up(program=SANTA, nats=NATS)["session"]["verdict"] == "completed"
     assert "e3:Links links" not in stack.resources
     assert {host.name: host.identity.pid for host in stack.lab.hosts()} == before
+
+
+def test_agents_that_meet_by_messages_join_the_same_hosts(stack: Stack) -> None:
+    outputs = stack.brought_up(program=SANTA, nats=NATS, overlay="didcomm")
+    session = outputs["session"]
+    assert session["verdict"] == "completed"
+    relayed = [path for path in read_paths(session["paths"]) if path["class"] == "relayed"]
+    assert {(path["from"], path["to"], path["by"]) for path in relayed} >= {
+        ("ams3-1", "sgp1-0", "ams3-0"),
+        ("sgp1-0", "ams3-1", "ams3-0"),
+    }
+    # the state has no invitation
+    joined = next(r for kind, r in stack.resources.items() if kind.startswith("e3:Overlay"))
+    assert joined["outputs"]["memory"] == {"mediators": ["ams3-0"], "convener": "ams3-0"}
+    assert "_oob=" not in str(stack.resources)
 
 
 def test_a_host_with_another_nat_is_made_anew_and_no_other(stack: Stack) -> None:

@@ -18,7 +18,7 @@ from e3.registry import build
 
 pytestmark = pytest.mark.unit
 
-RANGED = ["nebula", "openvpn", "tinc", "wireguard"]
+RANGED = ["didcomm", "nebula", "openvpn", "tinc", "wireguard"]
 
 
 def experiment(**values: object) -> Experiment:

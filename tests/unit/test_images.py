@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from e3.overlays import OVERLAYS, nebula, tinc, wireguard
+from e3.overlays import OVERLAYS, didcomm, nebula, tinc, wireguard
 from e3.providers.nix_build import SOURCES
 from tests import nix
 
@@ -30,7 +30,7 @@ FILES = [
 STUBS = sorted((ROOT / "tests/nix_stub").glob("*.nix"))
 IMAGES = ("digitalocean", "raspberry-pi", "vm")
 ON = sorted({*OVERLAYS} - {"plain"})
-SENT = {"libp2p"}
+SENT = {"libp2p", "tunnel"}
 """Programs that nixpkgs does not have: E3 sends them."""
 
 
@@ -146,13 +146,16 @@ def test_a_host_lets_in_what_overlays_say_and_trusts_their_interfaces(
 ) -> None:
     found = evaluate.machine()
     assert found["e3"]["interfaces"] == [
+        "e3-didcomm",
         "nebula1",
         "e3-openvpn",
         "tailscale0",
         "e3-tinc",
         "e3-wireguard",
     ]
-    assert {nebula.DEVICE, tinc.DEVICE, wireguard.DEVICE} <= set(found["e3"]["interfaces"])
+    assert {didcomm.DEVICE, nebula.DEVICE, tinc.DEVICE, wireguard.DEVICE} <= set(
+        found["e3"]["interfaces"]
+    )
     assert found["networking"]["firewall"]["trustedInterfaces"] == found["e3"]["interfaces"]
     assert found["networking"]["firewall"]["checkReversePath"] == "loose"
     assert found["networking"]["firewall"]["enable"] is True

@@ -14,9 +14,7 @@ from e3.didcomm.keys import JWK_CURVES, unbase64
 
 pytestmark = pytest.mark.unit
 
-VECTORS: dict[str, Any] = json.loads(
-    (Path(__file__).parents[2] / "cases/didcomm/vectors.json").read_text()
-)
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "cases/vectors.json").read_text())
 ENCRYPTED, SIGNED = VECTORS["encrypted"], VECTORS["signed"]
 
 

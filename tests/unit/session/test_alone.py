@@ -21,9 +21,7 @@ BEREFT = End(pid=1, host="host-1", how="exited", phase="computing", exit=1, lost
 
 def alone(**others: End) -> Alone:
     known = {end.pid: end for end in others.values()}
-    return Alone(
-        pid=1, session="20260101-000000-abcd", silence_seconds=20, others=known, queue=Path("queue")
-    )
+    return Alone(pid=1, session="20260101-000000-abcd", others=known, queue=Path("queue"))
 
 
 def judged(end: End, **others: End) -> tuple[Verdict, str]:
