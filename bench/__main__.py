@@ -12,6 +12,7 @@ from bench import (
     lab,
     mediator,
     meeting,
+    messages,
     overlays,
     session,
     stack,
@@ -22,7 +23,7 @@ from bench import (
 
 RESULTS = Path(__file__).parent / "results"
 TUNNELS = (tunnel, tunnel_nats, tunnel_rounds)
-SESSIONS = (mediator, meeting)
+SESSIONS = (mediator, meeting, messages)
 
 
 def main() -> None:

@@ -324,6 +324,7 @@ async def _local(*argv: str, cwd: str) -> None:
 
 
 BY_HAND: dict[str, ByHand] = {
+    "didcomm": wireguard,
     "headscale": headscale,
     "libp2p": libp2p,
     "nebula": nebula,

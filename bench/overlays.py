@@ -37,6 +37,7 @@ from e3.session.programs import load
 from e3.session.run_session import SessionSpec, run_session
 
 SETUP_SECONDS = {
+    "didcomm": 3,
     "nebula": 2,
     "wireguard": 2,
     "headscale": 5,
@@ -58,15 +59,18 @@ SETTLE_SECONDS = {
     "tinc": 5.0,
 }
 """Of overlays to which a host is added, until fifty who have met are quiet again. Tailscale keeps
-paths warm for 45 s after their last packet. What it takes with Tor is Tor's set-up."""
+paths warm for 45 s after their last packet. What it takes with Tor is Tor's set-up; fifty agents of
+didcomm are fifty Pythons of 45 MB, too many for one machine."""
 
-LEAST_RATIO = 0.95
+LEAST_RATIO, LEAST_RATIOS = 0.95, {"didcomm": 0.9}
+"""Of the throughput by hand; of those named less suffices: their tunnels check paths as well."""
+
 YEAR_SECONDS = 365 * 86_400
 CONTACT_SECONDS = 60.0
 FLOOD_SECONDS = 3
 REGIONS = {"ams3": 3, "nyc3": 1, "sfo3": 1, "sgp1": 1}
 HELLO = client.PROJECT / "demos" / "helloworld.py"
-DAEMONS = "e3-libp2p,nebula,openvpn,wireguard-go,tincd,tailscaled,headscale,tor"
+DAEMONS = "e3-libp2p,e3-tunnel,nebula,openvpn,wireguard-go,tincd,tailscaled,headscale,tor"
 SERVICES = f"ps -C {DAEMONS} -o pid=,lstart= || :"
 
 
@@ -335,10 +339,11 @@ def _throughput(
                 os.sched_setaffinity(0, everywhere)
             found[name][place] = each
             ours, theirs = statistics.median(each["e3"]), statistics.median(each["by_hand"])
-            mark = _mark(ours / theirs >= LEAST_RATIO) if place == "one" else "    "
+            least = LEAST_RATIOS.get(name, LEAST_RATIO)
+            mark = _mark(ours / theirs >= least) if place == "one" else "    "
             print(
                 f"{mark} stream {name:10} on {place} {ours:7.0f} Mbit/s, by hand {theirs:.0f}: "
-                f"{ours / theirs:.2f}, at least {LEAST_RATIO}"
+                f"{ours / theirs:.2f}, at least {least}"
             )
     return found
 

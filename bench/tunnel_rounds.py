@@ -1,4 +1,4 @@
-"""What a round of MPyC takes through tunnels: paired with the overlay wireguard.
+"""What a round of MPyC takes through tunnels: paired with the overlays wireguard and didcomm.
 
 Three hosts of a lab without latency run campaigns/programs/rounds.py over each, in turn. The time
 is that between the two lines by which MPyC tells that all are connected and that it stops.
@@ -16,7 +16,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from bench.overlays import hosts_of
 from bench.tunnel import LIMIT_SECONDS, PSK
-from e3.interfaces import PARTY_PORT, Host
+from e3.contact import verify_pairs
+from e3.interfaces import PARTY_PORT, Host, Overlay
 from e3.lab.client import PROJECT
 from e3.overlays import OVERLAYS
 from e3.remote.tasks import gather_or_cancel
@@ -33,16 +34,20 @@ Places = Sequence[Sequence[str]]
 Opening = Callable[[Sequence[Host]], AbstractAsyncContextManager[Places]]
 
 
-@asynccontextmanager
-async def wireguard(hosts: Sequence[Host]) -> AsyncIterator[Places]:
-    """Join the hosts by E3's own overlay."""
-    overlay = OVERLAYS["wireguard"]()
-    network = await overlay.connect(hosts, None, None)
-    own = [f"{network.addresses[h.name]}:{PARTY_PORT + i}" for i, h in enumerate(hosts)]
-    try:
-        yield [own for _ in hosts]
-    finally:
-        await overlay.disconnect(hosts, network)
+def by(overlay: Overlay) -> Opening:
+    """Return what joins the hosts by that overlay of E3."""
+
+    @asynccontextmanager
+    async def opening(hosts: Sequence[Host]) -> AsyncIterator[Places]:
+        network = await overlay.connect(hosts, None, None)
+        own = [f"{network.addresses[h.name]}:{PARTY_PORT + i}" for i, h in enumerate(hosts)]
+        try:
+            await verify_pairs(overlay, hosts, network, timeout_seconds=LIMIT_SECONDS)
+            yield [own for _ in hosts]
+        finally:
+            await overlay.disconnect(hosts, network)
+
+    return opening
 
 
 def of_mode(mode: Mode) -> Opening:
@@ -98,7 +103,8 @@ async def _places(pid: int, tunnel: Tunnel, parties: int) -> list[str]:
 
 
 WAYS: dict[str, Opening] = {
-    "wireguard": wireguard,
+    "wireguard": by(OVERLAYS["wireguard"]()),
+    "didcomm": by(OVERLAYS["didcomm"]()),
     "tun": of_mode("tun"),
     "tls": of_mode("tls"),
     "userspace": of_mode("userspace"),
