@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bench.by_hand import BY_HAND, ByHand, take_another_circuit
 from e3 import contact
-from e3.access import NamespaceAccess
+from e3.access.namespace import NamespaceAccess
 from e3.authority import nebula_cert, x509
 from e3.authority.local import NebulaCa
 from e3.experiment import Rules

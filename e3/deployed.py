@@ -15,7 +15,7 @@ from e3.interfaces import Authority, Host, Network, Overlay, PairPath
 from e3.overlays import OVERLAYS
 from e3.pulumi_state import Resource, all_outputs, outputs
 from e3.registry import build
-from e3.session.prepare import JoinedHosts
+from e3.session.plan import JoinedHosts
 
 FILES = Path(".e3")
 """The folder of stacks' files, relative to the project."""

@@ -10,24 +10,25 @@ from pulumi import Input, Output, Resource, ResourceOptions
 from e3 import outputs, preflight
 from e3.access import client_config, host_from_properties
 from e3.authority.choices import AUTHORITIES, Joint
-from e3.components import colmena, joint
+from e3.components import colmena
 from e3.components.session import Session
-from e3.components.tailnet_key import tailnet_key
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment
 from e3.fleets import FLEETS, Made
 from e3.interfaces import Certified, Overlay
+from e3.on_demand import OnDemand
 from e3.overlays import OVERLAYS
 from e3.providers.authority import NebulaAuthority
 from e3.providers.overlay import JoinedOverlay
-from e3.providers.ssh_certificates import SshCertificates
 from e3.providers.ssh_config import SshConfig
 from e3.providers.tls_authority import TlsAuthority
 from e3.registry import build
 from e3.session.plan import seat
 
 LOCAL_AUTHORITIES = {"nebula": NebulaAuthority}
-CREDENTIALS = {"tailnet": tailnet_key}
+CREDENTIALS: OnDemand[Callable[..., Mapping[str, Output[str]]]] = OnDemand(
+    {"tailnet": "e3.components.tailnet_key:tailnet_key"}
+)
 """What a stack makes at a service so that its hosts are admitted, by `Needs.credential`."""
 
 
@@ -120,6 +121,9 @@ def ssh_certificates(
             "e3:authority-options: ssh is true, but E3 sets up sshd on hosts of a lab alone, and "
             "there for root; take it out: ssh_config checks other hosts by their own keys"
         )
+    from e3.components import joint  # noqa: PLC0415 -- most stacks have none
+    from e3.providers.ssh_certificates import SshCertificates  # noqa: PLC0415 -- the same
+
     scope = joint.ssh_scope(experiment, made.certifiable.host_key)
     given = joint.declare(name, experiment, kind, made.hosts, purpose="ssh", scope=scope, opts=opts)
     certificates = SshCertificates(
@@ -153,6 +157,8 @@ def authority(
     kind = build(AUTHORITIES, experiment.authority, key="authority")
     version = cast("Certified", overlay).terms.version
     if isinstance(kind, Joint):
+        from e3.components import joint  # noqa: PLC0415 -- most stacks have none
+
         scope = joint.overlay_scope(experiment, overlay)
         return joint.declare(
             name,
@@ -189,6 +195,8 @@ def tls(
         return None
     kind = build(AUTHORITIES, experiment.authority, key="authority")
     if isinstance(kind, Joint):
+        from e3.components import joint  # noqa: PLC0415 -- most stacks have none
+
         scope = joint.party_scope(experiment)
         return joint.declare(name, experiment, kind, hosts, purpose="tls", scope=scope, opts=opts)
     made = TlsAuthority(name, title=f"E3 {experiment.stack}", opts=opts)
@@ -205,6 +213,8 @@ def credentials(
     kind = build(AUTHORITIES, experiment.authority, key="authority")
     if not isinstance(kind, Joint) or not kind.claims:
         return None
+    from e3.components import joint  # noqa: PLC0415 -- most stacks have none
+
     scope = joint.credential_scope(experiment, kind)
     return joint.declare(
         name, experiment, kind, hosts, purpose="credentials", scope=scope, opts=opts

@@ -1,6 +1,6 @@
 """Hosts for pure tests: plain facts, and an access that nothing may use."""
 
-from e3.access import NamespaceAccess
+from e3.access.namespace import NamespaceAccess
 from e3.interfaces import Host
 from e3.nats import Reachability
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e3.access import NamespaceAccess, SshAccess
+from e3.access.namespace import NamespaceAccess
+from e3.access.ssh import SshAccess
 from e3.interfaces import File
 from e3.lab import ssh as lab_ssh
 from e3.lab.host import SSH_FOLDER

@@ -10,17 +10,16 @@ from typing import Any
 
 import msgspec
 
-from e3.access.namespace import NamespaceAccess
-from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.interfaces import Access, Host
+from e3.on_demand import OnDemand
 
-__all__ = ["ACCESSES", "NamespaceAccess", "SshAccess", "host_from_properties", "host_to_properties"]
-
-ACCESSES: Mapping[str, type[Access]] = {
-    "namespace": NamespaceAccess,
-    "ssh": SshAccess,
-}
+ACCESSES: OnDemand[type[Access]] = OnDemand(
+    {
+        "namespace": "e3.access.namespace:NamespaceAccess",
+        "ssh": "e3.access.ssh:SshAccess",
+    }
+)
 
 
 def host_to_properties(host: Host) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from e3.access import host_from_properties
-from e3.authority.local import NebulaCa
 from e3.errors import AuthorityError
 from e3.interfaces import Authority
 
@@ -14,6 +13,8 @@ def overlay_authority(given: Mapping[str, Any]) -> Authority:
     """Return the authority that signs for an overlay."""
     if "joint" in given:
         return joint_authority(given)
+    from e3.authority.local import NebulaCa  # noqa: PLC0415 -- only where hosts are joined
+
     return NebulaCa(certificate=given["certificate"], key=given["key"])
 
 

@@ -25,7 +25,8 @@ from e3.remote.tasks import beside, gather_or_cancel
 from e3.session import programs
 from e3.session.inputs import Earlier, check
 from e3.session.outputs import FOLDER
-from e3.session.prepare import plan_settings, prepare
+from e3.session.plan import plan_settings
+from e3.session.prepare import prepare
 from e3.session.progress import Observer
 from e3.session.run_session import SessionSpec, run_session
 from e3.session.verdicts import EXIT_STATUS, Verdict

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, cast
 
 from pulumi import Output, ResourceOptions
 
-from e3.access import SshAccess, client_config, host_from_properties
+from e3.access import client_config, host_from_properties
+from e3.access.ssh import SshAccess
 from e3.components import colmena
 from e3.errors import ConfigurationError
 from e3.experiment import Experiment

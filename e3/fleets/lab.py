@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from pulumi import Output, ResourceOptions
 
 from e3 import nats
-from e3.access import NamespaceAccess, host_from_properties
+from e3.access import host_from_properties
+from e3.access.namespace import NamespaceAccess
 from e3.experiment import Experiment
 from e3.fleets.fleet import Made
 from e3.impairments import ONE_WAY

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from e3.party.cost import SendReport, bounded
+from e3.party.protocol import REFUSED_STATUS
 from e3.party.unpickle import Receiver
 
 Attributes = Any
@@ -22,7 +23,6 @@ PEER_SILENCE_SECONDS = 20
 """A peer whose machine acknowledges nothing for so long is lost; a cable may be out for less."""
 
 PROBE_SECONDS = 5
-REFUSED_STATUS = 70
 
 
 class Own(bytes):

@@ -63,6 +63,9 @@ AGREE_SECONDS = 25.0
 BEAT_SECONDS = 4.0
 SILENCE_SECONDS = 20.0
 
+REFUSED_STATUS = 70
+"""The exit status of a program to which a peer sent what may not be read."""
+
 FOLDER_STAYS = 73
 """The exit status of a runner that could not remove its session's folder."""
 

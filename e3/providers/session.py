@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from e3.access import host_from_properties
-from e3.ceremonies.given import party_authority
 from e3.errors import SessionError
 from e3.experiment import Choice, Experiment, Program, Rules, SessionSettings
 from e3.interfaces import Host, Network, PairPath
@@ -18,10 +17,11 @@ from e3.providers import run, tell
 from e3.registry import build
 from e3.session import programs
 from e3.session.declarations import declaration
-from e3.session.prepare import JoinedHosts, plan_settings, prepare
+from e3.session.plan import JoinedHosts, plan_settings
 from e3.session.progress import NullObserver
-from e3.session.run_session import SessionSpec, run_session
-from e3.session.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from e3.session.run_session import SessionSpec
 
 
 class RunProvider(ResourceProvider):
@@ -57,6 +57,10 @@ class StderrObserver(NullObserver):
 
 
 def _run_session(props: dict[str, Any]) -> dict[str, Any]:
+    # the program that declares a session runs none: at the top, this takes a tenth of its time
+    from e3.session.run_session import run_session  # noqa: PLC0415
+    from e3.session.verdicts import Verdict  # noqa: PLC0415
+
     result = run(run_session(spec_of(props)))
     if result.verdict is not Verdict.COMPLETED:
         raise SessionError(
@@ -66,8 +70,11 @@ def _run_session(props: dict[str, Any]) -> dict[str, Any]:
     return {**props, "tls": None, "result": result.to_properties()}
 
 
-def spec_of(props: Mapping[str, Any]) -> SessionSpec:
+def spec_of(props: Mapping[str, Any]) -> "SessionSpec":
     """Return the session that the properties of a `Run` describe."""
+    from e3.ceremonies.given import party_authority  # noqa: PLC0415 -- as in _run_session
+    from e3.session.prepare import prepare  # noqa: PLC0415 -- the same
+
     settings = _settings(props)
     choice = Choice(name=props["overlay"], options=props["options"])
     joined = JoinedHosts(

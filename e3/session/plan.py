@@ -6,10 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from e3.errors import ConfigurationError
-from e3.experiment import Program
-from e3.interfaces import PARTY_PORT, Endpoint, Host
+from e3.experiment import Program, SessionSettings
+from e3.interfaces import PARTY_PORT, Endpoint, Host, Network, Overlay, PairPath
 
 BASE_PORT = PARTY_PORT
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedHosts:
+    """Hosts, and what has joined them: ``name`` is the overlay's registered one."""
+
+    hosts: Sequence[Host]
+    name: str
+    overlay: Overlay
+    network: Network
+    paths: Sequence[PairPath]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +99,20 @@ def plan(  # noqa: PLR0913 -- what a plan is made of, by keyword
         for pid, host in enumerate(seat(hosts, parties))
     )
     return Plan(program=program, seats=seats, trigger=trigger)
+
+
+def plan_settings(
+    settings: SessionSettings,
+    program: Program,
+    hosts: Sequence[Host],
+    addresses: Mapping[str, str],
+) -> Plan:
+    """Return the plan of a session of ``program`` on hosts at these overlay addresses."""
+    return plan(
+        hosts=hosts,
+        addresses=addresses,
+        program=program,
+        parties=settings.parties,
+        trigger=settings.trigger,
+        private_args=settings.private_args,
+    )

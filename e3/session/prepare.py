@@ -3,43 +3,13 @@
 `pulumi up` and `e3 run` both prepare their sessions here, so whatever one takes, the other takes.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from e3.experiment import Program, SessionSettings
-from e3.interfaces import Authority, Host, Network, Overlay, PairPath, Paths
-from e3.session.plan import Plan, plan
+from e3.interfaces import Authority, Paths
+from e3.session.plan import JoinedHosts, plan_settings
 from e3.session.progress import Observer
 from e3.session.run_session import SessionSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class JoinedHosts:
-    """Hosts, and what has joined them: ``name`` is the overlay's registered one."""
-
-    hosts: Sequence[Host]
-    name: str
-    overlay: Overlay
-    network: Network
-    paths: Sequence[PairPath]
-
-
-def plan_settings(
-    settings: SessionSettings,
-    program: Program,
-    hosts: Sequence[Host],
-    addresses: Mapping[str, str],
-) -> Plan:
-    """Return the plan of a session of ``program`` on hosts at these overlay addresses."""
-    return plan(
-        hosts=hosts,
-        addresses=addresses,
-        program=program,
-        parties=settings.parties,
-        trigger=settings.trigger,
-        private_args=settings.private_args,
-    )
 
 
 def prepare(  # noqa: PLR0913 -- what a session is made of, by keyword

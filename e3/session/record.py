@@ -10,8 +10,7 @@ from functools import singledispatchmethod
 
 import msgspec
 
-from e3.party.peers import REFUSED_STATUS
-from e3.party.protocol import Spec
+from e3.party.protocol import REFUSED_STATUS, Spec
 from e3.remote.text import printable
 from e3.session import agreement, events
 from e3.session.events import BEFORE, ORDER, Event, EventError, Said

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from e3.access import SshAccess
+from e3.access.ssh import SshAccess
 from e3.ceremonies.removal import remove
 from tests import machines
 from tests.ceremony_malice import spellings

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from e3.access import SshAccess, client_config
+from e3.access import client_config
+from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.inventory import survey
 from e3.inventory.machines import Machine as Listed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e3.access import SshAccess
+from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.interfaces import File, Host
 from e3.lab.client import PROJECT, HostHandle, Lab

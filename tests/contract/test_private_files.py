@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from e3.access import NamespaceAccess, SshAccess
+from e3.access.namespace import NamespaceAccess
+from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.experiment import Rules
 from e3.interfaces import Access

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from e3.access import SshAccess
+from e3.access.ssh import SshAccess
 from e3.errors import HostError
 from e3.interfaces import File, Service
 from e3.lab.client import Lab

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from e3.access import NamespaceAccess, client_config
+from e3.access import client_config
+from e3.access.namespace import NamespaceAccess
 from e3.authority.joint.policy import Scope
 from e3.authority.joint.requests import SshHost, SshUser
 from e3.authority.joint.requests.ssh import public_key_of

@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from e3 import contact
-from e3.access import NamespaceAccess
+from e3.access.namespace import NamespaceAccess
 from e3.interfaces import File, Host, Service
 from e3.overlays.tor.network import CONFIGURATION, SCRIPT, SECRETS, data_of
 from e3.overlays.tor.overlay import CONTROL, SERVICE, SOCKS, Tor

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e3.access import NamespaceAccess
+from e3.access.namespace import NamespaceAccess
 from e3.errors import HostError
 from e3.interfaces import File, Service
 from tests.labs import running

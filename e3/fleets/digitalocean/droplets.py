@@ -11,8 +11,9 @@ import pulumi
 import pulumi_digitalocean as do
 from pulumi import ComponentResource, CustomTimeouts, Output, ResourceOptions
 
-from e3.access import SshAccess, host_from_properties
+from e3.access import host_from_properties
 from e3.access.client_config import block
+from e3.access.ssh import SshAccess
 from e3.digitalocean import names
 from e3.experiment import Experiment
 from e3.fleets.digitalocean.options import Options

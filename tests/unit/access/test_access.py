@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from e3.access import NamespaceAccess, host_from_properties, host_to_properties
+from e3.access import host_from_properties, host_to_properties
 from e3.access.identity import ProcessIdentity, boot_id, identify
+from e3.access.namespace import NamespaceAccess
 from e3.errors import HostError
 from e3.interfaces import File, Service
 from tests.hosts import host

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from e3.access import SshAccess, client_config
+from e3.access import client_config
+from e3.access.ssh import SshAccess
 from e3.errors import ConfigurationError
 from e3.lab import ssh as lab_ssh
 from tests.examples import FEWER

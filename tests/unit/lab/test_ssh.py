@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from e3.access import NamespaceAccess
+from e3.access.namespace import NamespaceAccess
 from e3.errors import PlatformError
 from e3.lab import ssh
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from e3.access import (
-    SshAccess,
     client_config,
     host_from_properties,
     host_to_properties,
     remote_call,
 )
+from e3.access.ssh import SshAccess
 from e3.remote import framing, services, systemd
 from tests.hosts import host
 
