@@ -74,8 +74,9 @@ function drop_all(pattern,    name) {
             wanted[name] = 1
             print "unset " name
             if (name == "PYTHONIOENCODING" && tolower(ENVIRON[name]) ~ /^utf-?8$/) continue
-            # scripts/bin/pulumi has set it, for a program that calls `pulumi` itself
+            # scripts/bin/pulumi has set them, for a program that calls `pulumi` itself
             if (name == "PYTHONPATH" && ENVIRON[name] == root) continue
+            if (name == "PULUMI_PYTHON_CMD" && ENVIRON[name] ~ /\/scripts\/python-for-pulumi$/) continue
             told(name)
         }
 }

@@ -91,6 +91,12 @@ def shown(
     return {**environment, "umask": umask}, done.stderr
 
 
+def of_pulumi(project: Path) -> dict[str, str]:
+    """Return what Pulumi's processes have besides: programs of other projects import E3."""
+    python = project / "scripts/python-for-pulumi"
+    return {"PULUMI_PYTHON_CMD": str(python), "PYTHONPATH": str(project)}
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("way", WAYS)
 def test_what_others_set_does_not_reach_it_and_is_said_once(
@@ -103,8 +109,7 @@ def test_what_others_set_does_not_reach_it_and_is_said_once(
         **OWN,
         "PULUMI_HOME": f"{project}/.e3/pulumi",
         "PULUMI_CONFIG_PASSPHRASE_FILE": f"{project}/.e3/passphrase",
-        # programs of other projects import E3
-        **({"PYTHONPATH": str(project)} if way.startswith("pulumi") else {}),
+        **(of_pulumi(project) if way.startswith("pulumi") else {}),
     }
     decided = {
         name: value
