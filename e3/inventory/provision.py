@@ -27,18 +27,32 @@ SEND_SECONDS = 600.0
 INSTALL_SECONDS = 3600.0
 """Long enough for a Raspberry Pi that must build numpy."""
 
+FIND_PIP = """
+import ensurepip, glob, os, sysconfig
+bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+places = filter(None, (sysconfig.get_config_var("WHEEL_PKG_DIR"), bundled))
+wheels = (wheel for place in places for wheel in glob.glob(os.path.join(place, "pip-*.whl")))
+print(next(wheels, ""))
+"""
+"""Prints the wheel of pip that a Python has for its environments, if it has one."""
+
 INSTALL = """
 set -eu
 [ ! -e "$1/whole" ] || exit 0
 rm -rf "$1"
-"$2" -m venv "$1"
-"$1/bin/python" -m pip --disable-pip-version-check --no-cache-dir --quiet \
+"$2" -m venv --without-pip "$1"
+python=$1/bin/python
+# pip runs from its wheel as well; to install it first takes longer than all that follows
+wheel=$("$python" -c "$4")
+[ -n "$wheel" ] || "$python" -m ensurepip >/dev/null
+pip() { if [ -n "$wheel" ]; then "$python" "$wheel/pip" "$@"; else "$python" -m pip "$@"; fi; }
+pip --disable-pip-version-check --no-cache-dir --quiet \
     install --require-hashes --no-deps --no-compile --requirement "$3"
-"$1/bin/python" -c "import mpyc.runtime"  # compiles what parties load, a tenth of all
+"$python" -c "import mpyc.runtime"  # compiles what parties load, a tenth of all
 touch "$1/whole"
 for other in "$(dirname "$1")"/venv-*; do [ "$other" = "$1" ] || rm -rf "$other"; done
 """
-"""Creates the environment $1 with the Python $2 from the lock $3, once."""
+"""Creates the environment $1 with the Python $2 from the lock $3, once; $4 is `FIND_PIP`."""
 
 LEFT_BEHIND = "left-behind"
 """A file in the stack's folder: machines that were offline when they were to be restored."""
@@ -96,7 +110,8 @@ async def provision(
         await _install_packages(access, packages)
     lock = File(path=LOCK, content=REQUIREMENTS.read_bytes())
     await access.put([lock, *tools], timeout_seconds=SEND_SECONDS)
-    argv = ["sh", "-c", INSTALL, "sh", environment(access, version), access.python, LOCK]
+    place = environment(access, version)
+    argv = ["sh", "-c", INSTALL, "sh", place, access.python, LOCK, FIND_PIP]
     done = await access.run(argv, timeout_seconds=INSTALL_SECONDS)
     if done.exit:
         said = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
