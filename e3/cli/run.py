@@ -137,16 +137,24 @@ def run(arguments: argparse.Namespace) -> int:
             spec = spec_of(stack, settings, program, certifier, shown)
             return shown, await _run(replace(spec, earlier=before, console=keyboard), shown)
 
-    # in one event loop, which connections over SSH do not outlive
-    shown, result = asyncio.run(conduct())
+    try:
+        # in one event loop, which connections over SSH do not outlive
+        shown, result = asyncio.run(conduct())
+    except KeyboardInterrupt:  # while hosts are asked whether they answer
+        return _cancelled()
     if result is None:
-        terminal.complain("cancelled before it began")
-        return EXIT_STATUS[Verdict.CANCELLED]
+        return _cancelled()
     if arguments.json:
         print(json.dumps(result, indent=2))
     else:
         shown.conclude(result)
     return EXIT_STATUS[Verdict(result["verdict"])]
+
+
+def _cancelled() -> int:
+    """Say that no session began; return the exit status."""
+    terminal.complain("cancelled before it began")
+    return EXIT_STATUS[Verdict.CANCELLED]
 
 
 def settings_of(arguments: argparse.Namespace, settings: SessionSettings) -> SessionSettings:
