@@ -123,6 +123,23 @@ def stat(host: Host, layer: str) -> float:
     return float(asyncio.run(host.access.run(argv, timeout_seconds=30)).stdout)
 
 
+def test_a_host_whose_disk_is_too_small_is_named_and_sent_nothing(
+    tmp_path: Path, hosts: list[Host]
+) -> None:
+    wheel(tmp_path / "wheels", "tally", "3.0", files={"tally.py": "", "data": os.urandom(400_000)})
+    (tmp_path / "requirements.txt").write_text("--no-index\n--find-links wheels\ntally==3.0\n")
+    host = hosts[0]
+    small = "mkdir -p $0 && mount -t tmpfs -o size=1200k disk $0"
+    mount = ["sh", "-c", small, "/var/lib/e3/packages"]
+    assert asyncio.run(host.access.run(mount, timeout_seconds=30)).exit == 0
+    try:
+        with pytest.raises(HostError, match=r"host a-0 has 1 MB of disk left, and .* need 2; make"):
+            run(tmp_path, hosts[:1])
+        assert listed(host) == []
+    finally:
+        asyncio.run(host.access.run(["umount", "/var/lib/e3/packages"], timeout_seconds=30))
+
+
 def test_a_transfer_that_was_cut_or_garbled_is_not_used(tmp_path: Path, hosts: list[Host]) -> None:
     wheel(tmp_path / "wheels", "tally", "2.0")
     (tmp_path / "requirements.txt").write_text("--no-index\n--find-links wheels\ntally==2.0\n")
