@@ -48,7 +48,11 @@ class Typist:
 
     def type(self, line: str) -> None:
         """Type a line."""
-        os.write(self._terminal, f"{line}\n".encode())
+        self.press(f"{line}\n")
+
+    def press(self, keys: str) -> None:
+        """Press keys, such as the tabulator."""
+        os.write(self._terminal, keys.encode())
 
     def end(self) -> int:
         """Return the exit status, once the command has ended and all it printed was read."""
@@ -119,22 +123,32 @@ class PersonAtHome:
     @contextmanager
     def typing(self, *words: str) -> Iterator[Typist]:
         """Yield the terminal where a command runs."""
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [*self.inside, *self.command, *words],
-            env=self.environment,
-            cwd=ROOT,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        typist = Typist(process, ours)
-        try:
+        argv = [*self.inside, *self.command, *words]
+        with at_terminal(argv, self.environment, ROOT) as typist:
             yield typist
-        finally:
-            typist.leave()
+
+
+@contextmanager
+def at_terminal(
+    argv: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None
+) -> Iterator[Typist]:
+    """Yield a terminal of its own where a program runs, which ends with the context."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    typist = Typist(process, ours)
+    try:
+        yield typist
+    finally:
+        typist.leave()
 
 
 def acquainted(persons: Sequence[PersonAtHome]) -> None:

@@ -25,11 +25,12 @@ BASE = (
 )
 BENCH = ("iperf3",)
 TESTS = (
-    *("coturn", "faketime", "fastd", "nix-bin", "pssh", "rsync", "shellcheck", "sudo"),
-    *("tayga", "tinyproxy-bin"),
+    *("coturn", "faketime", "fastd", "fish", "nix-bin", "pssh", "rsync", "shellcheck", "sudo"),
+    *("tayga", "tinyproxy-bin", "zsh"),
 )
 """Programs of the tests: they look at NATs, shift a clock, build flakes, give a user rights, lint
-shell, are the example overlay, read the outputs of stacks, and translate and forward in a lab."""
+shell, are the example overlay, read the outputs of stacks, translate and forward in a lab, and
+complete words."""
 
 PROGRAM = {
     "coturn": "turnserver",
