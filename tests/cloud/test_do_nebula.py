@@ -16,6 +16,19 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd needs a lab of r
 
 EXAMPLE = yaml.safe_load((ROOT / "Pulumi.do-nebula.yaml").read_text())["config"]
 HELLO = "demos/helloworld.py"
+PRIVATE = "only the party of this host knows it"
+SUMS = """
+import os
+from mpyc.runtime import mpc
+
+async def main():
+    mine = int(open(os.environ["E3_INPUT"] + "/number").readline()) + int(input())
+    async with mpc:
+        print(await mpc.output(mpc.sum(mpc.input(mpc.SecInt()(mine)))))
+
+mpc.run(main())
+"""
+"""Each party adds the private numbers of its own host."""
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +80,55 @@ def test_a_host_that_lost_its_ssh_is_named(full: Stage) -> None:
 def test_hosts_come_go_and_come_back(full: Stage) -> None:
     before = full.droplets()
     full.cloud.digitalocean.account.delete_droplet(before["nyc3-0"])
-    regions = {"ams3": 2, "nyc3": 1}
-    values = {"regions": regions, "fleet_options": full.image(), "program": HELLO}
+    for number, name in enumerate(("ams3-0", "ams3-1", "nyc3-0")):
+        give(full.stack.folder / "inputs" / name, number)
+    values = {
+        "regions": {"ams3": 2, "nyc3": 1},
+        "fleet_options": full.image(),
+        "program": full.stack.write(SUMS),
+        "inputs": "inputs",
+    }
     outputs = full.brought_up("--refresh", **values)
     assert outputs["session"]["verdict"] == "completed"
+    assert [party["output"] for party in outputs["session"]["parties"]] == ["33\n"] * 3
+    kept = [path for path in (full.stack.folder / ".e3").rglob("*") if path.is_file()]
+    assert not [path for path in kept if PRIVATE.encode() in path.read_bytes()]
     assert [host["name"] for host in outputs["hosts"]] == ["ams3-0", "ams3-1", "nyc3-0"]
     after = full.droplets()
     assert after["ams3-0"] == before["ams3-0"]
     assert after["nyc3-0"] != before["nyc3-0"]
+
+
+def give(folder: Path, number: int) -> None:
+    """Write the private inputs of a host: its party computes with 10 + ``number``."""
+    folder.mkdir(parents=True)
+    (folder / "number").write_text(f"{number}\n{PRIVATE}\n")
+    (folder / "stdin").write_text("10\n")
+
+
+@pytest.mark.long
+def test_inputs_are_put_on_droplets_by_command_and_by_their_owner(full: Stage) -> None:
+    folder = full.stack.folder
+    config = str(folder / full.stack.outputs["ssh_config"])
+    for number, name in enumerate(("ams3-0", "ams3-1", "nyc3-0")):
+        give(folder / "put" / name, 100 + number)
+        files = [str(folder / "put" / name / each) for each in ("number", "stdin")]
+        if number:
+            put = full.e3("input", "put", name, *files)
+            assert put.exit == 0, put.said
+            continue
+        place = "/var/lib/e3-inputs"
+        own = [f"install -d -m 700 {place}; cd {place}", "umask 077", "printf '100\\n' > number"]
+        script = "; ".join([*own, "echo 10 > stdin"])
+        argv = [*full.cloud.prefix, "ssh", "-F", config, name, script]
+        subprocess.run(argv, cwd=folder, check=True, timeout=600)
+    listed = full.e3("input", "list")
+    assert listed.said.count("the host's owner") == 2, listed.said
+    assert listed.said.count("e3 input put") == 4, listed.said
+    full.stack.write(SUMS, "again.py")
+    ran = full.e3("run", "again.py")
+    assert ran.exit == 0, ran.said
+    assert "all 3 parties:\n  333\n" in ran.said
 
 
 def test_a_plain_image_gets_the_party_environment(full: Stage, tmp_path: Path) -> None:
