@@ -186,8 +186,8 @@ def project(folder: Path, *more: str) -> Iterator[Stack]:
     for tool in (ROOT / ".tools" / "bin").iterdir():
         if tool.name.startswith("pulumi"):
             (tools / tool.name).symlink_to(tool)
-        else:
-            shutil.copy2(tool, tools)  # hosts would not see what a link leads to
+        else:  # hosts would not see what a symbolic link leads to
+            same_file(tool.resolve(), tools / tool.name)
     private.folder(folder / ".e3" / "state")
     private.write(folder / ".e3" / "passphrase", "trial")
     stack = Stack(folder=folder, environment=activated(folder))
@@ -202,6 +202,14 @@ def project(folder: Path, *more: str) -> Iterator[Stack]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(line.partition(":")[0]), signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def same_file(source: Path, target: Path) -> None:
+    """Let ``target`` be the file ``source``; a copy of it on another file system."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def activated(folder: Path) -> dict[str, str]:
@@ -221,11 +229,15 @@ def activated(folder: Path) -> dict[str, str]:
 def until(holds: Callable[[], bool], what: str | Callable[[], str], seconds: float = 180.0) -> None:
     """Return once ``holds``; fail, and say what it is, if that takes longer than ``seconds``."""
     deadline = time.monotonic() + seconds
-    while not holds():
+    while True:
+        asked = time.monotonic()
+        if holds():
+            return
         if time.monotonic() > deadline:
             said = what if isinstance(what, str) else what()
             raise AssertionError(f"not within {seconds:g} s: {said}")
-        time.sleep(0.02)
+        # what is waited for needs the processor more than who asks
+        time.sleep(min(max(0.02, 5 * (time.monotonic() - asked)), 0.5))
 
 
 def processes_below(folder: Path) -> list[str]:

@@ -27,6 +27,10 @@ SECONDS = 600.0
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with project(tmp_path_factory.mktemp("project"), "campaigns", "pyproject.toml") as stack:
+        small = stack.folder / "campaigns/small.yaml"
+        text = small.read_text()
+        small.write_text(text.replace("repetitions: 3", "repetitions: 2"))
+        assert small.read_text() != text
         yield stack
 
 

@@ -63,8 +63,8 @@ def findings(stack: Stack, *options: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def test_a_renamed_stack_keeps_its_lab(up: Stack) -> None:
-    lab = process(up)
+def renamed_and_back(up: Stack, lab: ProcessIdentity) -> None:
+    """Give the stack another name for a while, under which all goes on with its lab."""
     assert up.pulumi("stack rename other").exit == 0
     renamed = replace(up, name="other")
     assert findings(renamed, "--fix") == []
@@ -75,10 +75,7 @@ def test_a_renamed_stack_keeps_its_lab(up: Stack) -> None:
     assert renamed.up(overlay="plain", program=HELLO, trigger="again").exit == 0
     assert findings(renamed, "--fix") == []
     assert lab.alive()
-    ended = renamed.pulumi("destroy --yes --skip-preview")
-    assert ended.exit == 0, ended.said
-    assert not lab.alive()
-    assert e3("verify-gone").returncode == 0
+    assert renamed.pulumi("stack rename trial").exit == 0
 
 
 @pytest.mark.long
@@ -96,10 +93,11 @@ def test_a_stack_renamed_twice_across_two_keeps_both_labs(up: Stack) -> None:
     assert not any(lab.alive() for lab in labs)
 
 
-def test_a_moved_project_keeps_its_lab_and_another_in_its_place_leaves_it(
+def test_a_renamed_stack_and_a_moved_project_keep_their_lab_and_another_in_its_place_leaves_it(
     up: Stack, tmp_path: Path
 ) -> None:
     lab, place = process(up), up.folder
+    renamed_and_back(up, lab)
     moved = replace(up, folder=place.with_name("moved"))
     place.rename(moved.folder)
     moved = replace(moved, environment=activated(moved.folder))

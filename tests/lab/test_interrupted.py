@@ -5,12 +5,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.stack import UP_SECONDS, Ended, Stack, processes_below, until
+from tests.stack import Ended, Stack, processes_below, until
 
 HELLO = "demos/helloworld.py"
 ENDLESS = """
@@ -174,22 +173,4 @@ def test_a_killed_pulumi_leaves_a_lock_and_nothing_that_runs(fresh: Stack, momen
     assert locked.exit != 0
     assert "pulumi cancel" in locked.said
     assert fresh.pulumi("cancel --yes").exit == 0
-    goes_on(fresh)
-
-
-def test_two_stacks_at_the_same_time(fresh: Stack) -> None:
-    other = replace(fresh, name="other", base={**fresh.base, "e3:overlay": "plain"})
-    other.configure({})
-    assert other.pulumi("stack init").exit == 0
-    both = (fresh, other)
-    for stack in both:
-        stack.configure({"e3:program": HELLO})
-    processes = [stack.begin("up --yes --skip-preview") for stack in both]
-    for stack, process in zip(both, processes, strict=True):
-        ended = stack.end(process, UP_SECONDS)
-        assert ended.exit == 0, ended.said
-    assert [stack.outputs["session"]["verdict"] for stack in both] == ["completed"] * 2
-    assert [stack.outputs["session"]["overlay"] for stack in both] == ["nebula", "plain"]
-    assert other.pulumi("destroy --yes --skip-preview").exit == 0
-    assert len(fresh.lab.hosts()) == 3
     goes_on(fresh)

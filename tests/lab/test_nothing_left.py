@@ -85,7 +85,10 @@ def come(stack):
     outputs = stack.brought_up(program="demos/helloworld.py")
     e3 = Command(folder=stack.folder, environment=stack.environment)
     run = e3("run", "demos/helloworld.py", "--stack", stack.name, "--json")
-    return outputs["session"]["verdict"], json.loads(run.stdout)["verdict"]
+    names = [host.name for host in stack.lab.hosts()]
+    assert sorted(names) == ["ams3-0", "ams3-1", "sgp1-0"], names
+    session = outputs["session"]
+    return session["overlay"], session["verdict"], json.loads(run.stdout)["verdict"]
 
 def go(stack):
     ended = stack.pulumi("destroy --yes --skip-preview")
@@ -96,10 +99,20 @@ def go(stack):
 before = machine()
 with project(Path("/mnt/project")) as stack:
     count = int(sys.argv[1])
-    stacks = [stack, *(replace(stack, name=f"trial{i}") for i in range(2, count + 1))]
+    overlays = ["nebula", "plain"] * (count // 2)
+    stacks = [
+        replace(
+            stack,
+            name=f"trial{i}" if i else "trial",
+            base={**stack.base, "e3:overlay": overlay},
+        )
+        for i, overlay in enumerate(overlays)
+    ]
     with ThreadPoolExecutor(count) as at_once:
         verdicts = list(at_once.map(come, stacks))
         during = machine()
+        go(stacks.pop())
+        assert len(stack.lab.hosts()) == 3
         list(at_once.map(go, stacks))
     during["state"] = ["up"]
     state = Path("/mnt/project/.e3/state/.pulumi")
@@ -112,7 +125,7 @@ with project(Path("/mnt/project")) as stack:
         "during": during,
         "after": {**after, "state": left},
     }))
-    assert verdicts == [("completed", "completed")] * count, verdicts
+    assert verdicts == [(each, "completed", "completed") for each in overlays], verdicts
 """
 ORDINARY = """
 import os, sys

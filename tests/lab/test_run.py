@@ -287,7 +287,7 @@ def test_runs_of_a_stack_queue_also_with_the_engine(up: Stack, e3: Command) -> N
 
 def test_a_wait_ends_with_ctrl_c(up: Stack, e3: Command) -> None:
     before = len(runs(up.sessions))
-    first = e3.begin("run", "slow.py", "--stack", "trial", "--", "60")
+    first = e3.begin("run", "slow.py", "--stack", "trial", "--", "200")
     until(lambda: len(runs(up.sessions)) > before and is_running(up), "the first one runs")
     second = e3.begin("run", "demos/helloworld.py", "--stack", "trial")
     assert second.stdout is not None
@@ -298,6 +298,23 @@ def test_a_wait_ends_with_ctrl_c(up: Stack, e3: Command) -> None:
     os.killpg(first.pid, signal.SIGINT)
     said(first)
     assert len(runs(up.sessions)) == before + 1
+
+
+def test_ctrl_c_before_all_hosts_have_answered_is_told(up: Stack, e3: Command) -> None:
+    before, host = len(runs(up.sessions)), accesses(up)[0]
+    silent = "printf '#!/bin/sh\\ntouch /run/asked\\nexec sleep 600\\n' > /run/silent"
+    on(host, f"{silent}; chmod +x /run/silent; mount --bind /run/silent /bin/true")
+    try:
+        asked = e3.begin("run", "demos/helloworld.py", "--stack", "trial")
+        until(lambda: on(host, "ls /run").split().count("asked") == 1, "the host is asked")
+        os.killpg(asked.pid, signal.SIGINT)
+        assert said(asked) == ("", "e3: cancelled before it began\n")
+        assert asked.returncode == 130
+    finally:
+        on(host, "umount /bin/true; rm /run/silent /run/asked")
+    assert len(runs(up.sessions)) == before
+    gone = "pgrep -f 'sleep [6]00' || echo none"
+    until(lambda: on(host, gone) == "none\n", "the command on the host has ended")
 
 
 def test_the_death_of_the_command_leaves_no_party(up: Stack, e3: Command) -> None:
@@ -355,10 +372,10 @@ def test_doctor_ends_a_lab_that_no_state_knows_and_nothing_else(
         subprocess.run(argv, cwd=up.folder, check=True, timeout=600)
     reader = subprocess.Popen(["tail", "-f", lost / "lab.log"])
     try:
-        (found,) = about(e3, "lost")
+        (found,) = about(e3, "lost", "--state")
         assert (found["level"], found["fixable"]) == ("WARN", True)
-        about(e3, "lost", "--fix")
-        assert about(e3, "lost") == []
+        about(e3, "lost", "--state", "--fix")
+        assert about(e3, "lost", "--state") == []
         assert not client.Lab(lost).alive()
         assert client.Lab(elsewhere).alive()
         assert up.lab.alive()

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ from e3.evaluation.observations import Attack, Memory, ObservationRecord, Traffi
 from e3.evaluation.report import fingerprint, page, privacy, study
 from tests import campaigns
 
-pytestmark = pytest.mark.unit
-
-pytest.importorskip("vl_convert", reason="charts need it: scripts/setup --report")
-pytest.importorskip("sklearn", reason="classifiers need it: scripts/setup --report")
+pytestmark = [
+    pytest.mark.unit,
+    pytest.mark.skipif(
+        find_spec("vl_convert") is None, reason="charts need vl-convert: scripts/setup --report"
+    ),
+    pytest.mark.skipif(
+        find_spec("sklearn") is None, reason="classifiers need scikit-learn: scripts/setup --report"
+    ),
+]
 
 
 def of_records(path: Path, observations: Sequence[ObservationRecord]) -> study.Study:
