@@ -5,6 +5,7 @@ another process may still hold its lock until it has ended.
 """
 
 import contextlib
+import functools
 import re
 import shutil
 import time
@@ -60,12 +61,16 @@ class CellStack:
         self._configure()
         stack = _said(self._stack)
         _said(lambda: stack.up(color="never", suppress_outputs=True, show_secrets=False))
-        exported = _said(stack.export_stack)
-        resources = decode_export(msgspec.json.encode({"deployment": exported.deployment}).decode())
-        found = deployed.joined(resources)
+        checkpoint = pulumi_state.checkpoint(self._root / FILES, self.name)
+        found = deployed.joined(pulumi_state.read(checkpoint) if checkpoint else [])
         if found is None:
             raise HostError(f"stack {self.name} came up without joined hosts")
-        return found, certifier(resources) if found.certifies else None
+        if not found.certifies:
+            return found, None
+        # Pulumi alone decrypts the key
+        exported = _said(stack.export_stack)
+        resources = decode_export(msgspec.json.encode({"deployment": exported.deployment}).decode())
+        return found, certifier(resources)
 
     def down(self) -> None:
         """Remove it with all that it has; do nothing if it does not exist."""
@@ -136,7 +141,16 @@ class CellStack:
                 del stack_name
                 return {}
 
-        return automation.Stack.create_or_select(self.name, Workspace(work_dir=str(self._root)))
+        workspace = Workspace(work_dir=str(self._root), pulumi_command=_pulumi())
+        return automation.Stack.create_or_select(self.name, workspace)
+
+
+@functools.cache
+def _pulumi() -> Any:  # noqa: ANN401 -- as `CellStack._stack`
+    """Return the command of Pulumi; to make it asks for its version, once for all cells."""
+    from pulumi import automation  # noqa: PLC0415 -- the same
+
+    return automation.PulumiCommand()
 
 
 def _said(act: Callable[[], Result]) -> Result:
