@@ -6,8 +6,10 @@ and says what it saw; each holder uses its share once all of them say the same.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
+from msgspec import MsgspecError
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
@@ -18,6 +20,8 @@ from e3.authority.joint.ed25519 import (
     GroupError,
     Point,
     Scalar,
+    base_times,
+    plus,
     random_scalar,
     scalar,
 )
@@ -35,6 +39,7 @@ from e3.authority.joint.messages import (
     Promise,
     Receive,
     Spoken,
+    decode,
     encode,
 )
 from e3.authority.joint.sharing import (
@@ -115,6 +120,7 @@ class ShareMaking:
         self._dealing: Dealing | None = None
         self._dealt: Dealt | None = None
         self._promises: Sequence[Envelope] | None = None
+        self._heard_promises: dict[int, Promise] = {}
         self._received = False
         if self._me in asked.terms.dealers:
             self._prepare_dealing(held)
@@ -160,12 +166,12 @@ class ShareMaking:
 
     def deal(self, asked: Deal) -> Spoken:
         """Publish what was promised, once all have promised; seal each receiver's value."""
-        self._promised(asked.promises)
+        heard = self._promised(asked.promises)
         if self._dealing is None or self._dealt is None:
             raise DealingError("this host deals nothing in this ceremony")
         if self._promises is not None:
             raise DealingError("this host has published its polynomial before")
-        self._promises = asked.promises
+        self._promises, self._heard_promises = asked.promises, heard
         values = {one: self._sealed(one, value) for one, value in self._dealing.values.items()}
         return Spoken(envelope=self._speak(self._dealt), values=values)
 
@@ -182,7 +188,8 @@ class ShareMaking:
         self._received = True
         if self._dealing is not None and asked.promises != self._promises:
             raise DealingError("these are not the promises after which this host published")
-        promised = self._promised(asked.promises)
+        # a dealer has checked them before it published
+        promised = self._heard_promises or self._promised(asked.promises)
         dealt = self._from_all(asked.dealt, Dealt)
         for each in asked.dealt:
             if promise_of(self._context, each.body) != promised[each.sender].digest:
@@ -218,7 +225,14 @@ class ShareMaking:
     def _sum(
         self, published: Sequence[Published], given: Mapping[int, Envelope], known: Shares
     ) -> Scalar:
-        """Return the share; raise `DisputeError` for a value that its dealer did not publish."""
+        """Return the share; raise `DisputeError` for a value that its dealer did not publish.
+
+        Where the sum of all fits nobody has to be convicted, and no signature is looked at.
+        """
+        with suppress(MsgspecError, GroupError):
+            share = plus(*(scalar(decode(each.body, DealtValue).value) for each in given.values()))
+            if base_times(share) == known.public_shares[self._me]:
+                return share
         values = {one.dealer: self._value(one.dealer, given[one.dealer]) for one in published}
         try:
             scalars = {one: Scalar(each.value) for one, each in values.items()}

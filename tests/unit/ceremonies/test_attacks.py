@@ -74,6 +74,25 @@ def test_a_dealer_cannot_promise_again_after_the_others_published(tmp_path: Path
     assert "not the promises after which this host published" in str(error)
 
 
+def test_promises_shown_after_a_dealer_published_are_not_those_that_count(tmp_path: Path) -> None:
+    """The coordinator asks the victim to deal once more, with what its accomplice chose last."""
+    voices = voices_in(tmp_path, NAMES[:3])
+    victim = voices["ams3-0"]
+
+    def hear(asked: Ask) -> Ask:
+        if not isinstance(asked, Receive):
+            return asked
+        last = chosen_last(voices["ams3-1"], asked)
+        again = Deal(purpose=asked.purpose, promises=last.promises)
+        assert b"published its polynomial before" in victim.holder.answer(
+            msgspec.json.encode(again)
+        )
+        return msgspec.structs.replace(last, promises=asked.promises)
+
+    victim.hears = hear
+    assert "published something else than it promised" in str(failed(make(voices)))
+
+
 def chosen_last(dealer: LocalVoice, asked: Receive) -> Receive:
     """Let dealer 2 deal receiver 1 another secret, with all that belongs to it."""
     making: Any = dealer.holder._making  # noqa: SLF001
