@@ -22,9 +22,13 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
+	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	tls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/libp2p/go-libp2p/x/rate"
@@ -43,6 +47,7 @@ const (
 	punchTimeout = 3 * time.Second
 	relayBuffer  = 64 << 10
 	mostPeers    = 1 << 12
+	mostUpgrades = 256 // connections whose handshakes are under way at once
 )
 
 // connectionsOfASite are more than its members need, and few enough for handshakes with strangers.
@@ -95,6 +100,7 @@ func (n *Node) start(key string) error {
 		return err
 	}
 	routeBenchmarkRanges()
+	upgrader.AcceptQueueLength = mostUpgrades // of libp2p's 16, each takes some round trips
 	resources, err := resources()
 	if err != nil {
 		return err
@@ -153,12 +159,31 @@ func (n *Node) apply(asked *settings.Settings) {
 }
 
 // resources are libp2p's usual ones, except that one network may have many members: behind a NAT they
-// share an IPv4 address, and a site shares an IPv6 prefix.
+// share an IPv4 address, and a site shares an IPv6 prefix. Its usual limits of connections and streams
+// follow from the machine's memory; on one of 4 GB the 97th peer that connects would be refused.
 func resources() (network.ResourceManager, error) {
 	limits := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&limits)
+	streams := rcmgr.ResourceLimits{
+		Streams: mostStreams, StreamsInbound: mostStreams, StreamsOutbound: mostStreams,
+	}
+	all := streams
+	all.Conns, all.ConnsInbound, all.ConnsOutbound = 2*mostPeers, 2*mostPeers, 2*mostPeers
+	shaking := all
+	shaking.Conns, shaking.ConnsInbound, shaking.ConnsOutbound = 2*mostUpgrades, 2*mostUpgrades, 2*mostUpgrades
+	raised := rcmgr.PartialLimitConfig{
+		System:    all,
+		Transient: shaking,
+		Service:   map[string]rcmgr.ResourceLimits{ping.ServiceName: streams, identify.ServiceName: streams},
+		Protocol: map[protocol.ID]rcmgr.ResourceLimits{
+			ping.ID: streams, identify.ID: streams, identify.IDPush: streams, protocolID: streams,
+		},
+		// libp2p's usual two pings of a peer at once are too few: one more would look like a dead connection.
+		ServicePeer:  map[string]rcmgr.ResourceLimits{ping.ServiceName: streams},
+		ProtocolPeer: map[protocol.ID]rcmgr.ResourceLimits{ping.ID: streams, protocolID: streams},
+	}
 	return rcmgr.NewResourceManager(
-		rcmgr.NewFixedLimiter(limits.AutoScale()),
+		rcmgr.NewFixedLimiter(raised.Build(limits.AutoScale())),
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: mostPeers}},
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: mostPeers}},
