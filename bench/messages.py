@@ -1,9 +1,9 @@
 """What a session costs without tunnels: each message of MPyC as a DIDComm message.
 
 Three hosts of a lab without latency run campaigns/programs/rounds.py over the overlay didcomm, in
-turn by its tunnels and by messages alone. The time is that between the two lines by which MPyC
-tells that all are connected and that it stops; bytes are those that the hosts send on the underlay
-meanwhile, for each byte that MPyC has sent.
+turn by its tunnels and by messages alone. The time is that from the moment when all parties are
+connected to the last result; bytes are those that the hosts send on the underlay during the
+session, with its agreement, for each byte that MPyC has sent.
 
     python -m bench.messages --repetitions 5
 """
@@ -11,22 +11,25 @@ meanwhile, for each byte that MPyC has sent.
 import argparse
 import asyncio
 import os
-import re
 import statistics
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 
 from bench.by_hand import tell
 from bench.overlays import hosts_of
 from bench.tunnel import LIMIT_SECONDS
-from bench.tunnel_rounds import ELAPSED, ROUNDS, by
-from e3.interfaces import Host
+from bench.tunnel_rounds import ROUNDS
+from e3.contact import verify_pairs
+from e3.interfaces import PARTY_PORT, Host, Network
 from e3.overlays.didcomm import Didcomm
-from e3.remote.tasks import gather_or_cancel
+from e3.session.plan import plan
+from e3.session.programs import load
+from e3.session.run_session import SessionSpec, run_session
 
 OPENINGS = 300
-SENT = re.compile(r"bytes sent: (\d+)")
 COUNTER = "cat /sys/class/net/eth0/statistics/tx_bytes"
 MODES: Mapping[str, Didcomm] = {
     "tunnel": Didcomm(),
@@ -42,30 +45,41 @@ class Run:
     bytes_ratio: float
 
 
-async def party(host: Host, pid: int, places: Sequence[str]) -> tuple[float, int]:
-    """Return the seconds and the bytes that a party's MPyC tells."""
-    known = [word for place in places for word in ("-P", place)]
-    argv = [host.python, str(ROUNDS), "--openings", str(OPENINGS), *known, "-I", str(pid)]
-    done = await host.access.run(argv, timeout_seconds=LIMIT_SECONDS)
-    said = (done.stdout + done.stderr).decode()
-    told, sent = ELAPSED.search(said), SENT.search(said)
-    if done.exit or told is None or sent is None:
-        raise SystemExit(f"{host.name}: {said}")
-    hours, minutes, seconds = told.groups()
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds), int(sent[1])
-
-
 async def run(overlay: Didcomm, hosts: Sequence[Host]) -> Run:
-    """Return what one run over that overlay costs."""
-    async with by(overlay)(hosts) as places:
+    """Return what one session over that overlay costs."""
+    network = await overlay.connect(hosts, None, None)
+    try:
+        await verify_pairs(overlay, hosts, network, timeout_seconds=LIMIT_SECONDS)
         before = [int(await tell(host, COUNTER)) for host in hosts]
-        each = await gather_or_cancel(
-            party(host, pid, places[pid]) for pid, host in enumerate(hosts)
-        )
+        with tempfile.TemporaryDirectory(prefix="e3-bench-") as folder:
+            result = await run_session(spec(hosts, network, Path(folder)))
         wire = sum([int(await tell(host, COUNTER)) for host in hosts]) - sum(before)
+    finally:
+        await overlay.disconnect(hosts, network)
+    if result.online_seconds is None:
+        raise SystemExit(f"{result.verdict}: {result.reason}")
+    sent = sum(party.sent_bytes or 0 for party in result.parties)
     return Run(
-        round_us=round(max(seconds for seconds, _ in each) / OPENINGS * 1e6, 1),
-        bytes_ratio=round(wire / sum(sent for _, sent in each), 2),
+        round_us=round(result.online_seconds / OPENINGS * 1e6, 1),
+        bytes_ratio=round(wire / sent, 2),
+    )
+
+
+def spec(hosts: Sequence[Host], network: Network, sessions: Path) -> SessionSpec:
+    """Return a session of all hosts."""
+    return SessionSpec(
+        plan=plan(
+            hosts=hosts,
+            addresses=network.addresses,
+            program=load(ROUNDS, ["--openings", str(OPENINGS)]),
+            parties=len(hosts),
+            base_port=PARTY_PORT,
+        ),
+        hosts=hosts,
+        overlay="didcomm",
+        sessions=sessions,
+        deadline_seconds=LIMIT_SECONDS,
+        address_trust="authenticated",
     )
 
 

@@ -32,6 +32,9 @@ DIAL_SECONDS, DIAL_AGAIN_SECONDS = 60.0, 0.1
 """For a party to listen: MPyC does not recover from a connection that ends early."""
 
 MOST_STREAMS = 4096
+MOST_EARLY = 64
+"""Pieces of a member with which this agent has not agreed yet."""
+
 AHEAD_BYTES = 64 << 20
 """Of one connection, which the party here has not taken yet; then the connection breaks."""
 
@@ -98,6 +101,7 @@ class Courier:
         self._address = address
         self._ports = tuple(ports)
         self._members: dict[str, Member] = {}
+        self._early: dict[str, list[Piece]] = {}
         self._doors: dict[str, AsyncExitStack] = {}
         self._streams: dict[str, _Stream] = {}
         self._waiting: asyncio.Queue[Linking] = asyncio.Queue()
@@ -153,6 +157,10 @@ class Courier:
         """Take what a member's side of a connection has sent."""
         member = self._members.get(sender)
         if member is None:
+            # it may have agreed with this agent before this one has with it
+            early = self._early.setdefault(sender, []) if len(self._early) < MOST_MEMBERS else []
+            if len(early) < MOST_EARLY:
+                early.append(piece)
             return
         stream = self._streams.get(piece.stream)
         if stream is None:
@@ -175,6 +183,8 @@ class Courier:
     async def _open(self, member: Member) -> None:
         """Listen for the parties of this host that call a member."""
         self._members[member.did] = member
+        for piece in self._early.pop(member.did, []):
+            self.take(member.did, piece)
         door = AsyncExitStack()
         self._doors[member.did] = door
 

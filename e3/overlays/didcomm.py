@@ -111,7 +111,8 @@ class Didcomm:
     )
 
     range: IPv4Network = IPv4Network("10.76.0.0/16")
-    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 51_821
+    # not of those that Linux gives outgoing connections, one of which may have it already
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 8441
     mtu: Annotated[int, msgspec.Meta(ge=576, le=9000)] = 1400
     mediator_hosts: Annotated[int, msgspec.Meta(ge=1, le=4)] = 2
     mediator_port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 8440

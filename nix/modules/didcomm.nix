@@ -21,8 +21,8 @@
     e3.tools = lib.optional (config.e3.overlays.didcomm.package != null) config.e3.overlays.didcomm.package;
     e3.interfaces = ["e3-didcomm"];
     networking.firewall = {
-      allowedTCPPorts = [3478 8440 51821];
-      allowedUDPPorts = [3478 3479 51821];
+      allowedTCPPorts = [3478 8440 8441];
+      allowedUDPPorts = [3478 3479 8441];
     };
   };
 }

@@ -38,7 +38,7 @@ def run(folder: Path, *words: str, stdin: str = "", python: str = sys.executable
 
 @pytest.mark.parametrize(
     "options",
-    [{"port": 8440}, {"mediator-port": 3478}, {"relay-port": 51_820}, {"relay-port": 51_821}],
+    [{"port": 8440}, {"mediator-port": 3478}, {"relay-port": 8440}, {"relay-port": 8441}],
     ids=str,
 )
 def test_ports_that_twoprogram_filess_would_share_are_refused(options: dict[str, int]) -> None:
