@@ -9,8 +9,10 @@ until each E3 has said that it is connected to both others.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import statistics
 import tempfile
 import time
@@ -116,12 +118,13 @@ async def typed(host: HostHandle, name: str, *words: str | Path) -> AsyncIterato
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env=environment,
+        start_new_session=True,  # nsenter has a child, which its own end does not reach
     )
     try:
         yield Running(process)
     finally:
-        if process.returncode is None:
-            process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         await process.communicate()
 
 
