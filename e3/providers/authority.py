@@ -12,6 +12,9 @@ from e3.providers import run
 VALID_SECONDS = 10 * 365 * 86_400
 RENEWAL_SECONDS = 365 * 86_400
 
+FIRST_VERSION = 2
+"""Of certificates of authorities in states that do not say it."""
+
 
 class AuthorityProvider(ResourceProvider):
     """Makes an authority; another is made a year before the old one expires."""
@@ -35,8 +38,10 @@ class AuthorityProvider(ResourceProvider):
         """Replace the authority when its name or encoding changes, or its end is near."""
         del id
         due = time.time() > olds["notAfter"] - RENEWAL_SECONDS
-        changed = olds["name"] != news["name"] or olds.get("version", 2) != news["version"]
-        return DiffResult(changes=changed or due, replaces=["name"] if changed or due else [])
+        # a refresh compares with inputs of the state, which may be of before there were versions
+        other = olds.get("version", FIRST_VERSION) != news.get("version", FIRST_VERSION)
+        anew = due or other or olds["name"] != news["name"]
+        return DiffResult(changes=anew, replaces=["name"] if anew else [])
 
 
 class NebulaAuthority(Resource, module="e3", name="NebulaAuthority"):

@@ -62,7 +62,8 @@ class JointAuthorityProvider(ResourceProvider):
         """Compare what is agreed; look whether new shares, or a new authority, are due."""
         del id
         ends = time.time() > olds["notAfter"] - RENEWAL_SECONDS
-        other = olds.get("version", FIRST_VERSION) != news["version"]
+        # a refresh compares with inputs of the state, which may be of before there were versions
+        other = olds.get("version", FIRST_VERSION) != news.get("version", FIRST_VERSION)
         replaces = ["title"] if ends or other or olds["title"] != news["title"] else []
         due = time.time() > olds["made"] + float(news["refreshSeconds"])
         changed = any(olds.get(key) != news.get(key) for key in INPUTS)
