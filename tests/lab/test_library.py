@@ -124,7 +124,7 @@ def test_a_mistake_is_a_sentence_before_anything_is_made(tmp_path: Path) -> None
     )
     expected = [
         "e3:regions: ams3 has 0 hosts",
-        "Lab: unknown setting 'region'; choose one of latency-ms, nats, regions",
+        "Lab: unknown setting 'region'; choose one of latency-ms, links, nats, regions",
         "e3:overlay: unknown value 'nebulla'; choose one of ",
         "Overlay: the lab's hosts are joined by nebula already",
         "Overlay: wireguard has the range 10.77.5.0/24, which overlaps that of nebula",
