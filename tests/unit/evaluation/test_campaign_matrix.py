@@ -81,7 +81,7 @@ def test_the_digest_is_of_what_decides() -> None:
         ({"overlays": {}}, "trial.yaml: overlays: .*length >= 1"),
         ({"overlays": {"plain": {"tsl": True}}},
          "trial.yaml: overlays.plain: tsl: unknown key; choose one of overlay, options, tls"),
-        ({"overlays": {"nebulla": None}}, "unknown value 'nebulla'; choose one of headscale"),
+        ({"overlays": {"nebulla": None}}, "unknown value 'nebulla'; choose one of didcomm"),
         ({"overlays": {"nebula": {"options": {"colour": 1}}}}, "overlays.nebula: .*colour"),
         ({"scenarios": {"near": {"regions": {"ams3": 0}}}}, "scenarios.near: e3:regions: ams3 has"),
         ({"scenarios": {"near": {}}}, "scenarios.near: .*regions"),
