@@ -46,6 +46,7 @@ class Buffer:
         return len(self.data) >= BUFFER_BYTES
 
 
+Connection = tuple[StreamReader, StreamWriter]
 Upstream = tuple[StreamReader, StreamWriter, int]
 """A connection, and how many bytes of the buffer were sent on it already."""
 
@@ -137,7 +138,12 @@ async def forward(
     async with closing(far_writer):
         writer.write(greeting)
         far_writer.write(buffer.data[said:])
-        await each_to_its_end([_pump(reader, far_writer), _pump(far_reader, writer)])
+        await both_ways((reader, writer), (far_reader, far_writer))
+
+
+async def both_ways(one: Connection, other: Connection) -> None:
+    """Forward both directions of two connections to their ends."""
+    await each_to_its_end([_pump(one[0], other[1]), _pump(other[0], one[1])])
 
 
 async def _pump(reader: StreamReader, writer: StreamWriter) -> None:

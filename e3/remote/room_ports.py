@@ -8,39 +8,24 @@ It is told on standard input, as a line of JSON, and ends with that input.
 """
 
 import asyncio
-import contextlib
 import functools
 import json
 import subprocess
 import sys
 from asyncio import StreamReader, StreamWriter
 
-from e3.remote.tasks import each_to_its_end
+from e3.remote.forward import Connection, both_ways, connect
 
 SECONDS = 10
-RETRY_SECONDS = 0.1
-CHUNK_BYTES = 65_536
-
-Connection = tuple[StreamReader, StreamWriter]
 
 
 async def join(reader: StreamReader, writer: StreamWriter, other: Connection) -> None:
-    """Forward both directions of two connections to their ends."""
-    far_reader, far_writer = other
+    """Forward both directions of two connections to their ends, then close both."""
     try:
-        await each_to_its_end([_pump(reader, far_writer), _pump(far_reader, writer)])
+        await both_ways((reader, writer), other)
     finally:
-        far_writer.close()
+        other[1].close()
         writer.close()
-
-
-async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
-    """Forward one direction to its end, then the end itself."""
-    with contextlib.suppress(OSError):
-        while data := await reader.read(CHUNK_BYTES):
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
 
 
 async def outward(path: str, reader: StreamReader, writer: StreamWriter) -> None:
@@ -53,16 +38,9 @@ async def inward(
 ) -> None:
     """Forward a connection of a peer, whose pid is the first byte, to the program."""
     source = sources[(await reader.readexactly(1))[0]]
-    await join(reader, writer, await program(own, source))
-
-
-async def program(own: tuple[str, int], source: str) -> Connection:
-    """Return a connection to the program, once it listens: MPyC does not recover from an end."""
-    while True:
-        try:
-            return await asyncio.open_connection(*own, local_addr=(source, 0))
-        except OSError:
-            await asyncio.sleep(RETRY_SECONDS)
+    # once the program listens: MPyC does not recover from an end
+    far_reader, far_writer, _ = await connect(*own, source)
+    await join(reader, writer, (far_reader, far_writer))
 
 
 async def serve(addresses: list[str], pid: int, ports: list[int], sockets: list[str]) -> None:
