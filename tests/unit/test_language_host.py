@@ -37,15 +37,17 @@ def test_the_list_is_that_of_pip(by_pip: set[Package]) -> None:
     assert {"pulumi-command", "pulumi-digitalocean", "pulumi-tailscale"} <= {it[0] for it in found}
 
 
-def test_a_folder_whose_name_json_would_escape_asks_pip(
+def test_a_folder_whose_name_json_escapes_is_listed_as_well(
     by_pip: set[Package], tmp_path: Path
 ) -> None:
     folder = tmp_path / 'a "project"'
     (folder / "scripts").mkdir(parents=True)
-    shutil.copy(ROOT / SCRIPT, folder / SCRIPT)
+    for script in (SCRIPT, "scripts/installed_packages.py"):
+        shutil.copy(ROOT / script, folder / script)
     (folder / ".venv").symlink_to((ROOT / ".venv").resolve())
     found = listed(folder / SCRIPT)
     assert {it[:2] for it in found} == {it[:2] for it in by_pip}
+    assert {Path(it[2]).parents[3] for it in found} == {folder}
 
 
 def test_all_else_is_for_the_python_of_the_project() -> None:
