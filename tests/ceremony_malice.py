@@ -59,13 +59,13 @@ def cheat(voice: LocalVoice, step: type[Ask], change: Callable[[Any], Body]) -> 
     voice.alters = alter
 
 
-def deal_wrong_value(voice: LocalVoice, receiver: int) -> None:
-    """Let a dealer give one receiver another value than it publishes."""
+def deal_wrong_value(voice: LocalVoice, receiver: int, by: Scalar = ONE) -> None:
+    """Let a dealer give one receiver another value than it publishes, which differs ``by`` that."""
 
     def hear(asked: Ask) -> Ask:
         if isinstance(asked, Deal):
             values: Any = voice.holder._making._dealing.values  # type: ignore[union-attr]  # noqa: SLF001
-            values[receiver] = plus(values[receiver], ONE)
+            values[receiver] = plus(values[receiver], by)
         return asked
 
     voice.hears = hear

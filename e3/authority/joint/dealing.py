@@ -20,8 +20,6 @@ from e3.authority.joint.ed25519 import (
     GroupError,
     Point,
     Scalar,
-    base_times,
-    plus,
     random_scalar,
     scalar,
 )
@@ -227,12 +225,16 @@ class ShareMaking:
     ) -> Scalar:
         """Return the share; raise `DisputeError` for a value that its dealer did not publish.
 
-        Where the sum of all fits nobody has to be convicted, and no signature is looked at.
+        The sum of what all published allows one share alone, and only a dealer or this holder can
+        have sealed what was opened. So where the sum fits, whatever the parts are, it is that
+        share: nobody has to be convicted, and no signature is looked at.
         """
-        with suppress(MsgspecError, GroupError):
-            share = plus(*(scalar(decode(each.body, DealtValue).value) for each in given.values()))
-            if base_times(share) == known.public_shares[self._me]:
-                return share
+        with suppress(MsgspecError, GroupError, SharingError):
+            unsigned = {
+                dealer: scalar(decode(each.body, DealtValue).value)
+                for dealer, each in given.items()
+            }
+            return receive(self._me, published, unsigned, known)
         values = {one.dealer: self._value(one.dealer, given[one.dealer]) for one in published}
         try:
             scalars = {one: Scalar(each.value) for one, each in values.items()}

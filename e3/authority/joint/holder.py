@@ -204,7 +204,7 @@ class ShareHolder:
         """Record that a share is in use, once."""
         if self._store.recorded(held):
             return
-        if log.has(self._store.log, held.context):  # a crash came before `record`
+        if log.has(self._store.log, "shares", held.context):  # a crash came before `record`
             self._store.record(held)
             return
         names = sorted(each.name for each in held.header.holders.values())

@@ -71,6 +71,13 @@ class Numbered(msgspec.Struct, frozen=True, kw_only=True):
     number: Annotated[int, Meta(ge=0)]
 
 
+class Attended(msgspec.Struct, frozen=True, kw_only=True):
+    """Of an entry, what kind of ceremony it was, and which."""
+
+    kind: Kind
+    ceremony: Bytes32
+
+
 def append(path: Path, key: SigningKey, entry: Entry) -> None:
     """Add an entry; its number and the digest before it are set here.
 
@@ -146,10 +153,14 @@ def _decoded(data: bytes, kind: type[T]) -> T:
         raise LogError(f"the log of this host is damaged: {error}") from None
 
 
-def has(path: Path, ceremony: bytes) -> bool:
-    """Whether a log has an entry of this ceremony."""
-    wanted = base64.b64encode(ceremony)
-    return any(wanted in _decoded(line, Envelope).body for line in reversed(_lines(path)))
+def has(path: Path, kind: Kind, ceremony: bytes) -> bool:
+    """Whether a log has an entry of this ceremony.
+
+    It is not looked for as text alone: what was signed may have the same text among its values.
+    """
+    text, wanted = base64.b64encode(ceremony), Attended(kind=kind, ceremony=ceremony)
+    bodies = (_decoded(line, Envelope).body for line in reversed(_lines(path)))
+    return any(_decoded(body, Attended) == wanted for body in bodies if text in body)
 
 
 def check(key: bytes, said: Sequence[Envelope]) -> list[Entry]:

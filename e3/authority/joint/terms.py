@@ -75,6 +75,8 @@ def check_terms(terms: CeremonyTerms, me: int, held: Held | None) -> None:
         )
     if len({each.key for each in terms.holders.values()}) != len(terms.holders):
         raise DealingError("two holders have one key")
+    if len({each.name for each in terms.holders.values()}) != len(terms.holders):
+        raise DealingError("two holders have one name")  # each could say which key is that host's
     if terms.base is None:
         if held is not None:
             raise DealingError(

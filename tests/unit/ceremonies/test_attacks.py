@@ -1,6 +1,7 @@
 """Coordinators and holders that leave the protocol: what an honest holder does not do for them."""
 
 import asyncio
+import base64
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,22 @@ def test_a_new_key_has_no_certificate(key: JointKey, tmp_path: Path) -> None:
     assert "cannot have a certificate yet" in str(failed(make(voices)))
 
 
+def test_no_second_holder_has_the_name_of_another_one(tmp_path: Path) -> None:
+    """It would say which key is that host's own, while the host holds its share as before."""
+    voices = voices_in(tmp_path, NAMES[:3])
+
+    def hear(asked: Ask) -> Ask:
+        if not isinstance(asked, Begin):
+            return asked
+        twin = msgspec.structs.replace(asked.terms.holders[2], name=NAMES[0])
+        terms = msgspec.structs.replace(asked.terms, holders={**asked.terms.holders, 2: twin})
+        return msgspec.structs.replace(asked, terms=terms)
+
+    for voice in voices.values():
+        voice.hears = hear
+    assert "two holders have one name" in str(failed(make(voices)))
+
+
 def test_a_holder_signs_and_records_under_the_purpose_for_which_it_drew(key: JointKey) -> None:
     def hear(asked: Ask) -> Ask:
         return msgspec.structs.replace(asked, purpose="tls") if isinstance(asked, Sign) else asked
@@ -299,6 +316,27 @@ def test_shares_that_a_kill_kept_from_the_log_are_recorded_later(key: JointKey) 
     asyncio.run(enter(key.voices))
     found = asyncio.run(collect(dict(key.voices), {}, {}))
     assert not [each for each in found.compared() if each.missing_from]
+
+
+def test_what_was_signed_does_not_pass_for_the_record_of_new_shares(tmp_path: Path) -> None:
+    """A coordinator knows the digest of a ceremony, and has it signed as part of something else."""
+    path, ceremony = tmp_path / "log", bytes(range(32))
+    entry = log.Entry(
+        number=0,
+        previous=log.START,
+        time=0,
+        kind="signatures",
+        purpose="credentials",
+        epoch=1,
+        ceremony=bytes(32),
+        holders=[],
+        what=[base64.b64encode(ceremony).decode()],
+    )
+    key = SigningKey.generate()
+    log.append(path, key, entry)
+    assert not log.has(path, "shares", ceremony)
+    log.append(path, key, msgspec.structs.replace(entry, kind="shares", ceremony=ceremony))
+    assert log.has(path, "shares", ceremony)
 
 
 def test_what_a_kill_left_of_a_share_is_removed_by_the_next(key: JointKey) -> None:

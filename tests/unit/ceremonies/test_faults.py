@@ -12,7 +12,7 @@ from nacl.signing import SigningKey
 
 from e3.authority.joint import log
 from e3.authority.joint.channel import digest
-from e3.authority.joint.ed25519 import base_times
+from e3.authority.joint.ed25519 import Scalar, base_times, scalar_of
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.log import check
 from e3.authority.joint.messages import (
@@ -77,6 +77,36 @@ def test_a_dealer_that_deals_a_wrong_value_is_convicted_by_its_signature(tmp_pat
     error = failed(make(voices))
     assert (error.verdict, error.culprits) == (CeremonyVerdict.CHEATED, ("ams3-1",))
     assert "dealt a value that it did not publish" in str(error)
+
+
+def test_values_that_are_wrong_by_the_same_amount_make_the_right_share(tmp_path: Path) -> None:
+    """Two dealers agreed on it: their receiver has the only share that fits, and the key signs."""
+    voices = voices_in(tmp_path, NAMES)
+    deal_wrong_value(voices["ams3-0"], receiver=3)
+    deal_wrong_value(voices["ams3-1"], receiver=3, by=scalar_of(-1))
+    asyncio.run(make(voices))
+    held = voices["sgp1-0"].held
+    assert base_times(Scalar(held.share)) == held.header.public_shares[3]
+
+
+def test_a_value_that_a_host_sealed_itself_is_not_taken_for_a_dealers(tmp_path: Path) -> None:
+    """Both seal with one key, so that the coordinator could bring it back, and blame the dealer."""
+    voices = voices_in(tmp_path, NAMES)
+    mine: dict[int, bytes] = {}
+
+    def keep(_: Ask, said: AnyAnswer) -> AnyAnswer:
+        if isinstance(said, Spoken) and said.values:
+            mine.update(said.values)
+        return said
+
+    def reflect(asked: Ask) -> Ask:
+        if not isinstance(asked, Receive):
+            return asked
+        return msgspec.structs.replace(asked, values={**asked.values, 2: mine[2]})
+
+    voices["ams3-0"].alters, voices["ams3-0"].hears = keep, reflect
+    error = failed(make(voices))
+    assert (error.verdict, error.culprits) == (CeremonyVerdict.DISPUTED, ("ams3-0", "ams3-1"))
 
 
 def test_a_dealer_that_withholds_a_value_is_in_dispute_with_who_misses_it(tmp_path: Path) -> None:
