@@ -55,10 +55,17 @@ def check(arguments: argparse.Namespace) -> int:
         if len(problems) > MOST_PROBLEMS:
             terminal.say(f"{name}: more than {MOST_PROBLEMS} lines are wrong")
         if not problems:
-            terminal.say(f"{name}: whole, of schema {results.SCHEMA}")
+            terminal.say(f"{name}: whole, of schema {_schema_of(Path(arguments.cwd, name))}")
     if arguments.json:
         terminal.say_json({"ok": not wrong, "files": found})
     return int(wrong)
+
+
+def _schema_of(path: Path) -> int:
+    """Return the version of the schema of a file that is whole."""
+    first = next(results_file.read(path))
+    assert isinstance(first, results.CampaignRecord)  # noqa: S101 - the reader has checked it
+    return first.schema
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import synthetic
+from e3.evaluation.results_file import FIRST, link
+from tests import campaigns, synthetic
 from tests.commands import ROOT, Command
 
 pytest.importorskip("vl_convert", reason="charts need it: scripts/setup --report")
@@ -52,3 +53,11 @@ def test_an_export_says_its_rows(e3: Command, campaign: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert "14 rows" in made.stdout
     assert len((campaign / "rows.csv").read_text().splitlines()) == 15
+
+
+def test_a_check_tells_the_schema_of_the_file(e3: Command, tmp_path: Path) -> None:
+    line, _ = link(campaigns.campaign(schema=1), FIRST)
+    (tmp_path / "old.jsonl").write_bytes(line)
+    checked = e3("results", "check", "old.jsonl", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout == "old.jsonl: whole, of schema 1\n"
