@@ -173,6 +173,9 @@ def test_ctrl_c_in_a_terminal_does_not_reach_it() -> None:
     asyncio.run(run())
 
 
+NOBODY = (1 << 22) + 1
+"""Above all processes of Linux (`PID_MAX_LIMIT`)."""
+
 OPEN = {"do": "open", "pid": 0, "mode": "userspace", "address": "10.77.0.1/24"}
 
 
@@ -186,6 +189,10 @@ OPEN = {"do": "open", "pid": 0, "mode": "userspace", "address": "10.77.0.1/24"}
         ({**OPEN, "mtu": 90}, "mtu 90 is not from 576 to 9000"),
         ({**OPEN, "more": 1}, 'unknown field "more"'),
         ({**OPEN, "stun": ["nowhere"]}, "not an ip:port"),
+        (
+            {**OPEN, "mode": "namespace", "namespace": NOBODY},
+            f"no TUN device in the namespace: nsenter: cannot open /proc/{NOBODY}/",
+        ),
     ],
 )
 def test_a_wrong_command_is_refused_and_the_next_one_obeyed(

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,10 +21,12 @@ import (
 const Inside = "inside-namespace"
 
 const (
-	tunPath     = "/dev/net/tun"
-	handoverFor = 10 * time.Second
-	handoverFD  = 3
+	tunPath    = "/dev/net/tun"
+	handoverFD = 3
 )
+
+// It is long on a loaded machine; whoever drives this program waits 20 s for an answer.
+const handoverFor = 18 * time.Second
 
 // NewTUN returns a TUN device of the kernel in this network namespace, with that address.
 func NewTUN(name string, address netip.Prefix, mtu int) (tun.Device, error) {
@@ -122,21 +126,27 @@ func NewNamespaceTUN(target int, name string, address netip.Prefix, mtu int) (tu
 		return nil, nil, err
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "handover"), os.NewFile(uintptr(pair[1]), "handover")
-	defer func() { _ = theirs.Close() }()
 	command := inside(target, name, address, mtu)
 	command.ExtraFiles = []*os.File{theirs}
-	command.Stderr = os.Stderr
-	if err := command.Start(); err != nil {
+	var said bytes.Buffer // not this program's own output, which its driver reads
+	command.Stderr = &said
+	err = command.Start()
+	_ = theirs.Close() // so that the end of the process inside ends what it says
+	if err != nil {
 		_ = ours.Close()
 		return nil, nil, fmt.Errorf("no namespace: %w", err)
 	}
 	namespace := &Namespace{Process: command.Process.Pid, command: command, end: ours}
 	device, err := receive(ours, mtu)
-	if err != nil {
-		namespace.Close()
-		return nil, nil, err
+	if err == nil {
+		return device, namespace, nil
 	}
-	return device, namespace, nil
+	_ = command.Process.Kill() // it may be late
+	namespace.Close()
+	if why := strings.TrimSpace(said.String()); why != "" {
+		err = errors.New(why)
+	}
+	return nil, nil, fmt.Errorf("no TUN device in the namespace: %w", err)
 }
 
 func inside(target int, name string, address netip.Prefix, mtu int) *exec.Cmd {
@@ -166,18 +176,21 @@ func receive(from *os.File, mtu int) (tun.Device, error) {
 	}
 	defer func() { _ = connection.Close() }()
 	_ = connection.SetDeadline(time.Now().Add(handoverFor))
-	said, control := make([]byte, 256), make([]byte, unix.CmsgSpace(4))
-	length, controlLength, _, _, err := connection.(*net.UnixConn).ReadMsgUnix(said, control)
-	if err != nil {
-		return nil, fmt.Errorf("no TUN device in the namespace: %w", err)
+	made, control := make([]byte, 4), make([]byte, unix.CmsgSpace(4))
+	_, length, _, _, err := connection.(*net.UnixConn).ReadMsgUnix(made, control)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, fmt.Errorf("none for %s", handoverFor)
 	}
-	messages, err := unix.ParseSocketControlMessage(control[:controlLength])
+	if err != nil {
+		return nil, err
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:length])
 	if err != nil || len(messages) != 1 {
-		return nil, fmt.Errorf("no TUN device in the namespace: %s", said[:length])
+		return nil, errors.New("no descriptor came")
 	}
 	files, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(files) != 1 {
-		return nil, errors.New("no TUN device in the namespace: no descriptor came")
+		return nil, errors.New("no descriptor came")
 	}
 	unix.CloseOnExec(files[0])
 	return fromFile(files[0], mtu)
@@ -205,7 +218,6 @@ func RunInside(arguments []string) error {
 	}
 	file, err := prepare(arguments[0], address, mtu)
 	if err != nil {
-		_, _ = connection.WriteString(err.Error())
 		return err
 	}
 	// the descriptor of the connection keeps blocking mode: sendmsg(2) by itself
