@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from e3.cli import adhoc_schemas as adhoc
 from e3.cli import authority_schemas as authority
 from e3.cli.checks.finding import Level
 from e3.interfaces import PathClass
@@ -301,47 +302,6 @@ class RemovedOutputs(Struct):
     hosts: list[str]
 
 
-class KnownPerson(Struct):
-    """Somebody to whom the user gave a name."""
-
-    did: str
-    name: str
-
-
-class OwnIdentity(Struct):
-    """The user's DID, what they call themselves, and the words to compare by voice."""
-
-    did: str
-    name: str
-    words: str
-    known: list[KnownPerson]
-
-
-class Offered(Struct):
-    """An invitation nearby; ``did`` is that of its author, ``expires`` a Unix time."""
-
-    program: str
-    parties: int
-    name: str
-    did: str
-    digest: str
-    expires: int
-    link: str
-
-
-class Posted(Offered):
-    """An invitation on a board."""
-
-    topic: str
-
-
-class RunningMediator(Struct):
-    """A mediator that takes messages; ``url`` is for `e3 invite --mediator`."""
-
-    did: str
-    url: str
-
-
 VERBS: Mapping[str, Any] = {
     "show": Shown,
     "run": Session,
@@ -375,13 +335,13 @@ VERBS: Mapping[str, Any] = {
     "results schema": dict[str, Any],
     "report": Report,
     "completion": Script,
-    "board": list[Posted],
-    "id": OwnIdentity,
+    "board": list[adhoc.Posted],
+    "id": adhoc.OwnIdentity,
     "inbox": Session,
     "invite": Session,
     "join": Session,
-    "nearby": list[Offered],
-    "mediator": RunningMediator,
+    "nearby": list[adhoc.Offered],
+    "mediator": adhoc.RunningMediator,
 }
 """The type of what each verb prints."""
 
