@@ -18,6 +18,27 @@ from tests.commands import ROOT
 E3 = ROOT / "scripts" / "bin" / "e3"
 SECONDS = 60.0
 LINK = re.compile(r"e3 join '([^']+)'")
+COUNTING = """
+import asyncio
+import sys
+
+from mpyc.runtime import mpc
+
+
+async def main():
+    secint = mpc.SecInt(32)
+    async with mpc:
+        total = secint(0)
+        for _ in range(int(sys.argv[1])):
+            total += sum(mpc.input(secint(1)))
+            await mpc.output(total)
+            await asyncio.sleep(0.1)
+        print("counted", await mpc.output(total))
+
+
+mpc.run(main())
+"""
+"""A program whose parties count together, so many times as its argument says, each for 0.1 s."""
 
 
 class Typist:

@@ -11,7 +11,7 @@ import pytest
 from e3.interfaces import File
 from e3.lab.client import HostHandle, Lab
 from e3.nats import Reachability
-from tests.adhoc import LINK, PersonAtHome, acquainted, mediator, rooms_work
+from tests.adhoc import COUNTING, LINK, PersonAtHome, acquainted, mediator, rooms_work
 from tests.commands import ROOT
 from tests.labs import running
 
@@ -29,24 +29,6 @@ NATS: dict[str, Reachability] = {
     "b-0": "port-restricted",
     "b-1": "symmetric",
 }
-
-
-ROUNDS = """
-import asyncio
-from mpyc.runtime import mpc
-
-async def main():
-    secint = mpc.SecInt(32)
-    async with mpc:
-        total = secint(0)
-        for _ in range(150):
-            total += sum(mpc.input(secint(1)))
-            await mpc.output(total)
-            await asyncio.sleep(0.1)
-        print("counted", await mpc.output(total))
-
-mpc.run(main())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +102,14 @@ def test_three_people_behind_home_routers_compute(
 def test_a_computation_outlives_new_addresses_and_a_rebooted_router(
     lab: Lab, hosts: dict[str, HostHandle]
 ) -> None:
-    program = File(path="/tmp/rounds.py", content=ROUNDS.encode())  # noqa: S108 - the host's own
+    program = File(path="/tmp/counting.py", content=COUNTING.encode())  # noqa: S108 - the host's own
     asyncio.run(hosts["a-0"].access.put([program], timeout_seconds=30))
     public = hosts["a-1"]
     inside, address = [*public.access.nsenter(), "--"], public.host().underlay
     with mediator(Path("/root"), 8443, host=address, inside=inside) as (url, _):
         alice, bob = person(hosts["a-0"], "anna", url), person(hosts["b-0"], "ben", url)
         acquainted([alice, bob])
-        with alice.typing("invite", program.path, "--parties", "2", "--yes") as a:
+        with alice.typing("invite", program.path, "--args", "150", "--parties", "2", "--yes") as a:
             link = a.await_text(LINK.pattern)[1]
             with bob.typing("join", link, "--yes") as b:
                 for each in (a, b):

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.adhoc import LINK, PersonAtHome, Typist, acquainted, mediator, people, rooms_work
+from tests.adhoc import (
+    COUNTING,
+    LINK,
+    PersonAtHome,
+    Typist,
+    acquainted,
+    mediator,
+    people,
+    rooms_work,
+)
 from tests.unit.adhoc.test_sessions import WAITING
 
 pytestmark = [
@@ -134,22 +143,6 @@ def test_a_session_outlives_a_party_that_was_killed_while_it_computed(
             b.await_text(r"party 0 \(alice\) left \(cancelled\)")
 
 
-COUNTING = """
-import asyncio
-from mpyc.runtime import mpc
-
-async def main():
-    secint = mpc.SecInt(32)
-    async with mpc:
-        total = secint(0)
-        for _ in range(100):
-            total += sum(mpc.input(secint(1)))
-            await mpc.output(total)
-            await asyncio.sleep(0.1)
-        print("counted", await mpc.output(total))
-
-mpc.run(main())
-"""
 ASLEEP_SECONDS = 60
 
 
@@ -164,7 +157,7 @@ def test_a_laptop_that_sleeps_for_a_minute_goes_on(two: list[PersonAtHome], tmp_
     program = tmp_path / "counting.py"
     program.write_text(COUNTING)
     alice, bob = two
-    with alice.typing("invite", str(program), "--parties", "2", "--yes") as a:
+    with alice.typing("invite", str(program), "--args", "100", "--parties", "2", "--yes") as a:
         link = a.await_text(LINK.pattern)[1]
         with bob.typing("join", link, "--yes") as b:
             b.await_text("computing")
