@@ -67,7 +67,7 @@ class OverlayChoice(Part, frozen=True, kw_only=True):
 
 
 class LinkQuality(Part, frozen=True, kw_only=True):
-    """What a scenario adds to the links between regions (`e3.lab.links.RegionLink`)."""
+    """What a scenario adds to the links between regions (`e3.impairments.Impairment`)."""
 
     jitter_ms: Milliseconds = 0.0
     loss: Share = 0.0

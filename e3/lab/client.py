@@ -27,7 +27,7 @@ from e3.errors import LabError
 from e3.impairments import Impairment, Pair
 from e3.interfaces import Host
 from e3.lab import wire
-from e3.lab.links import MOST_DELAY_MS, RegionLink
+from e3.lab.links import MOST_DELAY_MS
 from e3.lab.userspace import open_tun, require_tools
 from e3.nats import NatBehaviour, Reachability
 
@@ -154,11 +154,6 @@ class Lab:
     def set_rtt(self, rtt_ms: Mapping[Pair, float]) -> None:
         """Set the round trips of pairs of regions, or inside of one, half of it each way."""
         self._ask({"verb": "set_rtt", "rtt_ms": _rows(rtt_ms)})
-
-    def set_link(self, source: str, target: str, link: RegionLink) -> None:
-        """Set the link from ``source`` to ``target``; the opposite direction is unchanged."""
-        values = link.to_properties()
-        self._ask({"verb": "set_link", "source": source, "target": target, "link": values})
 
     def impair(self, impairments: Mapping[Pair, Impairment]) -> None:
         """Set the impairment of every ordered pair of regions, none for those not given."""

@@ -21,7 +21,6 @@ from e3.impairments import Impairment
 from e3.lab import linux, measurement, wire
 from e3.lab.attachment import HostRequest
 from e3.lab.host import SharedSettings
-from e3.lab.links import RegionLink
 from e3.lab.state import LabState, is_running
 from e3.lab.userspace import enter_namespaces
 
@@ -51,7 +50,6 @@ class LabServer:
             "reboot_nat": self._reboot_nat,
             "set_cable": self._set_cable,
             "set_rtt": self._set_rtt,
-            "set_link": self._set_link,
             "impair": self._impair,
             "status": self._status,
         }
@@ -131,10 +129,6 @@ class LabServer:
 
     def _set_rtt(self, request: dict[str, Any]) -> dict[str, Any]:
         self._state.set_rtt({(a, b): rtt_ms for a, b, rtt_ms in request["rtt_ms"]})
-        return {}
-
-    def _set_link(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._state.set_link(request["source"], request["target"], RegionLink(**request["link"]))
         return {}
 
     def _impair(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -89,10 +89,6 @@ class RegionLinks:
             delay_ms = self.link(*pair).delay_ms
             self._links[pair] = RegionLink.of(delay_ms, impairments.get(pair, Impairment()))
 
-    def set(self, source: str, target: str, link: RegionLink) -> None:
-        """Set the link from ``source`` to ``target``."""
-        self._links[source, target] = link
-
     def link(self, source: str, target: str) -> RegionLink:
         """Return the link from ``source`` to ``target``, by default half of the default RTT."""
         asked = self._links.get((source, target))

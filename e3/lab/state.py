@@ -16,7 +16,7 @@ from e3.lab import http_proxy, linux, nat, translator
 from e3.lab.addresses import MOST_REGIONS, RegionAddresses
 from e3.lab.attachment import Attachment, HostRequest
 from e3.lab.host import INTERFACE, Cable, HostSpec, SharedSettings, StartingHost, fork
-from e3.lab.links import RegionLink, RegionLinks
+from e3.lab.links import RegionLinks
 from e3.lab.names import HostsFile, check_name
 from e3.lab.router import Router, set_bypass
 from e3.lab.wan import Wan
@@ -104,11 +104,6 @@ class LabState:
         for (one, other), value in rtt_ms.items():
             self._links.set_rtt(one, other, value)
         self._link(rtt_ms)
-
-    def set_link(self, source: str, target: str, link: RegionLink) -> None:
-        """Set the link from one region to another."""
-        self._links.set(source, target, link)
-        self._link([(source, target)])
 
     def impair(self, impairments: Mapping[Pair, Impairment]) -> None:
         """Set the impairment of every ordered pair of regions."""

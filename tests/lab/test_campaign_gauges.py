@@ -11,19 +11,19 @@ from e3.deployed import Stack
 from e3.evaluation.campaign import machine
 from e3.evaluation.campaign.gauges import costs, open_gauges, throughput
 from e3.evaluation.results import Disturbance, RoundTrip, Throughput
+from e3.impairments import Impairment
 from e3.lab.client import Lab
-from e3.lab.links import RegionLink
 from tests.labs import running, unjoined
 
 REGIONS = ("a", "b", "c")
 RTT_MS = 10.0
+TRIPS_MS = dict.fromkeys(combinations_with_replacement(REGIONS, 2), RTT_MS)
 ECHOES = 15
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    rtt_ms = dict.fromkeys(combinations_with_replacement(REGIONS, 2), RTT_MS)
-    with running(tmp_path_factory.mktemp("lab"), rtt_ms, REGIONS) as lab:
+    with running(tmp_path_factory.mktemp("lab"), TRIPS_MS, REGIONS) as lab:
         lab.add_hosts([(f"{region}-0", region) for region in REGIONS])
         yield lab
 
@@ -32,9 +32,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def stack(lab: Lab) -> Iterator[Stack]:
     """Three hosts at equal distances, joined by nothing; the links are as before afterwards."""
     yield unjoined([handle.host() for handle in lab.hosts()])
-    for one in REGIONS:
-        for other in REGIONS:
-            lab.set_link(one, other, RegionLink(delay_ms=RTT_MS / 2))
+    lab.impair({})
+    lab.set_rtt(TRIPS_MS)
 
 
 def trips(stack: Stack) -> list[RoundTrip]:
@@ -66,7 +65,7 @@ def test_a_delay_of_one_pair_is_found_there_and_only_there(lab: Lab, stack: Stac
 
 
 def test_loss_of_one_pair_is_found_there(lab: Lab, stack: Stack) -> None:
-    lab.set_link("a", "b", RegionLink(delay_ms=RTT_MS / 2, loss=0.5))
+    lab.impair({("a", "b"): Impairment(loss=0.5)})
     lossy = [it for it in trips(stack) if it.lost > ECHOES / 6]
     assert pairs(lossy) == {frozenset("ab")}
 
@@ -94,8 +93,7 @@ def test_where_no_udp_passes_tcp_is_measured(stack: Stack) -> None:
 
 
 def test_a_throttle_of_one_pair_is_found_there_and_only_there(lab: Lab, stack: Stack) -> None:
-    for source, target in ("ab", "ba"):
-        lab.set_link(source, target, RegionLink(delay_ms=RTT_MS / 2, rate_mbit=2))
+    lab.impair({("a", "b"): Impairment(rate_mbit=2), ("b", "a"): Impairment(rate_mbit=2)})
     measured = trips(stack)
     found = asyncio.run(throughput(stack, measured, pairs=3, seconds=1.0))
     assert len(pairs(found)) == 3

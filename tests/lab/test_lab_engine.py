@@ -20,7 +20,6 @@ from e3.impairments import Impairment
 from e3.interfaces import Completed
 from e3.lab import client, ssh
 from e3.lab.client import HostHandle, Lab
-from e3.lab.links import RegionLink
 from tests.labs import Traces, running
 
 pytestmark = pytest.mark.lab
@@ -168,13 +167,13 @@ def test_every_pair_of_hosts_can_talk(hosts: dict[str, HostHandle]) -> None:
 def test_a_link_can_be_slow_or_lossy_one_way(lab: Lab, hosts: dict[str, HostHandle]) -> None:
     a, b = hosts["a-0"], hosts["b-0"]
     try:
-        lab.set_link("a", "b", RegionLink(delay_ms=1.0, rate_mbit=8.0))
+        lab.impair({("a", "b"): Impairment(rate_mbit=8.0)})
         assert asyncio.run(transfer(a, b, 1_000_000))[2] > 0.8  # a MB at 8 Mbit/s
-        lab.set_link("a", "b", RegionLink(delay_ms=1.0, loss=1.0))
+        lab.impair({("a", "b"): Impairment(loss=1.0)})
         assert run(a, "ping", "-c1", "-W1", b.underlay).exit
         assert ("a", "b") not in lab.measure()  # there is nothing to be measured
     finally:
-        lab.set_link("a", "b", RegionLink(delay_ms=15.0))
+        lab.impair({})
 
 
 def test_a_direction_is_narrow_and_a_link_breaks_and_comes_back(

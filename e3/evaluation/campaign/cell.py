@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from e3.evaluation.results import (
 )
 from e3.evaluation.results_file import Writer
 from e3.experiment import SessionSettings
+from e3.impairments import EVERYWHERE, Impairment, Pair
 from e3.interfaces import Authority, Host
-from e3.lab.links import RegionLink, default_rtt_ms
 from e3.overlays import OVERLAYS
 from e3.registry import build
 from e3.remote.tasks import in_thread
@@ -173,7 +174,9 @@ async def _repeat(cell: MatrixCell, stack: CellStack, progress: Progress) -> str
     started, began = now(), time.monotonic()
     joined, authority = await in_thread(stack.up)
     deploy_seconds = round(time.monotonic() - began, 3)
-    set_links(cell, stack)
+    if cell.scenario.links:
+        asked = impairments(cell.scenario.links, list(cell.scenario.regions))
+        stack.lab.impair(asked)
     labs = [int(stack.lab.status()["pid"])] if stack.lab.alive() else []
     async with open_gauges(joined) as gauges:
         measured = await _baseline(progress.matrix, gauges, joined)
@@ -228,31 +231,21 @@ async def _baseline(matrix: Matrix, gauges: Gauges, joined: Stack) -> dict[str, 
     }
 
 
-def set_links(cell: MatrixCell, stack: CellStack) -> None:
-    """Add to the lab's links what the scenario asks for; a pair's own overrides ``all``."""
-    if not cell.scenario.links:
-        return
-    experiment = cell.experiment()
-    regions = sorted(experiment.regions)
-    for source in regions:
-        for target in regions:
-            pair = (min(source, target), max(source, target))
-            added = link_of(cell.scenario.links, source, target)
-            if added is not None:
-                rtt_ms = experiment.latency_ms.get(pair, default_rtt_ms(*pair))
-                link = RegionLink(
-                    delay_ms=rtt_ms / 2,
-                    jitter_ms=added.jitter_ms,
-                    loss=added.loss,
-                    rate_mbit=added.rate_mbit,
-                )
-                stack.lab.set_link(source, target, link)
+def impairments(links: Mapping[str, LinkQuality], regions: Sequence[str]) -> dict[Pair, Impairment]:
+    """Return what a scenario adds to the links between regions. Pure.
 
-
-def link_of(links: Mapping[str, LinkQuality], source: str, target: str) -> LinkQuality | None:
-    """Return what is asked for between two regions: of the pair, else of all. Pure."""
-    names = (f"{source}-{target}", f"{target}-{source}", "all")
-    return next((links[name] for name in names if name in links), None)
+    A pair's own replaces ``all``, while in ``e3:links`` it overrides single properties; and it
+    applies to hosts that have been joined. Results of schema 2 mean both.
+    """
+    found: dict[Pair, Impairment] = {}
+    for one, other in product(regions, repeat=2):
+        names = (f"{one}-{other}", f"{other}-{one}", EVERYWHERE)
+        asked = next((links[name] for name in names if name in links), None)
+        if asked is not None:
+            found[one, other] = Impairment(
+                jitter_ms=asked.jitter_ms, loss=asked.loss, rate_mbit=asked.rate_mbit
+            )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

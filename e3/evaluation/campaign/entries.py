@@ -10,8 +10,14 @@ import msgspec
 from msgspec import Meta
 
 from e3.evaluation.fields import Id
+from e3.impairments import LIMITS
 
 Whole = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+def _limits(name: str) -> Meta:
+    least, most = LIMITS[name]
+    return Meta(ge=least, le=most)
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -50,9 +56,9 @@ class ScenarioEntry(Part, frozen=True, kw_only=True):
 class LinkEntry(Part, frozen=True, kw_only=True):
     """What is added to both directions of a link between regions."""
 
-    jitter_ms: Annotated[float, Meta(ge=0, le=60_000)] = 0.0
-    loss: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    rate_mbit: Annotated[float, Meta(gt=0, le=100_000)] | None = None
+    jitter_ms: Annotated[float, _limits("jitter_ms")] = 0.0
+    loss: Annotated[float, _limits("loss")] = 0.0
+    rate_mbit: Annotated[float, _limits("rate_mbit")] | None = None
 
 
 class ProgramEntry(Part, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import pytest
 from e3.evaluation.campaign import automation, cell, gauges, machine, overview
 from e3.evaluation.campaign.convert import Stated, stated
 from e3.evaluation.results import LinkQuality, Record, RoundTrip
+from e3.impairments import Impairment
 from e3.session.verdicts import Verdict
 from tests import campaigns
 
@@ -173,11 +174,13 @@ def test_pulumis_errors_become_one_sentence() -> None:
     assert automation.sentence("") == "pulumi failed without a word"
 
 
-def test_the_link_of_a_pair_overrides_that_of_all() -> None:
-    links = {"all": LinkQuality(loss=0.1), "sgp1-ams3": LinkQuality(loss=0.2)}
-    assert cell.link_of(links, "ams3", "sgp1") == LinkQuality(loss=0.2)
-    assert cell.link_of(links, "ams3", "ams3") == LinkQuality(loss=0.1)
-    assert cell.link_of({}, "ams3", "ams3") is None
+def test_the_link_of_a_pair_replaces_that_of_all() -> None:
+    links = {"all": LinkQuality(loss=0.1, jitter_ms=1.0), "sgp1-ams3": LinkQuality(rate_mbit=2.0)}
+    found = cell.impairments(links, ["ams3", "sgp1"])
+    assert found["ams3", "sgp1"] == found["sgp1", "ams3"] == Impairment(rate_mbit=2.0)
+    assert found["ams3", "ams3"] == Impairment(loss=0.1, jitter_ms=1.0)
+    del links["all"]
+    assert len(cell.impairments(links, ["ams3", "sgp1"])) == 2
 
 
 def test_the_farthest_pairs_are_those_of_the_bare_network_and_hardly_depend_on_noise() -> None:

@@ -32,7 +32,7 @@ def test_an_asked_round_trip_holds_both_ways_and_for_its_pair_only() -> None:
 
 def test_a_round_trip_leaves_the_rest_of_a_link_alone() -> None:
     links = RegionLinks({})
-    links.set("a", "b", RegionLink(delay_ms=1.0, loss=0.5))
+    links.impair({("a", "b"): Impairment(loss=0.5)})
     links.set_rtt("a", "b", 8.0)
     assert links.link("a", "b") == RegionLink(delay_ms=4.0, loss=0.5)
     assert links.link("b", "a") == RegionLink(delay_ms=4.0)
