@@ -10,9 +10,9 @@ from dataclasses import replace
 import msgspec
 
 from e3 import experiment
-from e3.adhoc import board, inbox, nearby, programs
+from e3.adhoc import board, inbox, kept, nearby, programs
 from e3.adhoc.admission import admission, shown_for, wanted
-from e3.adhoc.kept import Kept, keeping, kept
+from e3.adhoc.kept import Keeper, keeping
 from e3.adhoc.meeting import Side, body
 from e3.adhoc.rounds import GATHER_SECONDS, Rounds
 from e3.adhoc.scratch import scratch
@@ -49,15 +49,16 @@ async def invite(
     async with _mailbox(setting) as box:
         invitation = _invitation(setting, proposal, box.identity.did, lifetime_seconds)
         first = msgspec.structs.replace(
-            kept(invitation, box.identity, proposal), expected=setting.expected
+            kept.of(invitation, box.identity, proposal), expected=setting.expected
         )
-        return await _host(setting, box, first, own)
+        return await _host(setting, box, kept.new(setting.people.folder, first), own)
 
 
 async def resume(
-    setting: Setting, found: Kept, own: Callable[[experiment.Program, float], Own]
+    setting: Setting, keeper: Keeper, own: Callable[[experiment.Program, float], Own]
 ) -> SessionResult:
     """Go on with an invitation whose process was killed; who had come needs to do nothing."""
+    found = keeper.last
     with scratch(setting.people.folder) as place:
         program = programs.unpack(found.proposal, place / "program")
         mine = own(program, found.proposal.deadline_seconds)
@@ -66,12 +67,13 @@ async def resume(
             for each in found.members:
                 with contextlib.suppress(DidcommError):
                     box.send(each.did, KINDS[Close], again, thid=found.invitation.sid)
-            later = msgspec.structs.replace(found, epoch=found.epoch + 1)
-            return await _host(setting, box, later, mine)
+            keeper.last = msgspec.structs.replace(found, epoch=found.epoch + 1)
+            return await _host(setting, box, keeper, mine)
 
 
-async def _host(setting: Setting, box: Mailbox, first: Kept, own: Own) -> SessionResult:
+async def _host(setting: Setting, box: Mailbox, keeper: Keeper, own: Own) -> SessionResult:
     """Wait for those who are invited, and compute with them."""
+    first = keeper.last
     me, proposal, invitation = setting.me, first.proposal, first.invitation
     resolver = _resolver(setting)
     await resolver.fetch([me.did, *first.expected])
@@ -94,7 +96,7 @@ async def _host(setting: Setting, box: Mailbox, first: Kept, own: Own) -> Sessio
         lobby = lobby.again(first.members, first.epoch, new_id(), closed=first.closed)
     if not first.closed:
         lobby.expect(first.expected)
-    with keeping(setting.people.folder, first) as keeper:
+    with keeping(keeper):
         side = Side(
             me=me,
             terms=replace(_terms(invitation, proposal), epoch=first.epoch),

@@ -58,7 +58,7 @@ class Kept(Struct, frozen=True, kw_only=True):
         )
 
 
-def kept(invitation: Invitation, identity: Identity, proposal: Proposal) -> Kept:
+def of(invitation: Invitation, identity: Identity, proposal: Proposal) -> Kept:
     """Return what is kept of a new invitation."""
     return Kept(
         link=invitations.link(invitation),
@@ -90,30 +90,50 @@ class Keeper:
 
 
 @contextmanager
-def keeping(home: Path, first: Kept) -> Iterator[Keeper]:
-    """Keep it below ``home`` meanwhile."""
-    keeper = Keeper(private.folder(home / FOLDER) / f"{own_name()}{SUFFIX}", first)
+def keeping(keeper: Keeper) -> Iterator[None]:
+    """Keep it meanwhile."""
     keeper.write()
     try:
-        yield keeper
+        yield
     finally:
         keeper.path.unlink(missing_ok=True)
 
 
-def take(home: Path) -> Kept:
-    """Return the newest invitation of a process that does not run any more; forget it and older.
+def new(home: Path, first: Kept) -> Keeper:
+    """Return what keeps a new invitation below ``home``; remove those that are over."""
+    _interrupted(home)
+    return Keeper(private.folder(home / FOLDER) / f"{own_name()}{SUFFIX}", first)
 
-    Raises `SessionError` if there is none that is still valid.
+
+def take(home: Path) -> Keeper:
+    """Return what keeps the newest invitation of a process that does not run any more.
+
+    Until its end it belongs to this process; who is killed or fails before can take it once more.
+    Older ones are forgotten. Raises `SessionError` if there is none that is still valid.
     """
-    found: list[tuple[float, Kept]] = []
+    for path, kept_there in _interrupted(home):
+        own = path.with_name(f"{own_name()}{SUFFIX}")
+        with contextlib.suppress(FileNotFoundError):  # another process has taken it
+            path.rename(own)
+            for older, _ in _interrupted(home):
+                older.unlink(missing_ok=True)
+            return Keeper(own, kept_there)
+    raise SessionError("no invitation of yours was interrupted that is still valid")
+
+
+def _interrupted(home: Path) -> list[tuple[Path, Kept]]:
+    """Return those of processes that do not run any more, the newest first; remove invalid ones."""
+    found: list[tuple[float, Path, Kept]] = []
     for path in (home / FOLDER).glob(f"*{SUFFIX}"):
         if not is_of_the_dead(path.name.removesuffix(SUFFIX)):
             continue
-        with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, DidcommError):
+        try:
             read = msgspec.json.decode(path.read_bytes(), type=Kept)
             read.invitation.require_valid(time.time())
-            found.append((path.stat().st_mtime, read))
-        path.unlink(missing_ok=True)
-    if not found:
-        raise SessionError("no invitation of yours was interrupted that is still valid")
-    return max(found, key=lambda each: each[0])[1]
+            found.append((path.stat().st_mtime, path, read))
+        except FileNotFoundError:  # another process has taken it
+            continue
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, DidcommError):
+            path.unlink(missing_ok=True)
+    found.sort(key=lambda each: each[0], reverse=True)
+    return [(path, read) for _, path, read in found]

@@ -144,12 +144,12 @@ def resume(arguments: argparse.Namespace) -> int:
     if arguments.program is not None:
         raise ConfigurationError(f"--resume: it has a program; leave {arguments.program} out")
     require()
-    found = kept.take(private.user_folder())
+    keeper = kept.take(private.user_folder())
 
     def own(program: "Program", deadline_seconds: float) -> "Own":
         return adhoc.own(arguments, program, deadline_seconds)
 
     async def flow(setting: "Setting") -> "SessionResult":
-        return await flows.resume(setting, found, own)
+        return await flows.resume(setting, keeper, own)
 
-    return adhoc.run(arguments, found.invitation.mediators, flow)
+    return adhoc.run(arguments, keeper.last.invitation.mediators, flow)

@@ -102,6 +102,8 @@ def test_an_inviter_that_was_killed_goes_on_and_the_others_need_do_nothing(
         with bob.typing("join", link, "--yes") as b:
             a.await_text("compute with them" if "asked" in when else r"2 of 3 are here: you, bob\r")
             kill(a)
+            failed = alice.run("invite", "--resume", "--input", "nowhere")
+            assert "nowhere does not exist" in failed.stderr  # and the invitation is still there
             with alice.typing("invite", "--resume") as again:
                 again.await_text("can join within")
                 b.await_text("all are gathered once more")
