@@ -5,7 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
 
-from pulumi import Input, Output, Resource, ResourceOptions
+from pulumi import Alias, Input, Output, Resource, ResourceOptions
 
 from e3 import outputs, preflight
 from e3.access import client_config, host_from_properties
@@ -52,7 +52,12 @@ def deploy(experiment: Experiment) -> Mapping[str, Output[Any]]:
         hosts=made.hosts,
         authority=authority(experiment, overlay, made.hosts),
         secrets=_secrets(experiment, overlay, made),
-        opts=ResourceOptions(depends_on=[*made.proof, *_hive(made, config)]),
+        opts=ResourceOptions(
+            depends_on=[*made.proof, *_hive(made, config)],
+            # another overlay replaces the one before, which is removed first: its interfaces would
+            # be taken for ways to other hosts, and what it relays for direct paths
+            aliases=[Alias(name=each) for each in OVERLAYS if each != experiment.overlay.name],
+        ),
     )
     credentials(experiment, made.hosts)
     made.publish(joined.addresses)

@@ -27,6 +27,7 @@ OURS = "pulumi-python:dynamic/e3:"
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """A resource of a state; ``delete``: it has been replaced and will be removed.
 
+    ``pending_replacement``: it was removed, and what should replace it was not made yet.
     ``custom``: a provider made it; others are components.
     ``created`` and ``modified`` are times in ISO 8601; older states have none.
     """
@@ -35,6 +36,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     id: str | None = None
     delete: bool = False
+    pending_replacement: bool = msgspec.field(default=False, name="pendingReplacement")
     custom: bool = False
     inputs: Mapping[str, Any] | None = None
     outputs: Mapping[str, Any] | None = None
@@ -122,9 +124,9 @@ def outputs(resources: Iterable[Resource], kind: str) -> Mapping[str, Any] | Non
 
 
 def all_outputs(resources: Iterable[Resource], kind: str) -> list[Mapping[str, Any]]:
-    """Return the outputs of all resources of a kind of E3's."""
+    """Return the outputs of all resources of a kind of E3's that are there to stay."""
     return [
         resource.outputs or {}
         for resource in resources
-        if resource.type == OURS + kind and not resource.delete
+        if resource.type == OURS + kind and not (resource.delete or resource.pending_replacement)
     ]

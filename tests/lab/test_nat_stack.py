@@ -65,6 +65,8 @@ def test_what_links_do_to_packets_is_set_and_changed_without_other_hosts(stack: 
 
 
 def test_agents_that_meet_by_messages_join_the_same_hosts(stack: Stack) -> None:
+    """They do not go by the overlay of before: that would be direct where Nebula relays."""
+    stack.standing(program=SANTA, nats=NATS)
     outputs = stack.brought_up(program=SANTA, nats=NATS, overlay="didcomm")
     session = outputs["session"]
     assert session["verdict"] == "completed"

@@ -41,6 +41,13 @@ def test_outputs_are_those_of_the_resource_that_stays(stacks: Path, tmp_path: Pa
     assert pulumi_state.outputs(resources, "Session") is None
 
 
+def test_what_was_removed_and_not_replaced_yet_has_no_outputs(stacks: Path) -> None:
+    gone = {"urn": URN, "type": OVERLAY, "pendingReplacement": True, "outputs": {"kind": "tinc"}}
+    path = stacks / "trial.json"
+    path.write_text(whole(gone))
+    assert pulumi_state.outputs(pulumi_state.read(path), "Overlay") is None
+
+
 def test_what_was_never_made_has_nothing(stacks: Path, tmp_path: Path) -> None:
     assert pulumi_state.checkpoint(tmp_path, "trial") is None
     assert pulumi_state.read(stacks / "trial.json") == []
