@@ -1,7 +1,6 @@
 """The mediator of a network: passes on the messages of its agents, and relays for pairs."""
 
 import asyncio
-import contextlib
 import signal
 from pathlib import Path
 
@@ -54,5 +53,4 @@ async def _serve(secrets: Path, configuration: Path) -> None:
         async with serving(mediator, limits, place):
             mark.touch()
             await over.wait()
-    with contextlib.suppress(FileNotFoundError):
-        mark.unlink()
+    mark.unlink(missing_ok=True)

@@ -5,12 +5,13 @@ over SSH, pip installs them from its index, by a lock with hashes, into the fold
 """
 
 import json
-import os
 import secrets as random
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+from e3 import private
 
 IDENTITIES = ("agent", "mediator")
 DIDS = "dids.json"
@@ -35,8 +36,8 @@ def main(secrets: Path, configuration: Path, requirements: str) -> None:
     from e3.didcomm.identity_file import identity_in  # noqa: PLC0415 - its packages are there now
 
     dids = {name: identity_in(secrets / f"{name}.json").did for name in IDENTITIES}
-    _write(secrets / SECRET, random.token_hex(SECRET_BYTES))
-    _write(known, json.dumps(dids))
+    private.write(secrets / SECRET, random.token_hex(SECRET_BYTES))
+    private.write(known, json.dumps(dids))
     sys.stdout.write(json.dumps(dids))
 
 
@@ -53,11 +54,3 @@ def _ensure_packages(place: Path, requirements: Path) -> None:
             f"index: {' / '.join(said)}; give pip an index (PIP_INDEX_URL), or choose another "
             "overlay"
         )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    aside.replace(path)
