@@ -41,7 +41,7 @@ def run(folder: Path, *words: str, stdin: str = "", python: str = sys.executable
     [{"port": 8440}, {"mediator-port": 3478}, {"relay-port": 8440}, {"relay-port": 8441}],
     ids=str,
 )
-def test_ports_that_twoprogram_filess_would_share_are_refused(options: dict[str, int]) -> None:
+def test_ports_that_two_programs_would_share_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match="choose different ones"):
         build(OVERLAYS, _choice(options), key="overlay")
 
