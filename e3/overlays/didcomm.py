@@ -27,6 +27,7 @@ from e3.interfaces import (
     Relayed,
 )
 from e3.overlays import addresses, topology
+from e3.overlays.forwarder import LOOPBACK
 from e3.overlays.unit import TIMEOUT_SECONDS, Members, Unit, apply, digest, remove, run_program
 from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
@@ -42,7 +43,6 @@ SOURCES = (
 REQUIREMENTS = "agents/requirements.txt"
 SERVICE, MEDIATOR = "didcomm", "didcomm-mediator"
 DEVICE = "e3-didcomm"
-LOOPBACK = IPv4Network("127.0.0.0/8")
 CONFIGURATION = "/run/e3/didcomm"
 PROGRAM = f"{CONFIGURATION}/program"
 SECRETS = "/var/lib/e3/didcomm"

@@ -1,54 +1,23 @@
 """libp2p: a program on each host that forwards connections to peers, known by their keys."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Network, ip_address
 from typing import Annotated, ClassVar, Literal, NewType
 
 import msgspec
 
-from e3.errors import ConfigurationError, OverlayError
-from e3.interfaces import (
-    PARTY_PORT,
-    PROBE_PORT,
-    Authority,
-    Host,
-    Ingress,
-    Needs,
-    Network,
-    PathClass,
-    Paths,
-    Relayed,
-)
-from e3.overlays import addresses, topology
-from e3.overlays.unit import Members, Unit, apply, remove, run_program, text_files
+from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
+from e3.overlays import addresses, forwarder, topology
+from e3.overlays.forwarder import Forwarder, Memory
+from e3.overlays.unit import Members, Unit, apply
 from e3.remote.tasks import gather_or_cancel
-from e3.remote.text import printable
 
 PeerId = NewType("PeerId", str)
 
-SERVICE = "libp2p"
-CONFIGURATION = "/run/e3/libp2p"
-SECRETS = "/var/lib/e3/libp2p"
-KEY = f"{SECRETS}/key"
-LOOPBACK = IPv4Network("127.0.0.0/8")
+FORWARDER = Forwarder(name="libp2p")
 TCP, QUIC = "tcp/{}", "udp/{}/quic-v1"
 TRANSPORTS = {"tcp": (TCP,), "both": (TCP, QUIC)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """What is kept between deployments: the hosts that relay."""
-
-    relays: tuple[str, ...] = ()
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """How a node reaches a peer (tools/libp2p/internal/node/paths.go)."""
-
-    path: PathClass
-    by: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +47,7 @@ class Libp2p:
 
     def __post_init__(self) -> None:
         """Reject a range that other hosts could reach."""
-        if not self.range.subnet_of(LOOPBACK):
-            raise ConfigurationError(
-                f"e3:overlay-options: range is {str(self.range)!r}; write a part of {LOOPBACK}, "
-                "which every host has for itself"
-            )
+        forwarder.check_range(self.range)
 
     def assign(self, names: Sequence[str], previous: Network | None) -> Mapping[str, str]:
         """Return a loopback address of `range` for each host, the same on all hosts."""
@@ -109,7 +74,7 @@ class Libp2p:
             instead="choose tor or tailscale",
         )
         memory = Memory(relays=tuple(relays))
-        made = await gather_or_cancel(map(_peer_id, hosts))
+        made = map(PeerId, await gather_or_cancel(map(FORWARDER.identity, hosts)))
         ids = dict(zip((host.name for host in hosts), made, strict=True))
         members = Members(hosts=hosts, addresses=given, public=ids, memory=memory)
         await gather_or_cancel(apply(host, self.plan(host, members)) for host in hosts)
@@ -118,24 +83,12 @@ class Libp2p:
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Ask each node how it reaches the others."""
         del network
-        said = dict(
-            zip(
-                (host.name for host in hosts),
-                await gather_or_cancel(map(_answers, hosts)),
-                strict=True,
-            )
-        )
-        found: dict[tuple[str, str], PathClass | Relayed] = {}
-        for a, b in ((a.name, b.name) for a in hosts for b in hosts if a.name != b.name):
-            answer = said[a].get(b, Answer(path="none"))
-            relayed = answer.path == "relayed" and answer.by
-            found[a, b] = Relayed(by=printable(answer.by)) if relayed else answer.path
-        return found
+        return await FORWARDER.paths(hosts)
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop the nodes and remove their files and keys."""
         del network
-        await remove(hosts, [SERVICE], CONFIGURATION, SECRETS)
+        await FORWARDER.remove(hosts)
 
     def plan(self, host: Host, members: Members[PeerId, Memory]) -> Sequence[Unit]:
         """Return the node of ``host``. Pure: the key is the path of a file."""
@@ -149,7 +102,7 @@ class Libp2p:
         }
         told = {
             **node,
-            "ports": [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(members.hosts))],
+            "ports": forwarder.ports(members.hosts),
             "peers": [
                 {
                     "name": peer.name,
@@ -157,23 +110,13 @@ class Libp2p:
                     "address": members.addresses[peer.name],
                     "addresses": self._places(peer, host) if topology.is_public(peer) else [],
                     "relays": peer.name in members.memory.relays,
-                    "dials": _dials(host, peer, members.addresses),
+                    "dials": forwarder.dials(host, peer, members.addresses),
                     "punches": self._punches(host, peer),
                 }
-                for peer in sorted(members.hosts, key=lambda peer: peer.name)
-                if peer.name != host.name
+                for peer in forwarder.peers(host, members.hosts)
             ],
         }
-        return [
-            Unit(
-                name=SERVICE,
-                files=text_files(CONFIGURATION, {"settings.json": json.dumps(told, indent=1)}),
-                argv=(_program(host), "serve", CONFIGURATION, KEY),
-                ready=(_program(host), "paths", CONFIGURATION),
-                reload_signal="HUP",
-                restart_on=node,
-            )
-        ]
+        return [FORWARDER.unit(host, told, keys=FORWARDER.key, restart_on=node)]
 
     def _punches(self, host: Host, peer: Host) -> bool:
         """Return whether two hidden hosts may connect directly once a relay has joined them.
@@ -197,30 +140,3 @@ class Libp2p:
             for ip in ips
             for transport in TRANSPORTS[self.transport]
         ]
-
-
-def _dials(host: Host, peer: Host, given: Mapping[str, str]) -> bool:
-    """Return whether ``host`` dials ``peer``: of two that only meet at a relay, the newer one."""
-    if topology.can_meet(host, peer):
-        return topology.dials(host, peer, given)
-    return IPv4Address(given[host.name]) > IPv4Address(given[peer.name])
-
-
-def _program(host: Host) -> str:
-    return f"{host.tools}/e3-libp2p"
-
-
-async def _peer_id(host: Host) -> PeerId:
-    """Return the peer ID of the host's key, which is made if there is none."""
-    said = await run_program(host, [_program(host), "key", KEY], "making its key")
-    return PeerId(said.strip())
-
-
-async def _answers(host: Host) -> Mapping[str, Answer]:
-    said = await run_program(host, [_program(host), "paths", CONFIGURATION], "asking libp2p")
-    try:
-        return msgspec.json.decode(said, type=dict[str, Answer])
-    except msgspec.DecodeError as error:
-        raise OverlayError(
-            f"libp2p on host {host.name} does not tell its paths: {printable(error)}"
-        ) from None

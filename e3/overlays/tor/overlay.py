@@ -21,7 +21,7 @@ from e3.interfaces import (
     Network,
     Paths,
 )
-from e3.overlays import addresses
+from e3.overlays import addresses, forwarder
 from e3.overlays.tor.network import (
     COMMON,
     CONFIGURATION,
@@ -62,7 +62,6 @@ PROXY_START = (
 SCRIPT_ON_HOST = f"{CONFIGURATION}/{SCRIPT}"
 PUBLISH_SECONDS = 120.0
 PROBE_SECONDS = 60.0
-LOOPBACK = IPv4Network("127.0.0.0/8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +96,7 @@ class Tor:
 
     def __post_init__(self) -> None:
         """Reject values that Tor would refuse only on the hosts."""
-        if not self.range.subnet_of(LOOPBACK):
-            raise ConfigurationError(
-                f"e3:overlay-options: range is {str(self.range)!r}; write a part of {LOOPBACK}, "
-                "which every host has for itself"
-            )
+        forwarder.check_range(self.range)
         if self.bridge and self.network == "private":
             raise ConfigurationError(
                 f"e3:overlay-options: bridge is {self.bridge!r}, but a private network has none; "
