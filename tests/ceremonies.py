@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from e3.authority.joint import log
 from e3.authority.joint.ed25519 import Point
 from e3.authority.joint.holder import ShareHolder
 from e3.authority.joint.messages import AnyAnswer, Ask, Header
@@ -117,6 +118,21 @@ def host_request(name: str, issuer: bytes) -> NebulaHost:
         issuer=issuer,
         not_before=now,
         not_after=now + DAY_SECONDS,
+    )
+
+
+def log_entry(*what: str) -> log.Entry:
+    """Return an entry of a log that says ``what`` was signed; `log.append` numbers it."""
+    return log.Entry(
+        number=0,
+        previous=log.START,
+        time=0,
+        kind="signatures",
+        purpose="nebula",
+        epoch=1,
+        ceremony=bytes(32),
+        holders=[],
+        what=list(what),
     )
 
 

@@ -45,7 +45,15 @@ from e3.ceremonies import authority, logs, overview
 from e3.ceremonies.logs import collect
 from e3.ceremonies.making import make_key, renew_key
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
-from tests.ceremonies import JointKey, LocalVoice, enter, failed, scope_of, voices_in
+from tests.ceremonies import (
+    JointKey,
+    LocalVoice,
+    enter,
+    failed,
+    log_entry,
+    scope_of,
+    voices_in,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -284,17 +292,7 @@ def test_who_claims_another_share_of_the_new_epoch_does_not_keep_others_from_it(
 def test_two_ceremonies_at_once_write_one_chain(tmp_path: Path) -> None:
     """As two machines that let the same hosts sign at once."""
     path, key = tmp_path / "log", SigningKey.generate()
-    entry = log.Entry(
-        number=0,
-        previous=log.START,
-        time=0,
-        kind="signatures",
-        purpose="nebula",
-        epoch=1,
-        ceremony=bytes(32),
-        holders=[],
-        what=["x"],
-    )
+    entry = log_entry("x")
 
     def write() -> None:
         for _ in range(30):
@@ -321,17 +319,7 @@ def test_shares_that_a_kill_kept_from_the_log_are_recorded_later(key: JointKey) 
 def test_what_was_signed_does_not_pass_for_the_record_of_new_shares(tmp_path: Path) -> None:
     """A coordinator knows the digest of a ceremony, and has it signed as part of something else."""
     path, ceremony = tmp_path / "log", bytes(range(32))
-    entry = log.Entry(
-        number=0,
-        previous=log.START,
-        time=0,
-        kind="signatures",
-        purpose="credentials",
-        epoch=1,
-        ceremony=bytes(32),
-        holders=[],
-        what=[base64.b64encode(ceremony).decode()],
-    )
+    entry = log_entry(base64.b64encode(ceremony).decode())
     key = SigningKey.generate()
     log.append(path, key, entry)
     assert not log.has(path, "shares", ceremony)
