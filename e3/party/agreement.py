@@ -23,7 +23,7 @@ from dataclasses import replace
 from functools import partial
 
 from e3.party import frames
-from e3.party.fields import Statement, differences
+from e3.party.fields import Statement, differences, has_majorities
 from e3.party.frames import AGREED, STATEMENT, Claim, ForeignError
 from e3.party.identity import Addresses
 from e3.party.links import (
@@ -40,6 +40,7 @@ from e3.party.links import (
     RETRY_SECONDS,
     SPARE_LINKS,
     STRANGERS,
+    UNDECIDED_SECONDS,
     AgreementOutcome,
     BrokenOffError,
     Kind,
@@ -314,8 +315,9 @@ class Agreement:
         self._statements[pid] = claim.facts
         self._wordless.pop(link.address, None)
         self._troubles.pop(pid, None)
-        if differences(self._statements, must=True):
-            self._hurry(GRACE_SECONDS)
+        if found := differences(self._statements, must=True):
+            decided = has_majorities(found, len(self._spec.parties))
+            self._hurry(GRACE_SECONDS if decided else UNDECIDED_SECONDS)
 
     def _hurry(self, seconds: float) -> None:
         self._until = min(self._until, time.monotonic() + seconds)

@@ -110,6 +110,11 @@ def differences(statements: Mapping[int, Statement], *, must: bool) -> dict[str,
     return found
 
 
+def has_majorities(found: Mapping[str, Groups], parties: int) -> bool:
+    """Return whether most of so many ``parties`` share a value of each fact that differs."""
+    return all(2 * len(groups[0][1]) > parties for groups in found.values())
+
+
 def sentence(found: Mapping[str, Groups], name: Mapping[int, str]) -> str:
     """Return a sentence about all differences; ``name`` has the parties' names by pid."""
     parts = [contrast(field, groups, name) for field, groups in found.items()]

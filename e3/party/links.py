@@ -17,7 +17,14 @@ MESSAGE_SECONDS = 5.0
 """From the first to the last byte of a message."""
 
 GRACE_SECONDS = 1.0
-"""After a difference is found: for more statements, to tell what most parties run."""
+"""After a difference is found: for more statements, which may differ in more."""
+
+UNDECIDED_SECONDS = 5.0
+"""The same, while only they can tell what most parties run.
+
+All parties mostly state it within this time, and the last statement ends it. A machine with much
+else to do has taken more than a second.
+"""
 
 STRANGERS = 16
 """The most addresses of strangers that are recorded."""

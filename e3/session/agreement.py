@@ -62,3 +62,12 @@ def about(report: Mapping[str, Any], names: Mapping[int, str]) -> tuple[int, ...
         usual = most if sizes.count(most) == 1 else 0
         pids.update(pid for _, group in values if len(group) != usual for pid in group)
     return tuple(sorted(pids))
+
+
+def compared(report: Mapping[str, Any], names: Mapping[int, str]) -> int:
+    """Return of how many parties the report has statements, of those that differ in something.
+
+    All parties find the same difference, but some may not have waited for all statements.
+    """
+    found = differences(report["found"], names).values()
+    return max((sum(len(group) for _, group in values) for values in found), default=0)

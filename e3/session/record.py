@@ -199,7 +199,7 @@ class Record:
             # a party that accuses and goes on, or ends in another way, contradicts itself
             accused=self._accused if refused or how == "stopped" else None,
             about=self._about,
-            **self._discord,  # type: ignore[arg-type]  # of these two fields
+            **self._discord,  # type: ignore[arg-type]  # of these fields
             parted=self._parted,
         )
 
@@ -258,7 +258,11 @@ class Record:
         report = msgspec.structs.asdict(event)
         how, reason = agreement.explain(report, self.seat.pid, self._names)
         self._about = agreement.about(report, self._names) or None
-        self._discord = {"says_why": self._about is not None, "called_off_by": event.by}
+        self._discord = {
+            "says_why": self._about is not None,
+            "called_off_by": event.by,
+            "compared": agreement.compared(report, self._names),
+        }
         self._finish(how, detail=reason)
 
     def _remark_strangers(self, strangers: Mapping[str, int]) -> None:

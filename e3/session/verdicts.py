@@ -83,9 +83,9 @@ class End:
     was noticed. ``accused`` is the peer that sent something forbidden, which ``detail`` then
     names. ``about`` are the parties that the end concerns, if not this one alone. ``parted``
     says that it closed its connections together with all others. If the parties did not agree,
-    ``says_why`` is whether it saw itself what is wrong, and ``called_off_by`` is the party from
-    which it heard that the agreement failed. All but ``how`` and ``exit`` are the party's own
-    claims.
+    ``says_why`` is whether it saw itself what is wrong, ``called_off_by`` is the party from which
+    it heard that the agreement failed, and ``compared`` is how many parties' statements it had.
+    All but ``how`` and ``exit`` are the party's own claims.
     """
 
     pid: int
@@ -101,6 +101,7 @@ class End:
     parted: bool = False
     says_why: bool = True
     called_off_by: int | None = None
+    compared: int = 0
 
     @property
     def failed(self) -> bool:
@@ -257,7 +258,11 @@ def rank(end: End) -> tuple[bool, bool, bool]:
 def unexplained(ends: Sequence[End]) -> End | None:
     """Return the failure that no other explains; None if others explain each of them."""
     causes = [end for end in ends if end.failed and not bereft(end, ends)]
-    return min(causes, key=lambda end: (*rank(end), -discord.support(end, ends)), default=None)
+    return min(
+        causes,
+        key=lambda end: (*rank(end), -discord.support(end, ends), -end.compared),
+        default=None,
+    )
 
 
 def undecided(ends: Sequence[End]) -> bool:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from e3.party import frames
 from e3.party.fields import FIELDS, differences, sentence
 from e3.party.frames import HEADER, MAGIC, STATEMENT, VERSION, ForeignError, pack, unpack
+from e3.party.links import GRACE_SECONDS
 from tests.agreements import FACTS, Table, is_closed, reset
 
 pytestmark = pytest.mark.unit
 
+OLD = {**FACTS, "mpyc": "0.10"}
 NAMES = {0: "ams3-0", 1: "nyc3-0", 2: "sgp1-0", 3: "sfo3-0"}
 MPYC_KEYS = bytes(range(16)) * 2
 """PRSS keys: 16 bytes each."""
@@ -47,10 +49,19 @@ def test_nothing_waits_in_a_listener_that_the_agreement_has_left() -> None:
 
 def test_what_differs_is_found_by_every_party() -> None:
     with Table(4) as table:
-        outcomes = table.all_agree({2: {**FACTS, "mpyc": "0.10"}})
+        outcomes = table.all_agree({2: OLD})
         assert [outcome.kind for outcome in outcomes] == ["incompatible"] * 4
         sentences = {sentence(outcome.found, NAMES) for outcome in outcomes}
         assert sentences == {"sgp1-0 would run mpyc 0.10, the other three 0.11"}
+
+
+def test_a_difference_waits_for_the_statement_that_tells_what_most_run() -> None:
+    with Table(3) as table, ThreadPoolExecutor(2) as pool:
+        early = [pool.submit(table.agree, pid, facts) for pid, facts in enumerate((OLD, FACTS))]
+        threading.Event().wait(1.2 * GRACE_SECONDS)
+        outcomes = [table.agree(2), *(task.result(60) for task in early)]
+        sentences = {sentence(outcome.found, NAMES) for outcome in outcomes}
+        assert sentences == {"ams3-0 would run mpyc 0.10, the other two 0.11"}
 
 
 def test_what_may_differ_is_noted() -> None:

@@ -57,8 +57,9 @@ def heard(pid: int, by: int) -> End:
     return end(pid, says_why=False, called_off_by=by, detail="it was called off")
 
 
-def saw(pid: int, *about: int, how: How = "incompatible") -> End:
-    return end(pid, how, about=about, detail=f"party {about} did it, as party {pid} saw")
+def saw(pid: int, *about: int, how: How = "incompatible", compared: int = 0) -> End:
+    detail = f"party {about} did it, as party {pid} saw"
+    return end(pid, how, about=about, detail=detail, compared=compared)
 
 
 def silent(pid: int) -> End:
@@ -82,6 +83,11 @@ def stopped(pid: int) -> End:
         pytest.param([heard(0, 1), heard(1, 0), heard(2, 0)], (), id="each heard it of another"),
         pytest.param([silent(0), stopped(1), stopped(2)], (0,), id="it says nothing"),
         pytest.param([saw(0, 0, 1), saw(1, 0, 1)], (0, 1), id="two that differ"),
+        pytest.param(
+            [saw(0, 0, 2, compared=2), saw(1, 2, compared=3), saw(2, 2, compared=3)],
+            (2,),
+            id="one has not all statements",
+        ),
         pytest.param(
             [saw(0, 2, how="unreachable"), stopped(1), saw(2, 0, how="unreachable")],
             (0, 2),
