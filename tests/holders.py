@@ -9,7 +9,7 @@ from e3.authority.joint import ed25519, frost, sharing
 from e3.authority.joint.ed25519 import Point, Scalar
 from e3.authority.joint.frost import Commitment, Nonces, SigningPackage
 from e3.authority.joint.requests import Request
-from e3.authority.joint.sharing import Shares
+from e3.authority.joint.sharing import Dealing, Shares
 
 CONTEXT = b"a ceremony"
 
@@ -47,12 +47,22 @@ def generate(holders: Sequence[int], threshold: int) -> tuple[Shares, dict[int, 
         sharing.deal(one, ed25519.random_scalar(), threshold, holders, CONTEXT) for one in holders
     ]
     published = [one.published for one in dealings]
-    known = sharing.shares_of(sharing.checked_total(published, threshold, CONTEXT), holders)
+    key = sharing.checked_key(published, threshold, CONTEXT)
+    return _shared(dealings, key, holders)
+
+
+def _shared(
+    dealings: Sequence[Dealing], key: Point, holders: Sequence[int]
+) -> tuple[Shares, dict[int, Scalar]]:
+    published = [one.published for one in dealings]
+    known = sharing.shares_of(sharing.checked_total(published), holders)
+    assert known.public_key == key
     sharing.check_shares(known)
-    return known, {
-        one: sharing.receive(one, published, {d.published.dealer: d.values[one] for d in dealings})
-        for one in holders
-    }
+    shares = {}
+    for one in holders:
+        values = {each.published.dealer: each.values[one] for each in dealings}
+        shares[one] = sharing.receive(one, published, values, known.public_shares[one])
+    return known, shares
 
 
 def renew(
@@ -65,13 +75,8 @@ def renew(
     ]
     published = [one.published for one in dealings]
     sharing.accuse(published, known)
-    total = sharing.checked_total(published, k, CONTEXT, known.public_key)
-    renewed = sharing.shares_of(total, to)
-    sharing.check_shares(renewed)
-    return renewed, {
-        one: sharing.receive(one, published, {d.published.dealer: d.values[one] for d in dealings})
-        for one in to
-    }
+    key = sharing.checked_key(published, k, CONTEXT, known.public_key)
+    return _shared(dealings, key, to)
 
 
 def sign(

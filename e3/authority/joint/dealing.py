@@ -5,8 +5,8 @@ publish it, and give each receiver its value; each receiver checks every value, 
 and says what it saw; each holder uses its share once all of them say the same.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from msgspec import MsgspecError
@@ -41,13 +41,15 @@ from e3.authority.joint.messages import (
     encode,
 )
 from e3.authority.joint.sharing import (
+    NOT_DEALT,
     Dealing,
     Proof,
     Published,
     Shares,
     SharingError,
     accuse,
-    checked_shares,
+    check_shares,
+    checked_key,
     checked_total,
     contribution,
     deal,
@@ -205,12 +207,30 @@ class ShareMaking:
         return Spoken(envelope=self._speak(prepared))
 
     def _share(self, published: Sequence[Published], asked: Receive) -> tuple[Scalar, Shares]:
-        total = total_dealt(self._terms, published, self._context)
+        known = self._public_side(published, asked)
         given = {one.dealer: self._opened(one.dealer, asked.values) for one in published}
+        return self._sum(published, given, known.public_shares[self._me]), known
+
+    def _public_side(self, published: Sequence[Published], asked: Receive) -> Shares:
+        """Return the key that was dealt, and the public shares, which are shares of it.
+
+        They are the coordinator's claim. Each holder compares its own with the sum of the values
+        dealt to it; so it is not needed to add up all that dealers published.
+        """
         if set(asked.public_shares) != set(self._terms.holders):
             raise DealingError("the public shares are not those of all holders")
-        known = checked_shares(total, dict(sorted(asked.public_shares.items())))
-        return self._sum(published, given, known), known
+        claimed = {one: Point(each) for one, each in sorted(asked.public_shares.items())}
+        with _naming_dealers(self._terms, published):
+            known = Shares(
+                public_key=_key_dealt(self._terms, published, self._context),
+                threshold=self._terms.threshold,
+                public_shares=claimed,
+            )
+            try:
+                check_shares(known)
+            except SharingError:
+                raise SharingError(NOT_DEALT) from None
+        return known
 
     def _opened(self, dealer: int, sealed: Mapping[int, bytes]) -> Envelope:
         """Return what a dealer gave us, with its signature."""
@@ -221,7 +241,7 @@ class ShareMaking:
             raise DisputeError(str(error), dealer) from None
 
     def _sum(
-        self, published: Sequence[Published], given: Mapping[int, Envelope], known: Shares
+        self, published: Sequence[Published], given: Mapping[int, Envelope], public: Point
     ) -> Scalar:
         """Return the share; raise `DisputeError` for a value that its dealer did not publish.
 
@@ -234,12 +254,14 @@ class ShareMaking:
                 dealer: scalar(decode(each.body, DealtValue).value)
                 for dealer, each in given.items()
             }
-            return receive(self._me, published, unsigned, known)
+            return receive(self._me, published, unsigned, public)
         values = {one.dealer: self._value(one.dealer, given[one.dealer]) for one in published}
         try:
             scalars = {one: Scalar(each.value) for one, each in values.items()}
-            return receive(self._me, published, scalars, known)
+            return receive(self._me, published, scalars, public)
         except SharingError as error:
+            if not error.culprits:
+                raise
             dealer = error.culprits[0]
             raise DisputeError(str(error), dealer, given[dealer]) from None
 
@@ -278,7 +300,7 @@ def promise_of(context: bytes, body: bytes) -> bytes:
 
 
 def published_of(dealer: int, said: Dealt) -> Published:
-    """Return what a dealer published; `total_dealt` checks it."""
+    """Return what a dealer published; `total_dealt` and receivers check it."""
     try:
         response = scalar(said.response)
     except GroupError as error:
@@ -294,13 +316,24 @@ def total_dealt(
     terms: CeremonyTerms, published: Sequence[Published], context: bytes
 ) -> list[Point]:
     """Return the sum of all that was dealt; raise `SharingError` with the dealer who cheated."""
-    base = terms.base
+    with _naming_dealers(terms, published):
+        _key_dealt(terms, published, context)
+        return checked_total(published)
+
+
+def _key_dealt(terms: CeremonyTerms, published: Sequence[Published], context: bytes) -> Point:
+    key = None if terms.base is None else Point(terms.base.public_key)
+    return checked_key(published, terms.threshold, context, key)
+
+
+@contextmanager
+def _naming_dealers(terms: CeremonyTerms, published: Sequence[Published]) -> Iterator[None]:
+    """Name in an error the dealer who made the sum of all wrong, if there is one."""
     try:
-        key = None if base is None else Point(base.public_key)
-        return checked_total(published, terms.threshold, context, key)
+        yield
     except SharingError as error:
         if not error.culprits:
-            accuse(published, None if base is None else shares_in(base))
+            accuse(published, None if terms.base is None else shares_in(terms.base))
         raise
 
 

@@ -114,14 +114,14 @@ def points_plus(points: Iterable[Point]) -> Point:
     return Point(total)
 
 
-def interpolation(identifier: int, identifiers: Sequence[int], at: int = 0) -> Scalar:
-    """Return Lagrange's coefficient of ``identifier`` among ``identifiers`` for the value ``at``.
+def interpolation(identifier: int, identifiers: Sequence[int]) -> Scalar:
+    """Return Lagrange's coefficient of ``identifier`` among ``identifiers`` for the value at 0.
 
     Identifiers are public whole numbers from 1, each once.
     """
     numerator = denominator = 1
     for other in identifiers:
         if other != identifier:
-            numerator = numerator * (at - other) % ORDER
+            numerator = numerator * -other % ORDER
             denominator = denominator * (identifier - other) % ORDER
     return scalar_of(numerator * pow(denominator, -1, ORDER))

@@ -38,6 +38,9 @@ from e3.authority.joint.errors import CeremonyError
 PROOF_CONTEXT = b"E3-DEALER-PROOF-v1"
 
 
+NOT_DEALT = "the public shares are not those of what was dealt"
+
+
 class SharingError(CeremonyError):
     """Shares of a key cannot be made."""
 
@@ -101,7 +104,8 @@ def deal(
 def check_published(published: Published, threshold: int, context: bytes) -> None:
     """Raise `SharingError`, with the dealer as culprit, unless this can be dealt.
 
-    Of the coefficients, the secret's alone is checked to be a point; `checked_total` has the rest.
+    Of the coefficients, the secret's alone is checked to be a point. `checked_total` has the rest;
+    receivers need them only to find who dealt a wrong value.
     """
     dealer = published.dealer
     if len(published.coefficients) != threshold:
@@ -110,24 +114,35 @@ def check_published(published: Published, threshold: int, context: bytes) -> Non
         raise SharingError("a dealer does not know what it deals", [dealer])
 
 
-def checked_total(
+def checked_key(
     published: Sequence[Published], threshold: int, context: bytes, key: Point | None = None
-) -> list[Point]:
-    """Return the sum of all polynomials, which has the key as its first coefficient.
+) -> Point:
+    """Return the key that was dealt: the sum of all secrets, times the base point.
 
-    ``key`` is the one that is dealt anew, if it is. Proofs are checked one by one, all else of
-    the sum, which takes a fraction of the time: what cancels out in it harms nobody. Raises
-    `SharingError`; if it names no culprit, `accuse` finds one.
+    ``key`` is the one that is dealt anew, if it is. Raises `SharingError`; if it names no culprit,
+    `accuse` finds one.
     """
     for one in published:
         check_published(one, threshold, context)
     try:
-        total = [point(each) for each in total_of(published)]
+        made = point(points_plus(one.coefficients[0] for one in published))
+    except GroupError as error:
+        raise SharingError(f"what was dealt is no key: {error}") from None
+    if key is not None and made != key:
+        raise SharingError("what was dealt is another key")
+    return made
+
+
+def checked_total(published: Sequence[Published]) -> list[Point]:
+    """Return the sum of all polynomials, which has the key as its first coefficient.
+
+    The sum alone is checked, which takes a fraction of the time: what cancels out in it harms
+    nobody. Raises as `checked_key` does.
+    """
+    try:
+        return [point(each) for each in total_of(published)]
     except GroupError as error:
         raise SharingError(f"what was dealt is no polynomial: {error}") from None
-    if key is not None and total[0] != key:
-        raise SharingError("what was dealt is another key")
-    return total
 
 
 def accuse(published: Sequence[Published], known: Shares | None) -> None:
@@ -151,30 +166,24 @@ def accuse(published: Sequence[Published], known: Shares | None) -> None:
 
 
 def receive(
-    identifier: int,
-    published: Sequence[Published],
-    values: Mapping[int, Scalar],
-    known: Shares | None = None,
+    identifier: int, published: Sequence[Published], values: Mapping[int, Scalar], public: Point
 ) -> Scalar:
     """Return the share that the values of all dealers make; name each dealer whose value is wrong.
 
-    ``values`` are by dealer; what each of them published has been checked. A wrong sum is looked
-    into; values whose errors cancel out make the right share. ``known`` is `shares_of` what was
-    published, where the caller has it.
+    ``values`` are by dealer, and ``public`` is the share times the base point. A wrong sum is
+    looked into; values whose errors cancel out make the right share.
     """
     if {one.dealer for one in published} == set(values):
         share = plus(*(values[one.dealer] for one in published))
-        total = known or shares_of(total_of(published), [identifier])
-        if base_times(share) == total.public_shares[identifier]:
+        if base_times(share) == public:
             return share
     wrong = [
         one.dealer
         for one in published
         if one.dealer not in values or not value_fits(values[one.dealer], identifier, one)
     ]
-    if wrong:
-        raise SharingError("a dealer sent a value that it did not publish", wrong)
-    return plus(*(values[one.dealer] for one in published))
+    reason = "a dealer sent a value that it did not publish" if wrong else NOT_DEALT
+    raise SharingError(reason, wrong)
 
 
 def value_fits(value: Scalar, identifier: int, published: Published) -> bool:
@@ -201,31 +210,6 @@ def shares_of(total: Sequence[Point], receivers: Sequence[int]) -> Shares:
     )
 
 
-def checked_shares(total: Sequence[Point], claimed: Mapping[int, bytes]) -> Shares:
-    """Return the public side of shares, with the public shares that somebody ``claimed``.
-
-    Raises `SharingError` unless they are those of `shares_of`. Random weights, of which nobody
-    knows before, make one equation of all: a wrong share passes it with a chance of 2**-252. All
-    of these numbers are public.
-    """
-    weights = {one: int.from_bytes(random_scalar(), "little") for one in claimed}
-    powers = dict(weights)
-    factors = []
-    for _ in total:
-        factors.append(scalar_of(sum(powers.values())))
-        powers = {one: each * one % ORDER for one, each in powers.items()}
-    try:
-        found = points_plus(
-            checked_times(scalar_of(weights[one]), each) for one, each in claimed.items()
-        )
-    except GroupError:
-        found = IDENTITY  # which nothing equals but by a chance of 2**-252
-    if found != points_plus(map(point_times, factors, total)):
-        raise SharingError("the public shares are not those of what was dealt")
-    known = {one: Point(each) for one, each in claimed.items()}
-    return Shares(public_key=total[0], threshold=len(total), public_shares=known)
-
-
 def prove_share(identifier: int, share: Scalar, context: bytes) -> Proof:
     """Return a proof that a holder has its share, for the challenger who chose ``context``."""
     return _prove(identifier, context, [base_times(share)], share)
@@ -249,17 +233,42 @@ def public_contribution(identifier: int, dealers: Sequence[int], known: Shares) 
 
 
 def check_shares(known: Shares) -> None:
-    """Raise `SharingError` unless all public shares are those of one key with that threshold."""
+    """Raise `SharingError` unless all public shares are those of the key with that threshold.
+
+    They are if the key, at 0, and the shares lie on one polynomial of a degree below the threshold.
+    Such values, weighted by any word of the dual code, have the sum 0 (Cascudo and David, SCRAPE,
+    ACNS 2017). The word is random, and nobody knows it before: others have it with a chance of
+    2**-252. All of these numbers are public.
+    """
     _check_terms(known.threshold, sorted(known.public_shares))
-    holders = sorted(known.public_shares)
-    basis = holders[: known.threshold]
-    for at in (0, *holders[known.threshold :]):
-        expected = known.public_key if at == 0 else known.public_shares[at]
-        value = points_plus(
-            point_times(interpolation(one, basis, at), known.public_shares[one]) for one in basis
-        )
-        if value != expected:
-            raise SharingError("the public shares are not those of one key")
+    points = {0: known.public_key, **known.public_shares}
+    weights = _dual_word(sorted(points), len(points) - known.threshold)
+    try:
+        terms = {one: checked_times(weights[one], each) for one, each in points.items()}
+    except GroupError as error:
+        raise SharingError(f"a public share is none: {error}") from None
+    if points_plus(terms.values()) != IDENTITY:
+        raise SharingError("the public shares are not those of one key")
+
+
+def _dual_word(places: Sequence[int], terms: int) -> dict[int, Scalar]:
+    """Return random weights by which values at these places have the sum 0.
+
+    That holds for values of a polynomial of at most ``len(places) - terms`` coefficients. The
+    weights are values of a random polynomial of so many ``terms``, each divided by the product of
+    the differences of its place and all others.
+    """
+    coefficients = [int.from_bytes(random_scalar(), "little") for _ in range(terms)]
+    weights = {}
+    for place in places:
+        value, product = 0, 1
+        for coefficient in coefficients:
+            value = (value * place + coefficient) % ORDER
+        for other in places:
+            if other != place:
+                product *= place - other
+        weights[place] = scalar_of(value * pow(product, -1, ORDER))
+    return weights
 
 
 def _check_terms(threshold: int, holders: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ from nacl.signing import SigningKey
 
 from e3.authority.joint import log
 from e3.authority.joint.channel import digest
-from e3.authority.joint.ed25519 import Scalar, base_times, scalar_of
+from e3.authority.joint.ed25519 import Point, Scalar, base_times, points_plus, scalar_of
 from e3.authority.joint.errors import CeremonyError
 from e3.authority.joint.log import check
 from e3.authority.joint.messages import (
@@ -40,6 +40,7 @@ from tests.ceremonies import (
     LocalVoice,
     enter,
     failed,
+    log_entry,
     scope_of,
     voices_in,
 )
@@ -67,8 +68,8 @@ def test_a_holder_that_is_killed_while_a_key_is_made_is_named(
     assert asyncio.run(enter(voices)).newest() is None
 
 
-async def make(voices: dict[str, LocalVoice]) -> object:
-    return await make_key(await enter(voices), 2, scope_of(NAMES))
+async def make(voices: dict[str, LocalVoice], threshold: int = 2) -> object:
+    return await make_key(await enter(voices), threshold, scope_of(NAMES))
 
 
 def test_a_dealer_that_deals_a_wrong_value_is_convicted_by_its_signature(tmp_path: Path) -> None:
@@ -160,6 +161,33 @@ def test_a_coordinator_cannot_make_up_a_public_share(tmp_path: Path, holder: int
     voices["ams3-0"].hears = change
     error = failed(make(voices))
     assert "the public shares are not those of what was dealt" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        pytest.param(2, "not those of what was dealt", id="its own is another"),
+        pytest.param(1, "ams3-0 saw something else", id="its own is right"),
+    ],
+)
+def test_a_coordinator_cannot_make_up_shares_of_the_same_key(
+    tmp_path: Path, root: int, said: str
+) -> None:
+    """They lie on one polynomial with the key, but not on what was dealt."""
+    voices = voices_in(tmp_path, NAMES)
+
+    def change(asked: Ask) -> Ask:
+        if not isinstance(asked, Receive):
+            return asked
+        # of degree 2: it is 0 where the key is, and at ``root``
+        wrong = {
+            one: points_plus((Point(each), base_times(scalar_of(one * (one - root)))))
+            for one, each in asked.public_shares.items()
+        }
+        return msgspec.structs.replace(asked, public_shares=wrong)
+
+    voices["ams3-0"].hears = change
+    assert said in str(failed(make(voices, threshold=3)))
 
 
 def test_a_dealer_cannot_put_another_key_in_place_of_its_share_and_others_deal(
@@ -278,17 +306,7 @@ def test_an_entry_is_appended_without_reading_those_before(key: JointKey) -> Non
 
 def test_an_entry_longer_than_what_is_read_at_once_is_followed_rightly(tmp_path: Path) -> None:
     key, path = SigningKey.generate(), tmp_path / "log"
-    entry = log.Entry(
-        number=0,
-        previous=log.START,
-        time=0,
-        kind="signatures",
-        purpose="nebula",
-        epoch=1,
-        ceremony=bytes(32),
-        holders=[],
-        what=["x" * 2000] * 100,
-    )
+    entry = log_entry(*["x" * 2000] * 100)
     for _ in range(3):
         log.append(path, key, entry)
     assert len(check(bytes(key.verify_key), log.entries(path))) == 3

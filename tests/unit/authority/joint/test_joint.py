@@ -129,12 +129,16 @@ def test_a_dealer_that_cheats_is_named() -> None:
     }
     published = [dealings[one].published for one in dealings]
     values = {one: dealing.values[3] for one, dealing in dealings.items()}
+    public = sharing.shares_of(sharing.total_of(published), [3]).public_shares[3]
     with pytest.raises(SharingError) as refused:
-        sharing.receive(3, published, {**values, 2: ed25519.plus(values[2], ed25519.ONE)})
+        sharing.receive(3, published, {**values, 2: ed25519.plus(values[2], ed25519.ONE)}, public)
     assert refused.value.culprits == (2,)
     with pytest.raises(SharingError) as refused:
-        sharing.receive(3, published, {1: values[1], 3: values[3]})
+        sharing.receive(3, published, {1: values[1], 3: values[3]}, public)
     assert refused.value.culprits == (2,)
+    with pytest.raises(SharingError, match="not those of what was dealt") as refused:
+        sharing.receive(3, published, values, published[0].coefficients[0])
+    assert not refused.value.culprits
 
 
 @pytest.mark.parametrize(
@@ -184,11 +188,11 @@ def test_a_holder_cannot_renew_another_secret_than_its_share() -> None:
 
     honest = dealt(ed25519.ZERO)
     sharing.accuse(honest, known)
-    total = sharing.checked_total(honest, 2, CONTEXT, known.public_key)
-    assert total[0] == known.public_key
+    assert sharing.checked_key(honest, 2, CONTEXT, known.public_key) == known.public_key
+    assert sharing.checked_total(honest)[0] == known.public_key
     false = dealt(ed25519.ONE)
     with pytest.raises(SharingError, match="another key") as refused:
-        sharing.checked_total(false, 2, CONTEXT, known.public_key)
+        sharing.checked_key(false, 2, CONTEXT, known.public_key)
     assert not refused.value.culprits
     with pytest.raises(SharingError, match="something else") as refused:
         sharing.accuse(false, known)
@@ -204,7 +208,7 @@ def test_a_dealer_that_publishes_what_is_no_point_is_named(data: bytes) -> None:
     proof = sharing._prove(2, CONTEXT, points, secret)  # noqa: SLF001
     wrong = [first, Published(dealer=2, coefficients=points, proof=proof)]
     with pytest.raises(SharingError, match="no polynomial") as refused:
-        sharing.checked_total(wrong, 2, CONTEXT)
+        sharing.checked_total(wrong)
     assert not refused.value.culprits
     with pytest.raises(SharingError, match="no polynomial") as refused:
         sharing.accuse(wrong, None)
@@ -212,13 +216,12 @@ def test_a_dealer_that_publishes_what_is_no_point_is_named(data: bytes) -> None:
 
 
 def test_public_shares_that_somebody_makes_up_are_refused() -> None:
-    dealings = [sharing.deal(one, ed25519.random_scalar(), 2, [1, 2, 3], CONTEXT) for one in (1, 2)]
-    total = sharing.total_of([one.published for one in dealings])
-    right = dict(sharing.shares_of(total, [1, 2, 3]).public_shares)
-    assert sharing.checked_shares(total, right).public_shares == right
-    for wrong in (right[1], SMALL_ORDER, ed25519.IDENTITY, bytes(31)):
-        with pytest.raises(SharingError, match="not those of what was dealt"):
-            sharing.checked_shares(total, {**right, 3: wrong})
+    known, _ = generate([1, 2, 3, 7], 3)
+    sharing.check_shares(known)
+    for wrong in (known.public_shares[1], SMALL_ORDER, ed25519.IDENTITY, bytes(31)):
+        made_up = {**known.public_shares, 7: Point(wrong)}
+        with pytest.raises(SharingError):
+            sharing.check_shares(replace(known, public_shares=made_up))
 
 
 def test_who_has_a_share_proves_it_and_nobody_else_can() -> None:
