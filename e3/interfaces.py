@@ -6,10 +6,10 @@ pulumi: these are values and protocols of the time when hosts exist.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from e3.nats import Reachability
 from e3.remote.text import LINE_LENGTH, printable
@@ -162,6 +162,14 @@ class Access(Protocol):
 
     def attach(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Process]:
         """Start a command; leaving the context ends it."""
+
+
+@runtime_checkable
+class Enterable(Protocol):
+    """Access to a host that consists of namespaces of this machine, which a process can enter."""
+
+    def namespaces(self) -> AbstractContextManager[Sequence[int]]:
+        """Hold the host's namespaces open, as descriptors in the order in which to enter them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,9 @@ from e3.errors import HostError
 from e3.interfaces import Completed, File, Process, Service
 from e3.remote.tasks import in_thread, whole
 
+NAMESPACES = ("ipc", "uts", "net", "pid", "mnt")
+"""As the kernel names them; the last one decides which files later ones would be."""
+
 LINE_BYTES = 1_000_000
 GRACE_SECONDS = 1.5
 SIGNALLED = 128  # tini and shells report a signal n as 128 + n
@@ -48,6 +51,29 @@ class NamespaceAccess:
         """Return the start of a command line that runs the rest of it on the host."""
         user = ["-U", "--preserve-credentials"] if self.in_user_namespace else []
         return ["nsenter", "-t", str(self.pid), *user, "-m", "-u", "-i", "-n", "-p"]
+
+    @contextmanager
+    def namespaces(self) -> Iterator[Sequence[int]]:
+        """Hold the host's namespaces open; see `e3.interfaces.Enterable`."""
+        opened: list[int] = []
+        try:
+            self._open_namespaces(opened)
+            yield opened
+        finally:
+            for each in opened:
+                os.close(each)
+
+    def _open_namespaces(self, opened: list[int]) -> None:
+        self._require()
+        try:
+            for kind in ("user", *NAMESPACES) if self.in_user_namespace else NAMESPACES:
+                descriptor = os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY)
+                opened.append(descriptor)
+        except OSError as error:
+            self._require()
+            reason = f"{error.filename}: {error.strerror}"
+            raise HostError(f"host {self.host} cannot be entered: {reason}") from error
+        self._require()  # it ran before and after, so these are its own
 
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float

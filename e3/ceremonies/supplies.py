@@ -21,7 +21,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 @asynccontextmanager
 async def supplied(hosts: Sequence[Host]) -> AsyncIterator[Mapping[str, str]]:
     """Yield the folder of packages by host, as long as it lasts."""
-    lacking = [host for host in hosts if not _same_python(host)]
+    lacking = [host for host in hosts if not same_python(host)]
     own = {host.name: _own_packages(host) for host in hosts if host not in lacking}
     if not lacking:
         yield own
@@ -34,7 +34,7 @@ async def supplied(hosts: Sequence[Host]) -> AsyncIterator[Mapping[str, str]]:
         yield own | {host: f"{layer}/{SITE}" for host, layer in found.layers.items()}
 
 
-def _same_python(host: Host) -> bool:
+def same_python(host: Host) -> bool:
     """Return whether a host runs the interpreter in which this runs, with its packages."""
     # not the file itself, to which every environment has a link
     return Path(host.python).parent.resolve() == Path(sys.prefix, "bin").resolve()

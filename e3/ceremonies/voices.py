@@ -3,8 +3,9 @@
 import asyncio
 import functools
 import hashlib
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import cache_from_source
@@ -13,12 +14,13 @@ from typing import Protocol
 
 import msgspec
 
+from e3.access.forks import Pipes, Template, loaded
 from e3.access.ssh import RUN, STATE
 from e3.authority.joint.messages import AnyAnswer, Ask
 from e3.bytecode import bytecode
-from e3.ceremonies.supplies import supplied
+from e3.ceremonies.supplies import same_python, supplied
 from e3.errors import HostError
-from e3.interfaces import File, Host, Process
+from e3.interfaces import Enterable, File, Host, Process
 from e3.remote.tasks import running
 from e3.remote.text import printable
 
@@ -39,16 +41,22 @@ ANSWER_SECONDS = 15.0
 KEPT_BYTES = 4_000_000
 """Of what a holder was asked and answered, for the evidence."""
 
-START = (
+LOAD = (
     "import gc,sys;gc.disable();sys.path[:0]=sys.argv[1],sys.argv[3];"
     "sys.modules['typing_extensions']=None;import msgspec;del sys.modules['typing_extensions'];"
-    "from e3.authority.joint.holder import main;gc.enable();main(sys.argv[2])"
+    "from e3.authority.joint.holder import main;gc.enable();"
 )
-"""Begins a holder, in half of the time that it would take otherwise.
+"""Loads a holder, in half of the time that it would take otherwise.
 
 While modules are read there is no garbage to look for. msgspec does without typing_extensions,
 whose imports take longer than its own.
 """
+
+START = f"{LOAD}main(sys.argv[2])"
+SERVE = (
+    f"{LOAD}from e3.remote.fork_server import serve;"
+    "serve(int(sys.argv[4]),lambda:main(sys.argv[2]))"
+)
 
 _decoder: msgspec.json.Decoder[AnyAnswer] = msgspec.json.Decoder(AnyAnswer)
 
@@ -82,7 +90,7 @@ class Exchange:
 class HostVoice:
     """The holder's program on a host; ``exchanges`` are what was said until now."""
 
-    def __init__(self, host: Host, process: Process, seconds: float) -> None:
+    def __init__(self, host: Host, process: Pipes | Process, seconds: float) -> None:
         """Speak with ``process``, which takes at most ``seconds`` for an answer."""
         self.name = host.name
         self.exchanges: list[Exchange] = []
@@ -161,10 +169,7 @@ async def attached(
 
     async def one(host: Host, opened: asyncio.Event) -> None:
         try:
-            await _bring_program(host)
-            # -S: its packages are named here, so that it need not look for any
-            argv = [host.python, "-I", "-S", "-c", START, code_folder(), SHARES, layers[host.name]]
-            async with host.access.attach(argv) as process:
+            async with _program(host, layers[host.name], template) as process:
                 voices[host.name] = HostVoice(host, process, seconds)
                 opened.set()
                 await ended.wait()
@@ -174,7 +179,11 @@ async def attached(
             opened.set()
 
     events = [asyncio.Event() for _ in hosts]
-    async with supplied(hosts) as layers, running(map(one, hosts, events)) as tasks:
+    async with (
+        supplied(hosts) as layers,
+        _template(hosts, layers) as template,
+        running(map(one, hosts, events)) as tasks,
+    ):
         for event in events:
             await event.wait()
         try:
@@ -183,6 +192,42 @@ async def attached(
             ended.set()
             if tasks:
                 await asyncio.wait(tasks)
+
+
+def _neighbours(hosts: Sequence[Host]) -> list[Host]:
+    """Return the hosts of this machine, on which a program can run that was loaded here."""
+    return [host for host in hosts if isinstance(host.access, Enterable) and same_python(host)]
+
+
+@asynccontextmanager
+async def _template(
+    hosts: Sequence[Host], layers: Mapping[str, str]
+) -> AsyncIterator[Template | None]:
+    """Load the holder's program once for all hosts of this machine, if there are any."""
+    near = _neighbours(hosts)
+    if not near:
+        yield None
+        return
+    packages = layers[near[0].name]
+    argv = [sys.executable, "-I", "-S", "-c", SERVE, str(E3.parent), SHARES, packages]
+    async with loaded(argv) as template:
+        yield template
+
+
+@asynccontextmanager
+async def _program(
+    host: Host, layer: str, template: Template | None
+) -> AsyncIterator[Pipes | Process]:
+    """Run the holder's program on a host; ``layer`` has the packages that it needs there."""
+    if template is not None and isinstance(host.access, Enterable) and same_python(host):
+        async with template.on(host.access) as pipes:
+            yield pipes
+        return
+    await _bring_program(host)
+    # -S: its packages are named here, so that it need not look for any
+    argv = [host.python, "-I", "-S", "-c", START, code_folder(), SHARES, layer]
+    async with host.access.attach(argv) as process:
+        yield process
 
 
 async def _bring_program(host: Host) -> None:

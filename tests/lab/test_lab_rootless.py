@@ -46,6 +46,7 @@ from pathlib import Path
 from e3.interfaces import File, Service
 from e3.lab.client import start, stop
 from e3.lab.vantage import vantages
+from tests.joint_hosts import established
 from tests.labs import Traces
 
 folder = Path(sys.argv[1]) / "lab"
@@ -100,6 +101,8 @@ try:
     assert lab.measure()["a", "b"] >= 20
     asyncio.run(use(hosts[0]))
     asyncio.run(watch("a", "b-0"))
+    held = [handle.host() for handle in hosts]
+    assert established(Path(sys.argv[1]) / "authority", held, None).header.threshold == 3
     traces = Traces.of(lab, hosts)
     os.kill(lab.status()["pid"], signal.SIGKILL)
     for pid in traces.pids:
