@@ -22,7 +22,7 @@ import msgspec
 
 from e3 import reachability
 from e3.errors import OverlayError
-from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, PairPath, PathClass, Relayed
+from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, PairPath, Paths
 from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 
@@ -171,9 +171,7 @@ async def wait_for_direct(  # noqa: PLR0913 - the same
     return tuple(found.values())
 
 
-def _seen(
-    paths: Mapping[Pair, PairPath], known: Mapping[Pair, PathClass | Relayed], since: float
-) -> dict[Pair, PairPath]:
+def _seen(paths: Mapping[Pair, PairPath], known: Paths, since: float) -> dict[Pair, PairPath]:
     """Return ``paths`` with the classes that the overlay reports now."""
     now = round(time.monotonic() - since, 3)
     found = {pair: path.reported(known[pair]) for pair, path in paths.items()}

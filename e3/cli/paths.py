@@ -15,6 +15,7 @@ from e3.interfaces import PairPath
 
 FLOOD_SECONDS = 4.0  # of which TCP needs the first half to find its rate
 HEADER = ("", "from", "to", "path", "overlay ms", "underlay ms", "contact s", "direct s")
+EXCHANGE, THROUGHPUT = "key exchange", "Mbit/s"
 
 Joined = Mapping[tuple[str, str], PairPath]
 """The path of each ordered pair when the hosts were joined last."""
@@ -76,6 +77,8 @@ def _seconds(one: Diagnosis, joined: Joined) -> tuple[float | None, float | None
 
 def _show(found: Sequence[Diagnosis], joined: Joined, *, throughput: bool) -> None:
     rows: list[Sequence[str | Text]] = []
+    header = [*HEADER, THROUGHPUT] if throughput else [*HEADER]
+    told = any(one.exchange for one in found)
     for one in found:
         by = f" by {one.by}" if one.by else ""
         numbers = [_number(one.overlay_rtt_ms), _number(one.underlay_rtt_ms)]
@@ -83,8 +86,8 @@ def _show(found: Sequence[Diagnosis], joined: Joined, *, throughput: bool) -> No
         if throughput:
             numbers.append(_number(one.mbit_per_second))
         ends = (terminal.word(one.level), one.source, one.target, f"{one.path_class}{by}")
-        rows.append((*ends, *numbers))
-    terminal.show(rows, header=(*HEADER, "Mbit/s") if throughput else HEADER)
+        rows.append((*ends, *numbers, *([one.exchange or "-"] if told else [])))
+    terminal.show(rows, header=[*header, EXCHANGE] if told else header)
     for level in ("FAIL", "WARN"):
         for advice in _advice(found, level):
             terminal.say(f"{level}: {advice}")

@@ -31,6 +31,7 @@ class Path(Struct, rename=PATH_KEYS):
     path_class: PathClass
     rtt_ms: float
     by: str = ""
+    exchange: str = ""
     class_after: PathClass | None = None
     by_after: str = ""
 
@@ -122,7 +123,10 @@ class LogLine(Struct):
 
 
 class MeasuredPath(Struct, rename=PATH_KEYS):
-    """A path as measured now, and the seconds from joining to first data and a direct path."""
+    """A path as measured now, and the seconds from joining to first data and a direct path.
+
+    ``exchange`` is how its keys were made, as the connection tells; empty where none does.
+    """
 
     source: str
     target: str
@@ -133,6 +137,7 @@ class MeasuredPath(Struct, rename=PATH_KEYS):
     mbit_per_second: float | None
     level: Level
     advice: str
+    exchange: str
     contact_seconds: float | None
     direct_seconds: float | None
 

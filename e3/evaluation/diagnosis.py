@@ -37,6 +37,7 @@ class Diagnosis:
     """What is known of the path from one host to another; None if it could not be measured.
 
     ``underlay_rtt_ms`` is None if neither host can dial the other without the overlay.
+    ``exchange`` is how the connection's keys were made, where the overlay tells.
     """
 
     source: str
@@ -48,6 +49,7 @@ class Diagnosis:
     mbit_per_second: float | None = None
     level: Level = "OK"
     advice: str = ""
+    exchange: str = ""
 
 
 async def diagnose(
@@ -124,6 +126,7 @@ def judge(  # noqa: PLR0913, PLR0917 - the facts
         underlay_rtt_ms=underlay_rtt_ms,
         level=level,
         advice=advice,
+        exchange=path.exchange if path else "",
     )
 
 

@@ -36,10 +36,10 @@ from e3.evaluation.observations import ObservationRecord
 from e3.interfaces import PathClass
 from e3.session.verdicts import Verdict
 
-SCHEMA = 2
+SCHEMA = 3
 """The version of the schema. A field that is new, gone or means something else makes another."""
 
-READABLE = (1, 2)
+READABLE = (1, 2, 3)
 """Older versions are read, too, if all that they lack has a default: 1 has no observations."""
 
 CellState = Literal["succeeded", "failed", "unsupported"]
@@ -170,7 +170,8 @@ class JoinedPair(Part, frozen=True, kw_only=True):
     """An ordered pair of hosts when the overlay had joined them.
 
     The seconds count from the start of connecting: until the two had exchanged data, and until the
-    overlay reported the path as direct, at most.
+    overlay reported the path as direct, at most. ``exchange`` is how the connection's keys were
+    made; empty where the overlay does not tell.
     """
 
     source: Word
@@ -179,6 +180,7 @@ class JoinedPair(Part, frozen=True, kw_only=True):
     by: Word = ""
     contact_seconds: Seconds | None = None
     direct_seconds: Seconds | None = None
+    exchange: Word = ""
 
 
 class Throughput(Part, frozen=True, kw_only=True):

@@ -313,7 +313,7 @@ def _beginning(line: bytes) -> Problem | None:
         return Problem(fault="not-results", line=1, sentence="is not the begin of E3's results")
     if head.schema not in READABLE:
         age = "an older" if head.schema < SCHEMA else "a newer"
-        known = " and ".join(map(str, READABLE))
+        known = ", ".join(map(str, READABLE))
         told = f"is of schema {head.schema}; this E3 reads {known}: take {age} E3 for this file"
         return Problem(fault="schema", line=1, sentence=told)
     return None

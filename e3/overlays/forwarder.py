@@ -14,7 +14,16 @@ from typing import Annotated
 import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
-from e3.interfaces import PARTY_PORT, PROBE_PORT, Host, PathClass, Paths, Relayed
+from e3.interfaces import (
+    PARTY_PORT,
+    PROBE_PORT,
+    Direct,
+    Host,
+    PathClass,
+    Paths,
+    Relayed,
+    Reported,
+)
 from e3.overlays import topology
 from e3.overlays.unit import Unit, remove, run_program, text_files
 from e3.remote.tasks import gather_or_cancel
@@ -35,6 +44,16 @@ class Answer(msgspec.Struct, frozen=True):
 
     path: PathClass
     by: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    exchange: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_()+-]{0,40}\Z")] = ""
+
+    @property
+    def reported(self) -> Reported:
+        """The path as the overlay's contract has it."""
+        if self.path == "relayed" and self.by:
+            return Relayed(by=printable(self.by), exchange=self.exchange)
+        if self.path == "direct" and self.exchange:
+            return Direct(exchange=self.exchange)
+        return self.path
 
 
 def check_range(span: IPv4Network) -> None:
@@ -107,12 +126,9 @@ class Forwarder:
         """Ask each node how it reaches the others."""
         answered = await gather_or_cancel(map(self._answers, hosts))
         said = dict(zip((host.name for host in hosts), answered, strict=True))
-        found: dict[tuple[str, str], PathClass | Relayed] = {}
-        for a, b in ((a.name, b.name) for a in hosts for b in hosts if a.name != b.name):
-            answer = said[a].get(b, Answer(path="none"))
-            relayed = answer.path == "relayed" and answer.by
-            found[a, b] = Relayed(by=printable(answer.by)) if relayed else answer.path
-        return found
+        names = [host.name for host in hosts]
+        absent = Answer(path="none")
+        return {(a, b): said[a].get(b, absent).reported for a in names for b in names if a != b}
 
     async def remove(self, hosts: Sequence[Host]) -> None:
         """Stop the nodes and remove their files and keys."""

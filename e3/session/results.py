@@ -115,7 +115,7 @@ class SessionResult:
         }
 
     def _paths(self) -> list[dict[str, str | float | PathClass]]:
-        """Return each path; ``by`` and the class at the end are included if they are known."""
+        """Return each path; what is not known of it, such as ``by``, is left out."""
         ends = {(path.source, path.target): path for path in self.paths_after}
         items = []
         for path in self.paths:
@@ -127,6 +127,8 @@ class SessionResult:
             }
             if path.by:
                 item["by"] = path.by
+            if path.exchange:
+                item["exchange"] = path.exchange
             if (end := ends.get((path.source, path.target))) is not None:
                 item["class_after"] = end.path_class
                 if end.by:

@@ -80,6 +80,11 @@ def _begin(matrix: Matrix, root: Path, progress: Progress, path: Path) -> None:
             f"{path} has results of this campaign as it was before it or its programs changed; "
             f"give the campaign another name, or move {path.parent} away"
         )
+    if isinstance(first, CampaignRecord) and first.schema != SCHEMA:
+        raise ConfigurationError(
+            f"{path} was begun by an E3 that writes schema {first.schema}, and this one writes "
+            f"{SCHEMA}; give the campaign another name, or move {path.parent} away"
+        )
     progress.take_known()
 
 

@@ -1,5 +1,6 @@
 """Overlay x criterion: what was measured or is stated of each overlay, with its unit."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -30,6 +31,8 @@ Comparisons = Mapping[tuple[str, str, str], Ratio]
 """Ratios of online time to the baseline's, by overlay, scenario and program."""
 
 MEGA = 1e6
+POST_QUANTUM = "MLKEM"
+"""In the names of exchanges of keys that have it (FIPS 203), as in X25519MLKEM768."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,8 @@ class Profile:
     ratios to the baseline, ``by_nature`` that of programs of one nature, ``hidden`` that of
     scenarios with hosts that are not public, in seconds of online time where there is no baseline.
     ``wire_share`` is bytes on the wire for each byte that MPyC sends. ``direct``, ``relayed`` and
-    ``apart`` count the pairs of classes of hosts in docs/nat-matrix.yaml.
+    ``apart`` count the pairs of classes of hosts in docs/nat-matrix.yaml. ``exchanges`` counts the
+    paths by the exchange of keys that their connections told; empty for most overlays.
     """
 
     choice: OverlayChoice
@@ -62,11 +66,23 @@ class Profile:
     apart: int
     survived: int
     events: int
+    exchanges: Mapping[str, int]
 
     @property
     def name(self) -> str:
         """Its name in the campaign."""
         return self.choice.id
+
+    @property
+    def quantum_safe(self) -> facts.Grade | None:
+        """Whether recorded traffic stays secret from quantum computers, as all paths told.
+
+        None if no connection told how its keys were made. What is stated says what can be.
+        """
+        safe = sum(paths for exchange, paths in self.exchanges.items() if POST_QUANTUM in exchange)
+        if not self.exchanges:
+            return None
+        return "yes" if safe == sum(self.exchanges.values()) else "partly" if safe else "no"
 
 
 def comparisons(study: Study) -> Comparisons:
@@ -167,6 +183,7 @@ def _profile(
         apart=paths.count("none") + paths.count("unsupported"),
         survived=sum(survived),
         events=len(survived),
+        exchanges=Counter(p.exchange for setup in setups for p in setup.pairs if p.exchange),
     )
 
 

@@ -118,7 +118,10 @@ def forward_secret(profile: Profile) -> str | None:
 
 
 def quantum_safe(profile: Profile) -> str | None:
-    """Require secrecy from later quantum computers, at least by an option."""
+    """Require secrecy from later quantum computers: as paths told, else at least by an option."""
+    if profile.quantum_safe is not None:
+        told = ", ".join(profile.exchanges)
+        return None if profile.quantum_safe == "yes" else f"made keys of paths by {told}"
     fact = profile.stated.get("post_quantum")
     if fact is not None and fact.grade in {"yes", "partly"}:
         return None

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from e3.errors import ConfigurationError, ResultsError
@@ -59,6 +60,16 @@ def test_a_campaign_that_changed_does_not_mix_with_its_results(root: Path) -> No
     before = path.read_bytes()
     with pytest.raises(ConfigurationError, match="give the campaign another name"):
         asyncio.run(run.run(asked(seed=2), root, jobs=1, tell=nothing))
+    assert path.read_bytes() == before
+
+
+def test_a_campaign_does_not_go_on_in_another_schema(root: Path) -> None:
+    path = place.results_of(root, "trial")
+    with Writer(path) as writer:
+        writer.write(msgspec.structs.replace(run.header(asked(), root), schema=2))
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="writes schema 2, and this one writes 3"):
+        asyncio.run(run.run(asked(), root, jobs=1, tell=nothing))
     assert path.read_bytes() == before
 
 

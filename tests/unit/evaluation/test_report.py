@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -147,6 +148,40 @@ def test_decisions_follow_from_conditions_and_figures(file: Path) -> None:
     for one in made:
         assert {each.name for each in one.candidates} == {"plain", "wireguard", "tor"}
         assert "plain" not in one.best
+
+
+@pytest.mark.parametrize(
+    ("exchanges", "grade"),
+    [
+        (("", ""), None),
+        (("X25519MLKEM768", "X25519MLKEM768"), "yes"),
+        (("X25519MLKEM768", "X25519"), "partly"),
+        (("X25519", ""), "no"),
+    ],
+    ids=["none-told", "all", "some", "no-path"],
+)
+def test_what_connections_told_of_their_keys_goes_before_what_is_stated(
+    tmp_path: Path, exchanges: Sequence[str], grade: str | None
+) -> None:
+    hosts = ("ams3-0", "ams3-1")
+    pairs = [
+        results.JoinedPair(source=a, target=b, path_class="direct", exchange=exchange)
+        for a, b, exchange in zip(hosts, reversed(hosts), exchanges, strict=True)
+    ]
+    cell = "libp2p/near"
+    of = of_records(
+        tmp_path / "r.jsonl",
+        campaigns.campaign(overlays=[campaigns.overlay("libp2p")]),
+        campaigns.setup(cell=cell, pairs=pairs),
+        campaigns.repetition(cell=cell),
+        campaigns.cell(cell=cell),
+    )
+    (profile,) = criteria.profiles(of, {})
+    assert profile.quantum_safe == grade
+    assert (decisions.quantum_safe(profile) is None) == (grade in {None, "yes"})
+    text = page.render(of)
+    shown = re.findall(r"<small>(\w+) on (\d+) paths", text)
+    assert dict(shown) == {one: str(exchanges.count(one)) for one in exchanges if one}
 
 
 def test_disturbed_repetitions_are_counted_and_left_out_if_asked(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
-	tls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/libp2p/go-libp2p/x/rate"
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -121,7 +121,7 @@ func (n *Node) start(key string) error {
 		libp2p.EnableHolePunching(holepunch.DirectDialTimeout(punchTimeout)),
 	}
 	if asked.Security == "tls" {
-		options = append(options, libp2p.Security(tls.ID, tls.New))
+		options = append(options, libp2p.Security(libp2ptls.ID, newTLS))
 	} else {
 		options = append(options, libp2p.Security(noise.ID, noise.New))
 	}

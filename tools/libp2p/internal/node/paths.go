@@ -19,6 +19,7 @@ type path struct {
 	By        string `json:"by,omitempty"`
 	Transport string `json:"transport,omitempty"`
 	Security  string `json:"security,omitempty"`
+	Exchange  string `json:"exchange,omitempty"` // of keys, as the connection tells
 }
 
 func (n *Node) paths() map[string]path {
@@ -31,7 +32,10 @@ func (n *Node) paths() map[string]path {
 			continue
 		}
 		state := c.ConnState()
-		said := path{Path: "direct", Transport: state.Transport, Security: string(state.Security)}
+		said := path{
+			Path: "direct", Transport: state.Transport, Security: string(state.Security),
+			Exchange: exchangeOf(c),
+		}
 		if relayed(c) {
 			said.Path = "relayed"
 			if id, ok := relayOf(c); ok {
