@@ -9,6 +9,7 @@ from pathlib import Path
 from bench import (
     authority,
     command,
+    discovery,
     lab,
     mediator,
     meeting,
@@ -35,7 +36,7 @@ def main() -> None:
         "python": platform.python_version(),
         "cores": os.cpu_count(),
     }
-    for part in (lab, overlays, session, command, stack, authority, *TUNNELS, *SESSIONS):
+    for part in (lab, overlays, discovery, session, command, stack, authority, *TUNNELS, *SESSIONS):
         print(f"\n== {part.__name__.rpartition('.')[2]}")
         results.update(part.main([]))
     RESULTS.mkdir(exist_ok=True)

@@ -291,6 +291,7 @@ async def libp2p(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
                 "listen": ["/ip4/0.0.0.0/tcp/4099"],
                 "announce": [f"/ip4/{host.underlay}/tcp/4099"],
                 "security": "tls",
+                "discovery": "list",
                 "hidden": False,
                 "relays": False,
                 "peers": [

@@ -7,7 +7,7 @@ On one processor the ratio is that of the work for a byte; on all it also depend
 places daemons and iperf3, which changes a run by a third. Each stream through Tor uses another
 circuit, so use many repetitions. MPyC's own TLS is the same by hand, so it is not compared.
 
-    python -m bench.overlays --repetitions 3 nebula wireguard
+    python -m bench.overlays --repetitions 3 nebula wireguard libp2p:discovery=dht
 """
 
 import argparse
@@ -17,8 +17,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -27,10 +27,11 @@ from e3 import contact
 from e3.access.namespace import NamespaceAccess
 from e3.authority import nebula_cert, x509
 from e3.authority.local import NebulaCa
-from e3.experiment import Rules
-from e3.interfaces import PARTY_PORT, Authority, Host, Network, Overlay, Service
+from e3.experiment import Choice, Rules
+from e3.interfaces import PARTY_PORT, PROBE_PORT, Authority, Host, Network, Overlay, Service
 from e3.lab import client
 from e3.overlays import OVERLAYS
+from e3.registry import build
 from e3.remote.tasks import gather_or_cancel
 from e3.session.plan import plan
 from e3.session.programs import load
@@ -74,6 +75,18 @@ DAEMONS = "e3-libp2p,e3-tunnel,nebula,openvpn,wireguard-go,tincd,tailscaled,head
 SERVICES = f"ps -C {DAEMONS} -o pid=,lstart= || :"
 
 
+def built(name: str) -> Overlay:
+    """Return an overlay by its name, which may have options, as in ``libp2p:discovery=dht``."""
+    kind, _, options = name.partition(":")
+    given = dict(option.split("=", 1) for option in options.split(",") if option)
+    return build(OVERLAYS, Choice(name=kind, options=given), key="overlay")
+
+
+def kind_of(name: str) -> str:
+    """Return the name of an overlay without its options."""
+    return name.partition(":")[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Noted(NamespaceAccess):
     """The access to a host of a lab that notes when it started its last service."""
@@ -87,8 +100,16 @@ class Noted(NamespaceAccess):
 
 
 @contextmanager
-def hosts_of(regions: Mapping[str, int], *, latency: bool) -> Iterator[list[Host]]:
-    """Hold public hosts in regions with their usual latencies, or with none."""
+def hosts_of(
+    regions: Mapping[str, int],
+    *,
+    latency: bool,
+    bridged: Callable[[client.Lab, str], None] | None = None,
+) -> Iterator[list[Host]]:
+    """Hold public hosts in regions with their usual latencies, or with none.
+
+    ``bridged`` is called with the lab and each region once its hosts are there.
+    """
     with tempfile.TemporaryDirectory(prefix="e3-bench-") as folder:
         pairs = {(a, b): 0.0 for a in regions for b in regions if a <= b}
         try:
@@ -96,7 +117,11 @@ def hosts_of(regions: Mapping[str, int], *, latency: bool) -> Iterator[list[Host
             for region in regions:
                 lab.add_region(region)
             names = [(f"{r}-{i}", r) for r, count in regions.items() for i in range(count)]
-            yield [_noted(handle) for handle in lab.add_hosts(names)]
+            made = [_noted(handle) for handle in lab.add_hosts(names)]
+            if bridged is not None:
+                for region in regions:
+                    bridged(lab, region)
+            yield made
         finally:
             client.stop(Path(folder))
 
@@ -147,7 +172,7 @@ async def setup(name: str, hosts: Sequence[Host]) -> float:
 
     Over Tor from the begin, when its network is up: its services are ready only when all know them.
     """
-    overlay = OVERLAYS[name]()
+    overlay = built(name)
     authority = await authority_of(overlay)
     if name == "tor":
         before = (await join(overlay, hosts[:4], authority, None)).network
@@ -196,17 +221,19 @@ class Addition:
 
 async def add_one(name: str, hosts: Sequence[Host]) -> Addition:
     """Join the last of the hosts to the others, which are joined already."""
-    overlay, newcomer = OVERLAYS[name](), hosts[-1]
+    overlay, newcomer = built(name), hosts[-1]
     authority = await authority_of(overlay)
     before = await overlay.connect(hosts[:-1], authority, None)
-    await asyncio.sleep(SETTLE_SECONDS[name])
     running = await gather_or_cancel(map(_services, hosts[:-1]))
-    since, busy = time.monotonic(), processor_seconds()
-    network = await overlay.connect(hosts, authority, before)
-    await _meet(newcomer, hosts[:-1], network)
+    async with _answering(hosts[:-1], before):
+        await asyncio.sleep(SETTLE_SECONDS[kind_of(name)])
+        since, busy = time.monotonic(), processor_seconds()
+        network = await overlay.connect(hosts, authority, before)
+        await _meet(newcomer, hosts[:-1], network)
+        seconds, used = time.monotonic() - since, processor_seconds() - busy
     return Addition(
-        seconds=round(time.monotonic() - since, 3),
-        processor_seconds=round(processor_seconds() - busy, 2),
+        seconds=round(seconds, 3),
+        processor_seconds=round(used, 2),
         services_stay=await gather_or_cancel(map(_services, hosts[:-1])) == running,
     )
 
@@ -221,20 +248,47 @@ async def _services(host: Host) -> bytes:
     return (await host.access.run(["sh", "-c", SERVICES], timeout_seconds=30)).stdout
 
 
+@asynccontextmanager
+async def _answering(hosts: Sequence[Host], network: Network) -> AsyncIterator[None]:
+    """Let these hosts, who are joined, answer a newcomer."""
+    async with AsyncExitStack() as stack:
+        for host in hosts:
+            await _probe(stack, host, network, [])
+        yield
+
+
 async def _meet(newcomer: Host, others: Sequence[Host], network: Network) -> None:
-    """Return once the newcomer has had an answer from each of the others."""
-    script = "for a; do until ping -c 1 -W 1 $a >/dev/null 2>&1; do sleep 0.05; done & done; wait"
-    addresses = [network.addresses[host.name] for host in others]
-    done = await newcomer.access.run(["sh", "-c", script, "sh", *addresses], timeout_seconds=60)
-    if done.exit:
-        raise SystemExit(f"{newcomer.name} does not reach the others")
+    """Return once the newcomer has exchanged data with each of the others."""
+    async with AsyncExitStack() as stack:
+        said = json.loads(await _probe(stack, newcomer, network, others))
+    if said["errors"]:
+        raise SystemExit(f"{newcomer.name} does not reach the others: {said['errors']}")
+
+
+async def _probe(
+    stack: AsyncExitStack, host: Host, network: Network, peers: Sequence[Host]
+) -> bytes:
+    """Return what e3/remote/probe.py says once it has met the peers; it then answers others."""
+    argv = [host.python, "-I", "-S", "-c", contact.PROBE.read_text()]
+    process = await stack.enter_async_context(host.access.attach(argv))
+    task = {
+        "name": host.name,
+        "address": network.addresses[host.name],
+        "port": PROBE_PORT,
+        "peers": {peer.name: network.addresses[peer.name] for peer in peers},
+        "first": [],
+        "seconds": CONTACT_SECONDS,
+    }
+    process.stdin.write(json.dumps(task).encode() + b"\n")
+    await process.stdin.drain()
+    return await process.stdout.readline()
 
 
 async def compare(
     name: str, by_hand: ByHand, hosts: Sequence[Host], repetitions: int
 ) -> dict[str, list[float]]:
     """Return Mbit/s of one TCP stream over E3's overlay and over the same tool, pair by pair."""
-    overlay = OVERLAYS[name]()
+    overlay = built(name)
     authority = await authority_of(overlay)
     ours, theirs = hosts[:2], hosts[2:]
     network = (await join(overlay, ours, authority, None)).network
@@ -277,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, object]:
     load_average = os.getloadavg()[0]
     results = {
         "setup": _setups(names, options.repetitions),
-        "add_one": _additions([name for name in names if name in SETTLE_SECONDS]),
+        "add_one": _additions([name for name in names if kind_of(name) in SETTLE_SECONDS]),
         "throughput": _throughput(names, options.repetitions),
         "load_average": load_average,
     }
@@ -297,8 +351,8 @@ def _setups(names: Sequence[str], repetitions: int) -> dict[str, dict[str, list[
                 seconds.append(round(asyncio.run(one), 3))
                 used.append(round(processor_seconds() - busy, 2))
         found[name] = {"seconds": seconds, "processor_seconds": used}
-        if name in SETUP_SECONDS:
-            median, limit = statistics.median(seconds), SETUP_SECONDS[name]
+        if (limit := SETUP_SECONDS.get(kind_of(name))) is not None:
+            median = statistics.median(seconds)
             print(
                 f"{_mark(median <= limit)} set-up {name:10} {median:7.2f} s   at most {limit:g}; "
                 f"processors {statistics.median(used):.2f} s"

@@ -28,6 +28,9 @@ class Libp2p:
     host admits the stack's peer IDs alone and forwards the connections of parties. Public hosts
     relay for those behind NATs (circuit relay v2), which then connect directly where their NATs
     allow it (DCUtR). The relays cannot read what they forward. https://github.com/libp2p/specs
+
+    With another ``discovery`` than ``list`` hosts are told each other's peer IDs, and find the
+    addresses themselves: by multicast on their own network, or by a DHT of the members.
     """
 
     needs: ClassVar[Needs] = Needs(
@@ -43,6 +46,7 @@ class Libp2p:
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 4001
     transport: Literal["tcp", "both"] = "tcp"
     security: Literal["tls", "noise"] = "tls"
+    discovery: Literal["list", "mdns", "dht"] = "list"
     relay_hosts: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
 
     def __post_init__(self) -> None:
@@ -97,6 +101,7 @@ class Libp2p:
             "listen": self._at("0.0.0.0", "::"),  # noqa: S104 - all of its addresses
             "announce": self._places(host, host) if topology.is_public(host) else [],
             "security": self.security,
+            "discovery": self.discovery,
             "hidden": not topology.is_public(host),
             "relays": host.name in members.memory.relays,
         }
@@ -108,7 +113,7 @@ class Libp2p:
                     "name": peer.name,
                     "id": members.public[peer.name],
                     "address": members.addresses[peer.name],
-                    "addresses": self._places(peer, host) if topology.is_public(peer) else [],
+                    "addresses": self._told(peer, host, members.memory),
                     "relays": peer.name in members.memory.relays,
                     "dials": forwarder.dials(host, peer, members.addresses),
                     "punches": self._punches(host, peer),
@@ -127,6 +132,11 @@ class Libp2p:
         if "ipv6-only" in kinds:
             return kinds == {"ipv6-only"}
         return kinds.isdisjoint({"symmetric", "tcp-443-only", "public"})
+
+    def _told(self, peer: Host, host: Host, memory: Memory) -> list[str]:
+        """Return the addresses of ``peer`` that ``host`` is told; by a DHT it asks the relays."""
+        told = self.discovery == "list" or (self.discovery == "dht" and peer.name in memory.relays)
+        return self._places(peer, host) if told and topology.is_public(peer) else []
 
     def _places(self, peer: Host, host: Host) -> list[str]:
         """Return the addresses at which ``host`` dials ``peer``; those of itself are all it has."""

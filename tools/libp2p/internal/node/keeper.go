@@ -72,7 +72,8 @@ func (k *keeper) keep(asked *settings.Settings) {
 	}
 }
 
-// connect keeps a connection to a peer, by relays if it has no address, until the context ends.
+// connect keeps a connection to a peer until the context ends: at its addresses, or else where it is found
+// and by relays.
 func (k *keeper) connect(ctx context.Context, other settings.Peer, circuits []multiaddr.Multiaddr) {
 	at := other.Addresses
 	if len(at) == 0 {
@@ -85,7 +86,15 @@ func (k *keeper) connect(ctx context.Context, other settings.Peer, circuits []mu
 		c := k.node.best(other.ID)
 		switch {
 		case c == nil:
-			if err := k.dial(ctx, other, at); err != nil && pause == longestPause {
+			places := at
+			if len(other.Addresses) == 0 {
+				places = slices.Concat(k.node.finder.find(ctx, other.ID), at)
+			}
+			if len(places) == 0 {
+				pause = firstPause // until it is found
+				continue
+			}
+			if err := k.dial(ctx, other, places); err != nil && pause == longestPause {
 				complain("cannot connect to", other, err)
 			}
 			pause = min(2*pause, longestPause)

@@ -39,7 +39,7 @@ import (
 )
 
 // Version is that of the settings; e3/overlays/libp2p.py writes them.
-const Version = "1"
+const Version = "2"
 
 const (
 	settingsFile = "settings.json"
@@ -59,6 +59,7 @@ type Node struct {
 	settings atomic.Pointer[settings.Settings]
 	doors    *doors
 	keeper   *keeper
+	finder   finder
 }
 
 // Serve serves the settings in a folder until it is told to end; SIGHUP reads them again.
@@ -75,6 +76,7 @@ func Serve(folder, key string) error {
 		return err
 	}
 	defer node.host.Close()
+	defer node.finder.close()
 	socket, err := node.answer(filepath.Join(folder, socketFile))
 	if err != nil {
 		return err
@@ -142,6 +144,9 @@ func (n *Node) start(key string) error {
 	n.doors = newDoors(n)
 	n.keeper = newKeeper(n)
 	n.host.SetStreamHandler(protocolID, n.arrive)
+	if n.finder, err = n.newFinder(asked); err != nil {
+		return err
+	}
 	n.apply(asked)
 	return nil
 }

@@ -29,17 +29,27 @@ type Peer struct {
 }
 
 // Settings are those of one node. Address is its own one on the overlay, Ports those forwarded to.
-// Hidden says that no other node can dial it, so that it needs relays; Relays that it is one.
+// Hidden says that no other node can dial it, so that it needs relays; Relays that it is one. Discovery
+// says how it finds peers whose addresses it is not told: List not at all, MDNS on its own network, DHT by
+// asking members, the relays first.
 type Settings struct {
-	Address  netip.Addr
-	Ports    []uint16
-	Listen   []multiaddr.Multiaddr
-	Announce []multiaddr.Multiaddr
-	Security string
-	Hidden   bool
-	Relays   bool
-	Peers    []Peer
+	Address   netip.Addr
+	Ports     []uint16
+	Listen    []multiaddr.Multiaddr
+	Announce  []multiaddr.Multiaddr
+	Security  string
+	Discovery string
+	Hidden    bool
+	Relays    bool
+	Peers     []Peer
 }
+
+// The ways of discovery.
+const (
+	List = "list"
+	MDNS = "mdns"
+	DHT  = "dht"
+)
 
 // Other returns the peer of that ID.
 func (s *Settings) Other(id peer.ID) (Peer, bool) {
@@ -51,14 +61,15 @@ func (s *Settings) Other(id peer.ID) (Peer, bool) {
 }
 
 type file struct {
-	Address  string     `json:"address"`
-	Ports    []uint16   `json:"ports"`
-	Listen   []string   `json:"listen"`
-	Announce []string   `json:"announce"`
-	Security string     `json:"security"`
-	Hidden   bool       `json:"hidden"`
-	Relays   bool       `json:"relays"`
-	Peers    []filePeer `json:"peers"`
+	Address   string     `json:"address"`
+	Ports     []uint16   `json:"ports"`
+	Listen    []string   `json:"listen"`
+	Announce  []string   `json:"announce"`
+	Security  string     `json:"security"`
+	Discovery string     `json:"discovery"`
+	Hidden    bool       `json:"hidden"`
+	Relays    bool       `json:"relays"`
+	Peers     []filePeer `json:"peers"`
 }
 
 type filePeer struct {
@@ -101,8 +112,11 @@ func parse(content []byte) (*Settings, error) {
 	if said.Security != "tls" && said.Security != "noise" {
 		return nil, fmt.Errorf("security is %q, not tls or noise", said.Security)
 	}
+	if !slices.Contains([]string{List, MDNS, DHT}, said.Discovery) {
+		return nil, fmt.Errorf("discovery is %q, not %s, %s or %s", said.Discovery, List, MDNS, DHT)
+	}
 	found := Settings{
-		Address: own, Ports: said.Ports, Security: said.Security,
+		Address: own, Ports: said.Ports, Security: said.Security, Discovery: said.Discovery,
 		Hidden: said.Hidden, Relays: said.Relays,
 	}
 	if found.Listen, err = addresses(said.Listen); err != nil {

@@ -7,7 +7,7 @@ import (
 
 const known = `{
 	"address": "127.78.0.1", "ports": [11365], "listen": ["/ip4/0.0.0.0/tcp/4001"], "announce": [],
-	"security": "tls", "hidden": true, "relays": false,
+	"security": "tls", "discovery": "list", "hidden": true, "relays": false,
 	"peers": [{
 		"name": "b", "id": "12D3KooWGRk5vzvEweyfiMYZszn7qsn8pUiYJGQF9VBXbow6d5uJ", "address": "127.78.0.2",
 		"addresses": ["/ip4/198.18.0.3/tcp/4001"], "relays": true, "dials": true, "punches": false
@@ -32,6 +32,7 @@ func TestWrongSettingsAreRefused(t *testing.T) {
 		"an address that others reach": {"127.78.0.1", "10.0.0.1"},
 		"a peer that others reach":     {"127.78.0.2", "198.18.0.9"},
 		"no such security":             {`"tls"`, `"none"`},
+		"no such discovery":            {`"list"`, `"luck"`},
 		"no peer ID":                   {"12D3KooWGRk5", "12D3KooWGRk"},
 		"no multiaddress":              {"/ip4/198.18.0.3/tcp/4001", "198.18.0.3:4001"},
 		"a port that there is not":     {"11365", "65536"},
