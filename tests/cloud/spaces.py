@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.wrappers import Request, Response
 
 from tests.cloud.faults import Faults
@@ -36,6 +37,10 @@ class Spaces:
     parts: int = 0
     """How many parts of objects were taken in so far."""
     inner: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
+
+    def __post_init__(self) -> None:
+        """Begin without buckets: moto keeps those of a process, whoever made them."""
+        s3_backends.reset()
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
