@@ -15,6 +15,8 @@ import (
 
 const (
 	keepaliveSeconds = 25
+	confirmSeconds   = 1                     // between keepalives of a new tunnel
+	confirmFor       = 10 * time.Second      // for one of them to arrive
 	lookEvery        = 20 * time.Millisecond // whether a handshake is done
 	handshakeAgain   = time.Second           // WireGuard itself waits for 5 s
 	handshakeTries   = 10
@@ -36,6 +38,8 @@ type tunnel struct {
 //
 // WireGuard repeats a handshake that was lost after 5 s only. So the side that answers knows its
 // peer from the beginning, and the other one begins once there is a path, and again after a second.
+// To the side that answers, the handshake is done only when a first packet has come, and what comes
+// by a path that it has not checked yet is lost: the other one sends several.
 type peers struct {
 	mutex     sync.Mutex
 	wireguard *device.Device
@@ -122,6 +126,9 @@ func (p *peers) watch(one *tunnel) {
 			one.up = true
 			p.mutex.Unlock()
 			p.up(one.pid)
+			if one.initiates {
+				p.confirm(one)
+			}
 			return
 		}
 		if one.initiates && time.Since(began) > handshakeAgain && tries < handshakeTries {
@@ -135,11 +142,28 @@ func (p *peers) watch(one *tunnel) {
 	}
 }
 
+// confirm lets the keepalives of a new tunnel become rare, once its peer has had time to get one.
+func (p *peers) confirm(one *tunnel) {
+	select {
+	case <-p.done:
+		return
+	case <-time.After(confirmFor):
+	}
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.known[one.pid] == one {
+		// an error means that the device is closed
+		_ = p.wireguard.IpcSet(fmt.Sprintf(
+			"public_key=%x\nupdate_only=true\npersistent_keepalive_interval=%d\n", one.public, keepaliveSeconds,
+		))
+	}
+}
+
 func (p *peers) add(one *tunnel) error {
 	one.added = true
 	keepalive := 0
 	if one.initiates {
-		keepalive = keepaliveSeconds
+		keepalive = confirmSeconds
 	}
 	return p.wireguard.IpcSet(fmt.Sprintf(
 		"public_key=%x\npreshared_key=%x\nendpoint=%x\nallowed_ip=%s/32\npersistent_keepalive_interval=%d\n",
