@@ -7,6 +7,7 @@ import pty
 import re
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -170,6 +171,7 @@ def at_terminal(
         yield typist
     finally:
         typist.leave()
+        sys.stdout.write(f"{Path(argv[0]).name} {argv[-1]}:\n{typist.shown}\n")  # if it fails
 
 
 def acquainted(persons: Sequence[PersonAtHome]) -> None:
