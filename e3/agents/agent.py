@@ -107,14 +107,15 @@ class Agent:
         self._convene()
         await self._plane.use(self._invitation.mediators)
 
-    def status(self) -> Status:
+    async def status(self) -> Status:
         """Return what this agent tells."""
         refusal, missing = self._membership.refusal, []
         if not refusal and self._membership.strays:
             refusal = "some members were told of other members"
         if self._convener is not None:
             missing = self._convener.missing
-        return Status(paths=self._plane.paths(), refusal=printable(refusal), missing=missing)
+        paths = await self._plane.paths()
+        return Status(paths=paths, refusal=printable(refusal), missing=missing)
 
     # What runs side by side
 
@@ -234,7 +235,7 @@ async def answering(socket: Path, agent: Agent) -> AsyncIterator[None]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del reader
         with contextlib.suppress(ConnectionError):
-            writer.write(msgspec.json.encode(agent.status()))
+            writer.write(msgspec.json.encode(await agent.status()))
             await writer.drain()
         writer.close()
 

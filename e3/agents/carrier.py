@@ -79,9 +79,20 @@ class Carrier:
         """See `Plane`."""
         self._waiting.put_nowait(action)
 
-    def paths(self) -> dict[str, Reached]:
+    async def paths(self) -> dict[str, Reached]:
         """See `Plane`."""
-        return {each.member.name: self._reached(each.peer.pid) for each in self._tunnels.values()}
+        now = time.time()
+        ages = {
+            each.pid: each.handshake_age_seconds for each in (await self._driver.report()).peers
+        }
+        return {
+            each.member.name: self._reached(
+                each.peer.pid,
+                # whole seconds: so it is the same at each question
+                0 if (age := ages.get(each.peer.pid)) is None else round(now - age),
+            )
+            for each in self._tunnels.values()
+        }
 
     async def keep(self) -> None:
         """See `Plane`."""
@@ -180,13 +191,14 @@ class Carrier:
         span = range(OWN + 1, 2 * OWN) if begins else range(OWN)
         return next(number for number in span if number not in taken)
 
-    def _reached(self, number: int) -> Reached:
+    def _reached(self, number: int, handshake: int) -> Reached:
         path = self._driver.paths.get(number)
         if path is None or number not in self._driver.up:
             return Reached(path="none")
         if "relay" in path.kind:
-            return Reached(path="relayed", by=path.address.rpartition(":")[0].strip("[]"))
-        return Reached(path="direct")
+            by = path.address.rpartition(":")[0].strip("[]")
+            return Reached(path="relayed", by=by, handshake=handshake)
+        return Reached(path="direct", handshake=handshake)
 
 
 def _given(candidates: tuple[Candidate, ...]) -> tuple[tunnel.Candidate, ...]:

@@ -120,7 +120,7 @@ class Courier:
         """See `Plane`."""
         self._waiting.put_nowait(action)
 
-    def paths(self) -> dict[str, Reached]:
+    async def paths(self) -> dict[str, Reached]:
         """See `Plane`."""
         live = self._post.live
         by = urlsplit(live[0].mediation.uri).hostname if live else None

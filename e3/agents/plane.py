@@ -17,10 +17,14 @@ Linking = Connect | Reconnect | Forget
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
-    """How a member is reached; ``by`` is the IP address of what relays."""
+    """How a member is reached; ``by`` is the IP address of what relays.
+
+    ``handshake`` is when the tunnel to it had its last handshake, in seconds of Unix; 0 if none.
+    """
 
     path: Literal["direct", "relayed", "none"]
     by: str = ""
+    handshake: int = 0
 
 
 class Plane(Protocol):
@@ -33,7 +37,7 @@ class Plane(Protocol):
     def do(self, action: Linking) -> None:
         """Carry that out, after all that was asked for before; without waiting."""
 
-    def paths(self) -> dict[str, Reached]:
+    async def paths(self) -> dict[str, Reached]:
         """Return how each member is reached, by the name of its host."""
 
     async def keep(self) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from e3.bytecode import bytecode
 from e3.errors import ConfigurationError, OverlayError
+from e3.handshakes import Marks
 from e3.interfaces import (
     PARTY_PORT,
     PROBE_PORT,
@@ -83,6 +84,7 @@ class Reached(msgspec.Struct, frozen=True):
 
     path: PathClass
     by: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    handshake: int = 0
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -109,6 +111,7 @@ class Didcomm:
         tun=True,
         address_trust="authenticated",
     )
+    handshake: ClassVar[str] = "wireguard"
 
     range: IPv4Network = IPv4Network("10.76.0.0/16")
     # not of those that Linux gives outgoing connections, one of which may have it already
@@ -201,6 +204,17 @@ class Didcomm:
             by = names.get(reached.by) if reached.path == "relayed" else None
             found[a, b] = Relayed(by=by) if by is not None else reached.path
         return found
+
+    async def handshakes(self, hosts: Sequence[Host], network: Network) -> Marks:
+        """Ask each agent when its tunnels had their last handshakes."""
+        del network
+        answers = await gather_or_cancel(map(_status, hosts))
+        return {
+            (host.name, peer): str(reached.handshake)
+            for host, told in zip(hosts, answers, strict=True)
+            for peer, reached in told.paths.items()
+            if reached.handshake
+        }
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop agents and mediators, and remove their files and keys."""

@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
+from e3.handshakes import Marks
 from e3.interfaces import (
     PARTY_PORT,
     PROBE_PORT,
@@ -45,6 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
     path: PathClass
     by: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
     exchange: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_()+-]{0,40}\Z")] = ""
+    connection: Annotated[str, msgspec.Meta(max_length=100)] = ""
 
     @property
     def reported(self) -> Reported:
@@ -124,15 +126,27 @@ class Forwarder:
 
     async def paths(self, hosts: Sequence[Host]) -> Paths:
         """Ask each node how it reaches the others."""
-        answered = await gather_or_cancel(map(self._answers, hosts))
-        said = dict(zip((host.name for host in hosts), answered, strict=True))
+        said = await self._asked(hosts)
         names = [host.name for host in hosts]
         absent = Answer(path="none")
         return {(a, b): said[a].get(b, absent).reported for a in names for b in names if a != b}
 
+    async def handshakes(self, hosts: Sequence[Host]) -> Marks:
+        """Ask each node which connection leads to each of the others."""
+        return {
+            (host, peer): answer.connection
+            for host, answers in (await self._asked(hosts)).items()
+            for peer, answer in answers.items()
+            if answer.connection
+        }
+
     async def remove(self, hosts: Sequence[Host]) -> None:
         """Stop the nodes and remove their files and keys."""
         await remove(hosts, [self.name], self.configuration, self.secrets)
+
+    async def _asked(self, hosts: Sequence[Host]) -> Mapping[str, Mapping[str, Answer]]:
+        answered = await gather_or_cancel(map(self._answers, hosts))
+        return dict(zip((host.name for host in hosts), answered, strict=True))
 
     async def _answers(self, host: Host) -> Mapping[str, Answer]:
         said = await self.ask(host, "paths", self.configuration, doing=f"asking {self.name}")

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, NewType
 
 import msgspec
 
+from e3.handshakes import Marks
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
 from e3.overlays import addresses, forwarder, topology
 from e3.overlays.forwarder import Forwarder, Memory
@@ -41,6 +42,7 @@ class Libp2p:
         port_443_suffices=True,
         address_trust="authenticated",
     )
+    handshake: ClassVar[str] = "libp2p"
 
     range: IPv4Network = IPv4Network("127.78.0.0/16")
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 4001
@@ -88,6 +90,11 @@ class Libp2p:
         """Ask each node how it reaches the others."""
         del network
         return await FORWARDER.paths(hosts)
+
+    async def handshakes(self, hosts: Sequence[Host], network: Network) -> Marks:
+        """Ask each node which connection leads to each of the others."""
+        del network
+        return await FORWARDER.handshakes(hosts)
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop the nodes and remove their files and keys."""

@@ -11,6 +11,7 @@ import msgspec
 
 from e3.authority.nebula_members import Membership, certify
 from e3.errors import OverlayError
+from e3.handshakes import Marks
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed, Terms
 from e3.overlays import addresses, topology
 from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
@@ -45,9 +46,13 @@ class NebulaKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """An entry of Nebula's host map, with the field names of Nebula."""
+    """An entry of Nebula's host map, with the field names of Nebula.
+
+    ``localIndex`` is drawn anew for each handshake (handshake_manager.go).
+    """
 
     vpnAddrs: list[str]  # noqa: N815
+    localIndex: int  # noqa: N815
     currentRemote: str  # noqa: N815
     currentRelaysToMe: list[str] | None = None  # noqa: N815
 
@@ -73,6 +78,7 @@ class Nebula:
         ipv6=True,
         tun=True,
     )
+    handshake: ClassVar[str] = "nebula"
 
     range: IPv4Network = IPv4Network("10.77.0.0/16")
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 4242
@@ -131,6 +137,17 @@ class Nebula:
                 elif relays := entry.currentRelaysToMe:
                     found[host.name, name] = Relayed(by=names.get(relays[0], ""))
         return found
+
+    async def handshakes(self, hosts: Sequence[Host], network: Network) -> Marks:
+        """Read which tunnel of each Nebula leads to each peer."""
+        names = {address: name for name, address in network.addresses.items()}
+        maps = await gather_or_cancel(map(_host_map, hosts))
+        return {
+            (host.name, name): str(entry.localIndex)
+            for host, entries in zip(hosts, maps, strict=True)
+            for entry in entries
+            if (name := next(filter(None, map(names.get, entry.vpnAddrs)), ""))
+        }
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop Nebula and remove its files and keys."""

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from e3.errors import OverlayError
+from e3.handshakes import Marks
 from e3.interfaces import Authority, File, Host, Ingress, Needs, Network, PathClass, Relayed
 from e3.overlays import addresses, topology
 from e3.overlays.unit import (
@@ -56,6 +57,7 @@ class OpenVpn:
     needs: ClassVar[Needs] = Needs(
         packages=("openvpn", "openssl"), udp=True, public_host=True, ipv6=True, tun=True
     )
+    handshake: ClassVar[str] = "openvpn"
 
     range: IPv4Network = IPv4Network("10.80.0.0/16")
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1194
@@ -93,13 +95,21 @@ class OpenVpn:
         """Ask the hub who is connected: a path between two others is relayed by it."""
         hub = _hub(hosts, network.addresses)
         subjects = msgspec.convert(network.memory["subjects"], dict[str, str])
-        connected = set(await _members(hub))
+        connected = (await _members(hub)).keys()
         alive = {h.name for h in hosts if h == hub or subjects.get(h.name) in connected}
         found: dict[tuple[str, str], PathClass | Relayed] = {}
         for a, b in ((a, b) for a in hosts for b in hosts if a != b):
             met: PathClass | Relayed = "direct" if hub in {a, b} else Relayed(by=hub.name)
             found[a.name, b.name] = met if alive.issuperset((a.name, b.name)) else "none"
         return found
+
+    async def handshakes(self, hosts: Sequence[Host], network: Network) -> Marks:
+        """Ask the hub which connection each member has."""
+        hub = _hub(hosts, network.addresses)
+        subjects = msgspec.convert(network.memory["subjects"], dict[str, str])
+        names = {subject: name for name, subject in subjects.items()}
+        found = await _members(hub)
+        return {(hub.name, names[it]): mark for it, mark in found.items() if it in names}
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop OpenVPN and remove its files and keys."""
@@ -239,11 +249,14 @@ def _subjects(public: Mapping[str, Identity]) -> dict[str, str]:
     return {name: known.subject for name, known in public.items()}
 
 
-async def _members(hub: Host, *dropped: str) -> Sequence[str]:
-    """Return the subjects of who is connected to the hub, once ``dropped`` are not any more."""
+async def _members(hub: Host, *dropped: str) -> Mapping[str, str]:
+    """Return who is connected to the hub, once ``dropped`` are not any more.
+
+    By subject; the values are other ones after another connection.
+    """
     argv = [hub.python, "-I", "-S", "-c", HUB, SOCKET, *dropped]
     answer = await run_program(hub, argv, "asking OpenVPN")
     try:
-        return msgspec.json.decode(answer, type=list[str])
+        return msgspec.json.decode(answer, type=dict[str, str])
     except msgspec.DecodeError as error:
         raise OverlayError(f"host {hub.name} does not tell who is connected to it") from error

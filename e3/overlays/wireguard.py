@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
+from e3.handshakes import Marks
 from e3.interfaces import Authority, File, Host, Ingress, Needs, Network, PathClass, Relayed
 from e3.overlays import addresses, topology
 from e3.overlays.topology import can_meet, dials
@@ -58,6 +59,7 @@ class WireGuard:
         tun=True,
         address_trust="authenticated",
     )
+    handshake: ClassVar[str] = "wireguard"
 
     range: IPv4Network = IPv4Network("10.78.0.0/16")
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 51_820
@@ -106,14 +108,11 @@ class WireGuard:
         self, hosts: Sequence[Host], network: Network
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Read the sessions of each WireGuard; a pair without its own tunnel is relayed."""
-        names = {key: n for n, key in msgspec.convert(network.memory, Memory).keys.items()}
-        answers = await gather_or_cancel(run_script(h, SCRIPT, *PLACES, "sessions") for h in hosts)
-        alive = set()
-        for host, answer in zip(hosts, answers, strict=True):
-            now, *sessions = answer.splitlines()
-            for key, last in (line.split() for line in sessions):
-                if int(now) - int(last) < SESSION_SECONDS:
-                    alive.add((host.name, names.get(key)))
+        alive = {
+            pair
+            for pair, (now, last) in (await _sessions(hosts, network)).items()
+            if now - last < SESSION_SECONDS
+        }
         hub = _hub(hosts, network.addresses).name
         found: dict[tuple[str, str], PathClass | Relayed] = {}
         for a, b in ((a, b) for a in hosts for b in hosts if a != b):
@@ -121,6 +120,11 @@ class WireGuard:
             met: PathClass | Relayed = "direct" if can_meet(a, b) else Relayed(by=hub)
             found[a.name, b.name] = met if alive.issuperset(legs) else "none"
         return found
+
+    async def handshakes(self, hosts: Sequence[Host], network: Network) -> Marks:
+        """Read when each WireGuard had its last handshake with each peer."""
+        found = await _sessions(hosts, network)
+        return {pair: str(last) for pair, (_, last) in found.items() if last}
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop WireGuard and remove its device, files and keys."""
@@ -200,6 +204,20 @@ class WireGuard:
                 f"ip rule add pref 5183 iif {DEVICE} prohibit",
             ]
         return "\n".join([*lines, ""])
+
+
+async def _sessions(
+    hosts: Sequence[Host], network: Network
+) -> Mapping[tuple[str, str], tuple[int, int]]:
+    """Return the time on a host and that of its last handshake with a peer, by their names."""
+    names = {key: n for n, key in msgspec.convert(network.memory, Memory).keys.items()}
+    answers = await gather_or_cancel(run_script(h, SCRIPT, *PLACES, "sessions") for h in hosts)
+    found = {}
+    for host, answer in zip(hosts, answers, strict=True):
+        now, *sessions = answer.splitlines()
+        for key, last in (line.split() for line in sessions):
+            found[host.name, names.get(key, "")] = int(now), int(last)
+    return found
 
 
 def _hub(hosts: Sequence[Host], given: Mapping[str, str]) -> Host:

@@ -1,5 +1,6 @@
 """What every overlay must fulfil, on hosts of a real lab. A new overlay needs no line here."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from e3.errors import HostError
+from e3.handshakes import Marks, TellsHandshakes
 from e3.overlays import OVERLAYS
 from tests.labs import running
 from tests.overlays import Mesh, ask, files, network_of, processes
@@ -64,6 +66,7 @@ def test_every_pair_talks_and_disconnect_leaves_nothing(mesh: Mesh) -> None:
     assert mesh.connect(*NAMES) == network
     assert state(mesh) == before
     mesh.verify_pairs()
+    first = handshakes(mesh)
 
     mesh.disconnect(*NAMES)
     assert left_on(mesh) == bare
@@ -71,6 +74,20 @@ def test_every_pair_talks_and_disconnect_leaves_nothing(mesh: Mesh) -> None:
     again = mesh.connect(*NAMES)
     assert again.addresses == network.addresses or mesh.overlay.needs.control_server
     mesh.verify_pairs()
+    second = handshakes(mesh)
+    assert {frozenset(pair) for pair in second} == {frozenset(pair) for pair in first}
+    assert not [pair for pair, mark in second.items() if first.get(pair) == mark]
+
+
+def handshakes(mesh: Mesh) -> Marks:
+    """Return the marks of the overlay's handshakes, if it tells them: of every pair, or a hub's."""
+    if not isinstance(mesh.overlay, TellsHandshakes):
+        return {}
+    found = asyncio.run(mesh.overlay.handshakes(mesh.hosts, mesh.joined))
+    pairs = {frozenset(pair) for pair in found}
+    assert len(pairs) == 3 or all(mesh.hosts[0].name in pair for pair in pairs)
+    assert {name for pair in pairs for name in pair} == set(NAMES)
+    return found
 
 
 def state(mesh: Mesh) -> list[tuple[list[str], str, list[str]]]:

@@ -5,9 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 
 from e3.errors import ConfigurationError, OverlayError
+from e3.handshakes import Marks
 from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed
 from e3.overlays.tailscale.status import Greeted, Peer, Status, decode, read_paths, read_pongs
 from e3.overlays.unit import TIMEOUT_SECONDS, Unit, run_program, run_script, script
+from e3.remote.tailscale_peers import NEVER
 from e3.remote.tasks import gather_or_cancel
 
 SERVICE = "tailscaled"
@@ -195,6 +197,20 @@ async def paths(hosts: Sequence[Host], network: Network) -> Paths:
     ]
     classes = await gather_or_cancel(one(a, b, k) for a, b, k in pairs)
     return {(a.name, b.name): c for (a, b, _), c in zip(pairs, classes, strict=True)}
+
+
+async def handshakes(hosts: Sequence[Host], network: Network) -> Marks:
+    """Return when each client had its last handshake with each other host."""
+    names = {address: name for name, address in network.addresses.items()}
+    known = await gather_or_cancel(map(_peers, hosts))
+    return {
+        (host.name, names[address]): peer.last_handshake
+        for host, peers in zip(hosts, known, strict=True)
+        for peer in peers
+        if not peer.last_handshake.startswith(NEVER)
+        for address in peer.addresses or ()
+        if address in names
+    }
 
 
 async def ask(host: Host, *arguments: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Completed:

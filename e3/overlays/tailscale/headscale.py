@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar
 import msgspec
 import yaml
 
+from e3.handshakes import Marks
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
 from e3.overlays import addresses, topology
 from e3.overlays.tailscale import client
@@ -67,6 +68,7 @@ class Headscale:
         ipv6=True,
     )
     range: ClassVar[None] = None
+    handshake: ClassVar[str] = "wireguard"
 
     control_port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 443
     stun_port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 3478
@@ -118,6 +120,10 @@ class Headscale:
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Ask each client for its current path to each other host."""
         return await client.paths(hosts, network)
+
+    async def handshakes(self, hosts: Sequence[Host], network: Network) -> Marks:
+        """Ask each client for its last handshake with each other host."""
+        return await client.handshakes(hosts, network)
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Remove client, server and relay with all keys.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
+from e3.handshakes import Marks
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
 from e3.overlays.tailscale import api, client
 from e3.overlays.unit import Members, Unit, apply
@@ -41,6 +42,7 @@ class Tailscale:
         port_443_suffices=True,
     )
     range: ClassVar[None] = None
+    handshake: ClassVar[str] = "wireguard"
 
     control_url: str = ""
     control_certificate: str = ""
@@ -110,6 +112,10 @@ class Tailscale:
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Ask each client for its current path to each other host."""
         return await client.paths(hosts, network)
+
+    async def handshakes(self, hosts: Sequence[Host], network: Network) -> Marks:
+        """Ask each client for its last handshake with each other host."""
+        return await client.handshakes(hosts, network)
 
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Log out, then remove client and keys, and the device at the control server by its id.

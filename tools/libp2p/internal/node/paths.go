@@ -20,6 +20,8 @@ type path struct {
 	Transport string `json:"transport,omitempty"`
 	Security  string `json:"security,omitempty"`
 	Exchange  string `json:"exchange,omitempty"` // of keys, as the connection tells
+	// Connection names the connection in use: another one has another name.
+	Connection string `json:"connection,omitempty"`
 }
 
 func (n *Node) paths() map[string]path {
@@ -34,7 +36,7 @@ func (n *Node) paths() map[string]path {
 		state := c.ConnState()
 		said := path{
 			Path: "direct", Transport: state.Transport, Security: string(state.Security),
-			Exchange: exchangeOf(c),
+			Exchange: exchangeOf(c), Connection: c.ID(),
 		}
 		if relayed(c) {
 			said.Path = "relayed"
