@@ -160,6 +160,13 @@ class Lab:
         rows = [[one, other, it.to_properties()] for (one, other), it in impairments.items()]
         self._ask({"verb": "impair", "links": rows})
 
+    def set_processors(self, shares: Mapping[str, float]) -> None:
+        """Set which part of one processor each host has, all there are for those not given.
+
+        It counts for all that runs on the host, and for what enters it later.
+        """
+        self._ask({"verb": "set_processors", "shares": dict(shares)})
+
     def status(self) -> dict[str, Any]:
         """Return the lab's process, regions and living hosts as plain values."""
         return self._ask({"verb": "status"})

@@ -51,6 +51,7 @@ class LabServer:
             "set_cable": self._set_cable,
             "set_rtt": self._set_rtt,
             "impair": self._impair,
+            "set_processors": self._set_processors,
             "status": self._status,
         }
 
@@ -133,6 +134,10 @@ class LabServer:
 
     def _impair(self, request: dict[str, Any]) -> dict[str, Any]:
         self._state.impair({(a, b): Impairment(**values) for a, b, values in request["links"]})
+        return {}
+
+    def _set_processors(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._state.set_processors(request["shares"])
         return {}
 
     def _status(self, _request: dict[str, Any]) -> dict[str, Any]:

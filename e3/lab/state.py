@@ -12,7 +12,7 @@ from typing import Any
 
 from e3.errors import LabError, PlatformError
 from e3.impairments import Impairment, Pair
-from e3.lab import http_proxy, linux, nat, translator
+from e3.lab import http_proxy, linux, nat, slow, translator
 from e3.lab.addresses import MOST_REGIONS, RegionAddresses
 from e3.lab.attachment import Attachment, HostRequest
 from e3.lab.host import INTERFACE, Cable, HostSpec, SharedSettings, StartingHost, fork
@@ -20,6 +20,7 @@ from e3.lab.links import RegionLinks
 from e3.lab.names import HostsFile, check_name
 from e3.lab.router import Router, set_bypass
 from e3.lab.wan import Wan
+from e3.remote import processors
 
 BATCH = 16  # hosts started at once; more would only wait for the kernel's locks
 START_SECONDS = 30.0
@@ -74,6 +75,7 @@ class LabState:
         self._hosts: dict[str, RunningHost] = {}
         self._attachments: dict[tuple[str, str], Attachment] = {}  # by region and key
         self._names = HostsFile(Path(settings.folder))
+        self._slow: dict[str, processors.Group] = {}
         self._ports = 0
         self.wan = Wan(daemon)
 
@@ -128,6 +130,8 @@ class LabState:
         for host in leaving:
             _reap(host.pid)
             self._detach(host.request)
+            if host.name in self._slow:
+                self._slow.pop(host.name).remove()
         self._names.remove(host.name for host in leaving)
 
     def renumber_host(self, name: str) -> RunningHost:
@@ -164,6 +168,18 @@ class LabState:
         """Disconnect a host silently, or connect it again (``whole``)."""
         host = self._host(name)
         self._routers[host.region].set_cable(host.attachment.cable.port, whole=whole)
+
+    def set_processors(self, shares: Mapping[str, float]) -> None:
+        """Set which part of one processor each host has, all there are for those not given."""
+        for name, group in self._slow.items():
+            if name not in shares:
+                group.limit(None)
+        for name, share in shares.items():
+            host = self._host(name)
+            if name not in self._slow:
+                self._slow[name] = slow.group(name)
+            self._slow[name].limit(share)
+            self._slow[name].take(slow.processes(host.pid))
 
     def reap(self) -> None:
         """Forget hosts that have died by themselves; raise `LabError` if the WAN has."""

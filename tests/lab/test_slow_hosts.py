@@ -1,0 +1,96 @@
+"""Slow hosts of a real lab: what runs there, and what enters it, has a part of one processor."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e3.errors import LabError, PlatformError
+from e3.interfaces import Host
+from e3.lab import slow
+from e3.lab.client import Lab
+from e3.remote import processors
+from tests.labs import running
+
+SHARE = 0.1
+WORK = """
+import os, resource, time
+began = time.monotonic()
+while resource.getrusage(resource.RUSAGE_SELF).ru_utime < 0.15:
+    pass
+print(time.monotonic() - began)
+"""
+"""Prints in how many seconds it had 0.15 s of a processor."""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    try:
+        slow.check()
+    except PlatformError as error:
+        pytest.skip(str(error))
+    with running(tmp_path_factory.mktemp("lab"), {("a", "a"): 1.0}, ["a"]) as lab:
+        lab.add_hosts([("a-0", "a"), ("a-1", "a")])
+        yield lab
+
+
+def seconds(host: Host) -> float:
+    """Return how long the work takes on a host, attached as parties are."""
+
+    async def work() -> float:
+        async with host.access.attach([host.python, "-I", "-S", "-c", WORK]) as process:
+            return float(await process.stdout.readline())
+
+    return asyncio.run(work())
+
+
+def throttled(entrance: Path) -> int:
+    """Return in how many periods a group had used up its part."""
+    place = entrance.parents[entrance.parent.name == processors.LEAF]
+    lines = (line.split() for line in (place / "cpu.stat").read_text().splitlines())
+    return int(dict(lines)["nr_throttled"])
+
+
+def groups() -> list[Path]:
+    found = processors.controller()
+    assert found is not None
+    return list(found.folder.glob(f"{processors.NAME}*"))
+
+
+def test_a_slow_host_has_its_part_until_it_is_whole_again(lab: Lab) -> None:
+    hosts = {handle.name: handle for handle in lab.hosts()}
+    lab.set_processors({"a-0": SHARE})
+    assert seconds(hosts["a-0"].host()) > 0.8 * 0.15 / SHARE
+    # its own services are slow as well
+    first = processors.entrance(Path("/proc", str(hosts["a-0"].identity.pid)))
+    assert str(hosts["a-0"].identity.pid) in Path(first).read_text().split()
+    assert not processors.entrance(Path("/proc", str(hosts["a-1"].identity.pid)))
+    before = throttled(Path(first))
+    assert before
+    lab.set_processors({})
+    seconds(hosts["a-0"].host())
+    assert throttled(Path(first)) == before
+
+
+def test_a_host_that_goes_leaves_no_group(lab: Lab) -> None:
+    lab.set_processors({"a-1": SHARE})
+    own = [group for group in groups() if group.name.endswith("-a-1")]
+    assert own
+    lab.remove_host("a-1")
+    assert not [group for group in own if group.exists()]
+
+
+def test_a_host_that_is_not_there_is_named(lab: Lab) -> None:
+    with pytest.raises(LabError, match="no host 'b-7'"):
+        lab.set_processors({"b-7": SHARE})
+
+
+@pytest.mark.usefixtures("lab")
+def test_what_a_killed_process_left_is_removed() -> None:
+    found = processors.controller()
+    assert found is not None
+    left = found.folder / f"{processors.NAME}999999999-gone"
+    left.mkdir()
+    found.make("next").remove()
+    assert not left.exists()
