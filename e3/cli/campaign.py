@@ -40,6 +40,14 @@ def declare(verbs: Verbs) -> None:
     run.add_argument(
         "--dry-run", action="store_true", help="show matrix, time and money; run nothing"
     )
+    run.add_argument(
+        "--only",
+        metavar="WHAT",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="these cells alone: an overlay, a scenario, or OVERLAY/SCENARIO; the others wait",
+    )
     run.add_argument("--jobs", metavar="N", type=int, default=1, help="cells at a time (default 1)")
     terminal.offer_json(run, "its cells, once it has ended,")
     run.set_defaults(do=run_campaign)
@@ -94,7 +102,7 @@ def run_campaign(arguments: argparse.Namespace) -> int:
 
     asked = matrix.read(Path(os.path.normpath(Path(arguments.cwd, arguments.file))))
     if arguments.dry_run:
-        lines = list(estimate.lines(asked, ROOT, jobs=arguments.jobs))
+        lines = list(estimate.lines(asked, ROOT, jobs=arguments.jobs, only=arguments.only))
         if arguments.json:
             terminal.say_json({"estimate": lines})
             return 0
@@ -102,7 +110,7 @@ def run_campaign(arguments: argparse.Namespace) -> int:
             terminal.say(line)
         return 0
     say = (lambda _: None) if arguments.json else terminal.say
-    stopped = asyncio.run(_run(asked, arguments.jobs, say))
+    stopped = asyncio.run(_run(asked, arguments, say))
     state = overview.read(ROOT, asked.file.name)
     if arguments.json:
         terminal.say_json(_described(state))
@@ -112,11 +120,17 @@ def run_campaign(arguments: argparse.Namespace) -> int:
     return CANCELLED if stopped else int(any(cell.state == "failed" for cell in state.cells))
 
 
-async def _run(asked: "Matrix", jobs: int, say: Callable[[str], None]) -> bool:
+async def _run(asked: "Matrix", arguments: argparse.Namespace, say: Callable[[str], None]) -> bool:
     """Run until it ends or is stopped; return whether it was stopped."""
     from e3.evaluation.campaign import run  # noqa: PLC0415 -- see `run_campaign`
 
-    work = run.run(asked, ROOT, jobs=jobs, tell=lambda cell, what: say(f"{cell}: {what}"))
+    work = run.run(
+        asked,
+        ROOT,
+        jobs=arguments.jobs,
+        tell=lambda cell, what: say(f"{cell}: {what}"),
+        only=arguments.only,
+    )
     try:
         async with beside(work) as campaign:
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from e3.cli import report, terminal
 from e3.cli.place import Verbs
-from e3.evaluation import results, results_file
+from e3.evaluation import join, results, results_file
 
 MOST_PROBLEMS = 20
 
@@ -33,6 +33,17 @@ def declare(verbs: Verbs) -> None:
     target.add_argument("--parquet", metavar="FILE", help="Apache Parquet, with types")
     target.add_argument("--csv", metavar="FILE", help="comma-separated values")
     exporting.set_defaults(do=export)
+    joining = parts.add_parser(
+        "join",
+        help="make one file of several campaigns' cells; of each cell the newest",
+        epilog="CAMPAIGN is a name of .e3/campaigns or a file of results; the newest comes last",
+    )
+    joining.add_argument("campaigns", nargs="+", metavar="CAMPAIGN")
+    joining.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="such as all.jsonl.gz"
+    )
+    joining.set_defaults(do=join_campaigns)
+    terminal.offer_json(joining, "the file, and what it has of which campaign")
     schema = parts.add_parser("schema", help="print the JSON Schema of a line")
     terminal.offer_json(checking, "the problems of each file")
     terminal.offer_json(exporting, "the file and the number of rows")
@@ -81,6 +92,23 @@ def export(arguments: argparse.Namespace) -> int:
         terminal.say_json({"file": str(target), "rows": rows})
     else:
         terminal.say(f"written: {target}, {rows} rows")
+    return 0
+
+
+def join_campaigns(arguments: argparse.Namespace) -> int:
+    """Write one file of the cells of several."""
+    here = Path(arguments.cwd)
+    target = here / arguments.output
+    parts = join.join([report.find(name, here) for name in arguments.campaigns], target)
+    if arguments.json:
+        taken = {str(part.path): sorted(part.cells) for part in parts}
+        terminal.say_json({"file": str(target), "cells": taken})
+        return 0
+    for part in parts:
+        left = f"; without {', '.join(part.left_out)}, not ended" if part.left_out else ""
+        terminal.say(f"{part.path}: {len(part.cells)} cells{left}")
+    commits = ", ".join(f"{count} of commit {name}" for name, count in join.told(parts).items())
+    terminal.say(f"written: {target}; cells: {commits}")
     return 0
 
 

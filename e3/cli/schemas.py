@@ -226,6 +226,13 @@ class Estimate(Struct):
     estimate: list[str]
 
 
+class Joined(Struct):
+    """The file that was written, and the cells that it has of each file."""
+
+    file: str
+    cells: dict[str, list[str]]
+
+
 class Checked(Struct):
     """The problems of each file."""
 
@@ -337,6 +344,7 @@ VERBS: Mapping[str, Any] = {
     "campaign clean": Cleaned,
     "results check": Checked,
     "results export": Exported,
+    "results join": Joined,
     "results schema": dict[str, Any],
     "report": Report,
     "completion": Script,

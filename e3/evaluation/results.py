@@ -40,7 +40,7 @@ SCHEMA = 3
 """The version of the schema. A field that is new, gone or means something else makes another."""
 
 READABLE = (1, 2, 3)
-"""Older versions are read, too, if all that they lack has a default: 1 has no observations."""
+"""Older versions are read, too, if all that they lack has a default."""
 
 CellState = Literal["succeeded", "failed", "unsupported"]
 """How a cell ended; ``unsupported`` is what its overlay declares that it cannot do."""
@@ -78,8 +78,9 @@ class ScenarioChoice(Part, frozen=True, kw_only=True):
     """A placement of hosts of the matrix.
 
     ``rtt_ms`` is what was asked for, by pair of regions ``<region>-<region>``; ``links`` by the
-    same, or ``all``. ``nats`` is the class of each host that is not public. ``overlays`` and
-    ``programs`` are those of the matrix that are measured in it; all, if they are empty.
+    same, or ``all``. ``nats`` is the class of each host that is not public, ``processors`` the part
+    of one processor that a slow host has. ``overlays`` and ``programs`` are those of the matrix
+    that are measured in it; all, if they are empty.
     """
 
     id: Id
@@ -91,6 +92,9 @@ class ScenarioChoice(Part, frozen=True, kw_only=True):
     )
     nats: Annotated[dict[Word, Word], Meta(max_length=MOST_ITEMS)] = field(default_factory=dict)
     links: Annotated[dict[Word, LinkQuality], Meta(max_length=MOST_ITEMS)] = field(
+        default_factory=dict
+    )
+    processors: Annotated[dict[Word, Share], Meta(max_length=MOST_ITEMS)] = field(
         default_factory=dict
     )
     overlays: Annotated[list[Id], Meta(max_length=1000)] = field(default_factory=list)
@@ -122,11 +126,24 @@ class ProgramChoice(Part, frozen=True, kw_only=True):
     digest: Digest
 
 
+class Source(Part, frozen=True, kw_only=True):
+    """A campaign that ran, as in its own first line, and which ``cells`` of it a file has."""
+
+    schema: int
+    name: Id
+    digest: Digest
+    started: Time
+    e3: Word
+    commit: Word
+    cells: Annotated[list[CellId], Meta(max_length=MOST_ITEMS)]
+
+
 class CampaignRecord(Line, tag="campaign", frozen=True, kw_only=True):
     """The first line: what was asked for, and which E3 ran it.
 
     ``digest`` is the SHA-256 of the campaign's content; ``commit`` that of the sources, with a
-    plus sign at its end if they had been changed; empty where there was no repository.
+    plus sign at its end if they had been changed; empty where there was no repository. ``joined``
+    are the campaigns of whose cells a file was made, the newest last; empty of one that ran.
     """
 
     schema: int
@@ -141,10 +158,14 @@ class CampaignRecord(Line, tag="campaign", frozen=True, kw_only=True):
     overlays: Annotated[list[OverlayChoice], Meta(min_length=1, max_length=1000)]
     scenarios: Annotated[list[ScenarioChoice], Meta(min_length=1, max_length=1000)]
     programs: Annotated[list[ProgramChoice], Meta(min_length=1, max_length=1000)]
+    joined: Annotated[list[Source], Meta(max_length=100)] = field(default_factory=list)
 
 
 class MachineFacts(Part, frozen=True, kw_only=True):
-    """The machine that ran the campaign; of the lab, it also ran every host."""
+    """The machine that ran the campaign; of the lab, it also ran every host.
+
+    ``no_energy`` is why its energy is not measured, empty if it is.
+    """
 
     system: Word
     kernel: Word
@@ -152,6 +173,7 @@ class MachineFacts(Part, frozen=True, kw_only=True):
     cores: Positive
     memory_bytes: Count
     load_1m: Annotated[float, Meta(ge=0, le=1e6)]
+    no_energy: Sentence = "the E3 that ran it did not measure energy"
 
 
 class HostFacts(Part, frozen=True, kw_only=True):
@@ -227,6 +249,8 @@ class SetupRecord(Line, tag="setup", frozen=True, kw_only=True):
     ``settled_seconds`` until its paths did not change any more. ``programs`` are the digests of
     the overlay's programs, ``installed`` these themselves with their size. ``baseline`` and
     ``throughput`` were measured right after. ``hourly_usd`` is what the hosts of the cell cost.
+    ``e3`` and ``commit`` are those of the E3 that ran it, as in the campaign's line; empty in files
+    of older schemas, where they are the campaign's.
     """
 
     cell: CellId
@@ -246,6 +270,8 @@ class SetupRecord(Line, tag="setup", frozen=True, kw_only=True):
     measuring_seconds: Seconds
     installed: Annotated[list[Installed], Meta(max_length=100)] = field(default_factory=list)
     hourly_usd: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    e3: Word = ""
+    commit: Word = ""
 
 
 class PartyCost(Part, frozen=True, kw_only=True):
@@ -314,6 +340,10 @@ class RepetitionRecord(Line, tag="repetition", frozen=True, kw_only=True):
     The first two of the session's times are None if its parties were never all connected.
     ``own_seconds`` is what E3 took besides the session and what was asked to be measured, and
     ``measuring_seconds`` what measuring took, of which nothing falls into the session.
+    ``handshakes`` counts pairs that made one meanwhile, by kind: of hosts where an overlay's
+    programs tell it, and under ``tls`` those of parties; a kind that is not there was not counted.
+    ``energy_joules`` is what this machine's processors and their memory took during the session,
+    with all that ran on it; None where it is not measured, or hosts are other machines.
     """
 
     cell: CellId
@@ -336,6 +366,8 @@ class RepetitionRecord(Line, tag="repetition", frozen=True, kw_only=True):
     paths: Annotated[list[PathChange], Meta(max_length=MOST_ITEMS)]
     round_trips: Annotated[list[RoundTrip], Meta(max_length=MOST_ITEMS)]
     disturbances: Annotated[list[Disturbance], Meta(max_length=100)]
+    handshakes: Annotated[dict[Word, Count], Meta(max_length=20)] = field(default_factory=dict)
+    energy_joules: Annotated[float, Meta(ge=0, le=1e12)] | None = None
 
 
 class CellRecord(Line, tag="cell", frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """Run one cell: bring its stack up, run its repetitions on it, and remove it again."""
 
+import math
 import shutil
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from e3.errors import ConfigurationError, E3Error
 from e3.evaluation.campaign import machine
 from e3.evaluation.campaign.automation import CellStack
 from e3.evaluation.campaign.convert import REASON_LENGTH, manifest, now, of_session
-from e3.evaluation.campaign.gauges import Gauges, costs, open_gauges, throughput
+from e3.evaluation.campaign.gauges import Gauges, costs, handshakes, open_gauges, throughput
 from e3.evaluation.campaign.matrix import Matrix, MatrixCell, Work
 from e3.evaluation.campaign.observe import Planned, observe, planned
 from e3.evaluation.observations import ObservationRecord
@@ -28,6 +29,7 @@ from e3.evaluation.results import (
 )
 from e3.evaluation.results_file import Writer
 from e3.experiment import SessionSettings
+from e3.handshakes import TellsHandshakes
 from e3.impairments import EVERYWHERE, Impairment, Pair
 from e3.interfaces import Authority, Host
 from e3.overlays import OVERLAYS
@@ -54,6 +56,9 @@ class Progress:
     folder: Path
     writer: Writer
     tell: Callable[[str, str], None]
+    e3: str
+    commit: str
+    clocks: machine.Clocks = machine.CLOCKS
     order: int = 0
     finished: set[tuple[str, str, int]] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
@@ -177,6 +182,8 @@ async def _repeat(cell: MatrixCell, stack: CellStack, progress: Progress) -> str
     if cell.scenario.links:
         asked = impairments(cell.scenario.links, list(cell.scenario.regions))
         stack.lab.impair(asked)
+    if cell.scenario.processors:
+        stack.lab.set_processors(cell.scenario.processors)
     labs = [int(stack.lab.status()["pid"])] if stack.lab.alive() else []
     async with open_gauges(joined) as gauges:
         measured = await _baseline(progress.matrix, gauges, joined)
@@ -188,6 +195,8 @@ async def _repeat(cell: MatrixCell, stack: CellStack, progress: Progress) -> str
             deploy_seconds=deploy_seconds,
             **manifest(cell, joined),
             **measured,
+            e3=progress.e3,
+            commit=progress.commit,
         )
         progress.writer.write(setup)
         progress.setups[cell.id] += 1
@@ -266,18 +275,17 @@ class Bench:
         began, started = time.monotonic(), now()
         trips = await self.gauges.round_trips(self.progress.matrix.file.measure.echoes)
         before = await self.gauges.read(reset=True)
-        moment = machine.look(self.labs)
+        moment = machine.look(self.labs, self.progress.clocks)
         measuring = time.monotonic() - began
         chosen, hosts = work.program, self.joined.hosts
         settings = self.settings_of(chosen.program, chosen.args, chosen.parties or len(hosts))
         result = await run_session(self.spec(settings, hosts))
         since = time.monotonic()
-        later = machine.look(self.labs)
+        later = machine.look(self.labs, self.progress.clocks)
         after = await self.gauges.read()
         measuring += time.monotonic() - since
-        found = machine.disturbances(
-            moment, later, self.setup.machine.cores, local=self.cell.scenario.fleet == "lab"
-        )
+        local = self.cell.scenario.fleet == "lab"
+        found = machine.disturbances(moment, later, self.setup.machine.cores, local=local)
         found += machine.off_baseline(self.setup.baseline, trips)
         if result.verdict is not Verdict.COMPLETED:
             self._keep(result)
@@ -296,7 +304,20 @@ class Bench:
             hosts=costs(before, after),
             round_trips=trips,
             disturbances=found,
+            handshakes=self._handshakes(result, handshakes(before, after)),
+            energy_joules=machine.joules(moment, later) if local else None,
         )
+
+    def _handshakes(self, result: SessionResult, of_hosts: int | None) -> dict[str, int]:
+        """Return how many pairs made a handshake, by kind."""
+        found = {}
+        overlay = self.joined.overlay
+        if of_hosts is not None and isinstance(overlay, TellsHandshakes):
+            found[overlay.handshake] = of_hosts
+        if result.identity == "certificates" and result.setup_seconds is not None:
+            # each pair of parties has one connection, and all of them are connected
+            found["tls"] = found.get("tls", 0) + math.comb(len(result.parties), 2)
+        return found
 
     def settings_of(self, program: str, args: Sequence[str], parties: int) -> SessionSettings:
         """Return the settings of a session of this cell."""

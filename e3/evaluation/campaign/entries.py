@@ -36,6 +36,7 @@ class ScenarioEntry(Part, frozen=True, kw_only=True):
     """A placement of hosts; keys that a stack's configuration has, too, mean the same here.
 
     ``links`` adds jitter, loss and a rate to the lab's links, by pair of regions or ``all``.
+    ``processors`` are slow hosts of the lab, with the part of one processor that each has.
     ``overlays`` and ``programs`` limit it to some of the matrix; a program's name stands for all
     its levels.
     """
@@ -47,6 +48,7 @@ class ScenarioEntry(Part, frozen=True, kw_only=True):
     latency_ms: dict[str, float] = {}
     nats: dict[str, str | dict[str, Any]] = {}
     links: dict[str, "LinkEntry"] = {}
+    processors: dict[str, Annotated[float, Meta(ge=0.01, le=1)]] = {}
     overlays: Annotated[list[Id], Meta(max_length=1000)] = []
     programs: Annotated[list[Id], Meta(max_length=1000)] = []
     max_hourly_usd: float | None = None

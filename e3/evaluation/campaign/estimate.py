@@ -4,7 +4,7 @@ The times of the first estimate are those of a machine of two cores that had not
 of the programs in campaigns/programs; what a session takes grows with the slowest pair's distance.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from e3.errors import ResultsError
@@ -29,13 +29,15 @@ OTHER_SECONDS = 2.0
 """Observations; a session besides takes what each does."""
 
 
-def lines(matrix: Matrix, root: Path, *, jobs: int) -> Iterator[str]:
+def lines(matrix: Matrix, root: Path, *, jobs: int, only: Sequence[str] = ()) -> Iterator[str]:
     """Yield a line for each cell in the order in which they run, then time and money.
+
+    ``only`` names the cells that would be run (`Matrix.only`), by default all.
 
     The time follows from results of the same campaign where there are some. A fleet that costs
     money checks its account for this, as before anything is made.
     """
-    file = matrix.file
+    file, matrix = matrix.file, matrix.only(only)
     yield (
         f"campaign {file.name}: {len(matrix.cells)} cells, up to {len(matrix.programs)} programs x "
         f"{file.repetitions} repetitions in each; seed {file.seed}"
@@ -58,7 +60,7 @@ def lines(matrix: Matrix, root: Path, *, jobs: int) -> Iterator[str]:
         known = overview.read(root, file.name)
     except ResultsError:
         known = None
-    if known is not None and known.left_seconds is not None:
+    if known is not None and known.left_seconds is not None and not only:
         seconds, source = known.left_seconds, "what is left, by what has finished"
     yield f"time: about {seconds / jobs / 60:.0f} min ({source})"
     if hourly:

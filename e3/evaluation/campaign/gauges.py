@@ -8,7 +8,7 @@ import asyncio
 import json
 import statistics
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -17,10 +17,11 @@ import msgspec
 from msgspec import Meta
 
 from e3.deployed import Stack
-from e3.errors import HostError
+from e3.errors import E3Error, HostError
 from e3.evaluation.diagnosis import measure_throughput
 from e3.evaluation.fields import Count, Milliseconds, Part, Seconds
 from e3.evaluation.results import HostCost, Layer, RoundTrip, Throughput
+from e3.handshakes import Marks, TellsHandshakes
 from e3.interfaces import PROBE_PORT, File, Host, Network, Process
 from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
@@ -72,10 +73,11 @@ class Usage(Part, frozen=True, kw_only=True):
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """The counters of each host at a moment."""
+    """The counters of each host at a moment; ``handshakes`` is None where nothing tells them."""
 
     wire: Mapping[str, Wire | None]
     usage: Mapping[str, Usage]
+    handshakes: Marks | None = None
 
 
 class Gauges:
@@ -99,15 +101,26 @@ class Gauges:
         """Return the counters now; with ``reset`` the peak of memory begins anew."""
         hosts = list(self._hosts.values())
         if reset:  # before a session: the interface last, after all other traffic
+            marks = await self._handshakes()
             usage = await gather_or_cancel(_usage(host, reset=True) for host in hosts)
             wire = await gather_or_cancel(map(self._wire, hosts))
         else:
             wire = await gather_or_cancel(map(self._wire, hosts))
             usage = await gather_or_cancel(_usage(host, reset=False) for host in hosts)
+            marks = await self._handshakes()
         return Reading(
             wire={host.name: found for host, found in zip(hosts, wire, strict=True)},
             usage={host.name: found for host, found in zip(hosts, usage, strict=True)},
+            handshakes=marks,
         )
+
+    async def _handshakes(self) -> Marks | None:
+        """Return what the overlay tells of its handshakes; a daemon that is gone tells nothing."""
+        overlay = self._stack.overlay
+        if isinstance(overlay, TellsHandshakes):
+            with suppress(E3Error, TimeoutError):
+                return await overlay.handshakes(self._stack.hosts, self._stack.network)
+        return None
 
     async def listen(self) -> None:
         """Let each host answer echoes at all its addresses."""
@@ -240,6 +253,14 @@ def costs(before: Reading, after: Reading) -> list[HostCost]:
             )
         )
     return found
+
+
+def handshakes(before: Reading, after: Reading) -> int | None:
+    """Return between how many pairs of hosts there was a handshake meanwhile. Pure."""
+    if before.handshakes is None or after.handshakes is None:
+        return None
+    known = before.handshakes
+    return len({frozenset(p) for p, mark in after.handshakes.items() if known.get(p) != mark})
 
 
 def _more(then: Wire | None, now: Wire | None, counter: str) -> int | None:

@@ -6,8 +6,8 @@
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from e3.evaluation.results import Disturbance, MachineFacts, RoundTrip
@@ -22,13 +22,43 @@ SUSPEND_SECONDS = 0.05
 UNDERLAY_FACTOR, UNDERLAY_MS = 1.25, 2.0
 """A round trip of the bare network is off if it is off by both."""
 
+POWERCAP = Path("/sys/class/powercap")
+"""Where the kernel shows the counters of energy that processors have (RAPL)."""
+
+POWERED = ("package-", "dram")
+"""The counters that count what no other one does: a package's has that of its cores."""
+
 KERNEL = 2
 """The process whose children are the kernel's threads (kthreadd)."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clocks:
+    """The clocks that `look` reads, in seconds.
+
+    ``day`` is the time of day, which people and programs set. Nobody sets the others, of which
+    every figure is made; ``boot`` also counts while the machine sleeps.
+    """
+
+    day: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    boot: Callable[[], float] = field(default=lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+CLOCKS = Clocks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counter:
+    """A counter of energy, which begins at 0 again after ``most``; in microjoules."""
+
+    value: int
+    most: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What clocks and processors say at a moment; all in seconds.
+    """What clocks and processors say at a moment; all in seconds, but ``energy``.
 
     ``busy`` is what all programs have taken of the processors, ``ours`` what E3, its labs and the
     kernel's threads have, and ``stolen`` what a hypervisor gave to other machines.
@@ -40,6 +70,7 @@ class Moment:
     busy: float
     ours: float
     stolen: float
+    energy: Mapping[str, Counter] = field(default_factory=dict)
 
 
 def facts() -> MachineFacts:
@@ -51,6 +82,7 @@ def facts() -> MachineFacts:
         cores=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         load_1m=load_1m(),
+        no_energy=no_energy(),
     )
 
 
@@ -59,7 +91,7 @@ def load_1m() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-def look(labs: Sequence[int]) -> Moment:
+def look(labs: Sequence[int], clocks: Clocks = CLOCKS) -> Moment:
     """Return the present moment; ``labs`` are the processes of our labs' daemons."""
     times: dict[int, tuple[int, int]] = dict(_times())  # parent and ticks of each process
     words = Path("/proc/stat").read_text().split(maxsplit=9)
@@ -67,13 +99,50 @@ def look(labs: Sequence[int]) -> Moment:
     roots = {os.getpid(), KERNEL, *labs}
     ours = sum(ticks for pid, (_, ticks) in times.items() if _below(pid, roots, times))
     return Moment(
-        day=time.time(),
-        monotonic=time.monotonic(),
-        boot=time.clock_gettime(time.CLOCK_BOOTTIME),
+        day=clocks.day(),
+        monotonic=clocks.monotonic(),
+        boot=clocks.boot(),
         busy=sum(map(int, words[1:4])) / tick,  # user, nice, system: no interrupts
         ours=ours / tick,
         stolen=int(words[8]) / tick,
+        energy=energy(),
     )
+
+
+def energy(folder: Path = POWERCAP) -> Mapping[str, Counter]:
+    """Return this machine's counters of energy by zone; none where it has none that we may read."""
+    found = {}
+    for zone in sorted(folder.glob("intel-rapl:*")):  # AMD's have this name as well
+        try:
+            if (zone / "name").read_text().startswith(POWERED):
+                found[zone.name] = Counter(
+                    value=int((zone / "energy_uj").read_text()),
+                    most=int((zone / "max_energy_range_uj").read_text()),
+                )
+        except (OSError, ValueError):  # only root may read it, or it is of another kind
+            continue
+    return found
+
+
+def no_energy(folder: Path = POWERCAP) -> str:
+    """Return why this machine's energy is not measured; empty if it is."""
+    if energy(folder):
+        return ""
+    if next(folder.glob("intel-rapl:*"), None) is None:
+        return f"this machine shows no counters of energy in {folder}, as most virtual machines"
+    return f"the counters of energy in {folder} cannot be read; root may read them"
+
+
+def joules(before: Moment, after: Moment) -> float | None:
+    """Return the energy that this machine took between two moments; None if it is not counted."""
+    if not before.energy or before.energy.keys() != after.energy.keys():
+        return None
+    total = 0
+    for zone, then in before.energy.items():
+        now = after.energy[zone]
+        # once at most: a counter goes round in minutes, and a session is watched for less
+        total += now.value - then.value + (then.most if now.value < then.value else 0)
+    return round(total / 1e6, 3)
 
 
 def disturbances(before: Moment, after: Moment, cores: int, *, local: bool) -> list[Disturbance]:

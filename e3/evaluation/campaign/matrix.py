@@ -10,7 +10,7 @@ import random
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -93,6 +93,27 @@ class Matrix:
     cells: Sequence[MatrixCell]
     programs: Sequence[ProgramChoice]
 
+    def only(self, names: Sequence[str]) -> "Matrix":
+        """Return it with those cells alone that an overlay, a scenario or a cell is named of.
+
+        All of them, if ``names`` is empty. Raises `ConfigurationError` for an unknown name.
+        """
+        kept: set[str] = set()
+        for name in names:
+            found = {
+                cell.id
+                for cell in self.cells
+                if name in {cell.id, cell.overlay.id, cell.scenario.id}
+            }
+            if not found:
+                known = [*self.file.overlays, *self.file.scenarios]
+                raise ConfigurationError(
+                    f"--only {printable(name)}: the campaign has no such cell; name an overlay or "
+                    f"a scenario of {', '.join(known)}, or a cell as OVERLAY/SCENARIO"
+                )
+            kept |= found
+        return replace(self, cells=[it for it in self.cells if not names or it.id in kept])
+
     def shuffled(self) -> list[MatrixCell]:
         """Return the cells in the order in which they run, which the seed decides."""
         order = list(self.cells)
@@ -170,7 +191,7 @@ def _digest(file: CampaignFile, chosen: Sequence[ProgramChoice]) -> str:
     if file.observe == Observing():
         del told["observe"]
     for placed in told["scenarios"].values():
-        for key in ("overlays", "programs"):
+        for key in ("overlays", "programs", "processors"):
             if not placed[key]:
                 del placed[key]
     decides = [told, [choice.digest for choice in chosen]]
@@ -283,6 +304,7 @@ def _cell(
                 pair: LinkQuality(jitter_ms=it.jitter_ms, loss=it.loss, rate_mbit=it.rate_mbit)
                 for pair, it in placed.links.items()
             },
+            processors=placed.processors,
             overlays=placed.overlays,
             programs=limited,
         ),
@@ -312,7 +334,22 @@ def _cell(
                 f"{name}: scenarios.{scenario}.links: {pair!r} is neither all nor two of "
                 f"{', '.join(experiment.regions)} joined by a hyphen"
             )
+    _check_processors(f"{name}: scenarios.{scenario}", placed, experiment)
     return cell
+
+
+def _check_processors(where: str, placed: ScenarioEntry, experiment: Experiment) -> None:
+    if placed.processors and placed.fleet != "lab":
+        raise ConfigurationError(
+            f"{where}.processors: only a lab's hosts can be made slow; use the fleet lab, or leave "
+            "processors out"
+        )
+    for host in placed.processors:
+        if host not in experiment.host_names:
+            raise ConfigurationError(
+                f"{where}.processors: there is no host {host}; choose of "
+                f"{', '.join(experiment.host_names)}"
+            )
 
 
 def _check_observed(name: str, file: CampaignFile, cells: Sequence[MatrixCell]) -> None:

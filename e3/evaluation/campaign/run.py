@@ -6,7 +6,7 @@ Whatever ends it, what has finished is in the file of results, and the next run 
 import os
 import subprocess
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from e3 import nats, pulumi_state
 from e3.deployed import FILES
 from e3.errors import ConfigurationError
-from e3.evaluation.campaign import place
+from e3.evaluation.campaign import machine, place
 from e3.evaluation.campaign.automation import CellStack
 from e3.evaluation.campaign.cell import Progress, run_cell, unsupported
 from e3.evaluation.campaign.convert import now
@@ -23,6 +23,7 @@ from e3.evaluation.results import SCHEMA, CampaignRecord, ScenarioChoice
 from e3.evaluation.results_file import Writer
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
+from e3.lab import slow
 from e3.lab.links import default_rtt_ms
 from e3.overlays import OVERLAYS
 from e3.preflight import Equipment
@@ -33,14 +34,24 @@ CORES_A_JOB = 2
 GIT_SECONDS = 10.0
 
 
-async def run(matrix: Matrix, root: Path, *, jobs: int, tell: Callable[[str, str], None]) -> None:
+async def run(  # noqa: PLR0913 -- what is run and how, by keyword
+    matrix: Matrix,
+    root: Path,
+    *,
+    jobs: int,
+    tell: Callable[[str, str], None],
+    only: Sequence[str] = (),
+    clocks: machine.Clocks = machine.CLOCKS,
+) -> None:
     """Run what has not finished; ``tell`` is called with a cell and what happens there.
 
-    Raises `ConfigurationError` before anything is made if the campaign or this machine cannot do
-    it, and `ResultsError` if the file of results is not whole.
+    ``only`` names the cells that are run now (`Matrix.only`), by default all. ``clocks`` tell which
+    repetitions were disturbed. Raises `ConfigurationError` before anything is made if the campaign
+    or this machine cannot do it, and `ResultsError` if the file of results is not whole.
     """
-    check_jobs(matrix, jobs, os.cpu_count() or 1)
-    check_equipment(matrix)
+    asked = matrix.only(only)
+    check_jobs(asked, jobs, os.cpu_count() or 1)
+    check_equipment(asked)
     path = place.results_of(root, matrix.file.name)
     doing: dict[str, str] = {}
 
@@ -52,11 +63,20 @@ async def run(matrix: Matrix, root: Path, *, jobs: int, tell: Callable[[str, str
         tell(cell, what)
 
     with Writer(path) as writer:
-        progress = Progress(matrix=matrix, root=root, folder=path.parent, writer=writer, tell=told)
+        progress = Progress(
+            matrix=matrix,
+            root=root,
+            folder=path.parent,
+            writer=writer,
+            tell=told,
+            e3=version(root),
+            commit=commit(root),
+            clocks=clocks,
+        )
         _begin(matrix, root, progress, path)
         try:
             await in_thread(remove_stacks, matrix.file.name, root, tell)
-            waiting = [cell for cell in matrix.shuffled() if cell.id not in progress.ended]
+            waiting = [cell for cell in asked.shuffled() if cell.id not in progress.ended]
             waiting.reverse()
 
             async def work() -> None:
@@ -151,6 +171,8 @@ def check_jobs(matrix: Matrix, jobs: int, cores: int) -> None:
 def check_equipment(matrix: Matrix) -> None:
     """Raise `PlatformError` if this machine lacks what a supported overlay needs."""
     checked: set[str] = set()
+    if any(cell.scenario.processors for cell in matrix.cells):
+        slow.check()
     for cell in matrix.cells:
         fleet = build(FLEETS, cell.experiment().fleet, key="fleet")
         if cell.overlay.overlay in checked or unsupported(cell) or not fleet.own_programs:

@@ -42,9 +42,10 @@ class Profile:
     Of measured numbers None is what was not measured. ``slowdown`` is the geometric mean of its
     ratios to the baseline, ``by_nature`` that of programs of one nature, ``hidden`` that of
     scenarios with hosts that are not public, in seconds of online time where there is no baseline.
-    ``wire_share`` is bytes on the wire for each byte that MPyC sends. ``direct``, ``relayed`` and
-    ``apart`` count the pairs of classes of hosts in docs/nat-matrix.yaml. ``exchanges`` counts the
-    paths by the exchange of keys that their connections told; empty for most overlays.
+    ``wire_share`` is bytes on the wire for each byte that MPyC sends. ``handshakes`` are the mean
+    and the most of a session. ``direct``, ``relayed`` and ``apart`` count the pairs of classes of
+    hosts in docs/nat-matrix.yaml. ``exchanges`` counts the paths by the exchange of keys that their
+    connections told; empty for most overlays.
     """
 
     choice: OverlayChoice
@@ -61,6 +62,8 @@ class Profile:
     wire_share: float | None
     daemon_cpu_seconds: float | None
     daemon_memory_bytes: float | None
+    handshakes: tuple[float | None, float | None]
+    energy_joules: float | None
     direct: int
     relayed: int
     apart: int
@@ -178,6 +181,8 @@ def _profile(
         wire_share=_wire_share(mine),
         daemon_cpu_seconds=_middle(mine, "daemon_cpu_seconds"),
         daemon_memory_bytes=_middle(mine, "daemon_peak_memory_bytes"),
+        handshakes=_mean_and_most(mine, "handshakes"),
+        energy_joules=_middle(mine, "energy_joules"),
         direct=paths.count("direct"),
         relayed=paths.count("relayed"),
         apart=paths.count("none") + paths.count("unsupported"),
@@ -205,6 +210,12 @@ def _wire_share(runs: Sequence[Runs]) -> float | None:
         if (wire := _middle([each], "wire_bytes")) and (sent := _middle([each], "sent_bytes"))
     ]
     return sum(wire for wire, _ in known) / sum(sent for _, sent in known) if known else None
+
+
+def _mean_and_most(runs: Sequence[Runs], column: str) -> tuple[float | None, float | None]:
+    """Return the mean of a column over all sessions, and its largest value."""
+    values = np.concatenate([np.empty(0), *(each.values(column) for each in runs)])
+    return (float(values.mean()), float(values.max())) if len(values) else (None, None)
 
 
 def _middle(runs: Sequence[Runs], column: str) -> float | None:

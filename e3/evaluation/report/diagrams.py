@@ -82,17 +82,28 @@ def draw(scenario: ScenarioChoice) -> Diagram:
         more_regions=max(0, len(scenario.regions) - MOST_REGIONS),
         classes=[(SYMBOLS.get(kind, "○"), kind) for kind in used],
         quality=[
-            f"{pair}: " + ", ".join(words)
-            for pair, link in list(scenario.links.items())[:MOST_HOSTS]
-            if (
-                words := [
-                    *([f"jitter {link.jitter_ms:g} ms"] if link.jitter_ms else []),
-                    *([f"loss {link.loss:.3g}"] if link.loss else []),
-                    *([f"{link.rate_mbit:g} Mbit/s"] if link.rate_mbit else []),
-                ]
-            )
+            *(
+                f"{host}: {100 * share:.3g} % of a processor"
+                for host, share in list(scenario.processors.items())[:MOST_HOSTS]
+            ),
+            *_links(scenario),
         ],
     )
+
+
+def _links(scenario: ScenarioChoice) -> Sequence[str]:
+    """Return what is added to links, in words."""
+    return [
+        f"{pair}: " + ", ".join(words)
+        for pair, link in list(scenario.links.items())[:MOST_HOSTS]
+        if (
+            words := [
+                *([f"jitter {link.jitter_ms:g} ms"] if link.jitter_ms else []),
+                *([f"loss {link.loss:.3g}"] if link.loss else []),
+                *([f"{link.rate_mbit:g} Mbit/s"] if link.rate_mbit else []),
+            ]
+        )
+    ]
 
 
 def _region(scenario: ScenarioChoice, name: str, index: int, number: int) -> Region:

@@ -74,6 +74,8 @@ class Inversion:
 class Manifest:
     """Cells that were measured under the same circumstances, and these."""
 
+    e3: str
+    commit: str
     cells: Sequence[str]
     setup: SetupRecord
     load: tuple[float, float]
@@ -119,6 +121,12 @@ def render(study: Study) -> str:
             "sent": costs.sent(study),
             "prices": costs.prices(study),
             "manifests": _manifests(study),
+            "commits": study.commits,
+            "handshaking": any(profile.handshakes[1] is not None for profile in profiles),
+            "energetic": any(profile.energy_joules is not None for profile in profiles),
+            "no_energy": next(
+                iter({it.machine.no_energy for _, it in study.ends()}), "no cell ran"
+            ),
             "pairs": _pairs(study),
             "confidence": CONFIDENCE,
             "fewest": FEWEST,
@@ -311,10 +319,16 @@ def _manifests(study: Study) -> Sequence[Manifest]:
     groups: dict[str, list[tuple[Cell, SetupRecord]]] = {}
     for cell, setup in study.ends():
         machine = setup.machine
-        told = (cell.overlay.id, setup.versions, setup.programs, machine.kernel, machine.processor)
+        told = (
+            *study.made_by(setup),
+            *(cell.overlay.id, setup.versions, setup.programs),
+            *(machine.kernel, machine.processor),
+        )
         groups.setdefault(json.dumps(told, sort_keys=True), []).append((cell, setup))
     return [
         Manifest(
+            e3=study.made_by(group[-1][1])[0],
+            commit=study.made_by(group[-1][1])[1],
             cells=[cell.name for cell, _ in group],
             setup=group[-1][1],
             load=(

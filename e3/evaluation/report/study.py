@@ -64,6 +64,8 @@ COLUMNS = (
     "stated_openings",
     "paths_changed",
     "relayed_share",
+    "handshakes",
+    "energy_joules",
 )
 """The numbers of a repetition: sums over its parties or hosts, except that ``busiest_*``,
 ``peak_*``, ``daemon_peak_*`` and ``stated_*`` are those of the largest."""
@@ -205,6 +207,18 @@ class Study:
         if not loads or max(loads) <= max(1.0, UNEVEN * min(loads)):
             return None
         return min(machine.load_1m for machine in machines), max(m.load_1m for m in machines)
+
+    def made_by(self, setup: SetupRecord) -> tuple[str, str]:
+        """Return version and commit of the E3 that ran a cell, as its set-up or the file says."""
+        if setup.e3:
+            return setup.e3, setup.commit
+        return self.campaign.e3, self.campaign.commit
+
+    @property
+    def commits(self) -> Sequence[str]:
+        """The commits of E3 of which cells are, each once; that of the campaign without any."""
+        found = dict.fromkeys(self.made_by(setup)[1] for _, setup in self.ends())
+        return list(found) or [self.campaign.commit]
 
     def of(self, overlay: str, scenario: str, program: str) -> Runs:
         """Return the repetitions of a program in a cell; none where the matrix has no such."""
@@ -350,6 +364,8 @@ def row(record: RepetitionRecord) -> dict[str, float | None]:
         "stated_openings": _most([party.stated_openings for party in parties]),
         "paths_changed": sum(path.after not in {None, path.before} for path in paths),
         "relayed_share": classes.count("relayed") / len(classes) if classes else None,
+        "handshakes": sum(record.handshakes.values()) if record.handshakes else None,
+        "energy_joules": record.energy_joules,
     }
 
 

@@ -89,6 +89,13 @@ def test_the_digest_is_of_what_decides() -> None:
          "scenarios.near.links: 'nyc3' is neither all nor two of ams3"),
         ({"scenarios": {"near": {"regions": {"ams3": 2}, "links": {"all": {"loss": 2}}}}},
          "scenarios.near: links.loss: Expected `float` <= 1"),
+        ({"scenarios": {"near": {"regions": {"ams3": 2}, "processors": {"ams3-2": 0.5}}}},
+         "scenarios.near.processors: there is no host ams3-2; choose of ams3-0, ams3-1"),
+        ({"scenarios": {"near": {"regions": {"ams3": 2}, "processors": {"ams3-0": 0}}}},
+         "scenarios.near: processors: Expected `float` >= 0.01"),
+        ({"scenarios": {"near": {"regions": {"ams3": 2}, "fleet": "digitalocean",
+                                 "processors": {"ams3-0": 0.5}}}},
+         "scenarios.near.processors: only a lab's hosts can be made slow"),
         ({"programs": {"rounds": {**PROGRAM}}}, "levels and {level} in args belong together"),
         ({"programs": {"rounds": {**PROGRAM, "levels": [1, 1]}}}, "stands there twice"),
         ({"programs": {"x": {"program": "none.py"}}}, "programs.x: .*none.py"),
@@ -147,6 +154,30 @@ def test_a_scenario_can_be_limited_to_some_overlays_and_programs() -> None:
     assert [work.program.id for work in found.work(far)] == ["rounds-100"] * 4
     whole = matrix.parse(limited(programs=["rounds"]), "trial.yaml")
     assert len(whole.programs_of(whole.cells[1])) == 2  # a name stands for all its levels
+
+
+@pytest.mark.parametrize(
+    ("names", "cells"),
+    [
+        ([], ["plain/near", "plain/far", "plain-tls/near", "plain-tls/far"]),
+        (["plain"], ["plain/near", "plain/far"]),
+        (["far", "plain/near"], ["plain/near", "plain/far", "plain-tls/far"]),
+    ],
+)
+def test_cells_are_chosen_by_overlay_scenario_or_name(names: list[str], cells: list[str]) -> None:
+    asked = matrix.parse(limited(), "trial.yaml")
+    found = asked.only(names)
+    assert [cell.id for cell in found.cells] == cells
+    assert (found.digest, found.file) == (asked.digest, asked.file)
+    assert set(cells) == {cell.id for cell in found.shuffled()}
+    with pytest.raises(ConfigurationError, match="--only tor: the campaign has no such cell"):
+        asked.only([*names, "tor"])
+
+
+def test_what_nobody_asks_for_does_not_change_the_digest() -> None:
+    plain = matrix.parse(limited(), "trial.yaml").digest
+    assert matrix.parse(limited(processors={}), "trial.yaml").digest == plain
+    assert matrix.parse(limited(processors={"sgp1-0": 0.5}), "trial.yaml").digest != plain
 
 
 @pytest.mark.parametrize(

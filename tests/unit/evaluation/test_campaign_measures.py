@@ -1,6 +1,8 @@
 """What is derived from measurements: disturbances, costs, round trips, what programs state."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from tests import campaigns
 BEFORE = machine.Moment(day=1000.0, monotonic=50.0, boot=60.0, busy=70.0, ours=30.0, stolen=0.0)
 
 
-def later(**changes: float) -> machine.Moment:
+def later(**changes: Any) -> machine.Moment:  # noqa: ANN401 -- the fields of a moment
     """Return the moment ten seconds after `BEFORE`, of which we took six of 20 core seconds."""
     calm = machine.Moment(day=1010.0, monotonic=60.0, boot=70.0, busy=76.5, ours=36.0, stolen=0.0)
     return replace(calm, **changes)
@@ -101,6 +103,48 @@ def test_costs_are_differences_and_unknown_is_not_zero() -> None:
     assert unknown.sent_wire_bytes is None
     assert gauges.costs(reading(0, None), reading(0, 1.0))[0].daemon_cpu_seconds is None
     assert gauges.costs(reading(0, 3.0), reading(0, 1.0))[0].daemon_cpu_seconds == 0  # restarted
+
+
+def zone(folder: Path, name: str, of: str, **counters: str) -> None:
+    place = folder / f"intel-rapl:{name}"
+    place.mkdir(parents=True)
+    (place / "name").write_text(f"{of}\n")
+    for counter, value in counters.items():
+        (place / counter).write_text(f"{value}\n")
+
+
+def test_energy_is_that_of_packages_and_their_memory(tmp_path: Path) -> None:
+    for name, of, value in [("0", "package-0", 5), ("0:0", "core", 4), ("0:1", "dram", 2)]:
+        zone(tmp_path, name, of, energy_uj=str(value * 10**6), max_energy_range_uj="9000000")
+    zone(tmp_path, "1", "psys", energy_uj="7", max_energy_range_uj="9")  # contains the packages
+    before = machine.energy(tmp_path)
+    assert set(before) == {"intel-rapl:0", "intel-rapl:0:1"}
+    assert not machine.no_energy(tmp_path)
+    (tmp_path / "intel-rapl:0/energy_uj").write_text("1500000")  # it has begun again
+    (tmp_path / "intel-rapl:0:1/energy_uj").write_text("2250000")
+    after = machine.energy(tmp_path)
+    took = machine.joules(later(energy=before), later(energy=after))
+    assert took == pytest.approx(9 - 5 + 1.5 + 0.25)
+    assert machine.joules(later(energy=before), later()) is None
+
+
+def test_where_there_is_no_energy_the_reason_is_told(tmp_path: Path) -> None:
+    assert "no counters of energy" in machine.no_energy(tmp_path)
+    zone(tmp_path, "0", "package-0", energy_uj="locked", max_energy_range_uj="9")
+    assert "cannot be read" in machine.no_energy(tmp_path)
+    assert machine.joules(later(), later()) is None
+
+
+def test_a_pair_with_another_mark_had_a_handshake() -> None:
+    def at(**marks: str) -> gauges.Reading:
+        found = {(name[0], name[1]): mark for name, mark in marks.items()}
+        return gauges.Reading(wire={}, usage={}, handshakes=found)
+
+    before = at(ab="1", ba="1", ac="1")
+    assert gauges.handshakes(before, before) == 0
+    assert gauges.handshakes(before, at(ab="2", ba="2", ac="1", bc="1")) == 2
+    assert gauges.handshakes(before, at(ab="1", ba="2")) == 1
+    assert gauges.handshakes(before, gauges.Reading(wire={}, usage={})) is None
 
 
 @pytest.mark.parametrize(

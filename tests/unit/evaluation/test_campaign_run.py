@@ -45,7 +45,13 @@ def asked(**changes: Any) -> matrix.Matrix:  # noqa: ANN401 -- any value of YAML
 def progress(root: Path, writer: Writer, of: matrix.Matrix) -> cells.Progress:
     folder = root / "campaign"
     return cells.Progress(
-        matrix=of, root=root, folder=folder, writer=writer, tell=lambda _cell, _what: None
+        matrix=of,
+        root=root,
+        folder=folder,
+        writer=writer,
+        tell=lambda _cell, _what: None,
+        e3="",
+        commit="",
     )
 
 
@@ -71,6 +77,17 @@ def test_a_campaign_does_not_go_on_in_another_schema(root: Path) -> None:
     with pytest.raises(ConfigurationError, match="writes schema 2, and this one writes 3"):
         asyncio.run(run.run(asked(), root, jobs=1, tell=nothing))
     assert path.read_bytes() == before
+
+
+def test_cells_that_are_not_asked_for_wait(root: Path) -> None:
+    campaign = asked(overlays={"tailscale": None, "other": {"overlay": "tailscale"}})
+    path = place.results_of(root, "trial")
+    for only, ended in [(["other"], ["other/near"]), ([], ["other/near", "tailscale/near"])]:
+        asyncio.run(run.run(campaign, root, jobs=1, tell=nothing, only=only))
+        assert [it.cell for it in read(path) if isinstance(it, CellRecord)] == ended
+    (told, *_, time, _money) = estimate.lines(campaign, root, jobs=1, only=["other"])
+    assert "1 cells" in told
+    assert time == "time: about 0 min (an estimate for the lab on two idle cores)"
 
 
 def test_two_processes_do_not_run_one_campaign(root: Path) -> None:
