@@ -162,10 +162,7 @@ class CampaignRecord(Line, tag="campaign", frozen=True, kw_only=True):
 
 
 class MachineFacts(Part, frozen=True, kw_only=True):
-    """The machine that ran the campaign; of the lab, it also ran every host.
-
-    ``no_energy`` is why its energy is not measured, empty if it is.
-    """
+    """The machine that ran it, and all hosts of a lab; ``no_energy``: why none is counted."""
 
     system: Word
     kernel: Word
