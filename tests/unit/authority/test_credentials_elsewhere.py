@@ -3,10 +3,8 @@
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from e3.authority.credentials import asked, issue, publish
 from e3.authority.joint.requests import Status
 from e3.authority.joint.requests.credential import LIST_BITS
+from tests.elsewhere import installed_by_npm
 from tests.unit.authority.test_credentials import (
     CLAIMS,
     ISSUER,
@@ -25,9 +24,6 @@ from tests.unit.authority.test_credentials import (
     of_algorithm,
 )
 
-ROOT = Path(__file__).parents[3]
-SOURCE = ROOT / "tests/node/credentials"
-INSTALL_SECONDS = 120
 REVOKED = (0, 7, 77, LIST_BITS - 1)
 
 Read = Callable[..., dict[str, Any]]
@@ -35,21 +31,8 @@ Read = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def read() -> Read:
-    """Install the libraries in .tools, where they stay, and return a reader by them."""
-    if shutil.which("npm") is None:
-        pytest.skip("there is no Node here: npm is not on PATH")
-    place = ROOT / ".tools/credentials-check"
-    shutil.copytree(SOURCE, place, dirs_exist_ok=True)
-    installed = subprocess.run(
-        ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefer-offline"],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_SECONDS,
-        check=False,
-    )
-    if installed.returncode:
-        pytest.skip(f"jose cannot be had here: {installed.stderr[-300:]}")
+    """Return a reader by these libraries."""
+    place = installed_by_npm("credentials")
 
     def by_node(credential: str, status_list: str) -> dict[str, Any]:
         given = {

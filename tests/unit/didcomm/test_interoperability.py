@@ -1,13 +1,15 @@
-"""Two libraries of DIDComm read what E3 writes, and E3 what they write.
+"""Other implementations of DIDComm read what E3 writes, and E3 what they write.
 
 Each lives in an environment of its own: their requirements exclude one another, and those of E3.
 """
 
+import asyncio
 import json
-import os
 import subprocess
 import time
-from collections.abc import Mapping
+from asyncio.subprocess import PIPE
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +18,75 @@ import pytest
 from msgspec import UNSET
 
 from e3.didcomm.keys import base64url, to_jwk
+from e3.didcomm.mailbox import opened
 from e3.didcomm.messages import Identity, Unpacker, message, pack
+from e3.remote.tasks import beside
 from tests.commands import ROOT
+from tests.elsewhere import built_by_cargo, installed_by_npm, installed_by_uv
+from tests.unit.didcomm.test_mediator import served
 
 pytestmark = [pytest.mark.unit, pytest.mark.long]
 
 KIND = "https://example.org/greeting/1.0/hello"
 ALICE, BOB = Identity.make(), Identity.make()
-ORACLES = {
-    "didcomm_0_3": ["didcomm==0.3.2"],
-    "didcomm_messaging_0_1": ["didcomm-messaging[askar,did-peer]==0.1.1"],
+SECONDS = 40
+Prepare = Callable[[Path], Sequence[str]]
+"""Prepares the program of an implementation, in a folder if it likes; returns how to start it."""
+
+
+def by_python(program: str, *wanted: str) -> Prepare:
+    def prepare(folder: Path) -> Sequence[str]:
+        python = str(installed_by_uv(folder, *wanted))
+        return [python, "-W", "ignore", str(ROOT / "tests/oracles" / program)]
+
+    return prepare
+
+
+def by_node(program: str) -> Prepare:
+    return lambda _: ["node", str(installed_by_npm("didcomm") / program)]
+
+
+def by_rust(_: Path) -> Sequence[str]:
+    return [str(built_by_cargo("didcomm-crate"))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Implementation:
+    """A library, and what it leaves to its callers."""
+
+    prepare: Prepare
+    signs: bool = True
+    xchacha: bool = True
+
+
+IMPLEMENTATIONS = {
+    "didcomm 0.3.2": Implementation(prepare=by_python("didcomm_0_3.py", "didcomm==0.3.2")),
+    "didcomm-messaging 0.1.1": Implementation(
+        prepare=by_python("didcomm_messaging_0_1.py", "didcomm-messaging[askar,did-peer]==0.1.1"),
+        signs=False,
+    ),
+    "didcomm-node 0.4.1": Implementation(prepare=by_node("sicpa.mjs")),
+    "affinidi-messaging-didcomm 0.15.11": Implementation(prepare=by_rust, xchacha=False),
 }
-NEWER = "typing-extensions>=4.12\nattrs>=24\npackaging>=24\n"
-"""Instead of the versions that didcomm 0.3.2 asks for, which lack wheels for newer Pythons."""
 
 
+@dataclass(frozen=True)
 class Oracle:
     """A library, asked by a process for each order."""
 
-    def __init__(self, name: str, python: Path) -> None:
-        self.name = name
-        program = ROOT / "tests/oracles" / f"{name}.py"
-        self._argv = [str(python), "-W", "ignore", str(program)]
+    known: Implementation
+    argv: Sequence[str]
 
     def __call__(self, order: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON of a test
-        known = {
-            "secrets": {**secrets_of(ALICE), **secrets_of(BOB)},
-            "documents": {each.did: document_of(each) for each in (ALICE, BOB)},
-        }
-        text = json.dumps({**known, **order})
+        text = json.dumps(
+            {
+                "secrets": {**secrets_of(ALICE), **secrets_of(BOB)},
+                "documents": {each.did: document_of(each) for each in (ALICE, BOB)},
+                **order,
+            }
+        )
         done = subprocess.run(
-            self._argv, input=text, capture_output=True, text=True, timeout=60, check=False
+            self.argv, input=text, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout)
@@ -82,27 +122,25 @@ def document_of(identity: Identity) -> dict[str, Any]:
         "verificationMethod": methods,
         "keyAgreement": [each.id for each in document.agreement],
         "authentication": [each.id for each in document.authentication],
-        "service": [],
+        "service": [
+            {
+                "id": f"{identity.did}#service-{number}",
+                "type": "DIDCommMessaging",
+                "serviceEndpoint": {
+                    "uri": each.uri,
+                    "accept": ["didcomm/v2"],
+                    "routingKeys": list(each.routing_keys),
+                },
+            }
+            for number, each in enumerate(document.services)
+        ],
     }
 
 
-@pytest.fixture(scope="module", params=list(ORACLES))
+@pytest.fixture(scope="module", params=list(IMPLEMENTATIONS))
 def oracle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Oracle:
-    folder = tmp_path_factory.mktemp("oracle")
-    overrides = folder / "overrides.txt"
-    overrides.write_text(NEWER)
-    uv = str(ROOT / ".venv/bin/uv")
-    python = folder / "venv/bin/python"
-    made = [uv, "venv", "--quiet", str(folder / "venv")]
-    wanted = ORACLES[request.param]
-    install = [uv, "pip", "install", "--quiet", "--python", str(python), "--override"]
-    for argv in (made, [*install, str(overrides), *wanted]):
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=300, check=False, env=dict(os.environ)
-        )
-        if done.returncode:
-            pytest.skip(f"{request.param} cannot be installed here: {done.stderr[-300:]}")
-    return Oracle(request.param, python)
+    known = IMPLEMENTATIONS[request.param]
+    return Oracle(known, known.prepare(tmp_path_factory.mktemp("oracle")))
 
 
 def read(packed: str) -> tuple[str | None, Any]:
@@ -138,16 +176,57 @@ def test_e3_reads_what_it_authenticates(oracle: Oracle) -> None:
 
 def test_e3_reads_what_it_sends_anonymously(oracle: Oracle) -> None:
     order = {"do": "pack", "message": sent(anonymous=True), "to": BOB.did, "from": None}
-    for xchacha in (False, True):
+    for xchacha in {False, oracle.known.xchacha}:
         packed = oracle({**order, "xchacha": xchacha})["packed"]
         assert read(packed) == (None, {"word": "hello"})
 
 
 def test_signatures_are_understood_both_ways(oracle: Oracle) -> None:
-    if oracle.name != "didcomm_0_3":
-        pytest.skip("it leaves signatures to its caller")
+    if not oracle.known.signs:
+        pytest.skip("it leaves a signed message in an encrypted one to its caller")
     order = {"do": "pack", "message": sent(), "to": BOB.did, "from": ALICE.did, "signed": True}
     assert read(oracle(order)["packed"]) == (ALICE.did, {"word": "hello"})
     made = message(KIND, {"word": "hello"}, now=time.time(), to=BOB.did, sender=ALICE.did)
     packed = pack(made, BOB.document, ALICE, signed=True).decode()
     assert oracle({"do": "unpack", "packed": packed})["body"] == {"word": "hello"}
+
+
+def test_a_party_of_another_library_is_reached_through_e3s_mediator() -> None:
+    """It registers, has its library wrap a message to a party of E3, and picks up the answer."""
+    program = installed_by_npm("didcomm") / "mediated.mjs"
+
+    async def meet() -> dict[str, Any]:
+        async with served() as (mediator, uri), opened(uri) as bob:
+            alice = Identity.make([bob.mediation.service])
+            order = {
+                "own": alice.did,
+                "mediator": mediator.identity.did,
+                "uri": uri,
+                "to": bob.identity.did,
+                "type": KIND,
+                "body": {"word": "hello"},
+                "secrets": secrets_of(alice),
+                "documents": {
+                    each.did: document_of(each) for each in (alice, bob.identity, mediator.identity)
+                },
+            }
+            process = await asyncio.create_subprocess_exec(
+                "node", program, stdin=PIPE, stdout=PIPE, stderr=PIPE
+            )
+            talking = process.communicate(json.dumps(order).encode())
+            async with asyncio.timeout(SECONDS), beside(talking) as talk:
+                received = await bob.receive()
+                assert (received.sender, received.message.type) == (alice.did, KIND)
+                assert bytes(received.message.body) == b'{"word":"hello"}'
+                bob.send(alice.did, KIND, {"word": "there"}, thid=received.message.id)
+                said, complaint = await talk
+            assert process.returncode == 0, complaint.decode()
+            answer = dict(json.loads(said))
+            assert answer.pop("routing_did") == [mediator.identity.did]
+            assert answer.pop("sender") == bob.identity.secret[0]
+            assert [each["recipient_did"] for each in answer.pop("dids")] == [alice.did]
+            (updated,) = answer.pop("updated")
+            assert updated["result"] == "no_change"  # the grant has registered it
+            return answer
+
+    assert asyncio.run(meet()) == {"waiting": 1, "answer": {"word": "there"}, "left": 0}

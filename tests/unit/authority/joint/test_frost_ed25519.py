@@ -7,7 +7,6 @@ Rust here. With Rust and its packages, holders of both implementations sign toge
 import itertools
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,11 @@ import pytest
 from e3.authority.joint import ed25519, frost, sharing
 from e3.authority.joint.ed25519 import Point, Scalar
 from e3.authority.joint.frost import Commitment, Nonces, SigningError, SigningPackage
+from tests.elsewhere import built_by_cargo
 from tests.holders import CONTEXT, JointKey, joint_key, verify
 
 ROOT = Path(__file__).parents[4]
-SOURCE = ROOT / "tests/rust/frost"
 CASES = ROOT / "tests/cases/frost/frost-ed25519.json"
-BUILD_SECONDS = 600
 NOT_POINTS = {
     "identity": ed25519.IDENTITY,
     "order 4": bytes(32),
@@ -50,24 +48,9 @@ class Crate:
 
 @pytest.fixture(scope="module")
 def crate() -> Iterator[Crate]:
-    """Build the program in .tools, where it stays."""
-    if shutil.which("cargo") is None:
-        pytest.skip("there is no Rust here: cargo is not on PATH")
-    place = ROOT / ".tools/frost-check"
-    shutil.copytree(SOURCE, place, dirs_exist_ok=True)
-    built = subprocess.run(
-        ["cargo", "build", "--quiet"],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-        check=False,
-        env={**os.environ, "CARGO_TARGET_DIR": str(place / "target")},
-    )
-    if built.returncode:
-        pytest.skip(f"frost-ed25519 cannot be had here: {built.stderr[-300:]}")
+    """Run the program."""
     with subprocess.Popen(
-        [place / "target/debug/e3-frost-check"],
+        [built_by_cargo("frost")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
