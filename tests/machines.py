@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,10 @@ class Machine:
         port: int = self.server.getsockname()[1]
         return port
 
+    def server_command(self) -> Sequence[str]:
+        """Return the command that serves one connection."""
+        return [*self.prefix, *lab_ssh.proxy_command(self.inside), "-o", AUTHORIZED]
+
     def serve(self) -> None:
         """Hand each connection to a server of its own, until the socket is shut down."""
         while True:
@@ -57,11 +61,10 @@ class Machine:
                 connection, _ = self.server.accept()
             except OSError:
                 return
-            argv = [*self.prefix, *lab_ssh.proxy_command(self.inside), "-o", AUTHORIZED]
             with connection:
                 self.served.append(
                     subprocess.Popen(
-                        argv,
+                        self.server_command(),
                         stdin=connection.fileno(),
                         stdout=connection.fileno(),
                         stderr=subprocess.DEVNULL,
@@ -93,11 +96,16 @@ class Machine:
 
 
 @contextmanager
-def opened(inside: NamespaceAccess, *prefix: str, address: str = "127.0.0.1") -> Iterator[Machine]:
+def opened(
+    inside: NamespaceAccess,
+    *prefix: str,
+    address: str = "127.0.0.1",
+    kind: Callable[..., Machine] = Machine,
+) -> Iterator[Machine]:
     """Start an SSH server at a lab host, by ``prefix``; it ends with the context."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     server = socket.create_server((address, 0), family=family)
-    machine = Machine(inside, server, prefix)
+    machine = kind(inside, server, prefix)
     thread = threading.Thread(target=machine.serve)
     thread.start()
     try:

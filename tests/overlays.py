@@ -9,6 +9,7 @@ from typing import Any, cast
 from e3 import contact
 from e3.authority import nebula_cert
 from e3.authority.choices import majority
+from e3.authority.joint.messages import Header
 from e3.authority.joint.policy import Scope
 from e3.authority.local import NebulaCa
 from e3.ceremonies.authority import Wanted, establish
@@ -95,11 +96,11 @@ class Mesh:
 
     def __post_init__(self) -> None:
         self.authority = None if self.joint else make_authority(self.overlay)
-        self._key: bytes | None = None
+        self.header: Header | None = None
 
-    def add(self, *names: str) -> None:
-        """Make hosts, which are not joined yet."""
-        handles = self.lab.add_hosts([(name, name.partition("-")[0]) for name in names])
+    def add(self, *names: str, nats: Mapping[str, str] | None = None) -> None:
+        """Make hosts, which are not joined yet; ``nats`` are before some of them."""
+        handles = self.lab.add_hosts([(name, name.partition("-")[0]) for name in names], nats)
         self.hosts += [handle.host() for handle in handles]
 
     def host(self, name: str) -> Host:
@@ -132,9 +133,10 @@ class Mesh:
             request=lambda: authority_request("test", AUTHORITY_SECONDS, terms.version),
         )
         folder = self.lab.folder.parent / "authority"
-        made = asyncio.run(establish(folder, wanted, hosts, self._key))
+        key = self.header.public_key if self.header else None
+        made = asyncio.run(establish(folder, wanted, hosts, key))
         assert made.certificate is not None
-        self._key = made.header.public_key
+        self.header = made.header
         signer = JointSigner(
             folder=folder,
             purpose="nebula",
@@ -158,7 +160,7 @@ class Mesh:
         if self.joint:
             asyncio.run(remove(hosts, "nebula"))
             if len(hosts) == len(self.joined.addresses):
-                self._key = None  # nobody holds it any more
+                self.header = None  # nobody holds the key any more
 
     @property
     def joined(self) -> Network:

@@ -3,12 +3,17 @@
 import asyncio
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from e3.access.environment import ENVIRONMENT
+from e3.access.namespace import NamespaceAccess
 from e3.authority import nebula_cert
 from e3.ceremonies.assembly import assemble
 from e3.ceremonies.overview import AuthorityState, overview
@@ -17,18 +22,33 @@ from e3.ceremonies.removal import remove
 from e3.ceremonies.signatures import sign
 from e3.ceremonies.verdicts import CeremonyFailedError, CeremonyVerdict
 from e3.ceremonies.voices import CODE, SHARES, attached
-from e3.interfaces import Host
+from e3.interfaces import Host, Service
+from e3.lab.host import SSH_FOLDER
 from e3.nats import Reachability
+from e3.overlays.nebula import Nebula
 from tests import machines
 from tests.ceremonies import host_request
 from tests.ceremony_malice import spellings
 from tests.joint_hosts import established, files_with, shares_on, tell_holder
 from tests.labs import running
-from tests.overlays import ask
+from tests.machines import Machine
+from tests.overlays import Mesh, ask
 from tests.sessions import Bench, joined
 
 NAMES = ("ams3-0", "ams3-1", "sgp1-0")
 SILENCE_SECONDS = 2.0
+SECONDS, SSH = 30.0, 2222
+CARRY = """
+import os, socket, sys, threading
+far = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def send():
+    while data := os.read(0, 65536):
+        far.sendall(data)
+    far.shutdown(socket.SHUT_WR)
+threading.Thread(target=send, daemon=True).start()
+while data := far.recv(65536):
+    os.write(1, data)
+"""
 
 
 @pytest.fixture
@@ -135,6 +155,58 @@ def test_hosts_behind_nats_make_a_key_and_sign_with_it(tmp_path: Path) -> None:
         hidden = [handle.host() for handle in handles]
         assert established(tmp_path / "authority", hidden, None).header.epoch == 1
         asyncio.run(remove(hidden, "nebula"))
+
+
+@dataclass
+class BeyondNat(Machine):
+    """A host whose SSH is reached from another one, ``gate``, at an address of their overlay."""
+
+    gate: NamespaceAccess | None = None
+    address: str = ""
+
+    def server_command(self) -> Sequence[str]:
+        assert self.gate is not None
+        return [*self.gate.nsenter(), "--", sys.executable, "-c", CARRY, self.address, str(SSH)]
+
+
+@contextmanager
+def reached_from(gate: Host, host: Host, lab: Path, address: str) -> Iterator[Host]:
+    """Yield a host as it is reached through the overlay alone, by way of ``gate``."""
+    inside, outside = host.access, gate.access
+    assert isinstance(inside, NamespaceAccess)
+    assert isinstance(outside, NamespaceAccess)
+    listening = ["-D", "-o", f"ListenAddress={address}:{SSH}", "-o", machines.AUTHORIZED]
+    sshd, config = shutil.which("sshd", path=ENVIRONMENT["PATH"]), f"{SSH_FOLDER}/sshd_config"
+    assert sshd is not None
+    service = Service(name="sshd", argv=[sshd, "-f", config, *listening])
+    asyncio.run(inside.start(service, timeout_seconds=SECONDS))
+    with machines.opened(inside, kind=partial(BeyondNat, gate=outside, address=address)) as machine:
+        yield replace(host, access=machines.access(machine, lab, "root"))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
+def test_holders_behind_nats_make_new_shares_over_the_overlay_that_they_certified(
+    tmp_path: Path,
+) -> None:
+    """Two home routers and a symmetric one; the coordinator's words take the overlay's paths."""
+    nats = {"ams3-0": "port-restricted", "ams3-1": "symmetric", "sgp1-0": "port-restricted"}
+    with running(tmp_path / "lab", {}, ("ams3", "sgp1")) as lab, ExitStack() as opened:
+        machines.keys(lab.folder)
+        mesh = Mesh(lab, Nebula(), joint=True)
+        mesh.add("ams3-2", *NAMES, nats=nats)
+        network = mesh.connect("ams3-2", *NAMES)
+        paths = {each.path_class for each in mesh.verify_pairs()}
+        assert paths == {"direct", "relayed"}
+        gate, *hidden = mesh.hosts
+        beyond = [
+            opened.enter_context(reached_from(gate, host, lab.folder, network.addresses[host.name]))
+            for host in hidden
+        ]
+        made = established(tmp_path / "authority", [gate, *beyond], mesh.header, seconds=0)
+        assert made.header.epoch == 2
+        last = ceremonies(tmp_path / "authority")[-1]
+        assert (last.verdict, last.notes) == ("completed", [])
 
 
 @pytest.mark.skipif("E3_INDEX" not in os.environ, reason="E3_INDEX=1 lets it download packages")

@@ -31,7 +31,7 @@ ACTS = ("add", "remove", "kill", "refresh", "sign", "lose")
 STEPS = st.lists(
     st.tuples(st.sampled_from(ACTS), st.integers(0, 4), st.floats(0.0, 0.6)),
     min_size=3,
-    max_size=7,
+    max_size=5,
 )
 VERIFY_SECONDS = 30
 
@@ -169,7 +169,7 @@ COUNTER = itertools.count()
 
 @pytest.mark.long
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=STEPS)
 def test_random_lives(
