@@ -1,56 +1,48 @@
-"""Runs on a host: forward connections between addresses of this host and onion services of Tor.
+"""Runs on a host: offer onion services of Tor to peers, and the keys to dial theirs.
 
 `main` takes the folders CONFIGURATION and SECRETS, and one of these commands:
 
     keys PEER...   make missing keys, print their public halves
-    serve          forward connections; SIGHUP reads the configuration again
-    probe          reach this program on every peer, so that Tor builds circuits
+    serve          keep the services of the configuration; SIGHUP reads it again
+    probe          reach every peer, so that Tor builds circuits
 
 In CONFIGURATION it reads onion_proxy.json, and writes to `published` which revision it serves. In
-SECRETS are the keys, Tor's sockets, and a socket for each peer: there Tor delivers the connections
-to that peer's service.
+SECRETS are the keys, Tor's sockets, and a socket for each peer, where `e3-tunnel onions`
+(tools/tunnel/internal/onions) takes the connections to that peer's service.
 
 Each host has an address on the loopback of every host. At a host's own address its party listens.
-At a peer's address this program listens, and forwards each connection to the onion service that
-the peer keeps for this host alone. On the peer the same program connects to the party *from the
-address of the host that the connection comes from*. Tor has authenticated that host, as the
-service admits the holder of one key.
-
-A connection may wait long: for Tor, or for a party that does not listen yet; see
-e3/remote/forward.py. Standard library only.
+At a peer's address e3-tunnel listens, and forwards each connection to the onion service that the
+peer keeps for this host alone. On the peer the same program connects to the party *from the address
+of the host that the connection comes from*. Tor has authenticated that host, as the service admits
+the holder of one key. Standard library only.
 """
 
 import asyncio
 import base64
 import contextlib
-import functools
 import hashlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
+import time
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e3.remote.forward import (
-    CONNECTED,
-    RETRY_SECONDS,
-    VIRTUAL_PORT,
-    Buffer,
-    Upstream,
-    closing,
-    connect,
-    dial,
-    forward,
-)
 from e3.remote.tasks import running
 
+VIRTUAL_PORT = 1
 PATH_PROBE_PORT = 0
+CONNECTED = b"\0"
+SOCKS_ADDRESS_BYTES = {1: 4, 4: 16}
+RETRY_SECONDS = 0.1
+DIAL_AGAIN_SECONDS = 0.5
+ATTEMPT_SECONDS = 30.0
+STUCK_SECONDS = 10.0
 UPLOAD_SECONDS = 5.0
 CONTROL_SECONDS = 20.0
 
@@ -136,6 +128,10 @@ class Places:
         """The folder of the keys."""
         return self.secrets / "keys"
 
+    def entry(self, peer: str) -> Path:
+        """Return the socket at which e3-tunnel takes the connections of a peer."""
+        return self.secrets / "entries" / peer
+
     @property
     def socks(self) -> str:
         """The socket at which Tor takes connections (SOCKS)."""
@@ -145,14 +141,6 @@ class Places:
     def control(self) -> str:
         """The socket at which Tor takes commands."""
         return str(self.secrets / "control")
-
-
-def free_entry(folder: Path, name: str) -> Path:
-    """Return the path of the socket for a peer's connections; remove an old one."""
-    entry = folder / name
-    entry.parent.mkdir(mode=0o700, exist_ok=True)
-    entry.unlink(missing_ok=True)
-    return entry
 
 
 class Control:
@@ -205,20 +193,71 @@ class Control:
             self.changed.set()
 
 
+Forget = Callable[[], Coroutine[Any, Any, None]]
+"""Makes Tor forget services and circuits; see `reach`."""
+
+
+@contextlib.asynccontextmanager
+async def closing(writer: StreamWriter) -> AsyncIterator[None]:
+    """Close a connection at the end of the block; that the other side closed it is no error."""
+    try:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            yield
+    finally:
+        writer.close()
+
+
+async def reach(
+    socks: str, onion: str, *, forget: Forget, patience_seconds: float = STUCK_SECONDS
+) -> None:
+    """Return once the proxy behind an onion service has answered; retry until then.
+
+    After a failure Tor does not try again for minutes, and it waits as long for a dead circuit
+    (hs_cache.h, hs_common.h, SocksTimeout). So each attempt has a limit, and Tor is told to
+    ``forget`` when attempts have failed for ``patience_seconds``, then twice that, ...
+    """
+    began = time.monotonic()
+    while True:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                if await _reach_once(socks, f"{onion}.onion".encode()):
+                    return
+        if time.monotonic() - began > patience_seconds:
+            patience_seconds *= 2
+            with contextlib.suppress(OSError):
+                await forget()
+        await asyncio.sleep(DIAL_AGAIN_SECONDS)
+
+
+async def _reach_once(socks: str, name: bytes) -> bool:
+    reader, writer = await asyncio.open_unix_connection(socks)
+    try:
+        # SOCKS 5 (RFC 1928): no authentication; connect to a name
+        writer.write(b"\5\1\0\5\1\0\3" + bytes([len(name)]) + name + VIRTUAL_PORT.to_bytes(2))
+        # Sent at once, Tor takes it along; each round trip through six relays is a second.
+        writer.write(PATH_PROBE_PORT.to_bytes(2))
+        await reader.readexactly(2)
+        _, status, _, kind = await reader.readexactly(4)
+        if status:
+            return False
+        await reader.readexactly(SOCKS_ADDRESS_BYTES[kind] + 2)
+        return await reader.readexactly(1) == CONNECTED
+    finally:
+        writer.close()
+
+
 class OnionProxy:
-    """Forwards connections for the peers in the configuration, also after it changes."""
+    """Keeps the services of the peers in the configuration, also after it changes."""
 
     def __init__(self, places: Places, control: Control) -> None:
-        """Serve no peer yet."""
+        """Keep no service yet."""
         self._places, self._control = places, control
         self._peers: dict[str, Peer] = {}
-        self._servers: dict[tuple[str, int], asyncio.Server] = {}
         self._services: dict[str, str] = {}
-        self._connections: dict[str, set[asyncio.Future[Any]]] = {}
         self._asked: dict[str, Any] = {}
 
     async def apply(self) -> None:
-        """Serve exactly the peers of the configuration; touch only those that changed."""
+        """Keep exactly the services of the configuration; touch only those that changed."""
         self._asked = self._places.read()
         peers: dict[str, Peer] = self._asked["peers"]
         for name, peer in list(self._peers.items()):
@@ -227,8 +266,6 @@ class OnionProxy:
         for name, peer in peers.items():
             if name not in self._peers:
                 await self._add(name, peer)
-            for port in self._asked["ports"]:
-                await self._listen(name, peer, port)
 
     async def publish(self) -> None:
         """Write the revision that is served, once all services are published."""
@@ -244,13 +281,7 @@ class OnionProxy:
         self._places.publish(self._asked["revision"])
 
     async def _add(self, name: str, peer: Peer) -> None:
-        entry = free_entry(self._places.secrets / "entries", name)
-
-        async def arrive(reader: StreamReader, writer: StreamWriter) -> None:
-            with self._counted(name):
-                await self._arrive(peer, reader, writer)
-
-        self._servers[name, 0] = await asyncio.start_unix_server(arrive, entry)
+        entry = self._places.entry(name)
         service = self._places.keys / f"service-{name}.der"
         self._services[name] = onion_address(public_bytes(service))
         await self._control.ask(
@@ -266,65 +297,17 @@ class OnionProxy:
         await self._control.ask(f"ONION_CLIENT_AUTH_ADD {peer['onion']} x25519:{key}")
 
     async def remind(self) -> None:
-        """Give Tor the keys again whenever it has forgotten them; see `forget`."""
+        """Give Tor the keys again whenever it has forgotten them; see `Places.forget`."""
         while await self._control.forgotten.wait():
             self._control.forgotten.clear()
             for peer in list(self._peers.values()):
                 await self._allow(peer)
 
-    async def _listen(self, name: str, peer: Peer, port: int) -> None:
-        async def depart(reader: StreamReader, writer: StreamWriter) -> None:
-            with self._counted(name):
-                await self._depart(peer, port, reader, writer)
-
-        if (name, port) not in self._servers:
-            server = await asyncio.start_server(depart, peer["address"], port)
-            self._servers[name, port] = server
-
     async def _remove(self, name: str, peer: Peer) -> None:
-        for key in [key for key in self._servers if key[0] == name]:
-            self._servers.pop(key).close()
+        # e3-tunnel ends its connections: DEL_ONION ends the service, not the circuits to it
         await self._control.ask(f"DEL_ONION {self._services.pop(name)}")
         await self._control.ask(f"ONION_CLIENT_AUTH_REMOVE {peer['onion']}")
-        # DEL_ONION ends the service, not the circuits that it has already.
-        for connection in self._connections.pop(name, set()):
-            connection.cancel()
         del self._peers[name]
-
-    @contextlib.contextmanager
-    def _counted(self, name: str) -> Iterator[None]:
-        """Register the present task as one that forwards a connection of that peer."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - it is running
-        connections = self._connections.setdefault(name, set())
-        connections.add(task)
-        try:
-            yield
-        finally:
-            connections.discard(task)
-
-    async def _depart(
-        self, peer: Peer, port: int, reader: StreamReader, writer: StreamWriter
-    ) -> None:
-        """Forward a connection of this host's party to a peer's party."""
-        connect_upstream = functools.partial(
-            dial, self._places.socks, peer["onion"], port, forget=self._places.forget
-        )
-        async with closing(writer):
-            await forward(reader, writer, connect_upstream)
-
-    async def _arrive(self, peer: Peer, reader: StreamReader, writer: StreamWriter) -> None:
-        """Forward a connection that Tor delivers to this host's party."""
-        async with closing(writer):
-            port = int.from_bytes(await reader.readexactly(2))
-            if port == PATH_PROBE_PORT:
-                writer.write(CONNECTED)
-            elif port in self._asked["ports"]:
-
-                def connect_upstream(_: Buffer) -> Coroutine[Any, Any, Upstream]:
-                    return connect(self._asked["address"], port, peer["address"])
-
-                await forward(reader, writer, connect_upstream, greeting=CONNECTED)
 
 
 async def _control(path: str) -> Control:
@@ -341,9 +324,7 @@ async def probe(places: Places) -> None:
     asked = places.read()
 
     async def one(peer: Peer) -> None:
-        socks, forget = places.socks, places.forget
-        _, writer, _ = await dial(socks, peer["onion"], PATH_PROBE_PORT, Buffer(), forget=forget)
-        writer.close()
+        await reach(places.socks, peer["onion"], forget=places.forget)
 
     silent: list[str] = []
     async with running(map(one, asked["peers"].values())) as probes:
@@ -356,9 +337,7 @@ async def probe(places: Places) -> None:
 
 
 async def serve(places: Places) -> None:
-    """Forward connections until killed."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Keep the services until killed."""
     places.publish("")  # the file may be that of an earlier process
     again = asyncio.Event()
     again.set()

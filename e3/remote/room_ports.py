@@ -39,8 +39,7 @@ async def inward(
     """Forward a connection of a peer, whose pid is the first byte, to the program."""
     source = sources[(await reader.readexactly(1))[0]]
     # once the program listens: MPyC does not recover from an end
-    far_reader, far_writer, _ = await connect(*own, source)
-    await join(reader, writer, (far_reader, far_writer))
+    await join(reader, writer, await connect(*own, source))
 
 
 async def serve(addresses: list[str], pid: int, ports: list[int], sockets: list[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from e3 import contact
 from e3.access.namespace import NamespaceAccess
-from e3.interfaces import File, Host, Service
+from e3.interfaces import PARTY_PORT, File, Host, Service
 from e3.overlays.tor.network import CONFIGURATION, SCRIPT, SECRETS, data_of
 from e3.overlays.tor.overlay import CONTROL, SERVICE, SOCKS, Tor
 from e3.overlays.unit import script
@@ -25,6 +25,7 @@ from tests.stack import until
 
 NAMES = ("ams3-0", "ams3-1")
 SECONDS = 60.0
+PORT = PARTY_PORT
 
 PROBE = """
 import base64, socket, sys
@@ -57,6 +58,43 @@ with socket.socket(socket.AF_UNIX) as control:
     assert control.makefile().read().startswith("250 OK")
 """
 """Makes Tor forget keys, services and circuits."""
+
+ECHO = """
+import socket, sys
+with socket.create_server((sys.argv[1], int(sys.argv[2]))) as server:
+    print("listening", flush=True)
+    connection, _ = server.accept()
+    with connection:
+        while said := connection.recv(4096):
+            connection.sendall(said)
+    server.setblocking(False)
+    try:
+        server.accept()
+    except BlockingIOError:
+        print("1 connection", flush=True)
+sys.stdin.read()
+"""
+COUNT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as connection:
+    number = 0
+    while True:
+        for _ in range(20):
+            said = number.to_bytes(4)
+            connection.sendall(said)
+            heard = b""
+            while len(heard) < 4:
+                part = connection.recv(4 - len(heard))
+                assert part, f"it ends at {number}"
+                heard += part
+            assert heard == said
+            number += 1
+        print(number, flush=True)
+        if number == 40 or not sys.stdin.readline():
+            break
+sys.stdin.read()
+"""
+"""Counts over one connection, and says after each twenty that they came back; goes on when told."""
 
 CONNECTED, NO_KEY, WRONG_KEY = "0", "f4", "f5"
 """SOCKS status; the errors are those of Tor's proposal 304."""
@@ -131,7 +169,28 @@ def test_a_tor_that_has_forgotten_its_keys_is_told_them_again(mesh: Mesh) -> Non
     mesh.verify_pairs()
 
 
-@pytest.mark.parametrize("service", ["tor", "tor-gate"])
+def test_a_stream_goes_on_over_the_circuits_of_the_next_tor(mesh: Mesh) -> None:
+    one, other = (mesh.host(name) for name in NAMES)
+    there = mesh.joined.addresses[other.name]
+    asyncio.run(count_across(one, other, there))
+
+
+async def count_across(one: Host, other: Host, there: str) -> None:
+    """Count from a host to another and back, while the first one's Tor is killed."""
+    async with other.access.attach([other.python, "-I", "-c", ECHO, there, str(PORT)]) as echo:
+        assert await echo.stdout.readline() == b"listening\n"
+        async with one.access.attach([one.python, "-I", "-c", COUNT, there, str(PORT)]) as count:
+            async with asyncio.timeout(2 * SECONDS):
+                assert await count.stdout.readline() == b"20\n"
+                kill = ["s6-svc", "-k", f"/run/service/{SERVICE}"]
+                await one.access.run(kill, timeout_seconds=SECONDS)
+                count.stdin.write(b"\n")
+                await count.stdin.drain()
+                assert await count.stdout.readline() == b"40\n"
+        assert await echo.stdout.readline() == b"1 connection\n"
+
+
+@pytest.mark.parametrize("service", ["tor", "tor-gate", "tor-streams"])
 def test_what_dies_comes_back(mesh: Mesh, service: str) -> None:
     ask(mesh.host("ams3-0"), "s6-svc", "-wr", "-k", f"/run/service/{service}")
     hosts = [mesh.host(name) for name in NAMES]

@@ -47,14 +47,14 @@ from e3.overlays.unit import (
 from e3.remote.tasks import gather_or_cancel
 
 PROJECT = Path(__file__).parents[3]
-PROXY_FILES = tuple(
-    f"e3/remote/{name}.py" for name in ("__init__", "forward", "onion_proxy", "tasks")
-)
+PROXY_FILES = tuple(f"e3/remote/{name}.py" for name in ("__init__", "onion_proxy", "tasks"))
 SERVICE = "tor"
 PROXY = "tor-gate"  # the onion proxy; hosts of older stacks have a service of this name
+STREAMS = "tor-streams"
 SOCKS = f"{SECRETS}/socks"  # Tor wants its sockets in a folder that only its user may enter
 CONTROL = f"{SECRETS}/control"
 READY = f"{CONFIGURATION}/published"
+FORWARDING = f"{CONFIGURATION}/forwarding"
 PROXY_START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from e3.remote.onion_proxy import main; "
     "main(*sys.argv[1:])"
@@ -82,6 +82,7 @@ class Tor:
     """
 
     needs: ClassVar[Needs] = Needs(
+        tools=("tunnel",),
         packages=("openssl", "tor"),
         public_host=True,
         address_trust="authenticated",
@@ -144,7 +145,7 @@ class Tor:
     async def disconnect(self, hosts: Sequence[Host], network: Network) -> None:
         """Stop everything and remove its files and keys."""
         del network
-        await remove(hosts, (PROXY, SERVICE, *SERVERS), CONFIGURATION, SECRETS)
+        await remove(hosts, (STREAMS, PROXY, SERVICE, *SERVERS), CONFIGURATION, SECRETS)
 
     @property
     def _relays(self) -> Relays:
@@ -174,7 +175,7 @@ class Tor:
         await apply(host, self._clients(host, members))
 
     def plan(self, host: Host, members: Members[TorKeys, Roles]) -> Sequence[Unit]:
-        """Return the units of ``host``: the relays that it runs, its Tor, its onion proxy; pure."""
+        """Return the units of ``host``: relays that it runs, its Tor, streams, proxy. Pure."""
         servers: Sequence[Unit] = ()
         if members.memory.carriers:
             servers = self._relays.plan(host, members.hosts, members.memory)
@@ -192,6 +193,14 @@ class Tor:
                 files=text_files(CONFIGURATION, {"torrc": torrc, SCRIPT: script(SCRIPT)}),
                 argv=("sh", SCRIPT_ON_HOST, "serve", *places),
                 ready=("test", "-S", CONTROL),
+            ),
+            # Not restarted with Tor: its streams go on over the circuits of the next one.
+            Unit(
+                name=STREAMS,
+                files=text_files(CONFIGURATION, {"onion_proxy.json": told}),
+                argv=("sh", SCRIPT_ON_HOST, "ignore_hup", *_streams_command(host)),
+                ready=("grep", "-qx", revision, FORWARDING),
+                reload_signal="HUP",
             ),
             Unit(
                 name=PROXY,
@@ -217,7 +226,7 @@ class Tor:
 def _proxy_configuration(
     name: str, given: Mapping[str, str], keys: Mapping[str, TorKeys]
 ) -> dict[str, object]:
-    """Return the configuration of e3/remote/onion_proxy.py on the host ``name``."""
+    """Return what e3/remote/onion_proxy.py and e3-tunnel read on the host ``name``."""
     return {
         "address": given[name],
         "ports": [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(given))],
@@ -236,6 +245,10 @@ def _proxy_configuration(
 
 def _proxy_command(host: Host, *command: str) -> tuple[str, ...]:
     return host.python, "-I", "-S", "-B", "-c", PROXY_START, CONFIGURATION, SECRETS, *command
+
+
+def _streams_command(host: Host) -> tuple[str, ...]:
+    return f"{host.tools}/e3-tunnel", "onions", CONFIGURATION, SECRETS
 
 
 def _program() -> dict[str, bytes]:

@@ -46,12 +46,13 @@ def test_each_pair_has_a_service_of_its_own() -> None:
         "ams3-1": TorKeys(key="K1", services={"ams3-0": "one-for-zero"}),
     }
     members = Members(hosts=HOSTS[:2], addresses=given, public=keys, memory=Roles())
-    (told,) = (
+    told, same = (
         file
         for unit in Tor().plan(HOSTS[0], members)
         for file in unit.files
         if file.path.endswith("/onion_proxy.json")
     )
+    assert told == same  # one for the onion proxy, one for e3-tunnel
     configuration = json.loads(told.content)
     assert configuration["address"] == "127.77.0.1"
     assert configuration["ports"] == [11_299, 11_365, 11_366]

@@ -1,14 +1,11 @@
-"""The onion proxy: keys, how long it tries, and the address that a connection comes from."""
+"""The onion proxy: keys, and how long it tries."""
 
 import asyncio
 import base64
 import contextlib
-import functools
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-from e3.remote.forward import Buffer, connect, dial, forward
-from e3.remote.onion_proxy import expanded, make_keys, onion_address
+from e3.remote.onion_proxy import expanded, make_keys, onion_address, reach
 
 PUBLISHED = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid"
 """The address of the Tor Project's own site."""
@@ -39,11 +36,10 @@ def test_keys_are_made_once_and_only_for_peers(tmp_path: Path) -> None:
 
 
 class Tor:
-    """Stands for Tor: refuses some attempts, then serves as the far end itself."""
+    """Stands for Tor: refuses some attempts, then answers as the far end itself."""
 
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals
-        self.heard = b""
         self.forgot = 0
 
     async def forget(self) -> None:
@@ -54,98 +50,22 @@ class Tor:
         with contextlib.closing(writer):
             await reader.readexactly(3)
             head = await reader.readexactly(5)
-            name = await reader.readexactly(head[4])
+            assert await reader.readexactly(head[4]) == b"x.onion"
             await reader.readexactly(2)
             self.refusals -= 1
             if self.refusals >= 0:
                 writer.write(b"\5\0\5\4\0\1" + bytes(6))
                 return
-            port = int.from_bytes(await reader.readexactly(2), "big")
-            assert (name, port) == (b"x.onion", 11_365)
+            assert await reader.readexactly(2) == bytes(2)
             writer.write(b"\5\0\5\0\0\1" + bytes(6) + b"\0")
-            self.heard = await reader.readexactly(5)
-            writer.write(b"world")
             await writer.drain()
 
 
-@contextlib.asynccontextmanager
-async def proxy(tmp_path: Path, tor: Tor) -> AsyncIterator[int]:
-    """Yield the port of an onion proxy that leads to the far end behind ``tor``."""
-    socks = tmp_path / "socks"
-
-    async def depart(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer):
-            connect_upstream = functools.partial(
-                dial, str(socks), "x", 11_365, forget=tor.forget, patience_seconds=0.2
-            )
-            await forward(reader, writer, connect_upstream)
-
-    async with (
-        await asyncio.start_unix_server(tor, socks),
-        await asyncio.start_server(depart, "127.0.0.1", 0) as server,
-    ):
-        yield server.sockets[0].getsockname()[1]
-
-
-def test_a_connection_waits_for_tor_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_peer_is_asked_until_it_answers_and_tor_is_told_to_forget(tmp_path: Path) -> None:
     async def scenario() -> None:
         tor = Tor(refusals=2)
-        async with proxy(tmp_path, tor) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"hello")
-            assert await reader.readexactly(5) == b"world"
-            assert (tor.heard, tor.forgot) == (b"hello", 1)
-            assert await reader.read() == b""
-            writer.close()
+        async with await asyncio.start_unix_server(tor, tmp_path / "socks"):
+            await reach(str(tmp_path / "socks"), "x", forget=tor.forget, patience_seconds=0.2)
+        assert (tor.refusals, tor.forgot) == (-1, 1)
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
-
-
-def test_no_attempt_follows_once_the_caller_is_gone(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        tor = Tor(refusals=1000)
-        async with proxy(tmp_path, tor) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write_eof()
-            assert await reader.read() == b""
-            writer.close()
-            tried = tor.refusals
-            await asyncio.sleep(1)
-            assert tor.refusals == tried
-
-    asyncio.run(asyncio.wait_for(scenario(), 10))
-
-
-def test_a_party_that_listens_later_is_reached_from_the_peers_address() -> None:
-    async def scenario() -> None:
-        seen = asyncio.get_running_loop().create_future()
-
-        def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            seen.set_result(writer.get_extra_info("peername")[0])
-            writer.close()
-
-        free = await asyncio.start_server(accept, "127.0.0.1", 0)
-        port = free.sockets[0].getsockname()[1]
-        free.close()
-        await free.wait_closed()
-        connecting = asyncio.ensure_future(connect("127.77.0.1", port, "127.77.0.2"))
-        await asyncio.sleep(0.2)
-        assert not connecting.done()
-        async with await asyncio.start_server(accept, "127.77.0.1", port):
-            _, writer, said = await connecting
-            assert (await seen, said) == ("127.77.0.2", 0)
-            writer.close()
-
-    asyncio.run(asyncio.wait_for(scenario(), 10))
-
-
-def test_a_buffer_is_bounded() -> None:
-    async def scenario() -> None:
-        reader = asyncio.StreamReader(limit=1 << 22)
-        reader.feed_data(bytes(1 << 21))
-        buffer = Buffer()
-        await buffer.fill(reader)
-        assert buffer.full
-        assert len(buffer.data) <= (1 << 20) + 65_536
-
-    asyncio.run(scenario())

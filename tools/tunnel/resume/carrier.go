@@ -10,7 +10,6 @@ import (
 )
 
 const (
-	helloFor    = 15 * time.Second
 	resetFor    = time.Second
 	lingerFor   = 2 * time.Second // after the end, for what the peer has not heard yet
 	bufferBytes = 64 << 10
@@ -40,7 +39,7 @@ func (s *Stream) carry(connection net.Conn, theirs *hello) error {
 	}
 	c, ours := s.take(connection)
 	defer s.release(c)
-	_ = connection.SetDeadline(time.Now().Add(helloFor))
+	_ = connection.SetDeadline(time.Now().Add(s.config.Answer))
 	if _, err := connection.Write(ours.bytes()); err != nil {
 		return err
 	}
@@ -75,13 +74,13 @@ func (s *Stream) take(connection net.Conn) (*carrier, hello) {
 	defer s.mutex.Unlock()
 	if s.carrier != nil {
 		_ = s.carrier.connection.Close() // the peer has come again: for it the former one is dead
+		s.leave(s.carrier)
 	}
 	c := &carrier{connection: connection, told: s.received()}
 	c.ackTimer = time.AfterFunc(time.Hour, func() { s.due(&c.ackDue) })
 	c.ackTimer.Stop()
 	c.pingTimer = time.AfterFunc(s.config.PingEvery, func() { s.due(&c.pingDue) })
 	s.carrier = c
-	s.lonely.Stop()
 	s.window = s.limitNow()
 	s.changed.Broadcast()
 	return c, hello{id: s.id, received: c.told, limit: s.window, isNew: s.fresh}
@@ -116,6 +115,7 @@ func (s *Stream) resume(c *carrier, theirs hello) error {
 	}
 	s.fresh, s.answered = false, true
 	c.ready, c.sent = true, s.out.offset
+	s.lonely.Stop() // not before: a connection may be made at once whose peer never answers, as by a proxy
 	s.settle(c.told)
 	s.changed.Broadcast()
 	return nil
@@ -129,12 +129,18 @@ func (s *Stream) release(c *carrier) {
 		return
 	}
 	s.carrier = nil
+	s.leave(c)
+	s.changed.Broadcast()
+}
+
+// leave ends what is timed on a connection; from then on the stream has none, if the peer had answered on it.
+// The caller holds the lock.
+func (s *Stream) leave(c *carrier) {
 	c.ackTimer.Stop()
 	c.pingTimer.Stop()
-	if !s.over {
+	if c.ready && !s.over {
 		s.lonely.Reset(s.config.Patience)
 	}
-	s.changed.Broadcast()
 }
 
 // acknowledge takes the peer's word of what it has, and up to where it takes more.

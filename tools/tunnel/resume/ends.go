@@ -10,10 +10,7 @@ import (
 	"time"
 )
 
-const (
-	longestWait = 2 * time.Second
-	dialFor     = 15 * time.Second
-)
+const longestWait = 2 * time.Second
 
 // Dial returns a stream at once, whose connections `dial` makes: now, and whenever one breaks.
 func Dial(ctx context.Context, config Config, dial func(context.Context) (net.Conn, error)) (*Stream, error) {
@@ -39,7 +36,7 @@ func (s *Stream) keep(ctx context.Context, dial func(context.Context) (net.Conn,
 	}()
 	wait := s.config.Retry
 	for {
-		trial, over := context.WithTimeout(ctx, dialFor)
+		trial, over := context.WithTimeout(ctx, s.config.Answer)
 		connection, err := dial(trial)
 		over()
 		if err == nil {
@@ -91,7 +88,7 @@ var ErrFull = errors.New("there are too many streams")
 // Serve lets a connection carry the stream that it names, until it breaks. Only the peer that began
 // a stream may go on with it; the connection proves who that is.
 func (l *Listener) Serve(peer string, connection net.Conn) error {
-	_ = connection.SetDeadline(time.Now().Add(helloFor))
+	_ = connection.SetDeadline(time.Now().Add(l.config.Answer))
 	theirs, err := readHello(connection)
 	if err != nil {
 		_ = connection.Close()

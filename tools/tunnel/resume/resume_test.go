@@ -224,6 +224,27 @@ func TestAStreamWithoutAConnectionIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestAStreamWhoseConnectionsAreNeverAnsweredIsGivenUp(t *testing.T) {
+	t.Parallel()
+	config := Config{Patience: longestWait + time.Second, Answer: 20 * time.Millisecond}
+	dialed, err := Dial(t.Context(), config, func(context.Context) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, theirs) }()
+		return ours, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-dialed.Done():
+		if !errors.Is(dialed.Err(), ErrLost) {
+			t.Errorf("ends with %v", dialed.Err())
+		}
+	case <-time.After(2 * config.Patience):
+		t.Error("it goes on without an answer")
+	}
+}
+
 func TestAPeerThatHasForgottenTheStreamSaysSo(t *testing.T) {
 	config := Config{Patience: patience}
 	w := newWorld(config)

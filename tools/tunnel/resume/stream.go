@@ -22,6 +22,7 @@ type Config struct {
 	PingEvery     time.Duration // also on a quiet connection; one silent for thrice that is cut
 	AckDelay      time.Duration // of an acknowledgement that no data goes with
 	Retry         time.Duration // between connections at first; it doubles while nobody answers
+	Answer        time.Duration // for a connection to be made, and then for the peer's first answer
 }
 
 const (
@@ -30,6 +31,7 @@ const (
 	usualPing     = 5 * time.Second
 	usualAckDelay = 5 * time.Millisecond
 	usualRetry    = 20 * time.Millisecond
+	usualAnswer   = 15 * time.Second
 	silentPings   = 3
 )
 
@@ -49,6 +51,7 @@ func (c Config) filled() Config {
 	fill(&c.PingEvery, usualPing)
 	fill(&c.AckDelay, usualAckDelay)
 	fill(&c.Retry, usualRetry)
+	fill(&c.Answer, usualAnswer)
 	return c
 }
 
@@ -108,6 +111,13 @@ func (s *Stream) Ended() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	return s.peerEnd
+}
+
+// begun tells whether a connection has carried the stream.
+func (s *Stream) begun() bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return !s.fresh
 }
 
 // received is what the peer is told that has come, its end as one more.

@@ -124,23 +124,9 @@ func (d *doors) leave(each door, connection *net.TCPConn) {
 	if err != nil {
 		return
 	}
-	forward.Join(ctx, local{connection, stream}, stream)
+	local := resume.Local{TCPConn: connection, Stream: stream}
+	forward.Join(ctx, resume.Departing{Local: local}, stream)
 	<-stream.Done()
-}
-
-// local is a connection of this host that carries a stream. If that breaks, it is reset: its program would
-// take an end for one of the other program.
-type local struct {
-	*net.TCPConn
-	stream *resume.Stream
-}
-
-// Close ends the connection as the stream ended.
-func (l local) Close() error {
-	if l.stream.Err() != nil {
-		_ = l.SetLinger(0)
-	}
-	return l.TCPConn.Close()
 }
 
 // opened returns a stream of libp2p to a port of a peer, once there is a connection with it.
@@ -203,7 +189,7 @@ func (d *doors) listener(each door) *resume.Listener {
 			return
 		}
 		defer connection.Close()
-		forward.Join(context.Background(), local{connection, stream}, stream)
+		forward.Join(context.Background(), resume.Local{TCPConn: connection, Stream: stream}, stream)
 	})
 }
 

@@ -2,14 +2,18 @@
 //
 //	e3-tunnel party      one party's end: commands on standard input, events on standard output
 //	e3-tunnel relay      a relay and server of STUN, driven in the same way
+//	e3-tunnel onions FOLDER SECRETS
+//	                     streams over onion services, for the settings in FOLDER; read again at SIGHUP
 //	e3-tunnel version    the version of that control
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"e3/tools/tunnel/internal/device"
+	"e3/tools/tunnel/internal/onions"
 	"e3/tools/tunnel/internal/party"
 	"e3/tools/tunnel/internal/relay"
 )
@@ -31,11 +35,16 @@ func run(arguments []string) error {
 		return party.Run(os.Stdin, os.Stdout)
 	case "relay":
 		return relay.Run(os.Stdin, os.Stdout)
+	case "onions":
+		if len(arguments) != 3 {
+			return errors.New("onions needs the folders of its settings and of its secrets")
+		}
+		return onions.Serve(arguments[1], arguments[2])
 	case "version":
-		fmt.Println(party.Version)
+		fmt.Printf("%d.%d\n", party.Version, onions.Version)
 		return nil
 	case device.Inside:
 		return device.RunInside(arguments[1:])
 	}
-	return fmt.Errorf("say what to do: party, relay or version")
+	return errors.New("say what to do: party, relay, onions or version")
 }

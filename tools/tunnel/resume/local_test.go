@@ -1,4 +1,4 @@
-package node
+package resume_test
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func TestAProgramTellsABrokenStreamFromAnEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream, err := resume.Dial(t.Context(), streams, func(ctx context.Context) (net.Conn, error) {
+	stream, err := resume.Dial(t.Context(), resume.Config{}, func(ctx context.Context) (net.Conn, error) {
 		<-ctx.Done() // nobody answers
 		return nil, ctx.Err()
 	})
@@ -35,7 +35,7 @@ func TestAProgramTellsABrokenStreamFromAnEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(10*time.Millisecond, stream.Reset)
-	forward.Join(t.Context(), local{accepted.(*net.TCPConn), stream}, stream)
+	forward.Join(t.Context(), resume.Local{TCPConn: accepted.(*net.TCPConn), Stream: stream}, stream)
 	_ = program.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if _, err := program.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the program reads %v", err)
