@@ -70,7 +70,8 @@ func (l *Link) asked(message *stun.Message, from source) {
 		if err == nil {
 			_ = path.send(l.Bind, [][]byte{response.Raw})
 		}
-		if now := time.Now(); !path.alive(now) && now.Sub(path.asked) >= hurryEvery/2 {
+		// at once: what the peer sends by this path is lost until the path is known to work
+		if now := time.Now(); !path.alive(now) && now.Sub(path.asked) >= answerEvery {
 			l.check(path, now)
 		}
 		return

@@ -134,6 +134,7 @@ func (p *Path) due(now time.Time) bool {
 }
 
 const (
+	answerEvery  = 5 * time.Millisecond  // where the peer's own checks arrive
 	hurryEvery   = 50 * time.Millisecond // when a peer begins to be sought
 	hurryFor     = time.Second
 	searchEvery  = 200 * time.Millisecond

@@ -57,7 +57,7 @@ func (o *overTLS) remove(pid int) error {
 	return nil
 }
 
-func (*overTLS) reached(int) {}
+func (*overTLS) reached(int, time.Duration) {}
 
 func (o *overTLS) ages() (map[int]time.Duration, error) {
 	o.mutex.Lock()

@@ -32,8 +32,8 @@ type carrier interface {
 	// set adds a peer; one that exists with the same keys stays as it is.
 	set(one tunnel) error
 	remove(pid int) error
-	// reached tells that there is a path to a peer.
-	reached(pid int)
+	// reached tells that there is a path to a peer, of this round trip.
+	reached(pid int, rtt time.Duration)
 	// ages are how long ago the last handshake was, of the peers that had one.
 	ages() (map[int]time.Duration, error)
 	close()
@@ -276,7 +276,7 @@ func (p *party) Path(peer *link.Peer, path *link.State) {
 	if path != nil {
 		state := shownPath(*path)
 		said.Path = &state
-		p.carrier.reached(peer.ID)
+		p.carrier.reached(peer.ID, path.RTT)
 	}
 	_ = p.out.Write(said)
 }

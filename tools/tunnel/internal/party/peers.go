@@ -15,11 +15,12 @@ import (
 
 const (
 	keepaliveSeconds = 25
-	confirmSeconds   = 1                     // between keepalives of a new tunnel
-	confirmFor       = 10 * time.Second      // for one of them to arrive
-	lookEvery        = 20 * time.Millisecond // whether a handshake is done
-	handshakeAgain   = time.Second           // WireGuard itself waits for 5 s
-	handshakeTries   = 10
+	confirmSeconds   = 1                      // between keepalives of a new tunnel
+	confirmFor       = 10 * time.Second       // for one of them to arrive
+	lookEvery        = 20 * time.Millisecond  // whether a handshake is done
+	handshakeSpare   = 100 * time.Millisecond // for an answer, besides two round trips
+	handshakeAgain   = time.Second            // at most; WireGuard itself waits for 5 s
+	handshakeTries   = 13
 )
 
 // tunnel is a peer as WireGuard knows it.
@@ -37,7 +38,8 @@ type tunnel struct {
 // peers are the tunnels of a device.
 //
 // WireGuard repeats a handshake that was lost after 5 s only. So the side that answers knows its
-// peer from the beginning, and the other one begins once there is a path, and again after a second.
+// peer from the beginning, and the other one begins once there is a path, and again after two round
+// trips, then less and less often: what came before the other side had checked that path is lost.
 // To the side that answers, the handshake is done only when a first packet has come, and what comes
 // by a path that it has not checked yet is lost: the other one sends several.
 type peers struct {
@@ -88,8 +90,8 @@ func (p *peers) remove(pid int) error {
 	return p.wireguard.IpcSet(one.removal())
 }
 
-// reached begins the first handshake with a peer to which there is a path now.
-func (p *peers) reached(pid int) {
+// reached begins the first handshake with a peer to which there is a path of this round trip now.
+func (p *peers) reached(pid int, rtt time.Duration) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	one := p.known[pid]
@@ -101,12 +103,13 @@ func (p *peers) reached(pid int) {
 	}
 	if !one.watched {
 		one.watched = true
-		go p.watch(one)
+		go p.watch(one, min(2*rtt+handshakeSpare, handshakeAgain))
 	}
 }
 
-// watch waits for the first handshake, and begins it again where it is this side's to begin.
-func (p *peers) watch(one *tunnel) {
+// watch waits for the first handshake, and begins it again where it is this side's to begin: after
+// the time `again`, then after twice that, and so on.
+func (p *peers) watch(one *tunnel, again time.Duration) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	began, tries := time.Now(), 1
@@ -131,8 +134,8 @@ func (p *peers) watch(one *tunnel) {
 			}
 			return
 		}
-		if one.initiates && time.Since(began) > handshakeAgain && tries < handshakeTries {
-			began, tries = time.Now(), tries+1
+		if one.initiates && time.Since(began) > again && tries < handshakeTries {
+			began, tries, again = time.Now(), tries+1, min(2*again, handshakeAgain)
 			if p.wireguard.IpcSet(one.removal()) != nil || p.add(one) != nil {
 				p.mutex.Unlock()
 				return

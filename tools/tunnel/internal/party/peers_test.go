@@ -16,10 +16,11 @@ import (
 	"golang.zx2c4.com/wireguard/tun/tuntest"
 )
 
-// cable carries the datagrams of a device to the other one, but for the first with data.
+// cable carries the datagrams of a device to the other one, but for the first of a kind.
 type cable struct {
 	conn.Bind
 	other bindtest.ChannelEndpoint
+	loses uint32
 	sent  atomic.Int32
 }
 
@@ -27,7 +28,7 @@ type cable struct {
 func (c *cable) ParseEndpoint(string) (conn.Endpoint, error) { return c.other, nil }
 
 func (c *cable) Send(buffers [][]byte, endpoint conn.Endpoint) error {
-	if binary.LittleEndian.Uint32(buffers[0]) == device.MessageTransportType && c.sent.Add(1) == 1 {
+	if binary.LittleEndian.Uint32(buffers[0]) == c.loses && c.sent.Add(1) == 1 {
 		return nil
 	}
 	return c.Bind.Send(buffers, endpoint)
@@ -53,10 +54,22 @@ func newEnd(t *testing.T, bind conn.Bind) (*peers, *ecdh.PrivateKey, chan int) {
 	return made, key, up
 }
 
-func TestTheSideThatAnswersIsUpSoonAlthoughTheFirstPacketIsLost(t *testing.T) {
+func TestBothSidesAreUpSoonAlthoughTheFirstPacketIsLost(t *testing.T) {
+	for name, kind := range map[string]uint32{
+		"the handshake": device.MessageInitiationType,
+		"its answer":    device.MessageResponseType,
+		"the data":      device.MessageTransportType,
+	} {
+		t.Run(name, func(t *testing.T) { up(t, kind) })
+	}
+}
+
+// up lets two sides meet by cables that lose the first packet of that kind.
+func up(t *testing.T, loses uint32) {
+	t.Helper()
 	binds := bindtest.NewChannelBinds()
-	initiator, initiating, initiated := newEnd(t, &cable{Bind: binds[0], other: 1})
-	responder, responding, responded := newEnd(t, &cable{Bind: binds[1], other: 2})
+	initiator, initiating, initiated := newEnd(t, &cable{Bind: binds[0], other: 1, loses: loses})
+	responder, responding, responded := newEnd(t, &cable{Bind: binds[1], other: 2, loses: loses})
 	for _, end := range []struct {
 		of   *peers
 		peer tunnel
@@ -68,7 +81,7 @@ func TestTheSideThatAnswersIsUpSoonAlthoughTheFirstPacketIsLost(t *testing.T) {
 		if err := end.of.set(end.peer); err != nil {
 			t.Fatal(err)
 		}
-		end.of.reached(end.peer.pid)
+		end.of.reached(end.peer.pid, 0)
 	}
 	for name, up := range map[string]chan int{"initiator": initiated, "responder": responded} {
 		select {
