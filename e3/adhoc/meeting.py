@@ -40,7 +40,7 @@ from e3.didcomm.session.lobby import Lobby
 from e3.didcomm.session.negotiation import Negotiation, Terms
 from e3.didcomm.session.proof import Admit, anyone
 from e3.errors import E3Error, OverlayError, SessionError
-from e3.remote.tasks import running
+from e3.remote.tasks import beside, running
 from e3.remote.text import printable
 from e3.session.verdicts import End
 
@@ -228,14 +228,16 @@ class Meeting:
         self.consented = identities
         pid = self._negotiation.pid
         own = address(pid)
-        self.room = await self._held.enter_async_context(room(host_name(roster, pid), own))
-        reach = self._side.reach
-        servers = reach.stun or (() if reach.proxy else await stun_servers(self._box))
-        self.links = await self._held.enter_async_context(
-            linked(pid, self.room, replace(reach, stun=servers))
-        )
+        async with beside(self._stun_servers()) as asked:
+            self.room = await self._held.enter_async_context(room(host_name(roster, pid), own))
+            reach = replace(self._side.reach, stun=await asked)
+        self.links = await self._held.enter_async_context(linked(pid, self.room, reach))
         self._do(self._negotiation.consent(self.links.ends, time.time()))
         self._todo.put_nowait(self._follow(self.links))
+
+    async def _stun_servers(self) -> tuple[str, ...]:
+        reach = self._side.reach
+        return reach.stun or (() if reach.proxy else await stun_servers(self._box))
 
     async def _connect(self, action: does.Connect) -> None:
         if self.links is None:
