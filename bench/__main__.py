@@ -15,6 +15,7 @@ from bench import (
     meeting,
     messages,
     overlays,
+    report,
     session,
     stack,
     tunnel,
@@ -36,7 +37,18 @@ def main() -> None:
         "python": platform.python_version(),
         "cores": os.cpu_count(),
     }
-    for part in (lab, overlays, discovery, session, command, stack, authority, *TUNNELS, *SESSIONS):
+    for part in (
+        lab,
+        overlays,
+        discovery,
+        session,
+        command,
+        stack,
+        authority,
+        report,
+        *TUNNELS,
+        *SESSIONS,
+    ):
         print(f"\n== {part.__name__.rpartition('.')[2]}")
         results.update(part.main([]))
     RESULTS.mkdir(exist_ok=True)

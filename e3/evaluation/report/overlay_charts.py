@@ -8,6 +8,7 @@ from e3.evaluation.report.vegalite import ROW, Chart, Spec, base, digits, tips
 from e3.evaluation.results import CampaignRecord
 
 MEGA = 1e6
+MARGIN = 1.18
 
 
 def joining(profiles: Sequence[Profile]) -> Chart | None:
@@ -60,18 +61,21 @@ def bars(
     value: Callable[[Profile], float | None],
 ) -> Chart | None:
     """Return one bar for each overlay."""
-    rows = [
-        {"overlay": each.name, "value": digits(found)}
-        for each in profiles
-        if (found := value(each)) is not None
-    ]
+    values = {each.name: digits(it) for each in profiles if (it := value(each)) is not None}
+    rows = [{"overlay": name, "value": found} for name, found in values.items()]
     if not rows:
         return None
     spec = base(rows)
     spec["height"] = ROW * len(rows)
     spec["encoding"] = {
         "y": _named(profiles),
-        "x": {"field": "value", "type": "quantitative", "title": unit},
+        "x": {
+            "field": "value",
+            "type": "quantitative",
+            "title": unit,
+            # room for the number behind the longest bar
+            "scale": {"domainMax": digits(MARGIN * max(values.values())) or 1},
+        },
         "tooltip": tips("overlay", "value"),
     }
     spec["layer"] = [
@@ -81,7 +85,9 @@ def bars(
             "encoding": {"text": {"field": "value", "format": ".3~s" if unit == "MB" else ".3~g"}},
         },
     ]
-    return Chart(name=name, title=title, about=f"{title}: medians, {unit}.", spec=spec)
+    return Chart(
+        name=name, title=title, about=f"Medians over scenarios and programs, {unit}.", spec=spec
+    )
 
 
 def reach(campaign: CampaignRecord) -> Chart | None:
@@ -101,6 +107,7 @@ def reach(campaign: CampaignRecord) -> Chart | None:
         )
     if not rows:
         return None
+    most = sum(row["pairs"] for row in rows) // len({row["overlay"] for row in rows})
     spec = base(rows)
     spec["height"] = ROW * len({row["overlay"] for row in rows})
     spec["mark"] = {"type": "bar", "height": 12, "stroke": "var(--quiet)", "strokeWidth": 0.5}
@@ -119,8 +126,8 @@ def reach(campaign: CampaignRecord) -> Chart | None:
     return Chart(
         name="reach",
         title="Pairs of hosts that find each other",
-        about="Of all pairs of two classes of hosts (eight classes, from public to port 443 only): "
-        "how many an overlay joins directly, by a relay, or not at all.",
+        about=f"Of all {most} pairs of two classes of hosts, how many an overlay joins directly, "
+        "by a relay, or not at all.",
         spec=spec,
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from e3.evaluation import nat_matrix
 from e3.evaluation.report import (
@@ -96,6 +96,8 @@ def render(study: Study) -> str:
             "study": study,
             "campaign": study.campaign,
             "profiles": profiles,
+            "compared": [each for each in profiles if each.choice != study.baseline],
+            "divided": {(scenario, program) for _, scenario, program in ratios},
             "decisions": decisions.decide(profiles),
             "users": (decisions.CASUAL, decisions.POWER, decisions.ENTERPRISE),
             "rows": rows,
@@ -190,10 +192,19 @@ def _environment() -> Environment:
         "times": words.ratio,
         "share": words.share,
         "foreign": words.foreign,
+        "with_code": _with_code,
         "key_of": facts.key_of,
         "grade": lambda grade: GRADES[grade],
     }
     return environment
+
+
+def _with_code(text: str) -> Markup:
+    """Return a text of ours in which what stands between backticks is code."""
+    parts = [escape(part) for part in text.split("`")]
+    for place in range(1, len(parts), 2):
+        parts[place] = Markup("<code>{}</code>").format(parts[place])
+    return Markup("").join(parts)
 
 
 def inversions(study: Study) -> Sequence[Inversion]:

@@ -234,7 +234,7 @@ def sweep(study: Study) -> Chart | None:
     }
     told = tips("overlay", "scenario", "rtt", "loss", "seconds")
     losses = sorted({row["loss"] for row in rows})
-    dashes = {"field": "loss", "title": "packets lost", "legend": {"orient": "top"}}
+    dashes = {"field": "loss", "title": "packets lost", "legend": {"orient": "bottom"}}
     dashes["scale"] = {"domain": losses, "range": [[1, 0], [6, 3], [2, 3]][: len(losses)]}
     layers: list[Spec] = [
         {

@@ -28,6 +28,9 @@ SHAPES = (
     "triangle-left",
 )
 ROW = 22
+NARROW = 330
+"""Pixels that a chart has on a phone, where a legend of more columns would be cut off."""
+
 MEGA = 1e6
 
 
@@ -92,7 +95,7 @@ def colour(campaign: CampaignRecord, shown: Sequence[str] | None = None) -> Spec
             "domain": domain,
             "range": [f"var(--s{names.index(name) % COLOURS})" for name in domain],
         },
-        "legend": {"orient": "top", "columns": 4},
+        "legend": {"orient": "top", "columns": {"expr": f"width < {NARROW} ? 2 : 4"}},
     }
 
 

@@ -472,3 +472,19 @@ def test_what_an_overlay_asks_of_its_user_follows_from_its_code() -> None:
     assert found.keys[1:] == ["e3:overlay-options: mtu"]
     assert found.builds == ["nebula (1 min)"]
     assert found.others == "nothing"
+
+
+def test_nothing_is_compared_with_itself_and_no_row_is_empty(tmp_path: Path) -> None:
+    plan = replace(SMALL, truths={name: synthetic.TRUTHS[name] for name in ("plain", "wireguard")},
+                   scenarios=("near", "nats"))  # fmt: skip
+    made = page.render(study.load(synthetic.write(tmp_path / "results.jsonl", plan)))
+    slowdown = made.partition('<section id="slowdown">')[2].partition("</section>")[0]
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', slowdown)
+    assert heads[:3] == ["scenario", "program", "wireguard"]
+    assert '<th scope="row">nats</th>' not in slowdown  # plain cannot join the hosts there
+    assert "0 of 0" not in made.partition('<section id="figures">')[2]
+
+
+def test_code_in_stated_facts_is_shown_as_code(made: str) -> None:
+    assert "With the option <code>psk</code> alone" in made
+    assert "`" not in made.partition('<section id="security">')[2].partition("</section>")[0]
