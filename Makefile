@@ -32,7 +32,7 @@ long:  ## what `make test` leaves out of every matrix; 30 minutes
 	scripts/setup --all
 	scripts/test -m long
 
-fuzz:  ## 10,000 made-up cases for each test that makes them up, where `make test` has 100
+fuzz:  ## 10,000 made-up cases for each test that makes them up, where `make test` has 50
 	scripts/setup --all
 	$(E3) pytest -n 2 -m "hypothesis and unit" --hypothesis-profile=full
 

@@ -15,7 +15,7 @@ from e3.overlays import OVERLAYS
 TESTS = Path(__file__).parent
 
 settings.register_profile("quick", max_examples=10, deadline=None)
-settings.register_profile("lean", max_examples=100, deadline=None)
+settings.register_profile("lean", max_examples=50, deadline=None)
 settings.register_profile("full", max_examples=10_000, deadline=None)
 # Begun in the background of a shell, this process ignores Ctrl-C, and so would all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -69,6 +69,7 @@ def calls(stack: Stack) -> list[str]:
     return lines
 
 
+@pytest.mark.long
 def test_a_hive_is_applied_when_it_or_the_hosts_change(stack: Stack) -> None:
     def up(*names: str) -> int:
         return stack.up(hosts=[host(name) for name in names]).exit

@@ -131,6 +131,7 @@ def test_inputs_are_put_on_droplets_by_command_and_by_their_owner(full: Stage) -
     assert "all 3 parties:\n  333\n" in ran.said
 
 
+@pytest.mark.long
 def test_a_plain_image_gets_the_party_environment(full: Stage, tmp_path: Path) -> None:
     lock = ROOT / "e3" / "party" / "requirements.txt"
     pip = [sys.executable, "-m", "pip", "--quiet", "download", "--no-deps", "--require-hashes"]

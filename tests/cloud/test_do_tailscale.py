@@ -95,9 +95,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             yield Scene(Stage(stack, made.cloud), tailnet, options)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("do-headscale", marks=pytest.mark.long), "do-tailscale"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["do-headscale", "do-tailscale"])
 def test_an_example_can_be_previewed(scene: Scene, name: str) -> None:
     example = yaml.safe_load((ROOT / f"Pulumi.{name}.yaml").read_text())["config"]
     stack = replace(scene.stack, base=example)

@@ -66,6 +66,7 @@ def test_it_is_begun_anew_and_a_droplet_that_never_boots_is_named(bare: Stage) -
     bare.agree()
 
 
+@pytest.mark.long
 def test_a_droplet_removed_by_hand_is_made_anew(bare: Stage) -> None:
     before = bare.droplets()
     bare.cloud.digitalocean.account.delete_droplet(before["ams3-1"])
@@ -82,6 +83,7 @@ def test_a_droplet_removed_by_hand_is_made_anew(bare: Stage) -> None:
     assert [host["name"] for host in bare.stack.outputs["hosts"]] == ["ams3-0", "ams3-1", "sgp1-0"]
 
 
+@pytest.mark.long
 def test_another_region_and_image_move_nobody(bare: Stage) -> None:
     before = bare.droplets()
     values = {"regions": {"ams3": 3, "nyc3": 1}, "domain": "example.org"}
@@ -120,6 +122,7 @@ def test_a_droplet_that_a_killed_up_lost_is_removed_by_the_next(bare: Stage) -> 
     assert lost not in account.droplets
 
 
+@pytest.mark.long
 def test_a_rollout_replaces_and_lets_in_whom_the_options_name(bare: Stage, tmp_path: Path) -> None:
     before, account = bare.droplets(), bare.cloud.digitalocean.account
     own, other = (tmp_path / name for name in ("own", "other"))
@@ -179,6 +182,7 @@ def logs_in(bare: Stage, key: Path, address: str) -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.long
 def test_without_hosts_the_image_stays(bare: Stage) -> None:
     options = bare.image("nixos.qcow2.gz", FIRST[:1000])
     bare.brought_up(regions={"ams3": 2}, fleet_options=options, hosts="none")
@@ -214,6 +218,7 @@ def test_what_expired_is_swept_and_nothing_else(bare: Stage) -> None:
     assert (gone.exit, "DigitalOcean has nothing called e3-trial-" in gone.said) == (0, True)
 
 
+@pytest.mark.long
 def test_destroy_after_a_killed_first_up_leaves_nothing(bare: Stage) -> None:
     account = bare.cloud.digitalocean.account
     bare.stack.configure({"e3:regions": {"ams3": 2}})

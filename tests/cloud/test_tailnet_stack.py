@@ -85,6 +85,7 @@ def test_a_stack_with_a_policy_of_its_own(scene: Scene) -> None:
     assert tailnet.pristine
 
 
+@pytest.mark.long
 def test_the_policy_that_somebody_wrote_is_left_alone(scene: Scene) -> None:
     theirs = {**DEFAULT, "groups": {"group:family": ["owner@"]}}
     scene.tailnet.set_policy(theirs)

@@ -76,6 +76,7 @@ def run(project: Path, *argv: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_the_page_leads_to_an_overlay_that_fulfils_the_contract(project: Path) -> None:
     add(project)
     run(project, "ruff", "check", "e3/overlays")

@@ -35,7 +35,13 @@ def test_each_verdict_has_its_heading_and_exit_status() -> None:
     assert documented == [(str(verdict), EXIT_STATUS[verdict]) for verdict in Verdict]
 
 
-@pytest.mark.parametrize(("name", "command"), [(name, command) for name, _, command in SECTIONS])
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        pytest.param(name, command, marks=[] if name == Verdict.DIVERGED else [pytest.mark.long])
+        for name, _, command in SECTIONS
+    ],
+)
 def test_its_command_brings_a_verdict_about(
     mesh: Mesh, tmp_path: Path, name: str, command: str
 ) -> None:

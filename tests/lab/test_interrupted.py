@@ -145,7 +145,7 @@ def at(*lean: str, of: Iterable[str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("moment", every)
 
 
-@at("overlay", "session", of=MOMENTS)
+@at("session", of=MOMENTS)
 def test_ctrl_c_ends_it_soon_and_another_up_goes_on(fresh: Stack, moment: str) -> None:
     ended = interrupt(fresh, moment, once)
     assert ended.exit != 0

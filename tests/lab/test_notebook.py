@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.stack import ROOT, project
 
 NOTEBOOK = ROOT / "examples" / "overlays.ipynb"
@@ -18,6 +20,7 @@ def code_of(notebook: Path, *, plots: bool) -> str:
     return "\n".join("".join(it["source"]) for it in wanted)
 
 
+@pytest.mark.long
 def test_the_notebook_compares_two_overlays_and_leaves_nothing(tmp_path: Path) -> None:
     plots = importlib.util.find_spec("matplotlib") is not None
     with project(tmp_path / "e3") as stack:

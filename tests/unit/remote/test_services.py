@@ -177,7 +177,7 @@ def test_the_end_of_a_quick_command_is_never_missed() -> None:
         "patience": 60,
     }
     call = remote_call.call("command", "main", {"argv": ["true"], **request})
-    for _ in range(40):
+    for _ in range(20):
         argv = ["sh", "-c", call.command]
         with subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0
