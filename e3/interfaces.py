@@ -168,6 +168,10 @@ class Access(Protocol):
 class Enterable(Protocol):
     """Access to a host that consists of namespaces of this machine, which a process can enter."""
 
+    @property
+    def limited(self) -> bool:
+        """Whether the host has a part of this machine's processors alone, as a slow one has."""
+
     def namespaces(self) -> AbstractContextManager[Sequence[int]]:
         """Hold the host's namespaces open, as descriptors in the order in which to enter them."""
 

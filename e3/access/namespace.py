@@ -53,6 +53,15 @@ class NamespaceAccess:
         user = ["-U", "--preserve-credentials"] if self.in_user_namespace else []
         return ["nsenter", "-t", str(self.pid), *user, "-m", "-u", "-i", "-n", "-p"]
 
+    @property
+    def limited(self) -> bool:
+        """Whether what enters the host gets a part of the processors alone."""
+        return bool(self._joined())
+
+    def _joined(self) -> str:
+        """Return the file by which processes join those of a slow host; else empty."""
+        return entrance(Path("/proc", str(self.pid)))
+
     @contextmanager
     def namespaces(self) -> Iterator[Sequence[int]]:
         """Hold the host's namespaces open; see `e3.interfaces.Enterable`."""
@@ -167,7 +176,7 @@ class NamespaceAccess:
                 _kill_group(process)  # also if we are cancelled again while it ends
 
     async def _spawn(self, argv: Sequence[str], stderr: int) -> asyncio.subprocess.Process:
-        if joined := entrance(Path("/proc", str(self.pid))):  # a slow host: what enters it is, too
+        if joined := self._joined():  # a slow host: what enters it is, too
             argv = ["sh", "-c", 'echo $$ >"$1" && shift && exec "$@"', "sh", joined, *argv]
         # asyncio itself would kill nsenter alone when we are cancelled, and wait for ever for the
         # pipes that its child holds (CPython 3.11, base_subprocess.py)

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import cache_from_source
@@ -169,7 +169,8 @@ async def attached(
 
     async def one(host: Host, opened: asyncio.Event) -> None:
         try:
-            async with _program(host, layers[host.name], template) as process:
+            loaded_here = template if host.name in near else None
+            async with _program(host, layers[host.name], loaded_here) as process:
                 voices[host.name] = HostVoice(host, process, seconds)
                 opened.set()
                 await ended.wait()
@@ -179,9 +180,10 @@ async def attached(
             opened.set()
 
     events = [asyncio.Event() for _ in hosts]
+    near = [host.name for host in hosts if _has_our_processors(host)]
     async with (
         supplied(hosts) as layers,
-        _template(hosts, layers) as template,
+        _template(layers[near[0]] if near else "") as template,
         running(map(one, hosts, events)) as tasks,
     ):
         for event in events:
@@ -194,21 +196,21 @@ async def attached(
                 await asyncio.wait(tasks)
 
 
-def _neighbours(hosts: Sequence[Host]) -> list[Host]:
-    """Return the hosts of this machine, on which a program can run that was loaded here."""
-    return [host for host in hosts if isinstance(host.access, Enterable) and same_python(host)]
+def _has_our_processors(host: Host) -> bool:
+    """Whether a program can run on a host that was loaded here, by a Python like the host's.
+
+    A slow host has a part of the processors, of which loading a program takes its time as well.
+    """
+    access = host.access
+    return isinstance(access, Enterable) and not access.limited and same_python(host)
 
 
 @asynccontextmanager
-async def _template(
-    hosts: Sequence[Host], layers: Mapping[str, str]
-) -> AsyncIterator[Template | None]:
-    """Load the holder's program once for all hosts of this machine, if there are any."""
-    near = _neighbours(hosts)
-    if not near:
+async def _template(packages: str) -> AsyncIterator[Template | None]:
+    """Load the holder's program once for hosts of this machine; ``packages`` is empty for none."""
+    if not packages:
         yield None
         return
-    packages = layers[near[0].name]
     argv = [sys.executable, "-I", "-S", "-c", SERVE, str(E3.parent), SHARES, packages]
     async with loaded(argv) as template:
         yield template
@@ -219,7 +221,7 @@ async def _program(
     host: Host, layer: str, template: Template | None
 ) -> AsyncIterator[Pipes | Process]:
     """Run the holder's program on a host; ``layer`` has the packages that it needs there."""
-    if template is not None and isinstance(host.access, Enterable) and same_python(host):
+    if template is not None and isinstance(host.access, Enterable):
         async with template.on(host.access) as pipes:
             yield pipes
         return

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from e3.ceremonies.assembly import assemble
+from e3.ceremonies.voices import attached
 from e3.errors import LabError, PlatformError
 from e3.interfaces import Host
 from e3.lab import slow
@@ -71,6 +73,26 @@ def test_a_slow_host_has_its_part_until_it_is_whole_again(lab: Lab) -> None:
     lab.set_processors({})
     seconds(hosts["a-0"].host())
     assert throttled(Path(first)) == before
+
+
+def test_a_holder_of_a_joint_authority_is_as_slow_as_its_host(lab: Lab) -> None:
+    hosts = [handle.host() for handle in lab.hosts()]
+    lab.set_processors({"a-0": SHARE})
+
+    async def holders() -> list[str]:
+        async with attached(hosts) as (voices, absent):
+            assert (sorted(voices), absent) == (["a-0", "a-1"], {})
+            await assemble("nebula", voices, absent)
+            look = ["sh", "-c", 'cat "/proc/$(pgrep -of joint.holder)/cgroup"']
+            return [
+                (await host.access.run(look, timeout_seconds=30)).stdout.decode() for host in hosts
+            ]
+
+    slow, whole = asyncio.run(holders())
+    assert processors.NAME in slow
+    assert whole
+    assert processors.NAME not in whole
+    lab.set_processors({})
 
 
 def test_a_host_that_goes_leaves_no_group(lab: Lab) -> None:
