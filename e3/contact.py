@@ -29,6 +29,10 @@ from e3.remote.text import printable
 PROBE = Path(__file__).parent / "remote" / "probe.py"
 PROBE_ON_HOST = "/run/e3/probe.py"
 GRACE_SECONDS = 10.0
+CONTACT_SECONDS = 30.0
+PAIRS_A_SECOND = 200
+"""That exchange data at least, beyond the usual time, where all hosts are on one busy machine."""
+
 SHOWN_PAIRS = 5
 DIRECT_SECONDS = 10.0
 
@@ -57,6 +61,11 @@ class ContactReport:
 
     paths: tuple[PairPath, ...]
     silent: Mapping[Pair, str]
+
+
+def limit_seconds(hosts: int) -> float:
+    """Return how long so many hosts may take until every pair has exchanged data."""
+    return CONTACT_SECONDS + hosts * (hosts - 1) / PAIRS_A_SECOND
 
 
 async def verify_pairs(
@@ -130,7 +139,7 @@ async def survey(  # noqa: PLR0913 - the facts, by keyword
     if not both_dial:  # one connection serves both ways
         met = {(t, s): replace(path, source=t, target=s) for (s, t), path in met.items()} | met
     seen = _seen(met, await overlay.paths(hosts, network), since)
-    pairs = [(a.name, b.name) for a in hosts for b in hosts if a != b]
+    pairs = [(a.name, b.name) for a in hosts for b in hosts if a.name != b.name]
     return ContactReport(
         paths=tuple(seen[pair] for pair in pairs if pair in seen),
         silent={pair: _reason(pair, errors) for pair in pairs if pair not in seen},
@@ -220,19 +229,23 @@ async def _probe(
     """Return each host's report; ``at`` is when it arrived, on the monotonic clock."""
     script = File(path=PROBE_ON_HOST, content=PROBE.read_bytes())
     waiting = {host.name for host in hosts}
+    reachable = {host.name for host in dialled}
     all_done = asyncio.Event()
 
-    async def probe(host: Host) -> tuple[bytes, float]:
-        await host.access.put([script], timeout_seconds=GRACE_SECONDS)
+    async def probe(place: int, host: Host) -> tuple[bytes, float]:
+        await host.access.put([script], timeout_seconds=timeout_seconds)
         async with host.access.attach([host.python, "-I", "-S", PROBE_ON_HOST]) as process:
-            peers = {h.name: network.addresses[h.name] for h in dialled if h != host}
+            # each begins with the one after itself, so that not all dial the same one at once
+            others = [*hosts[place + 1 :], *hosts[:place]]
+            peers = {h.name: network.addresses[h.name] for h in others if h.name in reachable}
+            waits = one_begins and host.name in reachable
             task = {
                 "name": host.name,
                 "address": network.addresses[host.name],
                 "port": PROBE_PORT,
                 "peers": peers,
                 # of two that dial each other, the first by name begins
-                "first": [n for n in peers if one_begins and host in dialled and n < host.name],
+                "first": [name for name in peers if waits and name < host.name],
                 "seconds": timeout_seconds,
             }
             with suppress(OSError):  # it has ended; its output tells why
@@ -245,7 +258,7 @@ async def _probe(
             await all_done.wait()  # until then the probe answers the others
         return line, at
 
-    lines = await gather_or_cancel(map(probe, hosts))
+    lines = await gather_or_cancel(probe(*each) for each in enumerate(hosts))
     return {
         host.name: msgspec.structs.replace(_report(host, line, hosts), at=at)
         for host, (line, at) in zip(hosts, lines, strict=True)

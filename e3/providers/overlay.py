@@ -29,7 +29,6 @@ from e3.providers import run
 from e3.registry import build
 from e3.remote.tasks import gather_or_cancel
 
-CONTACT_SECONDS = 30.0
 LOOK_SECONDS = 10.0
 
 
@@ -79,7 +78,11 @@ async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[s
         network = await overlay.connect(hosts, authority, previous)
         await strong_host.enforce(props["kind"], overlay.needs, hosts, network)
         paths = await contact.verify_pairs(
-            overlay, hosts, network, timeout_seconds=CONTACT_SECONDS, since=start
+            overlay,
+            hosts,
+            network,
+            timeout_seconds=contact.limit_seconds(len(hosts)),
+            since=start,
         )
         setup_seconds = time.monotonic() - start
         paths = await contact.wait_for_direct(overlay, hosts, network, paths, since=start)

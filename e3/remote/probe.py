@@ -12,92 +12,308 @@ The last exchange is larger than a packet can be: a path may lose large packets 
 
 Peers named in ``first`` connect first. Two ends of a WireGuard tunnel that start at once refuse
 each other's handshake, and try again 5 s later, at about the same time.
+
+One thread does all of it, and each host opens only so many connections at once that all together
+open some thousands. With a thread for each connection, 300 hosts of one machine would need 180,000.
 """
 
+import heapq
+import itertools
 import json
+import math
+import os
+import resource
+import selectors
 import socket
 import sys
-import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 ROUNDS = 2
 FIRST_TRY_SECONDS = 0.6
+FIRST_TRY_HOSTS = 50
+"""So many hosts that share a machine answer within that time; more take longer."""
+
 RETRY_SECONDS = 0.05
+MOST_TRIES_A_SECOND = 20_000
+"""Of all hosts together, at peers that do not listen yet."""
+
+MOST_OPENING = 4096
+"""Connections that all hosts together are opening at once."""
+
+LEAST_OPENING = 8
+OPENING_SECONDS = 2.0
+"""A connection that takes longer does not keep others waiting: over Tor it may take 20 s."""
+
 GREETING_BYTES = 256
 FULL_BYTES = 3000
 """Two packets of Ethernet's size."""
+
+FULL_SECONDS = 2.0
+"""If they have no answer for so long, the path loses them, while small ones had passed just before."""
+
+FULL_LOST = "small packets pass and full-sized ones do not; set a smaller mtu in e3:overlay-options"
 TURN_SECONDS = 1.0
 
 
-def answer(connection: socket.socket) -> None:
-    """Send back whatever arrives, until the peer closes the connection."""
-    with connection:
+class Answerer:
+    """The end of a connection that a peer opened: sends back whatever arrives."""
+
+    def __init__(self, selector: selectors.BaseSelector, connection: socket.socket) -> None:
+        """Answer on ``connection`` until the peer closes it."""
+        self._selector, self._connection = selector, connection
+        self._unsent = b""
+        connection.settimeout(0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while data := connection.recv(GREETING_BYTES):
-            connection.sendall(data)
+        selector.register(connection, selectors.EVENT_READ, self.answer)
 
-
-def listen(server: socket.socket, met: Mapping[str, threading.Event]) -> None:
-    """Answer each connection in a thread of its own; set the event of its address in ``met``."""
-    while True:
-        connection, source = server.accept()
-        if source[0] in met:
-            met[source[0]].set()
-        threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-
-def echo(connection: socket.socket, greeting: bytes) -> float:
-    """Send a greeting, wait for its echo, and return how many seconds that took."""
-    start = time.perf_counter()
-    connection.sendall(greeting)
-    received = b""
-    while len(received) < len(greeting):
-        data = connection.recv(len(greeting) - len(received))
-        if not data:
-            raise ConnectionError("closed before it answered")
-        received += data
-    if received != greeting:
-        raise ConnectionError("answered with something else")
-    return time.perf_counter() - start
-
-
-def exchange_full(connection: socket.socket, greeting: bytes) -> None:
-    """Exchange data that fills packets; raise `TimeoutError` if they do not pass."""
-    try:
-        echo(connection, greeting * (FULL_BYTES // len(greeting) + 1))
-    except TimeoutError:
-        raise TimeoutError(
-            "small packets pass and full-sized ones do not; set a smaller mtu in e3:overlay-options"
-        ) from None
-
-
-def meet(name: str, source: str, address: tuple[str, int], deadline: float) -> tuple[float, float]:
-    """Return the round-trip time to a peer in ms, and the monotonic time of its first answer.
-
-    Retries until the deadline.
-    """
-    greeting = f"e3-probe {name}\n".encode()
-    patience = FIRST_TRY_SECONDS
-    while True:
+    def answer(self) -> None:
+        """Read what has arrived and send it back; read no more while the peer does not."""
         try:
-            with socket.create_connection(
-                address, timeout=patience, source_address=(source, 0)
-            ) as connection:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                # Once connected, an answer may take long: with Tor it does.
-                connection.settimeout(max(deadline - time.monotonic(), RETRY_SECONDS))
-                first, met = echo(connection, greeting), time.monotonic()
-                others = [echo(connection, greeting) for _ in range(ROUNDS - 1)]
-                exchange_full(connection, greeting)
-                return min(first, *others) * 1000, met
+            self._unsent = self._unsent or self._connection.recv(GREETING_BYTES)
+            if not self._unsent:
+                raise ConnectionError
+            self._unsent = self._unsent[self._connection.send(self._unsent) :]
+        except BlockingIOError:
+            pass
         except OSError:
-            if time.monotonic() + RETRY_SECONDS >= deadline:
-                raise
-            time.sleep(RETRY_SECONDS)
-            # The first packet may be lost while a path is made. That must not cost the long
-            # retransmission time-outs of TCP.
-            patience = min(2 * patience, max(deadline - time.monotonic(), RETRY_SECONDS))
+            self._selector.unregister(self._connection)
+            self._connection.close()
+            return
+        wanted = selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ
+        self._selector.modify(self._connection, wanted, self.answer)
+
+
+class Peer:
+    """A host to connect to, and what came of it so far."""
+
+    def __init__(self, name: str, address: str, patience: float) -> None:
+        """Wait ``patience`` seconds for the first attempt to connect."""
+        self.name, self.address, self.patience = name, address, patience
+        self.queued = False
+        """An attempt has begun, or is the next one; no other is due."""
+        self.error = "timed out"
+        self.full_at = math.inf
+        """When data was sent to it that fills packets, and has not come back yet."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is not met."""
+        lost = time.monotonic() - self.full_at >= FULL_SECONDS
+        return FULL_LOST if lost else self.error
+
+
+class Attempt:
+    """An attempt to exchange data with a peer."""
+
+    def __init__(self, peer: Peer, connection: socket.socket) -> None:
+        """Use ``connection``, which is being opened."""
+        self.peer, self.connection = peer, connection
+        self.connected = self.over = False
+        self.counts = True
+        """It is one of those that are opened at once."""
+        self.sent_at = 0.0
+        self.wanted = self.received = b""
+        self.seconds: list[float] = []
+
+
+class Prober:
+    """Meets every peer of a task, and answers all of them."""
+
+    def __init__(  # noqa: PLR0913 - the fields of the task
+        self,
+        server: socket.socket,
+        *,
+        name: str,
+        address: str,
+        port: int,
+        peers: Mapping[str, str],
+        first: Collection[str],
+        seconds: float,
+    ) -> None:
+        """Answer at ``server``; the peers are met by `run`."""
+        self._own, self._port = address, port
+        self._greeting = f"e3-probe {name}\n".encode()
+        self._server = server
+        self._deadline = time.monotonic() + seconds
+        hosts = len(peers) + 1
+        patience = FIRST_TRY_SECONDS * max(1.0, hosts / FIRST_TRY_HOSTS)
+        self._pause = max(RETRY_SECONDS, hosts * hosts / MOST_TRIES_A_SECOND)
+        self._most_opening = max(LEAST_OPENING, MOST_OPENING // hosts)
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._ready: deque[Peer] = deque()
+        self._opening = 0
+        self.rtt_ms: dict[str, float] = {}
+        self.met_at: dict[str, float] = {}
+        self.over = False
+        """The standard input has ended."""
+        self.peers = [Peer(other, at, patience) for other, at in peers.items()]
+        self._by_address = {peer.address: peer for peer in self.peers}
+        self._later = frozenset(first)
+        server.settimeout(0)
+        self._selector.register(server, selectors.EVENT_READ, self._accept)
+        self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self._hear)
+
+    def run(self) -> None:
+        """Return once all peers are met, or the time is over."""
+        now = time.monotonic()
+        for peer in self.peers:
+            turn = TURN_SECONDS if peer.name in self._later else 0.0
+            self._at(now + turn, partial(self._queue, peer))
+        while len(self.rtt_ms) < len(self.peers) and not self.over:
+            if time.monotonic() >= self._deadline:
+                break
+            self._turn()
+
+    def answer(self) -> None:
+        """Answer others until the standard input ends."""
+        self._timers.clear()
+        self._ready.clear()
+        while not self.over:
+            self._select(None)
+
+    def _turn(self) -> None:
+        """Do what is due, and wait for what comes next."""
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
+        while self._ready and self._opening < self._most_opening:
+            self._try(self._ready.popleft())
+        due = self._timers[0][0] if self._timers else self._deadline
+        self._select(max(0.0, min(due, self._deadline) - time.monotonic()))
+
+    def _select(self, seconds: float | None) -> None:
+        for key, _ in self._selector.select(seconds):
+            key.data()
+
+    def _at(self, when: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self._timers, (when, next(self._numbers), act))
+
+    def _hear(self) -> None:
+        self.over = not os.read(sys.stdin.fileno(), GREETING_BYTES)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, source = self._server.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # the peer has gone, or no descriptor is left
+                time.sleep(RETRY_SECONDS)
+                return
+            Answerer(self._selector, connection)
+            peer = self._by_address.get(source[0])
+            if peer is not None and peer.name in self._later:
+                self._queue(peer)
+
+    def _queue(self, peer: Peer) -> None:
+        if not peer.queued:
+            peer.queued = True
+            self._ready.append(peer)
+
+    def _try(self, peer: Peer) -> None:
+        """Begin to connect to a peer."""
+        family = socket.AF_INET6 if ":" in peer.address else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        attempt = Attempt(peer, connection)
+        self._opening += 1
+        act = partial(self._connected, attempt)
+        self._selector.register(connection, selectors.EVENT_WRITE, act)
+        try:
+            connection.bind((self._own, 0))
+            connection.connect((peer.address, self._port))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._fail(attempt, str(error))
+            return
+        now = time.monotonic()
+        self._at(now + peer.patience, partial(self._expire, attempt))
+        self._at(now + OPENING_SECONDS, partial(self._count_no_more, attempt))
+
+    def _count_no_more(self, attempt: Attempt) -> None:
+        if attempt.counts:
+            attempt.counts = False
+            self._opening -= 1
+
+    def _expire(self, attempt: Attempt) -> None:
+        """Give up an attempt that is not connected yet; an answer may take long, as over Tor."""
+        if not attempt.connected and not attempt.over:
+            self._fail(attempt, "timed out")
+
+    def _connected(self, attempt: Attempt) -> None:
+        code = attempt.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._fail(attempt, str(OSError(code, os.strerror(code))))
+            return
+        attempt.connected = True
+        attempt.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        act = partial(self._read, attempt)
+        self._selector.modify(attempt.connection, selectors.EVENT_READ, act)
+        self._greet(attempt, self._greeting)
+
+    def _greet(self, attempt: Attempt, greeting: bytes) -> None:
+        attempt.wanted, attempt.received = greeting, b""
+        attempt.sent_at = time.perf_counter()
+        try:
+            attempt.connection.send(greeting)  # it fits into the buffer, so it is sent whole
+        except OSError as error:
+            self._fail(attempt, str(error))
+
+    def _read(self, attempt: Attempt) -> None:
+        """Read a part of the echo; after the last echo the peer is met."""
+        try:
+            data = attempt.connection.recv(len(attempt.wanted) - len(attempt.received))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(attempt, str(error))
+            return
+        attempt.received += data
+        if not data:
+            self._fail(attempt, "closed before it answered")
+        elif not attempt.wanted.startswith(attempt.received):
+            self._fail(attempt, "answered with something else")
+        elif attempt.received == attempt.wanted:
+            self._hear_echo(attempt)
+
+    def _hear_echo(self, attempt: Attempt) -> None:
+        peer = attempt.peer
+        if len(attempt.seconds) == ROUNDS:
+            self._end(attempt)
+            self.rtt_ms[peer.name] = min(attempt.seconds) * 1000
+            return
+        attempt.seconds.append(time.perf_counter() - attempt.sent_at)
+        if len(attempt.seconds) == 1:
+            self.met_at[peer.name] = time.monotonic()
+        if len(attempt.seconds) < ROUNDS:
+            self._greet(attempt, self._greeting)
+            return
+        peer.full_at, peer.error = time.monotonic(), "timed out"
+        self._greet(attempt, self._greeting * (FULL_BYTES // len(self._greeting) + 1))
+
+    def _fail(self, attempt: Attempt, why: str) -> None:
+        """Try again after a pause.
+
+        The first packet may be lost while a path is made. That must not cost the long
+        retransmission time-outs of TCP, so the first attempt is a short one.
+        """
+        self._end(attempt)
+        peer, now = attempt.peer, time.monotonic()
+        peer.error, peer.full_at = why, math.inf
+        peer.patience = min(2 * peer.patience, max(self._deadline - now, RETRY_SECONDS))
+        peer.queued = False
+        self._at(now + self._pause, partial(self._queue, peer))
+
+    def _end(self, attempt: Attempt) -> None:
+        attempt.over = True
+        self._selector.unregister(attempt.connection)
+        attempt.connection.close()
+        self._count_no_more(attempt)
 
 
 def report(findings: dict[str, object]) -> None:
@@ -109,10 +325,8 @@ def report(findings: dict[str, object]) -> None:
 def main() -> None:
     """Read the task, connect to every peer, report, and answer until the input ends."""
     task = json.loads(sys.stdin.readline())
-    deadline = time.monotonic() + task["seconds"]
-    rtt_ms: dict[str, float] = {}
-    at: dict[str, float] = {}
-    errors: dict[str, str] = {}
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     family = socket.AF_INET6 if ":" in task["address"] else socket.AF_INET
     try:
         server = socket.create_server(
@@ -122,30 +336,14 @@ def main() -> None:
         reason = f"cannot listen on {task['address']} port {task['port']}: {error.strerror}"
         report({"rtt_ms": {}, "ago": {}, "errors": {task["name"]: reason}})
         return
-    met = {address: threading.Event() for address in task["peers"].values()}
-    threading.Thread(target=listen, args=(server, met), daemon=True).start()
-
-    def one(name: str, address: str) -> None:
-        if name in task["first"]:
-            met[address].wait(TURN_SECONDS)
-        try:
-            rtt_ms[name], at[name] = meet(
-                task["name"], task["address"], (address, task["port"]), deadline
-            )
-        except OSError as error:
-            errors[name] = str(error) or type(error).__name__
-
-    threads = [
-        threading.Thread(target=one, args=item, daemon=True) for item in task["peers"].items()
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    prober = Prober(server, **task)
+    prober.run()
     now = time.monotonic()
-    ago = {name: now - seconds for name, seconds in at.items()}
-    report({"rtt_ms": rtt_ms, "ago": ago, "errors": errors})
-    sys.stdin.read()
+    met = prober.rtt_ms
+    ago = {name: now - at for name, at in prober.met_at.items() if name in met}
+    errors = {peer.name: peer.reason for peer in prober.peers if peer.name not in met}
+    report({"rtt_ms": met, "ago": ago, "errors": errors})
+    prober.answer()
 
 
 if __name__ == "__main__":
