@@ -15,6 +15,7 @@ from importlib import import_module
 from e3 import mishaps, private
 from e3.cli.place import IS_PACKAGE, ROOT
 from e3.cli.terminal import complain, write_anything
+from e3.remote.processes import allow_many_files
 
 VERBS = {
     "show": "show",
@@ -72,6 +73,7 @@ without a stack, each party on a machine of their own:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     write_anything()
+    allow_many_files()
     words = sys.argv[1:] if argv is None else argv
     # what follows belongs to the program, even if it looks like an option of E3
     ours: list[str] = words

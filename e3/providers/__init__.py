@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from e3 import mishaps
 from e3.errors import E3Error
+from e3.remote.processes import allow_many_files
 from e3.remote.text import printable_lines
 
 Result = TypeVar("Result")
@@ -55,6 +56,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
             with _lock:
                 _running.discard(stop)
 
+    allow_many_files()
     try:
         return asyncio.run(supervised())
     except asyncio.CancelledError:

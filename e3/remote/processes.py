@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import time
 from pathlib import Path
 
 from e3.remote import linux
+
+
+def allow_many_files() -> None:
+    """Let this process open as many files as it may: an attached host takes three."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # some systems permit less than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def adopt_orphans() -> None:
