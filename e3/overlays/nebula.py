@@ -14,8 +14,17 @@ from e3.errors import OverlayError
 from e3.handshakes import Marks
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed, Terms
 from e3.overlays import addresses, topology
-from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
-from e3.remote.tasks import gather_or_cancel
+from e3.overlays.unit import (
+    Members,
+    Unit,
+    apply,
+    on_each_host,
+    ready_seconds,
+    remove,
+    run_program,
+    run_script,
+    text_files,
+)
 from e3.remote.text import printable
 
 SERVICE = "nebula"
@@ -103,7 +112,7 @@ class Nebula:
             raise OverlayError("Nebula needs an authority to sign its certificates")
         given = self.assign([host.name for host in hosts], previous)
         known = msgspec.convert(previous.memory, Memory) if previous else Memory()
-        made = await gather_or_cancel(map(_make_keys, hosts))
+        made = await on_each_host(map(_make_keys, hosts))
         keys = {host.name: each for host, each in zip(hosts, made, strict=True)}
         placed = {name: f"{address}/{self.range.prefixlen}" for name, address in given.items()}
         public_keys = {name: each.public_key for name, each in keys.items()}
@@ -111,7 +120,7 @@ class Nebula:
         lighthouses = self.choose_lighthouses(hosts, known.lighthouses)
         memory = Memory(**vars(admitted), lighthouses=lighthouses)
         members = Members(hosts=hosts, addresses=given, public=keys, memory=memory)
-        await gather_or_cancel(apply(host, self.plan(host, members)) for host in hosts)
+        await on_each_host(apply(host, self.plan(host, members)) for host in hosts)
         ends = min(member.not_after for member in memory.members.values())
         return Network(
             addresses=given,
@@ -124,7 +133,7 @@ class Nebula:
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Read the host map of each Nebula: a current remote is direct, a relay to us relayed."""
         names = {address: name for name, address in network.addresses.items()}
-        maps = await gather_or_cancel(map(_host_map, hosts))
+        maps = await on_each_host(map(_host_map, hosts))
         found: dict[tuple[str, str], PathClass | Relayed]
         found = {(a.name, b.name): "none" for a in hosts for b in hosts if a != b}
         for host, entries in zip(hosts, maps, strict=True):
@@ -141,7 +150,7 @@ class Nebula:
     async def handshakes(self, hosts: Sequence[Host], network: Network) -> Marks:
         """Read which tunnel of each Nebula leads to each peer."""
         names = {address: name for name, address in network.addresses.items()}
-        maps = await gather_or_cancel(map(_host_map, hosts))
+        maps = await on_each_host(map(_host_map, hosts))
         return {
             (host.name, name): str(entry.localIndex)
             for host, entries in zip(hosts, maps, strict=True)
@@ -192,6 +201,7 @@ class Nebula:
                 files=text_files(CONFIGURATION, files),
                 argv=(f"{host.tools}/nebula", "-config", f"{CONFIGURATION}/config.yml"),
                 ready=_control(host, "version"),  # answered once the device is up
+                ready_seconds=ready_seconds(len(members.hosts)),
                 # On SIGHUP it rereads only pki, lighthouse.hosts, static_host_map, relay, firewall.
                 reload_signal="HUP",
                 restart_on={
@@ -245,7 +255,13 @@ class Nebula:
             },
             # A dead tunnel is dropped after 6 s, not 20: a session waits no longer than that.
             "timers": {"connection_alive_interval": 2, "pending_deletion_interval": 3},
-            "punchy": {"punch": True, "respond": True, "delay": "1s", "respond_delay": "5s"},
+            # A public host has no NAT whose mapping packets must keep alive.
+            "punchy": {
+                "punch": not topology.is_public(host),
+                "respond": True,
+                "delay": "1s",
+                "respond_delay": "5s",
+            },
             "relay": {"am_relay": serving, "use_relays": True, "relays": [] if serving else others},
             "tun": {
                 "dev": DEVICE,

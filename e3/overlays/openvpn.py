@@ -19,12 +19,13 @@ from e3.overlays.unit import (
     Members,
     Unit,
     apply,
+    on_each_host,
     run_program,
     run_script,
     script,
     text_files,
 )
-from e3.remote.tasks import each_to_its_end, gather_or_cancel
+from e3.remote.tasks import each_to_its_end
 
 SERVICE = "openvpn"
 SCRIPT = "openvpn.sh"
@@ -78,7 +79,7 @@ class OpenVpn:
         """Let each host make its key and certificate; admit all of them at the hub."""
         del authority
         given = self.assign([host.name for host in hosts], previous)
-        made = await gather_or_cancel(
+        made = await on_each_host(
             run_script(host, SCRIPT, *PLACES, "make_keys", host.name) for host in hosts
         )
         public = {h.name: identity(h.name, pem) for h, pem in zip(hosts, made, strict=True)}
@@ -86,7 +87,7 @@ class OpenVpn:
         hub = _hub(hosts, given)
         await self._serve(hub, members)
         others = [host for host in hosts if host != hub]
-        await gather_or_cancel(apply(host, self.plan(host, members)) for host in others)
+        await on_each_host(apply(host, self.plan(host, members)) for host in others)
         return Network(addresses=given, memory={"subjects": _subjects(public)})
 
     async def paths(

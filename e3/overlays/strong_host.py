@@ -10,8 +10,8 @@ protects.
 from collections.abc import Sequence
 
 from e3.interfaces import Host, Needs, Network
-from e3.overlays.unit import run_script
-from e3.remote.tasks import each_to_its_end, gather_or_cancel
+from e3.overlays.unit import on_each_host, run_script
+from e3.remote.tasks import each_to_its_end
 
 SCRIPT = "strong_host.sh"
 
@@ -19,7 +19,7 @@ SCRIPT = "strong_host.sh"
 async def enforce(overlay: str, needs: Needs, hosts: Sequence[Host], network: Network) -> None:
     """Drop what comes for the hosts' overlay addresses by another device; `OverlayError` if not."""
     if needs.tun:
-        await gather_or_cancel(
+        await on_each_host(
             run_script(host, SCRIPT, _table(overlay), "enforce", network.addresses[host.name])
             for host in hosts
         )

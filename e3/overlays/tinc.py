@@ -18,12 +18,12 @@ from e3.overlays.unit import (
     Unit,
     apply,
     digest,
+    on_each_host,
     remove,
     run_script,
     script,
     text_files,
 )
-from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 
 SERVICE = "tinc"
@@ -111,24 +111,24 @@ class Tinc:
         before = msgspec.convert(previous.memory, Memory) if previous else Memory()
         memory = Memory(gossips=gossiping(hosts, given, before.gossips))
         nodes = [node(host, given) for host in hosts]
-        made = await gather_or_cancel(
+        made = await on_each_host(
             run_script(h, SCRIPT, *PLACES, "make_keys", *nodes) for h in hosts
         )
         keys = {host.name: key for host, key in zip(hosts, made, strict=True)}
         members = Members(hosts=hosts, addresses=given, public=keys, memory=memory)
-        told = await gather_or_cancel(self._serve(host, members) for host in hosts)
+        told = await on_each_host(self._serve(host, members) for host in hosts)
         # A packet that arrives before its connection is lost; it is resent seconds later.
         changed = [host for host, news in zip(hosts, told, strict=True) if news]
         known = previous.addresses if previous else {}
         newcomers = [host for host in changed if host.name not in known]
-        await gather_or_cancel(_meet(host, hosts, given) for host in newcomers or changed)
+        await on_each_host(_meet(host, hosts, given) for host in newcomers or changed)
         return Network(addresses=given, memory=asdict(memory))
 
     async def paths(
         self, hosts: Sequence[Host], network: Network
     ) -> Mapping[tuple[str, str], PathClass | Relayed]:
         """Read from each tinc by which route it sends to each other host."""
-        dumps = await gather_or_cancel(run_script(host, SCRIPT, *PLACES, "dump") for host in hosts)
+        dumps = await on_each_host(run_script(host, SCRIPT, *PLACES, "dump") for host in hosts)
         names = {node(host, network.addresses): host.name for host in hosts}
         found: dict[tuple[str, str], PathClass | Relayed] = {}
         for host, dump in zip(hosts, dumps, strict=True):

@@ -7,22 +7,27 @@ e3/overlays/scripts.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Generic, Protocol, TypeVar
 
 from e3.errors import OverlayError
 from e3.interfaces import File, Host, ReloadSignal, Service
-from e3.remote.tasks import each_to_its_end
+from e3.remote.tasks import each_to_its_end, gather_or_cancel
 
 TIMEOUT_SECONDS = 30.0
 """The limit of one call to a host."""
+
+AT_ONCE = 32
+"""Hosts that are worked on at once. All hosts of a lab share the processors of one machine: of
+hundreds whose services start at once, none is ready within `TIMEOUT_SECONDS`."""
 
 SCRIPTS = files("e3.overlays") / "scripts"
 
 Public = TypeVar("Public")
 Memory = TypeVar("Memory")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +89,11 @@ class Planned(Protocol):
         """Return the units of ``host``, in the order in which they start. Pure."""
 
 
+def ready_seconds(hosts: int) -> float:
+    """Return how long a service may take to be ready, while those of so many hosts start."""
+    return TIMEOUT_SECONDS + max(0, hosts - AT_ONCE)
+
+
 def digest(value: object) -> str:
     """Return a digest of plain data, as 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -100,6 +110,14 @@ def text_files(folder: str, texts: Mapping[str, str], *, mode: int = 0o644) -> l
 def script(name: str) -> str:
     """Return the text of a script of e3/overlays/scripts."""
     return (SCRIPTS / name).read_text()
+
+
+async def on_each_host(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Return what each of ``work`` on a host returns, in order, with `AT_ONCE` of them at once.
+
+    None may wait for another one. The first error cancels all others.
+    """
+    return await gather_or_cancel(work, at_once=AT_ONCE)
 
 
 async def apply(host: Host, units: Sequence[Unit]) -> frozenset[str]:

@@ -16,11 +16,12 @@ from e3.overlays.unit import (
     Members,
     Unit,
     apply,
+    on_each_host,
+    ready_seconds,
     run_script,
     script,
     text_files,
 )
-from e3.remote.tasks import gather_or_cancel
 
 SERVICE = "wireguard"
 SCRIPT = "wireguard.sh"
@@ -80,14 +81,14 @@ class WireGuard:
     ) -> Network:
         """Let each host make its keys, and tell each the public keys of its peers."""
         del authority
-        made = await gather_or_cancel(run_script(h, SCRIPT, *PLACES, "make_keys") for h in hosts)
+        made = await on_each_host(run_script(h, SCRIPT, *PLACES, "make_keys") for h in hosts)
         keys = {host.name: key.strip() for host, key in zip(hosts, made, strict=True)}
         known = msgspec.convert(previous.memory, Memory) if previous else Memory()
         given = self.assign(list(keys), previous)
         members = Members(hosts=hosts, addresses=given, public=keys, memory=known)
         if self.psk:
-            await gather_or_cancel(_share(host, members) for host in hosts)
-        told = await gather_or_cancel(self._serve(host, members) for host in hosts)
+            await on_each_host(_share(host, members) for host in hosts)
+        told = await on_each_host(self._serve(host, members) for host in hosts)
         # Two first packets that cross cancel each other, and one that arrives too early is lost:
         # either way WireGuard tries again after 5 s. So one side of each pair begins, once all
         # hosts are ready.
@@ -101,7 +102,7 @@ class WireGuard:
                 for peer in hosts
             )
         ]
-        await gather_or_cancel(self._meet(host, members) for host in beginning or hosts)
+        await on_each_host(self._meet(host, members) for host in beginning or hosts)
         return Network(addresses=given, memory={"keys": keys})
 
     async def paths(
@@ -134,7 +135,7 @@ class WireGuard:
             await host.access.stop(SERVICE, timeout_seconds=TIMEOUT_SECONDS)
             await run_script(host, SCRIPT, *PLACES, "clean")
 
-        await gather_or_cancel(map(one, hosts))
+        await on_each_host(map(one, hosts))
 
     async def _serve(self, host: Host, members: Members[str, Memory]) -> Sequence[str]:
         """Start WireGuard on ``host``; return the keys of its new peers."""
@@ -166,6 +167,7 @@ class WireGuard:
                 argv=(*serve, f"{host.tools}/wireguard-go", str(self.keepalive)),
                 environment={"WG_PROCESS_FOREGROUND": "1"},  # else it recommends the kernel's
                 ready=("test", "-e", f"{CONFIGURATION}/interface.sh.applied"),
+                ready_seconds=ready_seconds(len(members.hosts)),
                 rereads=True,
             )
         ]
@@ -211,7 +213,7 @@ async def _sessions(
 ) -> Mapping[tuple[str, str], tuple[int, int]]:
     """Return the time on a host and that of its last handshake with a peer, by their names."""
     names = {key: n for n, key in msgspec.convert(network.memory, Memory).keys.items()}
-    answers = await gather_or_cancel(run_script(h, SCRIPT, *PLACES, "sessions") for h in hosts)
+    answers = await on_each_host(run_script(h, SCRIPT, *PLACES, "sessions") for h in hosts)
     found = {}
     for host, answer in zip(hosts, answers, strict=True):
         now, *sessions = answer.splitlines()

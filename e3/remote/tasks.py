@@ -14,11 +14,15 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
-    """Return what each of ``work`` returns, in order.
+async def gather_or_cancel(
+    work: Iterable[Coroutine[Any, Any, Result]], *, at_once: int | None = None
+) -> list[Result]:
+    """Return what each of ``work`` returns, in order; run so many ``at_once``, by default all.
 
     The first error cancels all others and is raised once they have ended.
     """
+    if at_once is not None:
+        return await _in_turn(work, at_once)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]
@@ -26,6 +30,22 @@ async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, Result]]) -> list[
         first = errors.exceptions[0]
         raise first from first.__cause__
     return [task.result() for task in tasks]
+
+
+async def _in_turn(work: Iterable[Coroutine[Any, Any, Result]], at_once: int) -> list[Result]:
+    waiting = enumerate(work)
+    results: dict[int, Result] = {}
+
+    async def take_turns() -> None:
+        for number, each in waiting:
+            results[number] = await each
+
+    try:
+        await gather_or_cancel(take_turns() for _ in range(at_once))
+    finally:
+        for _, each in waiting:  # after an error: they never begin
+            each.close()
+    return [results[number] for number in range(len(results))]
 
 
 async def each_to_its_end(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:

@@ -205,3 +205,35 @@ def ruff(text: str) -> str:
 def lint(folder: Path) -> str:
     command = [sys.executable, "scripts/lint_tasks.py", str(folder)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stderr
+
+
+def test_so_many_run_at_once_and_no_more() -> None:
+    now = most = 0
+
+    async def one(number: int) -> int:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        now -= 1
+        return number
+
+    async def all_of_them() -> list[int]:
+        return await gather_or_cancel((one(i) for i in range(20)), at_once=3)
+
+    assert asyncio.run(all_of_them()) == list(range(20))
+    assert most == 3
+    assert asyncio.run(gather_or_cancel([], at_once=3)) == []
+
+
+def test_who_waits_for_a_turn_never_begins_after_an_error() -> None:
+    diary = Diary()
+
+    async def scenario() -> None:
+        waiting = [diary.slowly("one", forever=True), diary.fail(), diary.slowly("last")]
+        with pytest.raises(ValueError, match="one fails"):
+            await gather_or_cancel(waiting, at_once=2)
+
+    asyncio.run(scenario())
+    assert diary.lines == ["one begins", "one fails", "one is cancelled"]
