@@ -31,9 +31,25 @@ PROBE_PORT = 11_299
 """Where each host answers e3/remote/probe.py, at its overlay address."""
 
 PARTY_PORT = 11_365
-"""MPyC's own: party i listens at PARTY_PORT + i, at its host's overlay address."""
+"""MPyC's own; `party_port` says at which one a party listens, at its host's overlay address."""
 
 LAST_PARTY_PORT = PARTY_PORT + 9_999
+
+MOST_PARTY_PORTS = 64
+
+
+def party_ports(hosts: int) -> range:
+    """Return the ports at which parties of so many hosts listen.
+
+    An overlay that forwards connections listens at each of them for each peer, on each host. So
+    among many hosts all parties have the same port, as each host has an address of its own.
+    """
+    return range(PARTY_PORT, PARTY_PORT + (hosts if hosts <= MOST_PARTY_PORTS else 1))
+
+
+def party_port(pid: int, hosts: int, base_port: int = PARTY_PORT) -> int:
+    """Return the port of the party ``pid`` among so many hosts."""
+    return base_port + pid % len(party_ports(hosts))
 
 
 @dataclass(frozen=True, kw_only=True)

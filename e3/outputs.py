@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 import yaml
 
 from e3.errors import HostError
-from e3.interfaces import PARTY_PORT, Endpoint, Host
+from e3.interfaces import Endpoint, Host, party_port
 from e3.remote.text import printable
 
 TTL_SECONDS = 300
@@ -73,12 +73,12 @@ def dns(members: Sequence[HostOutput]) -> str:
 
 def mpyc(members: Sequence[HostOutput]) -> str:
     """Return a line for each party by pid: its host, its endpoint, and the Python that has MPyC."""
-    lines = {
-        member.pid: f"{member.host.name} "
-        f"{Endpoint(address=member.overlay, port=PARTY_PORT + member.pid)} {member.host.python}"
-        for member in members
-        if member.pid is not None
-    }
+    lines = {}
+    for member in members:
+        if member.pid is not None:
+            port = party_port(member.pid, len(members))
+            at = Endpoint(address=member.overlay, port=port)
+            lines[member.pid] = f"{member.host.name} {at} {member.host.python}"
     return "\n".join(lines[pid] for pid in sorted(lines))
 
 

@@ -15,7 +15,6 @@ from e3.bytecode import bytecode
 from e3.errors import ConfigurationError, OverlayError
 from e3.handshakes import Marks
 from e3.interfaces import (
-    PARTY_PORT,
     PROBE_PORT,
     Authority,
     File,
@@ -26,6 +25,7 @@ from e3.interfaces import (
     PathClass,
     Paths,
     Relayed,
+    party_ports,
 )
 from e3.overlays import addresses, topology
 from e3.overlays.forwarder import LOOPBACK
@@ -272,7 +272,7 @@ class Didcomm:
         """Return the ports that agents carry by messages: those of probes and parties."""
         if self.mode == "tunnel":
             return []
-        return [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(members.hosts))]
+        return [PROBE_PORT, *party_ports(len(members.hosts))]
 
     async def _mediate(self, host: Host, members: Members[Known, Memory]) -> None:
         """Start the mediator of a host, or stop the one that it had."""

@@ -16,7 +16,6 @@ import msgspec
 from e3.errors import ConfigurationError, OverlayError
 from e3.handshakes import Marks
 from e3.interfaces import (
-    PARTY_PORT,
     PROBE_PORT,
     Direct,
     Host,
@@ -24,10 +23,17 @@ from e3.interfaces import (
     Paths,
     Relayed,
     Reported,
+    party_ports,
 )
 from e3.overlays import topology
-from e3.overlays.unit import Unit, remove, run_program, text_files
-from e3.remote.tasks import gather_or_cancel
+from e3.overlays.unit import (
+    Unit,
+    on_each_host,
+    ready_seconds,
+    remove,
+    run_program,
+    text_files,
+)
 from e3.remote.text import printable
 
 LOOPBACK = IPv4Network("127.0.0.0/8")
@@ -80,8 +86,8 @@ def peers(host: Host, hosts: Sequence[Host]) -> list[Host]:
 
 
 def ports(hosts: Sequence[Host]) -> list[int]:
-    """Return the ports that are forwarded: that of probes, and those of as many parties."""
-    return [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(hosts))]
+    """Return the ports that are forwarded: that of probes, and those of the parties."""
+    return [PROBE_PORT, *party_ports(len(hosts))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +111,19 @@ class Forwarder:
         """The file of its key."""
         return f"{self.secrets}/key"
 
-    def unit(self, host: Host, settings: object, *, keys: str, restart_on: object) -> Unit:
-        """Return the node of ``host``, which reads its keys from the place ``keys``. Pure."""
+    def unit(
+        self, host: Host, settings: object, *, keys: str, restart_on: object, hosts: int = 1
+    ) -> Unit:
+        """Return the node of ``host``, which reads its keys from the place ``keys``. Pure.
+
+        ``hosts`` is the number of all, which start at the same time.
+        """
         return Unit(
             name=self.name,
             files=text_files(self.configuration, {"settings.json": json.dumps(settings, indent=1)}),
             argv=(self._program(host), "serve", self.configuration, keys),
             ready=(self._program(host), "paths", self.configuration),
+            ready_seconds=ready_seconds(hosts),
             reload_signal="HUP",
             restart_on=restart_on,
         )
@@ -145,7 +157,7 @@ class Forwarder:
         await remove(hosts, [self.name], self.configuration, self.secrets)
 
     async def _asked(self, hosts: Sequence[Host]) -> Mapping[str, Mapping[str, Answer]]:
-        answered = await gather_or_cancel(map(self._answers, hosts))
+        answered = await on_each_host(map(self._answers, hosts))
         return dict(zip((host.name for host in hosts), answered, strict=True))
 
     async def _answers(self, host: Host) -> Mapping[str, Answer]:

@@ -11,8 +11,7 @@ from e3.handshakes import Marks
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
 from e3.overlays import addresses, forwarder, topology
 from e3.overlays.forwarder import Forwarder, Memory
-from e3.overlays.unit import Members, Unit, apply
-from e3.remote.tasks import gather_or_cancel
+from e3.overlays.unit import Members, Unit, apply, on_each_host
 
 PeerId = NewType("PeerId", str)
 
@@ -80,10 +79,10 @@ class Libp2p:
             instead="choose tor or tailscale",
         )
         memory = Memory(relays=tuple(relays))
-        made = map(PeerId, await gather_or_cancel(map(FORWARDER.identity, hosts)))
+        made = map(PeerId, await on_each_host(map(FORWARDER.identity, hosts)))
         ids = dict(zip((host.name for host in hosts), made, strict=True))
         members = Members(hosts=hosts, addresses=given, public=ids, memory=memory)
-        await gather_or_cancel(apply(host, self.plan(host, members)) for host in hosts)
+        await on_each_host(apply(host, self.plan(host, members)) for host in hosts)
         return Network(addresses=given, memory={"relays": relays})
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
@@ -128,7 +127,11 @@ class Libp2p:
                 for peer in forwarder.peers(host, members.hosts)
             ],
         }
-        return [FORWARDER.unit(host, told, keys=FORWARDER.key, restart_on=node)]
+        return [
+            FORWARDER.unit(
+                host, told, keys=FORWARDER.key, restart_on=node, hosts=len(members.hosts)
+            )
+        ]
 
     def _punches(self, host: Host, peer: Host) -> bool:
         """Return whether two hidden hosts may connect directly once a relay has joined them.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from e3.errors import ConfigurationError
 from e3.experiment import Program, SessionSettings
-from e3.interfaces import PARTY_PORT, Endpoint, Host, Network, Overlay, PairPath
+from e3.interfaces import PARTY_PORT, Endpoint, Host, Network, Overlay, PairPath, party_port
 
 BASE_PORT = PARTY_PORT
 
@@ -93,7 +93,9 @@ def plan(  # noqa: PLR0913 -- what a plan is made of, by keyword
         Seat(
             pid=pid,
             host=host.name,
-            endpoint=Endpoint(address=addresses[host.name], port=base_port + pid),
+            endpoint=Endpoint(
+                address=addresses[host.name], port=party_port(pid, len(addresses), base_port)
+            ),
             private=tuple((private_args or {}).get(host.name, ())),
         )
         for pid, host in enumerate(seat(hosts, parties))

@@ -11,7 +11,6 @@ import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.interfaces import (
-    PARTY_PORT,
     PROBE_PORT,
     Authority,
     File,
@@ -20,6 +19,7 @@ from e3.interfaces import (
     Needs,
     Network,
     Paths,
+    party_ports,
 )
 from e3.overlays import addresses, forwarder
 from e3.overlays.tor.network import (
@@ -229,7 +229,7 @@ def _proxy_configuration(
     """Return what e3/remote/onion_proxy.py and e3-tunnel read on the host ``name``."""
     return {
         "address": given[name],
-        "ports": [PROBE_PORT, *range(PARTY_PORT, PARTY_PORT + len(given))],
+        "ports": [PROBE_PORT, *party_ports(len(given))],
         "probe_seconds": PROBE_SECONDS,
         "peers": {
             peer: {

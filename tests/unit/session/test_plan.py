@@ -59,3 +59,11 @@ def test_what_makes_a_session_run_again(tmp_path: Path) -> None:
         made(hosts, 3, replace(PROGRAM, args=("-y",))),
     ]
     assert len({first.digest, *(other.digest for other in others)}) == 7
+
+
+def test_among_many_hosts_all_parties_have_the_same_port(tmp_path: Path) -> None:
+    hosts = local_hosts(tmp_path, 65)
+    assert [seat.endpoint.port for seat in made(hosts[:64], 3).seats] == [11365, 11366, 11367]
+    many = made(hosts, 65).seats
+    assert {seat.endpoint.port for seat in many} == {11365}
+    assert len({seat.endpoint.address for seat in many}) == 65
