@@ -28,16 +28,13 @@ from e3.party.frames import AGREED, STATEMENT, Claim, ForeignError
 from e3.party.identity import Addresses
 from e3.party.links import (
     ACCEPTS,
-    ATTEMPT_SECONDS,
     CLOSED,
     CLOSINGS,
     FLOOD_LINKS,
     GRACE_SECONDS,
     HALF,
-    MESSAGE_SECONDS,
     NO_ANSWER,
     OFF_SECONDS,
-    RETRY_SECONDS,
     SPARE_LINKS,
     STRANGERS,
     UNDECIDED_SECONDS,
@@ -45,6 +42,7 @@ from e3.party.links import (
     BrokenOffError,
     Kind,
     PeerConnection,
+    Times,
 )
 from e3.party.protocol import Spec
 
@@ -64,6 +62,9 @@ class Agreement:
             spec.pid, [address for address, _ in spec.parties], spec.address_trust
         )
         self._statements: dict[int, Statement] = {spec.pid: statement}
+        self._differing: set[int] = set()
+        """Those whose statement differs from this party's where it must not."""
+        self._times = Times.of(len(spec.parties))
         self._links: dict[int, PeerConnection] = {}
         """For each peer the connection that brought its statement, or that is being opened."""
         self._nameless: list[PeerConnection] = []
@@ -83,6 +84,8 @@ class Agreement:
         self._agreed: set[int] = set()
         self._consented = False
         self._until = time.monotonic() + spec.agree_seconds
+        self._look_at = 0.0
+        """When the next thing is due, at the earliest; not always looked for: parties are many."""
         self._selector = selectors.DefaultSelector()
         self._selector.register(fd, selectors.EVENT_READ)
         self._fd = fd
@@ -118,14 +121,10 @@ class Agreement:
         now = time.monotonic()
         if now > self._until:
             raise self._failure()
-        for link in [*self._links.values(), *self._nameless]:
-            if now > link.until:
-                self._expire(link)
-        for pid in [pid for pid, due in self._redial.items() if now >= due]:
-            del self._redial[pid]
-            self._dial(pid)
+        if now >= self._look_at:
+            self._do_what_is_due(now)
         if not self._consented and len(self._statements) == len(self._spec.parties):
-            if differences(self._statements, must=True):
+            if self._differing:
                 raise BrokenOffError("incompatible")
             if all(pid in self._links for pid in self._peers):
                 self._consent()
@@ -133,15 +132,30 @@ class Agreement:
             return False
         return not any(link.outgoing for link in self._links.values())
 
+    def _do_what_is_due(self, now: float) -> None:
+        self._look_at = self._until
+        for link in [*self._links.values(), *self._nameless]:
+            if now > link.until:
+                self._expire(link)
+        for pid in [pid for pid, due in self._redial.items() if now >= due]:
+            del self._redial[pid]
+            self._dial(pid)
+        links = [*self._links.values(), *self._nameless]
+        for due in (*self._redial.values(), *(link.until for link in links)):
+            self._look_at = min(self._look_at, due)
+
     def _pause(self) -> float:
         """Return the seconds until the next thing is due."""
-        links = [*self._links.values(), *self._nameless]
-        due = min([self._until, *self._redial.values(), *(link.until for link in links)])
-        return max(due - time.monotonic(), 0.0)
+        return max(min(self._look_at, self._until) - time.monotonic(), 0.0)
+
+    def _limit(self, link: PeerConnection, seconds: float) -> None:
+        """Let a connection expire after so many seconds."""
+        link.until = time.monotonic() + seconds
+        self._look_at = min(self._look_at, link.until)
 
     def _failure(self) -> BrokenOffError:
         """Return why the agreement has failed when time is up."""
-        if differences(self._statements, must=True):
+        if self._differing:
             return BrokenOffError("incompatible")
         if self._called_off is not None:
             by, peer, detail = self._called_off
@@ -194,8 +208,8 @@ class Agreement:
         own, _ = self._spec.parties[self._spec.pid]
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        until = time.monotonic() + ATTEMPT_SECONDS
-        link = PeerConnection(connection, address, pid, until, connecting=True)
+        link = PeerConnection(connection, address, pid, connecting=True)
+        self._limit(link, self._times.attempt_seconds)
         self._links[pid] = link
         try:
             if not self._addresses.translated:
@@ -230,7 +244,8 @@ class Agreement:
                 self._strangers[address] = self._strangers.get(address, 0) + 1
             return
         connection.settimeout(0)
-        link = PeerConnection(connection, address, None, time.monotonic() + MESSAGE_SECONDS)
+        link = PeerConnection(connection, address, None)
+        self._limit(link, self._times.message_seconds)
         self._nameless.append(link)
         self._selector.register(connection, selectors.EVENT_READ, partial(self._act, link))
         self._wordless[address] = self._wordless.get(address, 0) + 1
@@ -274,7 +289,7 @@ class Agreement:
             self._lose(link, HALF if link.incoming else CLOSED)
             return
         if not link.incoming and link.peer in self._statements:
-            link.until = time.monotonic() + MESSAGE_SECONDS
+            self._limit(link, self._times.message_seconds)
         link.incoming += data
         try:
             while message := frames.unpack(link.incoming, len(self._spec.parties)):
@@ -313,9 +328,14 @@ class Agreement:
             self._links[pid] = link
             self._state(link)
         self._statements[pid] = claim.facts
+        if differences({self._spec.pid: self._own, pid: claim.facts}, must=True):
+            self._differing.add(pid)
+        else:
+            self._differing.discard(pid)
         self._wordless.pop(link.address, None)
         self._troubles.pop(pid, None)
-        if found := differences(self._statements, must=True):
+        if self._differing:
+            found = differences(self._statements, must=True)
             decided = has_majorities(found, len(self._spec.parties))
             self._hurry(GRACE_SECONDS if decided else UNDECIDED_SECONDS)
 
@@ -365,7 +385,8 @@ class Agreement:
         if self._links.get(pid) is link:
             del self._links[pid]
         if pid > self._spec.pid:
-            self._redial[pid] = time.monotonic() + RETRY_SECONDS
+            self._redial[pid] = time.monotonic() + self._times.retry_seconds
+            self._look_at = min(self._look_at, self._redial[pid])
 
     def _who(self, link: PeerConnection) -> int | None:
         """Return the party at the other end of a connection, None if it is not known."""

@@ -55,7 +55,7 @@ def install(
             {
                 pictures.PYPLOT: functools.partial(pictures.load_pyplot, output_folder, log),
                 "mpyc": functools.partial(load_package, log),
-                "mpyc.asyncoro": functools.partial(load_connections, report, spec.address_trust),
+                "mpyc.asyncoro": functools.partial(load_connections, report, spec),
                 "mpyc.runtime": functools.partial(load_runtime, report, place, spec.unpickle),
             }
         ),
@@ -121,14 +121,14 @@ def load_package(log: TextIO, execute: Callable[[], None], _package: Attributes)
 
 
 def load_connections(
-    report: SendReport, address_trust: str, execute: Callable[[], None], module: Attributes
+    report: SendReport, spec: Spec, execute: Callable[[], None], module: Attributes
 ) -> None:
     """Load ``mpyc.asyncoro``: report lost connections, and exceptions in MPyC's coroutines."""
     execute()
     exchanger = module.MessageExchanger
-    admission.guard(exchanger, report, address_trust)
+    admission.guard(exchanger, report, spec.address_trust)
     peers.tag_senders(exchanger)
-    peers.set_keepalive(exchanger)
+    peers.set_keepalive(exchanger, len(spec.parties))
     lose, close = exchanger.connection_lost, exchanger.close_connection
     handle = module.exception_handler
 

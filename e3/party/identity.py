@@ -20,13 +20,14 @@ class Addresses:
         self.pid = pid
         self.translated = address_trust == "translated"
         self._packed = [packed(address) for address in addresses]
+        self._at: dict[bytes, list[int]] = {}
+        for other, own in enumerate(self._packed):
+            if other != pid:
+                self._at.setdefault(own, []).append(other)
 
     def parties_at(self, address: str) -> list[int]:
         """Return the other parties that have an address; none where addresses prove nothing."""
-        if self.translated:
-            return []
-        wanted = packed(address)
-        return [pid for pid, own in enumerate(self._packed) if own == wanted and pid != self.pid]
+        return [] if self.translated else list(self._at.get(packed(address), ()))
 
     def admits(self, address: str) -> bool:
         """Return whether a connection from an address may come from a party."""

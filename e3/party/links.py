@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from e3.party.fields import Groups
+from e3.party.protocol import spare_seconds
 
 RETRY_SECONDS = 0.05
 ATTEMPT_SECONDS = 3.0
@@ -15,6 +16,9 @@ ATTEMPT_SECONDS = 3.0
 
 MESSAGE_SECONDS = 5.0
 """From the first to the last byte of a message."""
+
+MOST_TRIES_A_SECOND = 20_000
+"""Of all parties together, at those that do not listen yet."""
 
 GRACE_SECONDS = 1.0
 """After a difference is found: for more statements, which may differ in more."""
@@ -80,14 +84,36 @@ class BrokenOffError(Exception):
         self.outcome = AgreementOutcome(kind, peer, detail, by=by)
 
 
+@dataclass(frozen=True)
+class Times:
+    """Limits of an agreement among so many parties, which may share one machine's processors."""
+
+    retry_seconds: float
+    attempt_seconds: float
+    message_seconds: float
+
+    @classmethod
+    def of(cls, parties: int) -> Times:
+        """Return the limits for a number of parties."""
+        spare, pairs = spare_seconds(parties), parties * (parties - 1) / 2
+        return cls(
+            retry_seconds=max(RETRY_SECONDS, pairs / MOST_TRIES_A_SECOND),
+            attempt_seconds=ATTEMPT_SECONDS + spare / 20,
+            message_seconds=MESSAGE_SECONDS + spare / 4,
+        )
+
+
 @dataclass(eq=False)
 class PeerConnection:
-    """One connection to a peer; ``peer`` is its pid, None until an accepted one has stated it."""
+    """One connection to a peer; ``peer`` is its pid, None until an accepted one has stated it.
+
+    It expires at the time ``until``.
+    """
 
     socket: socket.socket
     address: str
     peer: int | None
-    until: float
+    until: float = 0.0
     connecting: bool = False
     incoming: bytearray = field(default_factory=bytearray)
     outgoing: bytearray = field(default_factory=bytearray)

@@ -13,16 +13,17 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from e3.party.cost import SendReport, bounded
-from e3.party.protocol import REFUSED_STATUS
+from e3.party.protocol import REFUSED_STATUS, spare_seconds
 from e3.party.unpickle import Receiver
 
 Attributes = Any
 """MPyC has no types; its classes are used by attribute."""
 
 PEER_SILENCE_SECONDS = 20
-"""A peer whose machine acknowledges nothing for so long is lost; a cable may be out for less."""
+"""A peer whose machine acknowledges nothing for so long is lost; a cable may be out for less. Among
+many parties it is longer: each pair that has nothing to say sends probes meanwhile."""
 
-PROBE_SECONDS = 5
+PROBES = 4
 
 
 class Own(bytes):
@@ -64,30 +65,31 @@ def tag_senders(exchanger: Attributes) -> None:
     exchanger.receive = receive_from_peer
 
 
-def set_keepalive(exchanger: Attributes) -> None:
+def set_keepalive(exchanger: Attributes, parties: int) -> None:
     """Make connections of MPyC's ``exchanger`` class end when the peer's machine is silent.
 
     TCP alone would wait for a quarter of an hour, or for ever where nothing is to be sent.
     """
     make = exchanger.connection_made
+    seconds = PEER_SILENCE_SECONDS + int(spare_seconds(parties) / 4)
 
     @functools.wraps(make)
     def connection_made(self: Attributes, transport: Attributes) -> None:
         with suppress(OSError, AttributeError):  # no TCP, or a system without these options
-            watch(transport.get_extra_info("socket"))
+            watch(transport.get_extra_info("socket"), seconds)
         make(self, transport)
 
     exchanger.connection_made = connection_made
 
 
-def watch(connection: socket.socket) -> None:
-    """Make the kernel end this TCP connection after `PEER_SILENCE_SECONDS` of silence."""
+def watch(connection: socket.socket, seconds: int) -> None:
+    """Make the kernel end this TCP connection after so many ``seconds`` of silence."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
-        (socket.TCP_KEEPIDLE, PROBE_SECONDS),
-        (socket.TCP_KEEPINTVL, PROBE_SECONDS),
-        (socket.TCP_KEEPCNT, PEER_SILENCE_SECONDS // PROBE_SECONDS),
-        (socket.TCP_USER_TIMEOUT, PEER_SILENCE_SECONDS * 1000),
+        (socket.TCP_KEEPIDLE, seconds // PROBES),
+        (socket.TCP_KEEPINTVL, seconds // PROBES),
+        (socket.TCP_KEEPCNT, PROBES),
+        (socket.TCP_USER_TIMEOUT, seconds * 1000),
     ):
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
 

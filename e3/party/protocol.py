@@ -45,7 +45,7 @@ From ``confined`` to ``cell`` they are reports of the program's process (`e3.par
 runner checks their form; what they say is only the program's claim. The deployer in turn checks the
 form of all events (`e3.session.events`) and relies on nothing else.
 
-Each end counts the other as gone after `SILENCE_SECONDS` without a line.
+Each end counts the other as gone after `silence_seconds` without a line.
 """
 
 from __future__ import annotations
@@ -65,6 +65,10 @@ SILENCE_SECONDS = 20.0
 
 REFUSED_STATUS = 70
 """The exit status of a program to which a peer sent what may not be read."""
+
+FEW_PARTIES = 20
+SECONDS_A_PARTY = 1.0
+"""For each further party, as all may share the processors of one machine."""
 
 FOLDER_STAYS = 73
 """The exit status of a runner that could not remove its session's folder."""
@@ -88,6 +92,16 @@ session, see `e3.party.keeping` and `e3.party.inputs`.
 
 STATE, OWNED = "/var/lib/e3", "/var/lib/e3-inputs"
 """Those two on a host where E3 is root. E3 makes, changes and removes nothing in the second."""
+
+
+def spare_seconds(parties: int) -> float:
+    """Return by how much the limits of a session's phases are longer with so many parties."""
+    return max(0, parties - FEW_PARTIES) * SECONDS_A_PARTY
+
+
+def silence_seconds(parties: int) -> float:
+    """Return after which silence runner and deployer of such a session count as gone."""
+    return SILENCE_SECONDS + spare_seconds(parties) / 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,13 +38,13 @@ from e3.party.protocol import (
     BEAT_SECONDS,
     FOLDER_STAYS,
     OWNED,
-    SILENCE_SECONDS,
     STATE,
     STREAMS,
     Exit,
     Spec,
     decode,
     decode_spec,
+    silence_seconds,
 )
 from e3.party.removal import remove
 from e3.party.reports import Report, ReportError, Reports
@@ -87,6 +87,7 @@ class ProgramMonitor:
         self.family = family
         self.why = ""
         self._began = time.monotonic()
+        self._most_silence = silence_seconds(len(spec.parties))
         self._stop: float | None = None
         self._leaving = False
         self._reports = Reports(len(spec.parties), spec.pid)
@@ -116,7 +117,7 @@ class ProgramMonitor:
                 self.why = "end"
             elif not self._patience():
                 self.why = self.why or "stop"
-            elif time.monotonic() - self.channel.heard > SILENCE_SECONDS:
+            elif time.monotonic() - self.channel.heard > self._most_silence:
                 self.why = "silence"
             elif self.bounds.broken():
                 self.why = self.why or "memory"
@@ -166,7 +167,7 @@ class ProgramMonitor:
             self.channel.say(kind, at=None, **fields)
             while not self.channel.flush() and not self.channel.over:
                 self._await_channel()
-                if time.monotonic() - self.channel.heard > SILENCE_SECONDS:
+                if time.monotonic() - self.channel.heard > self._most_silence:
                     return
             if self.channel.over or self._stop is not None:
                 return

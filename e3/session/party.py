@@ -10,7 +10,7 @@ from typing import TextIO
 
 from e3.errors import AuthorityError, HostError
 from e3.interfaces import File, Host, Process
-from e3.party.protocol import OWNED, SILENCE_SECONDS, START, STATE, Spec, encode, encode_spec
+from e3.party.protocol import OWNED, START, STATE, Spec, encode, encode_spec, silence_seconds
 from e3.remote.tasks import beside
 from e3.remote.text import printable
 from e3.session.certificates import Certificates
@@ -143,9 +143,10 @@ class Party:
 
     async def _follow(self, process: Process) -> None:
         incoming = Incoming(most_bytes(self._spec))
+        most_seconds = silence_seconds(len(self._spec.parties))
         while self.record.end is None:
             try:
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with asyncio.timeout(most_seconds):
                     data = await process.stdout.read(PIECE_BYTES)
             except TimeoutError:
                 self._miss()  # at once: the runner takes seconds to end, and all others must stop

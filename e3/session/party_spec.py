@@ -1,7 +1,7 @@
 """What plan and rules of a session say of one party, as its runner gets it. Pure."""
 
 from e3.experiment import Rules
-from e3.party.protocol import Spec
+from e3.party.protocol import AGREE_SECONDS, Spec, spare_seconds
 from e3.session.plan import Plan, Seat
 
 MB = 1_000_000
@@ -17,6 +17,7 @@ def party_spec(session: str, plan: Plan, seat: Seat, rules: Rules) -> Spec:
         entry=plan.program.entry,
         args=plan.program.args,
         private=seat.private,
+        agree_seconds=AGREE_SECONDS + spare_seconds(len(plan.seats)),
         tls=rules.tls,
         flood_bytes=int(limits.output_mb * MB),
         memory_bytes=int(limits.memory_mb * MB),

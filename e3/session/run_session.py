@@ -9,7 +9,7 @@ from pathlib import Path
 from e3.errors import OverlayError, SessionError
 from e3.experiment import Rules
 from e3.interfaces import AddressTrust, Authority, File, Host, PairPath
-from e3.party.protocol import BEAT_SECONDS
+from e3.party.protocol import BEAT_SECONDS, spare_seconds
 from e3.remote.tasks import beside, running
 from e3.session import comparison, inputs, outputs, programs, source
 from e3.session.alone import Alone, here, with_others
@@ -137,7 +137,8 @@ class SessionRun:
     async def run(self) -> SessionResult:
         """Run the session to its verdict."""
         self._spec.observer.began(self._evidence.id, self._evidence.folder, self._show)
-        ship_seconds = self._spec.rules.limits.ship_seconds
+        spare = spare_seconds(len(self._spec.plan.seats))
+        ship_seconds = self._spec.rules.limits.ship_seconds + spare
         attending = (
             party.attend(
                 *self._files,

@@ -8,6 +8,8 @@
 | running | the deadline; `LOST_SECONDS` after a connection to a peer broke | here |
 | collecting, from the program's end to the runner's | `LEAVE_SECONDS` of a party | the party |
 
+With many parties the first three are longer by `e3.party.protocol.spare_seconds`.
+
 A slow program is not mistaken for a lost one: runner and deployer exchange a message every
 `BEAT_SECONDS` whatever the program does, and the kernels of two parties acknowledge each other's
 messages.
@@ -17,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e3.experiment import Limits
-from e3.party.protocol import AGREE_SECONDS
+from e3.party.protocol import AGREE_SECONDS, spare_seconds
 from e3.session.verdicts import (
     End,
     Outcome,
@@ -71,12 +73,14 @@ def overdue(
     ``ends`` are how each party would end now, in the order of ``milestones``.
     """
     known = list(zip(milestones, ends, strict=True))
+    spare = spare_seconds(len(known))
+    most_seconds = limits.ship_seconds + spare
     late = [end for party, end in known if party.ready_seconds is None and not party.ended]
-    if late and now > limits.ship_seconds:
-        reason = f"not all hosts have started within {limits.ship_seconds:g} s; {doing(late)}"
+    if late and now > most_seconds:
+        reason = f"not all hosts have started within {most_seconds:g} s; {doing(late)}"
         advice = "run `e3 doctor`; on slow hosts raise ship-seconds of e3:limits"
         return Outcome.of(Verdict.UNREACHABLE, reason, late, advice)
-    if outcome := _unconnected(known, now, limits.connect_seconds):
+    if outcome := _unconnected(known, now, limits.connect_seconds + spare):
         return outcome
     lost = [
         end
@@ -101,8 +105,9 @@ def _unconnected(
     ]
     if not (begun and waited_for) or now <= min(begun) + limit_seconds:
         return None
+    last_seconds = LAST_SECONDS + spare_seconds(len(known))
     if any(
-        party.agreeing and now < (party.ready_seconds or 0) + LAST_SECONDS for party, _ in known
+        party.agreeing and now < (party.ready_seconds or 0) + last_seconds for party, _ in known
     ):
         return None  # that party will report who is missing
     absent = [end for party, end in waited_for if party.connecting_seconds is None]

@@ -30,7 +30,7 @@ def two() -> Iterator[Table]:
         yield table
 
 
-@pytest.mark.parametrize("m", [2, 3, 6])
+@pytest.mark.parametrize("m", [2, 3, 6, 30])
 def test_parties_that_run_the_same_agree(m: int) -> None:
     with Table(m) as table:
         outcomes = table.all_agree({})

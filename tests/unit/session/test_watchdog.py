@@ -18,7 +18,13 @@ def look(
     *milestones: PartyMilestones, now: float, lost: Sequence[tuple[int, ...]] = ()
 ) -> Outcome | None:
     ends = [
-        End(pid=i, host=f"h{i}", how="stopped", phase="waiting", lost=(*lost, (), (), ())[i])
+        End(
+            pid=i,
+            host=f"h{i}",
+            how="stopped",
+            phase="waiting",
+            lost=lost[i] if i < len(lost) else (),
+        )
         for i in range(len(milestones))
     ]
     return overdue(milestones, ends, now=now, deadline_seconds=100, limits=LIMITS)
@@ -86,3 +92,12 @@ def test_the_deadline() -> None:
     outcome = look(DONE, DONE, now=101)
     assert outcome is not None
     assert outcome.verdict is Verdict.TIMED_OUT
+
+
+def test_many_parties_have_more_time() -> None:
+    """Each beyond the first 20 has a second: all may share the processors of one machine."""
+    parties = [PartyMilestones(ready_seconds=1)] * 59 + [PartyMilestones()]
+    assert look(*parties, now=49) is None
+    outcome = look(*parties, now=51)
+    assert outcome is not None
+    assert outcome.reason.startswith("not all hosts have started within 50 s; party 59 (h59)")
