@@ -72,8 +72,8 @@ func stream(ctx context.Context, on network.Conn, of protocol.ID) (network.Strea
 }
 
 // alive returns nil if the peer answers on a connection.
-func alive(on network.Conn) error {
-	ctx, cancel := context.WithTimeout(context.Background(), aliveTimeout)
+func (n *Node) alive(on network.Conn) error {
+	ctx, cancel := context.WithTimeout(context.Background(), n.patience(aliveTimeout))
 	defer cancel()
 	opened, err := stream(ctx, on, ping.ID)
 	if err != nil {
@@ -94,18 +94,23 @@ func alive(on network.Conn) error {
 	return err
 }
 
-// closeDead closes the older connections of a peer that connects anew, if they died without a word.
+// connected closes the older connections of a peer that connects anew, if they died without a word.
 // Relays would go on using them.
-func closeDead(of network.Network, fresh network.Conn) {
+func (n *Node) connected(of network.Network, fresh network.Conn) {
+	n.keeper.wake(fresh.RemotePeer())
 	for _, older := range of.ConnsToPeer(fresh.RemotePeer()) {
 		if older != fresh && relayed(older) == relayed(fresh) {
-			go closeIfDead(older)
+			go n.closeIfDead(older)
 		}
 	}
 }
 
-func closeIfDead(c network.Conn) {
-	if alive(c) != nil {
+func (n *Node) disconnected(_ network.Network, former network.Conn) {
+	n.keeper.wake(former.RemotePeer())
+}
+
+func (n *Node) closeIfDead(c network.Conn) {
+	if n.alive(c) != nil {
 		_ = c.Close()
 	}
 }

@@ -31,10 +31,14 @@ const (
 	listenTimeout = 10 * time.Second // for a program that is called before it listens
 	mostAtOnce    = 256              // connections of one peer
 	mostStreams   = 1 << 12
+	pingEvery     = time.Second // at least
 )
 
-// streams go on after a break of a minute, and notice one within three seconds.
-var streams = resume.Config{Patience: time.Minute, PingEvery: time.Second}
+// streams go on after a break of a minute, and notice one within three seconds; among many members later,
+// as each stream of all asks so often.
+func (n *Node) streams() resume.Config {
+	return resume.Config{Patience: n.patience(time.Minute), PingEvery: max(pingEvery, n.crowd()/2)}
+}
 
 // doors listen at the addresses of peers and forward to them.
 type doors struct {
@@ -118,7 +122,7 @@ func (d *doors) leave(each door, connection *net.TCPConn) {
 	defer d.exit(each.to)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	stream, err := resume.Dial(ctx, streams, func(ctx context.Context) (net.Conn, error) {
+	stream, err := resume.Dial(ctx, d.node.streams(), func(ctx context.Context) (net.Conn, error) {
 		return d.opened(ctx, each)
 	})
 	if err != nil {
@@ -137,14 +141,14 @@ func (d *doors) opened(ctx context.Context, each door) (net.Conn, error) {
 			return nil, errNoConnection
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.node.patience(openTimeout))
 	defer cancel()
 	opened, err := stream(ctx, on, protocolID)
 	if err == nil {
 		err = binary.Write(opened, binary.BigEndian, each.at.Port())
 	}
 	if err != nil {
-		go closeIfDead(on) // whoever has dialled it then dials anew
+		go d.node.closeIfDead(on) // whoever has dialled it then dials anew
 		return nil, err
 	}
 	return carried{opened}, opened.SetDeadline(time.Time{})
@@ -153,7 +157,7 @@ func (d *doors) opened(ctx context.Context, each door) (net.Conn, error) {
 // arrive lets a stream of a peer carry one to a port of this host.
 func (n *Node) arrive(stream network.Stream) {
 	var port uint16
-	_ = stream.SetDeadline(time.Now().Add(helloTimeout))
+	_ = stream.SetDeadline(time.Now().Add(n.patience(helloTimeout)))
 	if binary.Read(stream, binary.BigEndian, &port) != nil {
 		_ = stream.Reset()
 		return
@@ -176,7 +180,7 @@ func (d *doors) arrivingAt(from peer.ID, port uint16) *resume.Listener {
 
 // listener joins the streams of a peer with a port of this host, from the address of that peer.
 func (d *doors) listener(each door) *resume.Listener {
-	return resume.NewListener(streams, mostStreams, func(_ string, stream *resume.Stream) {
+	return resume.NewListener(d.node.streams(), mostStreams, func(_ string, stream *resume.Stream) {
 		if !d.enter(each.to) {
 			stream.Reset()
 			return

@@ -65,6 +65,7 @@ func (f *neighbours) HandlePeerFound(info peer.AddrInfo) {
 	if !f.node.member(info.ID) {
 		return
 	}
+	defer f.node.keeper.wake(info.ID)
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	known := f.found[info.ID]
@@ -116,7 +117,7 @@ func (n *Node) relayPlaces() []peer.AddrInfo {
 }
 
 func (f *table) find(ctx context.Context, id peer.ID) []multiaddr.Multiaddr {
-	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.node.patience(findTimeout))
 	defer cancel()
 	found, err := f.dht.FindPeer(ctx, id)
 	if err != nil {

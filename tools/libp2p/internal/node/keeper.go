@@ -19,8 +19,10 @@ const (
 	dialTimeout    = 5 * time.Second
 	firstPause     = 100 * time.Millisecond
 	longestPause   = 2 * time.Second
-	alivePause     = 4 * time.Second
+	alivePause     = 4 * time.Second // at least
 	aliveTimeout   = 3 * time.Second
+	mostDials      = 16 // at once, of one node
+	closeAgain     = time.Second
 	reserveTimeout = 5 * time.Second
 	reserveAgain   = 20 * time.Minute // a reservation lasts an hour
 	firstPunch     = 4 * time.Second  // until a relayed pair tries again to become direct
@@ -29,19 +31,33 @@ const (
 
 // keeper keeps the connections that this node makes, and its reservations at relays.
 type keeper struct {
-	node  *Node
-	mutex sync.Mutex
-	tasks map[peer.ID]*task
+	node    *Node
+	mutex   sync.Mutex
+	tasks   map[peer.ID]*task
+	dialing chan struct{} // has a place for each dial under way
 }
 
 type task struct {
-	about settings.Peer
-	via   string // the relays, as text: another list is another task
-	end   context.CancelFunc
+	about   settings.Peer
+	via     string // the relays, as text: another list is another task
+	end     context.CancelFunc
+	changed chan struct{} // a connection to the peer has come or gone, or it has been found
 }
 
 func newKeeper(n *Node) *keeper {
-	return &keeper{node: n, tasks: map[peer.ID]*task{}}
+	return &keeper{node: n, tasks: map[peer.ID]*task{}, dialing: make(chan struct{}, mostDials)}
+}
+
+// wake lets the task of a peer look at its connections.
+func (k *keeper) wake(id peer.ID) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if known := k.tasks[id]; known != nil {
+		select {
+		case known.changed <- struct{}{}:
+		default: // it has been told, and has not looked yet
+		}
+	}
 }
 
 // keep keeps the connections of these settings; tasks that stay the same are not disturbed.
@@ -62,9 +78,10 @@ func (k *keeper) keep(asked *settings.Settings) {
 			continue
 		}
 		ctx, end := context.WithCancel(context.Background())
-		k.tasks[other.ID] = &task{other, via, end}
+		made := &task{other, via, end, make(chan struct{}, 1)}
+		k.tasks[other.ID] = made
 		if other.Dials {
-			go k.connect(ctx, other, circuits)
+			go k.connect(ctx, made, circuits)
 		}
 		if reserves {
 			go k.reserve(ctx, other)
@@ -74,16 +91,18 @@ func (k *keeper) keep(asked *settings.Settings) {
 
 // connect keeps a connection to a peer until the context ends: at its addresses, or else where it is found
 // and by relays.
-func (k *keeper) connect(ctx context.Context, other settings.Peer, circuits []multiaddr.Multiaddr) {
-	at := other.Addresses
+func (k *keeper) connect(ctx context.Context, own *task, circuits []multiaddr.Multiaddr) {
+	other, at := own.about, own.about.Addresses
 	if len(at) == 0 {
 		at = circuits
 	}
-	pause := firstPause
+	pause, again := firstPause, firstPause // until the next look, and until the next dial after one that fails
+	var changed chan struct{}              // only with a connection: a peer that refuses us is not dialled at once
 	punches := 0
-	var punchAt time.Time
-	for wait(ctx, pause) {
+	var punchAt, checked time.Time
+	for rest(ctx, changed, pause) {
 		c := k.node.best(other.ID)
+		changed = nil
 		switch {
 		case c == nil:
 			places := at
@@ -91,17 +110,17 @@ func (k *keeper) connect(ctx context.Context, other settings.Peer, circuits []mu
 				places = slices.Concat(k.node.finder.find(ctx, other.ID), at)
 			}
 			if len(places) == 0 {
-				pause = firstPause // until it is found
+				pause, changed = longestPause, own.changed // until it is found
 				continue
 			}
-			if err := k.dial(ctx, other, places); err != nil && pause == longestPause {
+			if err := k.dial(ctx, other, places); err != nil && again == longestPause {
 				complain("cannot connect to", other, err)
 			}
-			pause = min(2*pause, longestPause)
-			punchAt = time.Now().Add(firstPunch << punches)
-		case alive(c) != nil:
+			pause, again = again, min(2*again, longestPause)
+			punchAt, checked = time.Now().Add(firstPunch<<punches), time.Now()
+		case time.Since(checked) >= k.alivePause() && k.node.alive(c) != nil:
 			_ = c.Close() // it died without a word
-			pause, punches = firstPause, 0
+			pause, again, punches = firstPause, firstPause, 0
 		case other.Punches && relayed(c) && punches < mostPunches && time.Now().After(punchAt) &&
 			k.node.doors.idle(other.ID):
 			// The peer tries to become direct when a relayed connection arrives, once. Where both had
@@ -110,15 +129,29 @@ func (k *keeper) connect(ctx context.Context, other settings.Peer, circuits []mu
 			_ = c.Close()
 			pause = 0
 		default:
-			k.closeRelayed(other.ID, c)
-			untilClosed(ctx, c, alivePause)
-			pause = 0
+			if time.Since(checked) >= k.alivePause() {
+				checked = time.Now()
+				again = firstPause
+			}
+			pause, changed = k.alivePause(), own.changed
+			if k.closeRelayed(other.ID, c) {
+				pause = closeAgain
+			}
 		}
 	}
 }
 
+// alivePause is the time between two looks whether a connection lives: a thousand a second for all.
+func (k *keeper) alivePause() time.Duration { return max(alivePause, k.node.crowd()) }
+
 func (k *keeper) dial(ctx context.Context, other settings.Peer, at []multiaddr.Multiaddr) error {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	select {
+	case k.dialing <- struct{}{}:
+		defer func() { <-k.dialing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(ctx, k.node.patience(dialTimeout))
 	defer cancel()
 	ctx = network.WithAllowLimitedConn(ctx, "e3")
 	k.node.host.Peerstore().ClearAddrs(other.ID) // those that it told others of itself
@@ -128,16 +161,23 @@ func (k *keeper) dial(ctx context.Context, other settings.Peer, at []multiaddr.M
 	return k.node.host.Connect(ctx, peer.AddrInfo{ID: other.ID, Addrs: at})
 }
 
-// closeRelayed closes the connections by relays once a direct one is there and nobody uses them.
-func (k *keeper) closeRelayed(id peer.ID, best network.Conn) {
+// closeRelayed closes the connections by relays once a direct one has been there for a while and nobody
+// uses them; it returns whether there still are any beside a direct one.
+func (k *keeper) closeRelayed(id peer.ID, best network.Conn) bool {
 	if relayed(best) {
-		return
+		return false
 	}
+	left := false
 	for _, each := range k.node.host.Network().ConnsToPeer(id) {
-		if relayed(each) && !slices.ContainsFunc(each.GetStreams(), ours) {
+		switch {
+		case !relayed(each):
+		case time.Since(best.Stat().Opened) < closeAgain || slices.ContainsFunc(each.GetStreams(), ours):
+			left = true
+		default:
 			_ = each.Close()
 		}
 	}
+	return left
 }
 
 func ours(s network.Stream) bool { return s.Protocol() == protocolID }
@@ -194,13 +234,17 @@ func same(a, b settings.Peer) bool {
 		textOf(a.Addresses) == textOf(b.Addresses)
 }
 
-// untilClosed returns once a connection is closed, after a while in any case.
-func untilClosed(ctx context.Context, c network.Conn, most time.Duration) {
-	for end := time.Now().Add(most); !c.IsClosed() && time.Now().Before(end); {
-		if !wait(ctx, firstPause) {
-			return
-		}
+// rest returns after a while, or at a change; whether the context is still there.
+func rest(ctx context.Context, changed <-chan struct{}, most time.Duration) bool {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-changed:
+	case <-timer.C:
 	}
+	return ctx.Err() == nil
 }
 
 // wait returns whether the context is still there after a while.

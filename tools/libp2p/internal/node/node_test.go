@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,12 +55,39 @@ func TestManyPingsAtOnceDoNotLookLikeADeadConnection(t *testing.T) {
 	c := dialling.best(waiting.host.ID())
 	failed := make(chan error, 32)
 	for range cap(failed) {
-		go func() { failed <- alive(c) }()
+		go func() { failed <- dialling.alive(c) }()
 	}
 	for range cap(failed) {
 		if err := <-failed; err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestAPeerThatHangsUpIsDialledAtGrowingIntervals(t *testing.T) {
+	_, waiting := pair(t)
+	at := strings.TrimPrefix(waiting.settings.Load().Listen[0].String(), "/ip4/127.0.0.1/tcp/")
+	_ = waiting.host.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:"+at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var calls atomic.Int32
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			calls.Add(1)
+			_ = connection.Close()
+		}
+	}()
+	time.Sleep(3 * time.Second)
+	// after 0, 0.1, 0.3, 0.7, 1.5 s, ...
+	if found := calls.Load(); found < 2 || found > 12 {
+		t.Fatalf("it was dialled %d times in 3 s", found)
 	}
 }
 
