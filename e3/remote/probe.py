@@ -52,7 +52,7 @@ FULL_BYTES = 3000
 """Two packets of Ethernet's size."""
 
 FULL_SECONDS = 2.0
-"""If they have no answer for so long, the path loses them, while small ones had passed just before."""
+"""The path loses them if they have no answer for so long, while small ones had just passed."""
 
 FULL_LOST = "small packets pass and full-sized ones do not; set a smaller mtu in e3:overlay-options"
 TURN_SECONDS = 1.0
