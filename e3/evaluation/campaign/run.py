@@ -73,7 +73,7 @@ async def run(  # noqa: PLR0913 -- what is run and how, by keyword
             commit=commit(root),
             clocks=clocks,
         )
-        _begin(matrix, root, progress, path)
+        _begin(matrix, root, progress, tell)
         try:
             await in_thread(remove_stacks, matrix.file.name, root, tell)
             waiting = [cell for cell in asked.shuffled() if cell.id not in progress.ended]
@@ -88,9 +88,11 @@ async def run(  # noqa: PLR0913 -- what is run and how, by keyword
             place.tell(root, matrix.file.name, None)
 
 
-def _begin(matrix: Matrix, root: Path, progress: Progress, path: Path) -> None:
-    """Write the first line, or check that it is this campaign's."""
-    known = progress.writer.known
+def _begin(
+    matrix: Matrix, root: Path, progress: Progress, tell: Callable[[str, str], None]
+) -> None:
+    """Write the first line, or check that it is this campaign's; tell if another E3 wrote it."""
+    known, path = progress.writer.known, progress.folder / place.RESULTS
     if not known:
         progress.writer.write(header(matrix, root))
         return
@@ -105,7 +107,15 @@ def _begin(matrix: Matrix, root: Path, progress: Progress, path: Path) -> None:
             f"{path} was begun by an E3 that writes schema {first.schema}, and this one writes "
             f"{SCHEMA}; give the campaign another name, or move {path.parent} away"
         )
+    if isinstance(first, CampaignRecord) and first.commit != progress.commit:
+        what = f"began with commit {_short(first.commit)}; from here on {_short(progress.commit)}"
+        tell(matrix.file.name, f"{what}, as each set-up says")
     progress.take_known()
+
+
+def _short(commit: str) -> str:
+    changed = "+" if commit.endswith("+") else ""
+    return f"{commit[:10]}{changed}" if commit else "unknown"
 
 
 def header(matrix: Matrix, root: Path) -> CampaignRecord:

@@ -94,8 +94,9 @@ def _unlike(first: Study, second: Study) -> Sequence[str]:
     for scenario in first.campaign.scenarios:
         other = scenarios.get(scenario.id)
         if other is not None and (
-            (scenario.fleet, scenario.regions, scenario.rtt_ms, scenario.nats, scenario.links)
-            != (other.fleet, other.regions, other.rtt_ms, other.nats, other.links)
+            (scenario.fleet, scenario.regions, scenario.rtt_ms, scenario.nats)
+            != (other.fleet, other.regions, other.rtt_ms, other.nats)
+            or (scenario.links, scenario.processors) != (other.links, other.processors)
         ):
             told.append(f"scenario {scenario.id} has other hosts or links")
     programs = {program.id: program for program in second.campaign.programs}

@@ -217,7 +217,8 @@ class Study:
     @property
     def commits(self) -> Sequence[str]:
         """The commits of E3 of which cells are, each once; that of the campaign without any."""
-        found = dict.fromkeys(self.made_by(setup)[1] for _, setup in self.ends())
+        setups = [setup for cell in self.cells.values() for setup in cell.setups]
+        found = dict.fromkeys(self.made_by(setup)[1] for setup in setups)
         return list(found) or [self.campaign.commit]
 
     def of(self, overlay: str, scenario: str, program: str) -> Runs:

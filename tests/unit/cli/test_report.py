@@ -61,3 +61,12 @@ def test_a_check_tells_the_schema_of_the_file(e3: Command, tmp_path: Path) -> No
     checked = e3("results", "check", "old.jsonl", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout
     assert checked.stdout == "old.jsonl: whole, of schema 1\n"
+
+
+def test_campaigns_are_joined_and_each_says_how_many_cells(e3: Command, campaign: Path) -> None:
+    later = synthetic.write(campaign / "later.jsonl", PLAN)
+    made = e3("results", "join", "results.jsonl", later.name, "-o", "all.jsonl.gz", cwd=campaign)
+    assert made.returncode == 0, made.stderr
+    assert f"{campaign / 'results.jsonl'}: 0 cells\n{later}: 7 cells\n" in made.stdout
+    assert made.stdout.endswith("all.jsonl.gz; cells: 7 of commit 0000000000\n")
+    assert "whole, of schema 3" in e3("results", "check", "all.jsonl.gz", cwd=campaign).stdout

@@ -90,6 +90,17 @@ def test_cells_that_are_not_asked_for_wait(root: Path) -> None:
     assert time == "time: about 0 min (an estimate for the lab on two idle cores)"
 
 
+def test_who_goes_on_with_another_commit_is_told(root: Path) -> None:
+    campaign, told = asked(overlays={"tailscale": None}), []
+    with Writer(place.results_of(root, "trial")) as writer:
+        writer.write(msgspec.structs.replace(run.header(campaign, root), commit="a" * 40))
+    tell = lambda cell, what: told.append(f"{cell}: {what}")  # noqa: E731 -- of two words
+    asyncio.run(run.run(campaign, root, jobs=1, tell=tell))
+    assert told[0] == (
+        "trial: began with commit aaaaaaaaaa; from here on unknown, as each set-up says"
+    )
+
+
 def test_two_processes_do_not_run_one_campaign(root: Path) -> None:
     with (
         Writer(place.results_of(root, "trial")),
