@@ -9,9 +9,9 @@ None for each that did not come back, and ``transport``.
 ``{"do": "wire", "address"}``: the counters of the interface that has the address.
 
 It ends when its standard input does. ``gauge.py usage`` prints one JSON line with the processor
-time and memory of the daemons on the host; ``gauge.py usage reset`` also lets the peak of their
-memory begin anew. ``gauge.py search`` prints which texts of a JSON line of its input, in
-hexadecimal by label, the memory of those daemons holds: how often each, and how many bytes it
+time and memory of the daemons on the host, and its clocks; ``gauge.py usage reset`` also lets the
+peak of their memory begin anew. ``gauge.py search`` prints which texts of a JSON line of its input,
+in hexadecimal by label, the memory of those daemons holds: how often each, and how many bytes it
 looked at.
 """
 
@@ -251,10 +251,18 @@ def _interface(address: str) -> str | None:
 
 
 def usage(*, reset: bool) -> Answer:
-    """Return processor time in seconds and peak memory in bytes of the daemons; None if unknown."""
+    """Return processor time in seconds and peak memory in bytes of the daemons; None if unknown.
+
+    And what the host's clocks say, in seconds.
+    """
+    clocks = {
+        "day": time.time(),
+        "monotonic": time.monotonic(),
+        "boot": time.clock_gettime(time.CLOCK_BOOTTIME),
+    }
     daemons = _daemons()
     if daemons is None:
-        return {"cpu_seconds": None, "peak_bytes": None}
+        return {"cpu_seconds": None, "peak_bytes": None, **clocks}
     ticks = peak = 0
     for pid in daemons:
         try:
@@ -267,7 +275,8 @@ def usage(*, reset: bool) -> Answer:
         except OSError:  # it has ended, or is another user's
             continue
         ticks += sum(map(int, words[11:15]))  # also of its children that have ended
-    return {"cpu_seconds": round(ticks / os.sysconf("SC_CLK_TCK"), 3), "peak_bytes": peak}
+    cpu_seconds = round(ticks / os.sysconf("SC_CLK_TCK"), 3)
+    return {"cpu_seconds": cpu_seconds, "peak_bytes": peak, **clocks}
 
 
 def _daemons() -> list[int] | None:

@@ -135,7 +135,7 @@ def test_a_step_of_the_clock_is_flagged_in_its_repetition_alone(
     ]
     assert flagged == [[], [HOUR], [-HOUR]]
     told = [it.detail for done, _ in results[1] for it in done.disturbances if it.kind == "clock"]
-    assert told[0].startswith("the clock was set by +3600.0")
+    assert told[0].startswith("the clock of this machine was set by +3600.0")
 
 
 def test_no_figure_depends_on_the_time_of_day(

@@ -108,6 +108,7 @@ def test_bytes_on_the_wire_are_those_of_the_interface(stack: Stack) -> None:
             before = await gauges.read(reset=True)
             await gauges.round_trips(10)
             after = await gauges.read()
+        assert not machine.clock_disturbances(before.usage["a-0"], after.usage["a-0"], "a-0")
         found = costs(before, after)[0]
         assert found.sent_wire_bytes is not None
         assert found.sent_packets is not None

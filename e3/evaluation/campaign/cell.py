@@ -286,6 +286,9 @@ class Bench:
         measuring += time.monotonic() - since
         local = self.cell.scenario.fleet == "lab"
         found = machine.disturbances(moment, later, self.setup.machine.cores, local=local)
+        if not local:  # the hosts of a lab have this machine's clock
+            for host, then in before.usage.items():
+                found += machine.clock_disturbances(then, after.usage[host], host)
         found += machine.off_baseline(self.setup.baseline, trips)
         if result.verdict is not Verdict.COMPLETED:
             self._keep(result)

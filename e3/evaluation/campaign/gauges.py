@@ -19,7 +19,7 @@ from msgspec import Meta
 from e3.deployed import Stack
 from e3.errors import E3Error, HostError
 from e3.evaluation.diagnosis import measure_throughput
-from e3.evaluation.fields import Count, Milliseconds, Part, Seconds
+from e3.evaluation.fields import Count, Milliseconds, Number, Part, Seconds
 from e3.evaluation.results import HostCost, Layer, RoundTrip, Throughput
 from e3.handshakes import Marks, TellsHandshakes
 from e3.interfaces import PROBE_PORT, File, Host, Network, Process
@@ -66,10 +66,16 @@ class Found(Part, frozen=True, kw_only=True):
 
 
 class Usage(Part, frozen=True, kw_only=True):
-    """What the daemons of a host have taken; None where they cannot be told from others."""
+    """What the daemons of a host have taken; None where they cannot be told from others.
+
+    The others are what the host's clocks say, in seconds (`e3.evaluation.campaign.machine.Times`).
+    """
 
     cpu_seconds: Seconds | None
     peak_bytes: Count | None
+    day: Number
+    monotonic: Number
+    boot: Number
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from e3.evaluation.results import Disturbance, MachineFacts, RoundTrip
 
@@ -46,6 +47,22 @@ class Clocks:
 
 
 CLOCKS = Clocks()
+
+
+class Times(Protocol):
+    """What three clocks say at a moment, in seconds; see `Clocks`."""
+
+    @property
+    def day(self) -> float:
+        """The time of day."""
+
+    @property
+    def monotonic(self) -> float:
+        """The clock that nobody sets."""
+
+    @property
+    def boot(self) -> float:
+        """The same, which also counts while the machine sleeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,15 +177,22 @@ def disturbances(before: Moment, after: Moment, cores: int, *, local: bool) -> l
                 detail=f"other programs took {share:.0%} of the machine's processors",
             )
         )
+    return found + clock_disturbances(before, after, "this machine")
+
+
+def clock_disturbances(before: Times, after: Times, whose: str) -> list[Disturbance]:
+    """Return whether somebody's clock was set meanwhile, or they slept."""
+    seconds = after.monotonic - before.monotonic
     step = (after.day - before.day) - seconds
     slept = (after.boot - before.boot) - seconds
+    found = []
     if abs(step - max(slept, 0.0)) > CLOCK_SECONDS:
         found.append(
             Disturbance(
                 kind="clock",
                 value=round(step, 3),
                 limit=CLOCK_SECONDS,
-                detail=f"the clock was set by {step:+.3f} s",
+                detail=f"the clock of {whose} was set by {step:+.3f} s",
             )
         )
     if slept > SUSPEND_SECONDS:
@@ -177,7 +201,7 @@ def disturbances(before: Moment, after: Moment, cores: int, *, local: bool) -> l
                 kind="suspend",
                 value=round(slept, 3),
                 limit=SUSPEND_SECONDS,
-                detail=f"the machine slept for {slept:.3f} s",
+                detail=f"{whose} slept for {slept:.3f} s",
             )
         )
     return found

@@ -90,9 +90,23 @@ def test_round_trips_are_summed_up() -> None:
     assert (silent.lost, silent.median_ms, silent.jitter_ms) == (2, None, None)
 
 
+def used(**values: Any) -> gauges.Usage:  # noqa: ANN401 -- the fields of a usage
+    clocks = {"day": 1000.0, "monotonic": 50.0, "boot": 60.0}
+    return gauges.Usage(**{"cpu_seconds": None, "peak_bytes": None, **clocks, **values})
+
+
+def test_a_clock_of_another_machine_is_told_by_its_name() -> None:
+    (found,) = machine.clock_disturbances(
+        used(), used(day=1012.5, monotonic=60.0, boot=70.0), "pi-0"
+    )
+    assert (found.kind, found.value) == ("clock", 2.5)
+    assert found.detail == "the clock of pi-0 was set by +2.500 s"
+    assert not machine.clock_disturbances(used(), used(day=1010.01, monotonic=60.0, boot=70.0), "x")
+
+
 def reading(sent: int, cpu: float | None, peak: int | None = 5000) -> gauges.Reading:
     wire = gauges.Wire(received_bytes=sent, received_packets=1, sent_bytes=sent, sent_packets=1)
-    usage = gauges.Usage(cpu_seconds=cpu, peak_bytes=peak)
+    usage = used(cpu_seconds=cpu, peak_bytes=peak)
     return gauges.Reading(wire={"a-0": wire, "b-0": None}, usage={"a-0": usage, "b-0": usage})
 
 
