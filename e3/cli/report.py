@@ -94,7 +94,9 @@ def _beside(files: list[Path]) -> Path:
     """Return where a report goes if nobody says so: beside its results."""
     if len(files) == 1:
         return files[0].with_name("report.html")
-    return files[0].with_name(f"beside-{files[1].parent.name or files[1].stem}.html")
+    other = files[1]
+    name = other.parent.name if other.name == RESULTS else other.name.partition(".")[0]
+    return files[0].with_name(f"beside-{name}.html")
 
 
 def _write(target: Path, text: str) -> None:

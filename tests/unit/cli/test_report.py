@@ -32,6 +32,13 @@ def test_a_report_goes_beside_its_results(e3: Command, campaign: Path) -> None:
     assert str(campaign / "report.html") in made.stdout
 
 
+def test_a_comparison_is_named_after_the_other(e3: Command, campaign: Path) -> None:
+    synthetic.write(campaign / "other.jsonl", PLAN)
+    made = e3("report", "results.jsonl", "other.jsonl", cwd=campaign)
+    assert made.returncode == 0, made.stderr
+    assert (campaign / "beside-other.html").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
