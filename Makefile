@@ -52,6 +52,10 @@ bench:  ## set-up, then measure E3 itself; results go to bench/results
 	scripts/setup --all --bench
 	$(E3) python -m bench
 
+scale:  ## set-up, then up to 300 hosts over four overlays, with sessions; docs/scale.md
+	scripts/setup --all
+	$(E3) python -m bench.scale
+
 nat-matrix:  ## set-up, then how each overlay crosses each pair of NATs; a page goes to .e3/nat-matrix
 	scripts/setup --all
 	$(E3) python -m e3.evaluation.nat_report
@@ -65,4 +69,4 @@ tools:  ## what every overlay needs
 clean:  ## remove all that set-up made, except state (.e3): make down comes first
 	rm -rf .venv .tools bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help up down test long fuzz faults resilience check bench nat-matrix setup tools clean
+.PHONY: help up down test long fuzz faults resilience check bench scale nat-matrix setup tools clean

@@ -14,6 +14,7 @@ from bench import (
     mediator,
     meeting,
     messages,
+    overlay_rounds,
     overlays,
     report,
     session,
@@ -40,6 +41,7 @@ def main() -> None:
     for part in (
         lab,
         overlays,
+        overlay_rounds,
         discovery,
         session,
         command,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.scale import quiet_cores
 from e3.lab.client import HostHandle, Lab, start, stop
 
 REGIONS = ("ams3", "nyc3", "sfo3", "sgp1")
@@ -46,7 +47,9 @@ class Goal:
 
 GOALS = (
     Goal(key="host_ms_at_100", bound=12),
+    Goal(key="host_ms_at_300", bound=12),
     Goal(key="host_memory_mb_at_300", bound=3),
+    Goal(key="idle_cores_at_300", bound=0.1),
     Goal(key="added_rtt_ms_at_80", bound=1),
     Goal(key="added_rtt_ms_at_2", bound=1),
     Goal(key="tcp_mbit_at_80", bound=250, at_least=True),
@@ -88,7 +91,7 @@ class _Raw(argparse.RawDescriptionHelpFormatter):
 
 def _hosts(count: int, repetitions: int) -> dict[str, Any]:
     """Measure how long ``count`` hosts take to start and stop, and the memory of the machine."""
-    up, down, memory = [], [], []
+    up, down, memory, idle = [], [], [], []
     names = [(f"{region}-{i}", region) for region in REGIONS for i in range(count // 4)]
     for _ in range(repetitions):
         with _lab() as lab:
@@ -97,15 +100,22 @@ def _hosts(count: int, repetitions: int) -> dict[str, Any]:
             lab.add_hosts(names)
             up.append(time.monotonic() - begun)
             memory.append((before - _settled_mb()) / count)
+            idle.append(quiet_cores(lab.status()["pid"]))
             begun = time.monotonic()
             stop(lab.folder)
             down.append(time.monotonic() - begun)
     return {
         f"host_ms_at_{count}": statistics.median(up) / count * 1000,
         f"host_memory_mb_at_{count}": statistics.median(memory),
+        f"idle_cores_at_{count}": statistics.median(idle),
         f"up_seconds_at_{count}": statistics.median(up),
         f"down_seconds_at_{count}": statistics.median(down),
-        f"raw_at_{count}": {"up_seconds": up, "down_seconds": down, "memory_mb": memory},
+        f"raw_at_{count}": {
+            "up_seconds": up,
+            "down_seconds": down,
+            "memory_mb": memory,
+            "idle_cores": idle,
+        },
     }
 
 
