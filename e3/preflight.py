@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 from e3 import pulumi_state
 from e3.authority.choices import AUTHORITIES, Joint, agreed
@@ -156,9 +157,18 @@ class Equipment:
                 f"have; run `scripts/setup {stack}`, which brings it or says why it cannot"
             )
 
+    def left_out(self, needs: Needs) -> bool:
+        """Return whether a program is missing that is built only where a stack asks for it."""
+        return any(
+            _recipe(tool).get("only_if_asked") and not self._has_built(tool) for tool in needs.tools
+        )
+
     def _has_built(self, tool: str) -> bool:
-        recipe = tomllib.loads((ROOT / "tools" / tool / "recipe.toml").read_text())
-        return all((self.built / program).exists() for program in recipe["programs"])
+        return all((self.built / program).exists() for program in _recipe(tool)["programs"])
 
     def _has_installed(self, package: str) -> bool:
         return shutil.which(PROGRAMS.get(package, package), path=self.path) is not None
+
+
+def _recipe(tool: str) -> Mapping[str, Any]:
+    return tomllib.loads((ROOT / "tools" / tool / "recipe.toml").read_text())

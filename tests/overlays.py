@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from e3 import contact
 from e3.authority import nebula_cert
 from e3.authority.choices import majority
@@ -16,8 +18,10 @@ from e3.ceremonies.authority import Wanted, establish
 from e3.ceremonies.nebula import JointNebulaCa, authority_request
 from e3.ceremonies.removal import remove
 from e3.ceremonies.signer import JointSigner
+from e3.errors import PlatformError
 from e3.interfaces import PARTY_PORT, Authority, Certified, Host, Network, Overlay, PairPath
 from e3.lab.client import Lab
+from e3.preflight import Equipment
 
 ROOT = Path(__file__).parents[1]
 CONTACT_SECONDS = 60.0
@@ -42,6 +46,14 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2) as con
     assert connection.recv(4) == b"here"
 """
 PORT = PARTY_PORT
+
+
+def skip_without_programs(name: str, overlay: Overlay) -> None:
+    """Skip the test if a program is missing that is built only where a stack asks for it."""
+    if Equipment().left_out(overlay.needs):
+        with pytest.raises(PlatformError) as lacking:
+            Equipment().check(name, overlay.needs, name)
+        pytest.skip(str(lacking.value))
 
 
 def make_authority(overlay: Overlay) -> Authority | None:

@@ -1,8 +1,8 @@
 """Report the NAT matrix: ``python -m e3.evaluation.nat_report [OVERLAY...]``.
 
-Measures these overlays (default: all of docs/nat-matrix.yaml), prints the matrix, and writes
-.e3/nat-matrix/index.html and results.json. Exit status 1 means that an overlay could not be
-measured, or that a path is not as docs/nat-matrix.yaml expects.
+Measures these overlays (default: all of docs/nat-matrix.yaml whose programs are built), prints the
+matrix, and writes .e3/nat-matrix/index.html and results.json. Exit status 1 means that an overlay
+could not be measured, or that a path is not as docs/nat-matrix.yaml expects.
 """
 
 import argparse
@@ -86,7 +86,8 @@ def main() -> int:
     """Measure and print the matrices, and write the report."""
     parser = argparse.ArgumentParser(prog="nat-matrix", description=__doc__)
     parser.add_argument("overlays", nargs="*", metavar="OVERLAY")
-    chosen = parser.parse_args().overlays or sorted({*load().overlays} & {*OVERLAYS})
+    asked = parser.parse_args().overlays
+    chosen = asked or sorted({*load().overlays} & {*OVERLAYS})
     unknown = sorted(set(chosen) - set(OVERLAYS))
     if unknown:
         parser.error(f"unknown overlay {unknown[0]!r}; choose of {', '.join(sorted(OVERLAYS))}")
@@ -94,6 +95,9 @@ def main() -> int:
     matrices: list[Matrix] = []
     failures: dict[str, str] = {}
     for name in chosen:
+        if not asked and Equipment().left_out(OVERLAYS[name]().needs):
+            console.print(f"{name}: left out; `scripts/setup {name}` builds its program")
+            continue
         try:
             matrices.append(_measured(name))
             console.print(table(matrices[-1]))
@@ -111,7 +115,7 @@ def main() -> int:
 
 def _measured(name: str) -> Matrix:
     overlay = OVERLAYS[name]()
-    Equipment().check(name, overlay.needs, "--all")
+    Equipment().check(name, overlay.needs, name)
     with tempfile.TemporaryDirectory() as folder:
         return measure(name, overlay, Path(folder) / "lab", settle_seconds=SETTLE_SECONDS)
 

@@ -4,12 +4,15 @@ import hashlib
 import platform
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from e3.interfaces import File, Needs
 
 PROJECT = Path(__file__).parents[2]
 BUILT = PROJECT / ".tools"
+PINS = ("go.mod", "Cargo.lock", "Cargo.toml", "recipe.toml")
 
 
 def folder(system: str) -> Path:
@@ -19,8 +22,7 @@ def folder(system: str) -> Path:
 
 def programs(needs: Needs) -> list[str]:
     """Return the names of the programs that set-up builds for an overlay."""
-    recipes = [PROJECT / "tools" / name / "recipe.toml" for name in needs.tools]
-    return [p for recipe in recipes for p in tomllib.loads(recipe.read_text())["programs"]]
+    return [program for name in needs.tools for program in _recipe(name)["programs"]]
 
 
 def digest(needs: Needs) -> str:
@@ -28,10 +30,11 @@ def digest(needs: Needs) -> str:
     state = hashlib.sha256()
     for name in needs.tools:
         source = PROJECT / "tools" / name
-        beside = re.findall(r"=> (\.\./\S+)", (source / "go.mod").read_text())
+        pins = [source / it for it in PINS if (source / it).exists()]
+        beside = re.findall(r"=> (\.\./\S+)", pins[0].read_text())
         folders = [source, *(source / path for path in beside)]
         own = sorted(it for folder in folders for it in folder.glob("*/**/*") if it.is_file())
-        for file in (source / "go.mod", source / "recipe.toml", *own):
+        for file in (*pins, *own):
             state.update(file.read_bytes())
     return state.hexdigest()
 
@@ -43,7 +46,8 @@ def missing_tools(needs: Needs, system: str) -> str | None:
     if not missing:
         return None
     if place == BUILT / "bin":
-        return f"{', '.join(missing)} is not built here; type `make tools`"
+        stack = next((name for name in needs.tools if _recipe(name).get("only_if_asked")), "--all")
+        return f"{', '.join(missing)} is not built here; type `scripts/setup {stack}`"
     return (
         f"{', '.join(missing)} for {system} is not in .tools/{system}; docs/inventory.md has the "
         "command that builds it"
@@ -56,3 +60,7 @@ def files(needs: Needs, system: str, target: str) -> list[File]:
         File(path=f"{target}/{name}", content=(folder(system) / name).read_bytes(), mode=0o755)
         for name in programs(needs)
     ]
+
+
+def _recipe(name: str) -> Mapping[str, Any]:
+    return tomllib.loads((PROJECT / "tools" / name / "recipe.toml").read_text())

@@ -15,7 +15,7 @@ from installer.cache import Cache, place
 from installer.environment import REPORT, Environment, Extra
 from installer.packages import Packages
 from installer.plugins import Plugin
-from installer.programs import TUNNEL, Go, Tool
+from installer.programs import TUNNEL, Go, Tool, recipe
 from installer.salt import Salt
 from installer.steps import AGAIN, ROOT, SetupError, run, say, take
 
@@ -55,6 +55,9 @@ def main() -> None:
     path = _path_without_ours()
     go = Go(ROOT / "tools/go/requirements.txt", TOOLS, path)
     sessions = [TUNNEL] if options.all or options.sessions else []
+    for name in needs["left_out"]:
+        usually = recipe(ROOT / "tools" / name).usually
+        say(f"without {name}: building it takes {usually}; scripts/setup {name} brings it")
     names = ["pulumi", "pulumi-language-python", *dict.fromkeys([*needs["tools"], *sessions])]
     take(
         [

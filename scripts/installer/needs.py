@@ -1,6 +1,7 @@
 """Print what stacks need beyond the base, as JSON; run by .venv, which knows the overlays.
 
-No stack means every overlay, and no cloud, as tests have stand-ins. An overlay that is unknown
+No stack means every overlay, and no cloud, as tests have stand-ins; programs that are built only if
+a stack asks for them are then ``left_out``. An overlay that is unknown
 needs nothing here: the deployment names the mistake together with the choices.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from e3.overlays import OVERLAYS
+from installer.programs import recipe
 from installer.steps import ROOT
 
 OF_FLEET = {"digitalocean": ("digitalocean",)}
@@ -56,15 +58,19 @@ def main(stacks: list[str]) -> None:
     names = {str(value["e3:overlay"]) for value in values} or set(OVERLAYS)
     wanted = {name for value in values for name in plugins(value)}
     needs = [OVERLAYS[name].needs for name in names & set(OVERLAYS)]
+    tools = {tool for need in needs for tool in need.tools}
+    asked = {tool for tool in tools if recipe(ROOT / "tools" / tool).only_if_asked}
+    left_out = set() if stacks else asked
     usual = overlay(ROOT / "Pulumi.dev.yaml")
     first = OVERLAYS[usual].needs.tools if usual in OVERLAYS else ()
     print(
         json.dumps(
             {
+                # what takes longest comes last
                 "tools": sorted(
-                    {tool for need in needs for tool in need.tools},
-                    key=lambda tool: (tool not in first, tool),
+                    tools - left_out, key=lambda tool: (tool in asked, tool not in first, tool)
                 ),
+                "left_out": sorted(left_out),
                 "packages": sorted({package for need in needs for package in need.packages}),
                 "plugins": {name: version(name) for name in sorted(wanted)},
             }

@@ -1,8 +1,9 @@
-"""Programs written in Go: those on PATH if new enough, else built from the pins in tools/.
+"""Programs of others and of E3: those on PATH if new enough, else built from the pins in tools/.
 
-A folder tools/NAME holds go.mod, go.sum and recipe.toml, whose keys are those of `Recipe`; a
-folder in it is a module that takes the place of one that the module proxy does not serve, or E3's
-own source, which may use that of another folder of tools/.
+A folder tools/NAME has recipe.toml, whose keys are those of `Recipe`, and pins: go.mod and go.sum,
+or Cargo.toml and Cargo.lock (see `rust`). A folder in it is a module that takes the place of one
+that the module proxy does not serve, or E3's own source, which may use that of another folder of
+tools/.
 """
 
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from installer.cache import Cache
 from installer.progress import Progress
+from installer.rust import Rust
 from installer.steps import ROOT, aside, digest, pip_install, read, run, say, write
 
 TUNNEL = "tunnel"
@@ -36,7 +38,8 @@ class Recipe:
     ``programs`` are all that it gives. ``version`` prints the version of the one on PATH,
     which must be at least ``minimum`` and below ``below``; without it any will do. ``scripts`` are
     programs that lie in a module as they are: module -> paths. ``built_as`` gives the name that Go
-    gives a program where it is another. ``usually`` is for a build with empty caches.
+    gives a program where it is another. ``usually`` is for a build with empty caches. With
+    ``only_if_asked`` it is left out where everything is built that there is.
     """
 
     programs: Sequence[str]
@@ -47,6 +50,7 @@ class Recipe:
     linker_flags: str = ""
     scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     built_as: Mapping[str, str] = field(default_factory=dict)
+    only_if_asked: bool = False
 
     @property
     def built(self) -> Sequence[str]:
@@ -157,11 +161,10 @@ class Tool:
         return self.tools / "keys" / self.source.name
 
     def _key(self) -> str:
-        beside = re.findall(r"=> (\.\./\S+)", (self.source / "go.mod").read_text())
+        beside = re.findall(r"=> (\.\./\S+)", read(self.source / "go.mod"))
         own = [self.source, *((self.source / path).resolve() for path in beside)]
         files = sorted(it for folder in own for it in folder.glob("*/**/*") if it.is_file())
-        pins = (self.source / name for name in ("go.mod", "go.sum", "recipe.toml"))
-        return digest(*pins, *files)
+        return digest(*sorted(it for it in self.source.iterdir() if it.is_file()), *files)
 
     def _link(self, folder: Path) -> bool:
         """Link to the programs on PATH, if those to be built are there, of one place, and fit."""
@@ -196,7 +199,11 @@ class Tool:
             entry.put(programs, folder)
 
     def _build(self, folder: Path) -> None:
-        how, environment = recipe(self.source), self._environment()
+        how = recipe(self.source)
+        if (self.source / "Cargo.toml").exists():
+            Rust(self.path).build(self.source, how.programs, folder)
+            return
+        environment = self._environment()
         flags = ["-trimpath", f"-ldflags=-s -w {how.linker_flags}"]
         stale = "{{if .Stale}}{{.ImportPath}}{{end}}"
         modules = Progress("modules fetched")

@@ -90,6 +90,9 @@ def _built(path: Path) -> Finding:
     recipe, name = tomllib.loads(path.read_text()), path.parent.name
     found = {program: shutil.which(program, path=_built_path()) for program in recipe["programs"]}
     missing = [program for program, place in found.items() if place is None]
+    if missing and recipe.get("only_if_asked"):
+        detail = f"{', '.join(missing)} is not built; scripts/setup {name} builds it"
+        return Finding(level="OK", subject=name, detail=detail)
     if missing:
         needed = name in ESSENTIAL
         activated = str(ROOT / ".tools" / "bin") in os.environ["PATH"].split(os.pathsep)
