@@ -314,6 +314,37 @@ async def libp2p(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
         yield given[1]
 
 
+@asynccontextmanager
+async def iroh(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
+    """Run the forwarder of E3's overlay between two hosts, with settings written by hand."""
+    program, given = f"{hosts[0].tools}/e3-iroh", ("127.200.0.1", "127.200.0.2")
+    ids = [(await tell(host, f"{program} key {FOLDER}/key")).strip() for host in hosts]
+    async with AsyncExitStack() as stack:
+        for i, host in enumerate(hosts):
+            settings = {
+                "address": given[i],
+                "port": 4499,
+                "ports": [PARTY_PORT],
+                "relay": None,
+                "relays": [],
+                "peers": [
+                    {
+                        "name": hosts[1 - i].name,
+                        "id": ids[1 - i],
+                        "address": given[1 - i],
+                        "addresses": [f"{hosts[1 - i].underlay}:4499"],
+                        "dials": i == 0,
+                    }
+                ],
+            }
+            await write(host, settings_json=json.dumps(settings))
+            argv = [program, "serve", FOLDER, FOLDER]
+            await stack.enter_async_context(host.access.attach(argv))
+        direct = f"{program} paths {FOLDER} 2>/dev/null | grep -q direct"
+        await tell(hosts[0], f"until {direct}; do sleep 0.1; done")
+        yield given[1]
+
+
 def _read(folder: str, name: str) -> str:
     return Path(folder, name).read_text()
 
@@ -327,6 +358,7 @@ async def _local(*argv: str, cwd: str) -> None:
 BY_HAND: dict[str, ByHand] = {
     "didcomm": wireguard,
     "headscale": headscale,
+    "iroh": iroh,
     "libp2p": libp2p,
     "nebula": nebula,
     "openvpn": openvpn,

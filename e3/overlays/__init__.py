@@ -7,6 +7,7 @@ OVERLAYS: OnDemand[type[Overlay]] = OnDemand(
     {
         "didcomm": "e3.overlays.didcomm:Didcomm",
         "headscale": "e3.overlays.tailscale.headscale:Headscale",
+        "iroh": "e3.overlays.iroh:Iroh",
         "libp2p": "e3.overlays.libp2p:Libp2p",
         "nebula": "e3.overlays.nebula:Nebula",
         "openvpn": "e3.overlays.openvpn:OpenVpn",

@@ -5,6 +5,7 @@
   didcomm = ./didcomm.nix;
   firewall = ./firewall.nix;
   headscale = ./headscale.nix;
+  iroh = ./iroh.nix;
   keys = ./keys.nix;
   libp2p = ./libp2p.nix;
   nebula = ./nebula.nix;

@@ -11,7 +11,7 @@ from e3.errors import HostError
 from e3.handshakes import Marks, TellsHandshakes
 from e3.overlays import OVERLAYS
 from tests.labs import running
-from tests.overlays import Mesh, ask, files, network_of, processes
+from tests.overlays import Mesh, ask, files, network_of, processes, skip_without_programs
 from tests.stack import until
 
 REGIONS = ("ams3", "sgp1")
@@ -38,6 +38,7 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
     overlay = OVERLAYS[name]()
     if overlay.needs.account:
         pytest.skip(f"{request.param} needs {overlay.needs.account}")
+    skip_without_programs(name, overlay)
     with running(tmp_path / "lab", RTT_MS, REGIONS) as lab:
         mesh = Mesh(lab, overlay, joint=bool(joint))
         mesh.add(*NAMES)

@@ -16,7 +16,7 @@ from e3.overlays.openvpn import OpenVpn
 from e3.overlays.plain import Plain
 from e3.overlays.wireguard import WireGuard
 from tests.labs import running
-from tests.overlays import Mesh
+from tests.overlays import Mesh, skip_without_programs
 
 SILENCE_SECONDS = 40.0
 AGAIN_SECONDS = 3.0
@@ -59,6 +59,7 @@ def survey(mesh: Mesh, hosts: list[Host], seconds: float) -> contact.ContactRepo
 def test_paths_outlive_a_silence_before_nats_that_forget_after_30_seconds(
     lab: Lab, name: str
 ) -> None:
+    skip_without_programs(name, OVERLAYS[name]())
     mesh = joined(lab, OVERLAYS[name](), a_0="public", a_1="mobile", b_0="short-timeout")
     began = time.monotonic()
     paths = asyncio.run(

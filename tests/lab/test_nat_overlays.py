@@ -15,13 +15,14 @@ from e3.evaluation.diagnosis import diagnose
 from e3.interfaces import Host, Overlay
 from e3.lab.client import Lab
 from e3.overlays import OVERLAYS
+from e3.overlays.iroh import Iroh
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
 from e3.overlays.tailscale.headscale import Headscale
 from e3.overlays.tinc import RESTARTED_KEY_SECONDS, Tinc
 from e3.session.verdicts import Verdict
 from tests.labs import running
-from tests.overlays import Mesh, ask, processes
+from tests.overlays import Mesh, ask, processes, skip_without_programs
 from tests.sessions import Bench
 
 DEMOS = Path(__file__).parents[2] / "demos"
@@ -110,10 +111,12 @@ def test_throughput_is_measured_from_who_can_dial(lab: Lab) -> None:
             ),
         ),
         (Tinc(port=443), "tcp-443-only"),
+        (Iroh(relay_port=443), "tcp-443-only"),
     ],
-    ids=["headscale", "headscale by proxy", "tinc"],
+    ids=["headscale", "headscale by proxy", "tinc", "iroh"],
 )
 def test_who_has_port_443_alone_is_joined_by_relay(lab: Lab, overlay: Overlay, kind: str) -> None:
+    skip_without_programs("iroh", overlay)
     hosts = made(lab, a_0="public", a_1=kind, b_0="port-restricted")
     mesh = Mesh(lab, overlay, hosts)
     mesh.connect(*(host.name for host in hosts))

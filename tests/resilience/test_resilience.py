@@ -13,6 +13,8 @@ from typing import get_args
 import pytest
 
 from e3.overlays import OVERLAYS
+from e3.preflight import Equipment
+from tests.overlays import skip_without_programs
 from tests.resilience.arena import arena
 from tests.resilience.events import EVENTS
 from tests.resilience.expected import (
@@ -77,6 +79,7 @@ def trials(
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.function is test_an_event
     ]
+    asked = [each for each in asked if not Equipment().left_out(OVERLAYS[each[0]]().needs)]
     folder = tmp_path_factory.mktemp("resilience")
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
@@ -99,6 +102,7 @@ def try_one(overlay: str, event: str, folder: Path) -> Trial:
 def test_an_event(
     trials: Trials, overlay: str, event: str, record_property: Callable[[str, object], None]
 ) -> None:
+    skip_without_programs(overlay, OVERLAYS[overlay]())
     trial = trials[overlay, event].result(timeout=TRIAL_SECONDS)
     outcome = ", ".join(f"{key} {word}" for key, word in sorted(trial.facts.items()))
     record_property("outcome", outcome)

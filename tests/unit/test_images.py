@@ -30,7 +30,7 @@ FILES = [
 STUBS = sorted((ROOT / "tests/nix_stub").glob("*.nix"))
 IMAGES = ("digitalocean", "raspberry-pi", "vm")
 ON = sorted({*OVERLAYS} - {"plain"})
-SENT = {"libp2p", "tunnel"}
+SENT = {"iroh", "libp2p", "tunnel"}
 """Programs that nixpkgs does not have: E3 sends them."""
 
 

@@ -1,15 +1,16 @@
-"""libp2p's forwarders: they accept a connection before the peer's program does."""
+"""Overlays that forward connections: they accept a connection before the peer's program does."""
 
 import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from e3.interfaces import PARTY_PORT, Host
+from e3.interfaces import PARTY_PORT, Host, Overlay
 from e3.lab.client import Lab
+from e3.overlays.iroh import Iroh
 from e3.overlays.libp2p import Libp2p
 from tests.labs import running
-from tests.overlays import Mesh
+from tests.overlays import Mesh, skip_without_programs
 
 DIAL = (
     "import socket,sys; a = (sys.argv[1], int(sys.argv[2]));"
@@ -29,10 +30,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
-def test_who_calls_before_its_peer_listens_is_answered(lab: Lab) -> None:
+@pytest.mark.parametrize("overlay", [Iroh(), Libp2p()], ids=["iroh", "libp2p"])
+def test_who_calls_before_its_peer_listens_is_answered(lab: Lab, overlay: Overlay) -> None:
     """Else a party that starts a moment later than its peers would be taken for another program."""
+    skip_without_programs("iroh", overlay)
     one, other = (host.host() for host in lab.add_hosts([("a-0", "a"), ("b-0", "b")], {}))
-    mesh = Mesh(lab, Libp2p(), [one, other])
+    mesh = Mesh(lab, overlay, [one, other])
     network = mesh.connect("a-0", "b-0")
     mesh.verify_pairs()
     place = (network.addresses["b-0"], str(PARTY_PORT))
@@ -45,6 +48,7 @@ def test_who_calls_before_its_peer_listens_is_answered(lab: Lab) -> None:
             return await asyncio.wait_for(caller.stdout.readline(), 15)
 
     assert asyncio.run(called()) == b"late\n"
+    lab.remove_hosts(["a-0", "b-0"])
 
 
 async def answered(host: Host, place: tuple[str, str]) -> None:
