@@ -90,6 +90,18 @@ async def transfer(
 
 
 @pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/proc/self/autogroup").exists(),
+    reason="only root goes before others, and where Linux groups sessions",
+)
+def test_the_wan_goes_before_all_sessions_and_not_only_before_its_own(lab: Lab) -> None:
+    daemon = lab.status()["pid"]
+    pids = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
+    (wan,) = (pid for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "e3-wan\n")
+    assert Path(f"/proc/{wan}/autogroup").read_text().endswith(" nice -15\n")
+    assert os.getpriority(os.PRIO_PROCESS, int(wan)) == -15
+
+
+@pytest.mark.skipif(
     "overlay" not in Path("/proc/filesystems").read_text().split(), reason="no overlayfs here"
 )
 def test_each_host_has_an_etc_of_its_own_to_watch(hosts: dict[str, HostHandle]) -> None:
