@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from e3 import contact
+from e3.impairments import Impairment
 from e3.interfaces import PARTY_PORT, File, Host
 from e3.lab.client import Lab
 from e3.lab.vantage import vantages
@@ -59,6 +60,27 @@ while data := peer.recv(64):
     peer.sendall(data)
 """
 BREAK_SECONDS = 25.0
+
+SEND = """
+import hashlib, os, socket, sys
+peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+digest, part = hashlib.sha256(), os.urandom(1 << 20)
+for number in range(int(sys.argv[3])):
+    digest.update(part)
+    peer.sendall(part)
+peer.shutdown(socket.SHUT_WR)
+assert peer.recv(64) == digest.hexdigest().encode()
+"""
+TAKE = """
+import hashlib, socket, sys
+server = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print(flush=True)
+peer, digest = server.accept()[0], hashlib.sha256()
+while data := peer.recv(1 << 20):
+    digest.update(data)
+peer.sendall(digest.hexdigest().encode())
+"""
+FLOOD_MB = 300
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +221,30 @@ def test_nonsense_changes_nothing_and_is_said(mesh: Mesh) -> None:
         )
     assert told(host) == before
     assert mesh.verify_pairs()
+
+
+@pytest.mark.long
+def test_a_flood_over_a_line_that_loses_packets_arrives_whole(lab: Lab, mesh: Mesh) -> None:
+    """QUIC here gives up a connection whose streams have too many gaps."""
+    mesh.connect("a-0", "b-0")
+    mesh.verify_pairs()
+    asyncio.run(_flood(mesh, FLOOD_MB))
+    lab.impair({("a", "b"): Impairment(loss=0.02)})
+    try:
+        asyncio.run(_flood(mesh, FLOOD_MB // 20))
+    finally:
+        lab.impair({})
+    assert "gaps" not in logged(mesh.host("a-0"))
+
+
+async def _flood(mesh: Mesh, megabytes: int) -> None:
+    source, target = mesh.host("a-0"), mesh.host("b-0")
+    place = [mesh.joined.addresses["b-0"], str(PARTY_PORT)]
+    async with target.access.attach([target.python, "-c", TAKE, *place]) as server:
+        assert await asyncio.wait_for(server.stdout.readline(), 15) == b"\n"
+        argv = [source.python, "-c", SEND, *place, str(megabytes)]
+        done = await source.access.run(argv, timeout_seconds=120)
+        assert done.exit == 0, done.complaint
 
 
 @pytest.mark.long

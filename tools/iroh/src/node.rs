@@ -47,9 +47,11 @@ fn transport() -> Result<QuicTransportConfig> {
         .default_path_max_idle_timeout(Duration::from_secs(6))
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(VarInt::from_u32(16 << 20)) // bandwidth times the longest round trips
-        .receive_window(VarInt::from_u32(32 << 20))
-        .send_window(32 << 20)
+        // QUIC here gives up a connection with 1,024 gaps in a stream (noq-proto, MAX_CHUNKS): packets
+        // of this window cannot leave so many
+        .stream_receive_window(VarInt::from_u32(2 << 20))
+        .receive_window(VarInt::from_u32(16 << 20))
+        .send_window(16 << 20)
         .build())
 }
 
