@@ -39,12 +39,16 @@ replace = msgspec.structs.replace
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A file that is joined: its first line, and its cells that no newer file has."""
+    """A file that is joined: its first line, and its cells that no newer file has.
+
+    ``commits`` are those that set-ups say, by cell.
+    """
 
     path: Path
     campaign: CampaignRecord
     cells: frozenset[str]
     left_out: Sequence[str]
+    commits: Mapping[str, str]
 
 
 def join(paths: Sequence[Path], target: Path) -> Sequence[Taken]:
@@ -70,11 +74,15 @@ def _parts(paths: Sequence[Path]) -> Sequence[Taken]:
     found: list[Taken] = []
     newer: set[str] = set()
     for path in reversed(paths):
-        campaign, ended, begun = _look(path)
+        campaign, ended, begun, commits = _look(path)
         cells = frozenset(ended - newer)
         newer |= cells
         part = Taken(
-            path=path, campaign=campaign, cells=cells, left_out=sorted(begun - ended - newer)
+            path=path,
+            campaign=campaign,
+            cells=cells,
+            left_out=sorted(begun - ended - newer),
+            commits=commits,
         )
         found.insert(0, part)
     for older, later in combinations(found, 2):
@@ -82,9 +90,10 @@ def _parts(paths: Sequence[Path]) -> Sequence[Taken]:
     return found
 
 
-def _look(path: Path) -> tuple[CampaignRecord, set[str], set[str]]:
-    """Return the first line of a file, its cells that ended, and all that began."""
+def _look(path: Path) -> tuple[CampaignRecord, set[str], set[str], Mapping[str, str]]:
+    """Return the first line of a file, its cells that ended, all that began, and their commits."""
     campaign, ended, begun = None, set(), set()
+    commits: dict[str, str] = {}
     for record in results_file.records(path):
         if isinstance(record, CampaignRecord):
             campaign = record
@@ -92,9 +101,11 @@ def _look(path: Path) -> tuple[CampaignRecord, set[str], set[str]]:
             begun.add(record.cell)
             if isinstance(record, CellRecord):
                 ended.add(record.cell)
+            elif isinstance(record, SetupRecord) and record.e3:
+                commits[record.cell] = record.commit
     if campaign is None or not ended:
         raise ResultsError(f"{path}: no cell has ended, so there is nothing to join")
-    return campaign, ended, begun
+    return campaign, ended, begun, commits
 
 
 def _check_alike(older: Taken, later: Taken) -> None:
@@ -231,6 +242,7 @@ def told(parts: Sequence[Taken]) -> Mapping[str, int]:
     found: dict[str, int] = {}
     for part in parts:
         for source in _sources(part):
-            key = source.commit[:10] or "unknown"
-            found[key] = found.get(key, 0) + len(source.cells)
+            for cell in source.cells:
+                key = part.commits.get(cell, source.commit)[:10] or "unknown"
+                found[key] = found.get(key, 0) + 1
     return found

@@ -104,6 +104,18 @@ def test_it_says_of_each_cell_which_e3_ran_it(old: Path, new: Path, tmp_path: Pa
     }
 
 
+def test_a_campaign_that_went_on_with_another_commit_is_told(old: Path, tmp_path: Path) -> None:
+    later = write(
+        tmp_path / "later.jsonl",
+        campaign(commit=OLD, overlays=[overlay("didcomm"), overlay("tinc")]),
+        *ended("didcomm/near", 1.0, e3="0.1.0", commit=OLD),
+        *ended("tinc/near", 1.0, e3="0.1.0", commit=NEW),
+    )
+    parts = join.join([old, later], tmp_path / "all.jsonl")
+    assert join.told(parts) == {OLD[:10]: 3, NEW[:10]: 1}
+    assert sorted(study.load(tmp_path / "all.jsonl").commits) == [OLD, NEW]
+
+
 def test_a_report_tells_two_commits_apart(old: Path, new: Path, tmp_path: Path) -> None:
     pytest.importorskip("vl_convert", reason="charts need it: scripts/setup --report")
     join.join([old, new], tmp_path / "all.jsonl")
