@@ -488,3 +488,21 @@ def test_nothing_is_compared_with_itself_and_no_row_is_empty(tmp_path: Path) -> 
 def test_code_in_stated_facts_is_shown_as_code(made: str) -> None:
     assert "With the option <code>psk</code> alone" in made
     assert "`" not in made.partition('<section id="security">')[2].partition("</section>")[0]
+
+
+def test_handshakes_and_energy_are_shown_where_they_were_measured(tmp_path: Path) -> None:
+    def overhead(**of_repetition: object) -> str:
+        told = [campaigns.repetition(repetition=n, order=n, **of_repetition) for n in range(3)]
+        whole = of_records(
+            tmp_path / "r.jsonl", campaigns.campaign(), campaigns.setup(), *told, campaigns.cell()
+        )
+        made = page.render(whole)
+        return made.partition("<h3>Handshakes and energy</h3>")[2].partition("</section>")[0]
+
+    both = overhead(handshakes={"tls": 3, "nebula": 2}, energy_joules=12.5)
+    assert '<td class="number">5.00</td><td class="number">5.00</td>' in both
+    assert "12.5 J" in both
+    neither = overhead()
+    assert "No handshakes were counted" in neither
+    assert "Energy was not measured: the E3 that ran it did not measure energy." in neither
+    assert "<table" not in neither
