@@ -29,10 +29,12 @@ from e3.evaluation.results import (
 )
 from e3.evaluation.results_file import Writer
 from e3.experiment import SessionSettings
+from e3.fleets import FLEETS
 from e3.handshakes import TellsHandshakes
 from e3.impairments import EVERYWHERE, Impairment, Pair
 from e3.interfaces import Authority, Host
 from e3.overlays import OVERLAYS
+from e3.preflight import Equipment
 from e3.registry import build
 from e3.remote.tasks import in_thread
 from e3.remote.text import printable
@@ -112,9 +114,16 @@ class Progress:
 
 
 def unsupported(cell: MatrixCell) -> str | None:
-    """Return why an overlay cannot do what a cell asks for, by its own declaration."""
+    """Return why an overlay cannot do what a cell asks for, by its own declaration.
+
+    Nor can it where its program, which is only built if somebody asks for it, is not here.
+    """
     experiment = cell.experiment()
     overlay = build(OVERLAYS, experiment.overlay, key="overlay")
+    fleet = build(FLEETS, experiment.fleet, key="fleet")
+    if fleet.own_programs and Equipment().left_out(overlay.needs):
+        name = cell.overlay.overlay
+        return f"{name} needs a program that is not here; `scripts/setup {name}` builds it"
     if overlay.needs.account is not None:
         try:
             overlay.assign(experiment.host_names, None)  # looks for what its account is used with

@@ -10,6 +10,8 @@ import pytest
 from e3.errors import ConfigurationError
 from e3.evaluation.campaign import entries, matrix
 from e3.evaluation.campaign.cell import unsupported
+from e3.overlays import OVERLAYS
+from e3.preflight import Equipment
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "docs" / "schemas" / "campaign.json"
@@ -131,6 +133,22 @@ def test_what_an_overlay_cannot_do_is_unsupported() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "campaigns").glob("*.yaml")), ids=lambda p: p.name)
 def test_the_campaigns_that_come_with_e3_are_right(path: Path) -> None:
     assert matrix.read(path).file.name == path.stem
+
+
+def test_the_campaign_over_every_overlay_has_every_overlay() -> None:
+    asked = matrix.read(ROOT / "campaigns/overlays.yaml")
+    assert {cell.overlay.overlay for cell in asked.cells} == set(OVERLAYS)
+
+
+def test_what_set_up_has_not_built_as_nobody_asked_for_it_is_unsupported() -> None:
+    (cell,) = matrix.parse(
+        content(overlays={"iroh": None}, scenarios={"near": {"regions": {"ams3": 2}}}), "a"
+    ).cells
+    told = unsupported(cell)
+    if Equipment().left_out(OVERLAYS["iroh"].needs):
+        assert told == "iroh needs a program that is not here; `scripts/setup iroh` builds it"
+    else:
+        assert told is None
 
 
 def test_the_schema_file_is_that_of_the_code() -> None:
