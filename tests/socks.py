@@ -12,10 +12,11 @@ NAME, CONNECT, GRANTED, REFUSED = 3, 1, 0, 4
 
 @dataclass
 class Proxy:
-    """What was asked of it: hosts, as they were named, and ports."""
+    """What was asked of it: hosts, as they were named, and ports; and whom it has ``joined``."""
 
     hosts: Mapping[str, tuple[str, int]]
     asked: list[tuple[str, int]] = field(default_factory=list)
+    joined: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -33,6 +34,7 @@ class Proxy:
             answer = bytes([5, REFUSED if there is None else GRANTED, 0, 1, 0, 0, 0, 0, 0, 0])
             writer.write(answer)
             if there is not None:
+                self.joined.append(writer)
                 await _join(reader, writer, await asyncio.open_connection(*there))
         writer.close()
 

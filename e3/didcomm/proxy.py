@@ -1,6 +1,9 @@
 """How mediators and domains are called: directly, or through a SOCKS proxy such as Tor's."""
 
+from typing import Any
+
 import aiohttp
+from aiohttp.connector import Connection
 
 from e3.errors import PlatformError
 
@@ -14,11 +17,21 @@ def connector(proxy: str = "") -> aiohttp.BaseConnector:
     if not proxy:
         return aiohttp.TCPConnector()
     try:
-        from aiohttp_socks import ProxyConnector  # noqa: PLC0415 - it may not be installed
+        from aiohttp_socks import ProxyConnector, ProxyError  # noqa: PLC0415 - it may be missing
     except ImportError:
         raise PlatformError(
             "--proxy needs the package aiohttp-socks; type `scripts/setup --sessions`, or install "
             "e3[proxy]"
         ) from None
-    made: aiohttp.BaseConnector = ProxyConnector.from_url(proxy, rdns=True)
+
+    class Connector(ProxyConnector):
+        """What a proxy answers is an error of the connection, as of one without a proxy."""
+
+        async def connect(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 - aiohttp's
+            try:
+                return await super().connect(*args, **kwargs)
+            except ProxyError as error:
+                raise aiohttp.ClientConnectionError(f"the proxy {proxy}: {error}") from None
+
+    made: aiohttp.BaseConnector = Connector.from_url(proxy, rdns=True)
     return made

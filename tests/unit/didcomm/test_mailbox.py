@@ -99,6 +99,42 @@ def test_through_a_proxy_everything_goes_by_it_and_names_are_its_own() -> None:
     asyncio.run(run())
 
 
+def test_a_proxy_that_reaches_no_mediator_is_told() -> None:
+    pytest.importorskip("aiohttp_socks")
+
+    async def run() -> None:
+        async with proxying({}) as (_, url), asyncio.timeout(SECONDS):
+            why = f"there is no mediator at .*the proxy {url}: Host unreachable"
+            with pytest.raises(DidcommError, match=why):
+                async with opened("http://mediator.onion/", proxy=url):
+                    pass
+
+    asyncio.run(run())
+
+
+def test_a_mailbox_comes_back_once_its_proxy_reaches_the_mediator_again() -> None:
+    """As Tor does not at once, after it was restarted."""
+    pytest.importorskip("aiohttp_socks")
+
+    async def run() -> None:
+        async with (
+            behind() as (onion, proxy, url),
+            opened(onion, proxy=url) as alice,
+            opened(onion, proxy=url) as bob,
+            asyncio.timeout(SECONDS),
+        ):
+            there, proxy.hosts = proxy.hosts, {}
+            for each in proxy.joined:
+                each.close()
+            both_refused = len(proxy.asked) + 2
+            while len(proxy.asked) < both_refused:  # noqa: ASYNC110 -- told by the proxy alone
+                await asyncio.sleep(0.05)
+            proxy.hosts = there
+            await arrives(alice, bob, "back")
+
+    asyncio.run(run())
+
+
 @pytest.mark.slow
 def test_a_thousand_damaged_messages_leave_an_agent_at_work() -> None:
     """A peer, or its mediator, can send anything to a party."""
