@@ -22,7 +22,9 @@ from e3.lab.userspace import open_tun, tun_remedy
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x1, 0x1000, 0x4000
 NEAR_TABLE = 100  # routes of packets that come from the region's own hosts
-WAN_QUEUE_PACKETS = 500
+WAN_QUEUE_PACKETS = 5000
+"""As hundreds of hosts send at once; a flow of TCP fills no more than its own window of them."""
+
 BRIDGE_DROPS, BRIDGE_FORWARDS = 0, 3  # BR_STATE_DISABLED, BR_STATE_FORWARDING: linux/if_bridge.h
 
 
