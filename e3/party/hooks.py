@@ -222,6 +222,8 @@ def at_own_address(
                 options["sock"] = sockets.pop()
             else:
                 host = own.host
+            # asyncio's 100 are fewer than the peers that may call before this program accepts any
+            options.setdefault("backlog", max(100, len(runtime.parties)))
         return create_server(factory, host, **options)
 
     connector = ParallelConnector(runtime, MessageExchanger, create_own_connection)
