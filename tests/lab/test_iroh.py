@@ -31,9 +31,9 @@ STREAM = """
 import socket, sys, time
 peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-longest, end, number = 0.0, None, 0
+longest, end, number = 0.0, time.monotonic() + float(sys.argv[3]), 0
 print(flush=True)
-while end is None or time.monotonic() < end:
+while time.monotonic() < end:
     begun = time.monotonic()
     sent = number.to_bytes(8)
     peer.sendall(sent)
@@ -44,12 +44,10 @@ while end is None or time.monotonic() < end:
         back += part
     assert back == sent
     number, longest = number + 1, max(longest, time.monotonic() - begun)
-    if longest > 0.5 and end is None:
-        end = time.monotonic() + 3
     time.sleep(0.02)
 print(longest, flush=True)
 """
-"""Counts by echoes, until 3 s after a break; prints how long the break was."""
+"""Counts by echoes for so many seconds; prints how long the longest break was."""
 
 ECHO = """
 import socket, sys
@@ -59,7 +57,7 @@ peer = server.accept()[0]
 while data := peer.recv(64):
     peer.sendall(data)
 """
-BREAK_SECONDS = 25.0
+STREAM_SECONDS = 25.0
 
 SEND = """
 import hashlib, os, socket, sys
@@ -254,7 +252,7 @@ def test_a_stream_outlives_another_public_address_and_the_change_is_noted(mesh: 
     before = told(mesh.host("a-1"))["b-0"]
     noted = {end: changes(mesh.host(end), peer) for end, peer in ends.items()}
     seconds = asyncio.run(_stream_through_move(mesh))
-    assert 0.5 < seconds < BREAK_SECONDS
+    assert seconds < STREAM_SECONDS
     assert told(mesh.host("a-1"))["b-0"]["at"] != before["at"]
     assert {end: changes(mesh.host(end), peer) for end, peer in ends.items()} != noted
 
@@ -270,9 +268,9 @@ async def _stream_through_move(mesh: Mesh) -> float:
     place = [mesh.joined.addresses["b-0"], str(PARTY_PORT)]
     async with (
         target.access.attach([target.python, "-c", ECHO, *place]) as server,
-        source.access.attach([source.python, "-c", STREAM, *place]) as client,
+        source.access.attach([source.python, "-c", STREAM, *place, str(STREAM_SECONDS)]) as client,
     ):
         assert await asyncio.wait_for(server.stdout.readline(), 15) == b"\n"
         assert await asyncio.wait_for(client.stdout.readline(), 15) == b"\n"
         await asyncio.to_thread(mesh.lab.renumber_host, "b-0")
-        return float(await asyncio.wait_for(client.stdout.readline(), BREAK_SECONDS + 10))
+        return float(await asyncio.wait_for(client.stdout.readline(), 2 * STREAM_SECONDS))
