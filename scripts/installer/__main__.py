@@ -54,10 +54,11 @@ def main() -> None:
     needs = json.loads(run(ask, environment={"PYTHONPATH": f"{ROOT}:{ROOT / 'scripts'}"}))
     path = _path_without_ours()
     go = Go(ROOT / "tools/go/requirements.txt", TOOLS, path)
-    sessions = [TUNNEL] if options.all or options.sessions else []
     for name in needs["left_out"]:
-        usually = recipe(ROOT / "tools" / name).usually
-        say(f"without {name}: building it takes {usually}; scripts/setup {name} brings it")
+        if not Tool(ROOT / "tools" / name, go, TOOLS, path, CACHE).done():
+            usually = recipe(ROOT / "tools" / name).usually
+            say(f"without {name}: building it takes {usually}; scripts/setup {name} brings it")
+    sessions = [TUNNEL] if options.all or options.sessions else []
     names = ["pulumi", "pulumi-language-python", *dict.fromkeys([*needs["tools"], *sessions])]
     take(
         [
