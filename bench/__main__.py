@@ -14,7 +14,6 @@ from bench import (
     mediator,
     meeting,
     messages,
-    overlay_rounds,
     overlays,
     report,
     session,
@@ -41,7 +40,6 @@ def main() -> None:
     for part in (
         lab,
         overlays,
-        overlay_rounds,
         discovery,
         session,
         command,
