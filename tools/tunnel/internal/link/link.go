@@ -176,6 +176,22 @@ func (l *Link) RemovePeer(id int) {
 	}
 }
 
+// Current returns the path that a peer's datagrams take now, nil if there is none.
+func (l *Link) Current(id int) *State {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	peer := l.peers[id]
+	if peer == nil {
+		return nil
+	}
+	current := peer.current.Load()
+	if current == nil {
+		return nil
+	}
+	state := current.state(time.Now())
+	return &state
+}
+
 // Paths returns what is known of a peer's paths, the current one first.
 func (l *Link) Paths(id int) []State {
 	l.mutex.Lock()

@@ -241,6 +241,9 @@ func (p *party) setPeer(c peerCommand) (any, error) {
 	if err := p.carrier.set(one); err != nil {
 		return nil, err
 	}
+	if path := p.link.Current(c.PID); path != nil {
+		p.carrier.reached(c.PID, path.RTT) // news of it may have come before the carrier knew the peer
+	}
 	return answer{Event: "done", ID: c.ID}, nil
 }
 
