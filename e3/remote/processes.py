@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import time
 from pathlib import Path
@@ -13,7 +12,14 @@ from e3.remote import linux
 
 
 def allow_many_files() -> None:
-    """Let this process open as many files as it may: an attached host takes three."""
+    """Let this process open as many files as it may: an attached host takes three.
+
+    Where there are no such limits, nothing is to be done.
+    """
+    try:
+        import resource  # noqa: PLC0415 - Windows has no such module
+    except ImportError:
+        return
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # some systems permit less than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
