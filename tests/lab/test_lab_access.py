@@ -44,9 +44,13 @@ def clerk(**changes: object) -> Service:
 
 
 async def processes(access: NamespaceAccess) -> str:
-    """Return the command lines of all processes that run; zombies wait for the host's first."""
+    """Return the command lines of all processes that run.
+
+    One that is ending has none, so that its name stands in brackets; then it waits as a zombie for
+    the host's first process.
+    """
     listed = (await access.run(["ps", "-eo", "args"], timeout_seconds=60)).stdout.decode()
-    return "\n".join(line for line in listed.splitlines() if "<defunct>" not in line)
+    return "\n".join(line for line in listed.splitlines() if not line.startswith("["))
 
 
 async def text(access: NamespaceAccess, path: str) -> str:

@@ -43,6 +43,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, nix
     nix.remove(folder)
 
 
+@pytest.mark.long
 def test_a_stack_builds_rebuilds_fails_is_interrupted_and_lets_go(
     built: tuple[Stack, nix.Source],
 ) -> None:
