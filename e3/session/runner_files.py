@@ -51,11 +51,13 @@ def _compile(
     compiled = {place: bytecode(source) for place, source in zip(places, sources, strict=True)}
     cache = _cache(contents)
     with suppress(OSError):
-        cache.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            cache.parent.mkdir()
+            cache.parent.chmod(0o755)  # where Pulumi runs, the umask closes what is made
         for older in cache.parent.glob("runner-*"):
             older.unlink()
         private.write(cache, msgspec.msgpack.encode(compiled))
-        cache.chmod(0o644)  # as Python's own: others may run or copy this checkout
+        cache.chmod(0o644)  # both as Python's own: others may run or copy this checkout
     return compiled
 
 

@@ -1,6 +1,8 @@
 """The shipped runner: its bytecode is compiled once, and never taken from a damaged cache."""
 
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,16 @@ def test_bytecode_is_kept_for_the_next_process(cache: Path) -> None:
     since = kept.stat().st_mtime_ns
     assert made_anew() == first
     assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [since]
+
+
+def test_others_may_read_what_is_kept_whatever_the_umask(cache: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        made_anew()
+    finally:
+        os.umask(before)
+    (kept,) = cache.iterdir()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (cache, kept)] == [0o755, 0o644]
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x81", b"\x80"], ids=["empty", "cut", "incomplete"])
