@@ -50,8 +50,8 @@ GOALS = (
     Goal(key="host_ms_at_300", bound=12),
     Goal(key="host_memory_mb_at_300", bound=3),
     Goal(key="idle_cores_at_300", bound=0.1),
-    Goal(key="added_rtt_ms_at_80", bound=1),
-    Goal(key="added_rtt_ms_at_2", bound=1),
+    Goal(key="added_rtt_ms_at_80", bound=0.2),
+    Goal(key="added_rtt_ms_at_2", bound=0.2),
     Goal(key="tcp_mbit_at_80", bound=250, at_least=True),
     Goal(key="tcp_mbit_at_2", bound=500, at_least=True),
 )

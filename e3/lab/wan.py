@@ -21,7 +21,7 @@ from typing import Any
 from e3.errors import LabError
 from e3.lab import linux
 from e3.lab.links import RegionLink
-from e3.lab.schedule import DelayLine
+from e3.lab.schedule import Alarm, DelayLine
 
 TUNSETOFFLOAD = 0x400454D0
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_USO4, TUN_F_USO6 = 0x1, 0x2, 0x4, 0x20, 0x40
@@ -111,10 +111,13 @@ class _WanProcess:
         gc.disable()  # nothing here makes cycles, and a collection would delay packets
         _go_before_others()
         waiting, control = self._waiting, self._control.fileno()
+        alarm, clock = Alarm(), time.monotonic
         while True:
-            timeout = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
+            timeout = alarm.timeout(waiting[0][0], clock()) if waiting else None
             # select(2) counts microseconds where epoll(7) counts milliseconds
             readable = select.select([control, *self._lines], [], [], timeout)[0]
+            if timeout and not readable:
+                alarm.woke(clock())
             for device in readable:
                 if device == control:
                     if not self._handle_message():

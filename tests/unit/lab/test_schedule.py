@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e3.lab.links import RegionLink
-from e3.lab.schedule import QUEUE_SECONDS, DelayLine
+from e3.lab.schedule import MOST_EARLY_SECONDS, QUEUE_SECONDS, Alarm, DelayLine
 
 pytestmark = pytest.mark.unit
 
@@ -80,3 +80,29 @@ def test_packets_keep_their_order_and_are_never_early(
         if arrival is not None:
             assert arrival >= max(last, now + 0.02)
             last = arrival
+
+
+def lateness(alarm: Alarm, sleeps: int, *, late: float) -> float:
+    """Return how late an alarm wakes for the last of so many things, each due after a second."""
+    for due in range(1, sleeps + 1):
+        began = due - 1.0
+        woken = began + alarm.timeout(due, began) + late
+        alarm.woke(woken)
+    return woken - due
+
+
+@pytest.mark.parametrize("late", [0.0, 0.0001, 0.0002])
+def test_who_is_always_woken_late_by_as_much_is_soon_awake_in_time(late: float) -> None:
+    alarm = Alarm()
+    assert lateness(alarm, 1, late=late) == pytest.approx(late)
+    assert lateness(alarm, 50, late=late) == pytest.approx(0, abs=1e-6)
+    assert lateness(alarm, 50, late=0.0) == pytest.approx(0, abs=1e-6)
+
+
+@given(st.lists(st.floats(-1, 10)))
+def test_no_alarm_is_earlier_than_it_may(lates: list[float]) -> None:
+    alarm = Alarm()
+    for late in lates:
+        alarm.woke(alarm.timeout(1.0, 0.0) + late)
+        assert 1 - MOST_EARLY_SECONDS - 1e-9 <= alarm.timeout(1.0, 0.0) <= 1
+    assert alarm.timeout(1.0, 2.0) == 0
