@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.scale import quiet_cores
+from bench.scale import command, cpu_seconds, quiet_cores
 from e3.lab.client import HostHandle, Lab, start, stop
+from e3.remote.processes import descendants
 
 REGIONS = ("ams3", "nyc3", "sfo3", "sgp1")
 SETTLED_MB = 1.0
@@ -79,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, object]:
         print(goal.line(result[goal.key]))
     print(f"     300 hosts: up {result['up_seconds_at_300']:.2f} s,", end=" ")
     print(f"gone {result['down_seconds_at_300']:.2f} s")
+    for rtt_ms in RTTS_MS:
+        share = result[f"wan_cores_a_gbit_at_{rtt_ms:g}"]
+        print(f"     the WAN at {rtt_ms:g} ms: {share:.2f} of a core for each Gbit/s")
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result, indent=2) + "\n")
@@ -124,13 +128,18 @@ def _wan(repetitions: int) -> dict[str, Any]:
     with _lab() as lab:
         names = [(f"{region}-{i}", region) for region in REGIONS[:2] for i in range(4)]
         hosts = {host.name: host for host in lab.add_hosts(names)}  # two talk, six are idle
+        wan = [pid for pid in descendants(lab.status()["pid"]) if command(pid) == "e3-wan"]
         for rtt_ms in RTTS_MS:
             lab.set_rtt({REGIONS[:2]: rtt_ms})
             added = [lab.measure()[REGIONS[:2]] - rtt_ms for _ in range(repetitions)]
+            used = cpu_seconds(wan)
             carried = [_tcp_mbit(hosts["ams3-0"], hosts["nyc3-0"]) for _ in range(repetitions)]
+            busy = repetitions * (WARM_UP_SECONDS + THROUGHPUT_SECONDS)
+            cores = (cpu_seconds(wan) - used) / busy
             result |= {
                 f"added_rtt_ms_at_{rtt_ms:g}": statistics.median(added),
                 f"tcp_mbit_at_{rtt_ms:g}": statistics.median(carried),
+                f"wan_cores_a_gbit_at_{rtt_ms:g}": cores / statistics.mean(carried) * 1000,
                 f"raw_wan_at_{rtt_ms:g}": {"added_rtt_ms": added, "tcp_mbit": carried},
             }
     return result
