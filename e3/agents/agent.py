@@ -234,10 +234,10 @@ async def answering(socket: Path, agent: Agent) -> AsyncIterator[None]:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del reader
-        with contextlib.suppress(ConnectionError):
+        # an agent whose tunnels have ended ends as well, and says why
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError, OverlayError):
             writer.write(msgspec.json.encode(await agent.status()))
             await writer.drain()
-        writer.close()
 
     remove(socket)
     server = await asyncio.start_unix_server(answer, socket)
