@@ -5,9 +5,9 @@ import contextlib
 import os
 import pydoc
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Sequence
+from typing import TextIO, cast
 
 from rich.console import Console
 
@@ -23,9 +23,6 @@ from e3.session.results import SessionResult
 from e3.session.verdicts import Verdict
 
 YES = {"y", "yes", "j", "ja"}
-QUIET_ZONE = 8
-"""Columns beside a QR code."""
-
 MOST_SHOWN = 1_000_000
 """More than all arguments of a proposal have: none may be cut where a user consents to them."""
 
@@ -190,8 +187,10 @@ class Terminal:
 
         code = segno.make(link, error="l", micro=False)
         width, _ = code.symbol_size()
-        if width + QUIET_ZONE <= shutil.get_terminal_size().columns:
-            code.terminal(compact=True)
+        if width > self._console.width:
+            self._say(f"a terminal of {width} columns also shows the link as a QR code")
+            return
+        code.terminal(out=cast("TextIO", self._console.file), compact=True)
 
     def _say(self, text: str, style: str = "") -> None:
         if self._paging:

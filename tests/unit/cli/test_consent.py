@@ -18,6 +18,7 @@ from e3.cli.consent import Terminal
 from e3.didcomm.errors import DidcommError
 from e3.didcomm.resolver import Resolver
 from e3.didcomm.session.bodies import Requirement
+from e3.didcomm.session.invitation import link
 from e3.errors import ConfigurationError
 from e3.remote.tasks import beside
 from tests.unit.didcomm.parties import invitation, people, program, proposal, roster
@@ -36,6 +37,20 @@ def test_no_argument_is_cut_or_runs_into_another(
     with pytest.raises(ConfigurationError, match="needs a terminal"):
         asyncio.run(terminal.consents_to(made, invitation(people(1)[0])))
     assert f"{'x' * 900} '--a b' -T0\n" in out.getvalue()
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_link_is_drawn_where_it_is_shown_if_it_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    """With `--json` that is standard error: the other one has the result alone."""
+    out, made = io.StringIO(), invitation(people(1)[0])
+    console = Console(file=out, force_terminal=True, width=columns)
+    terminal = Terminal(console, People(tmp_path), "did:key:z", yes=False)
+    terminal.invited(link(made), made, proposal())
+    assert ("\u2588" in out.getvalue()) is (columns == 200)
+    assert ("columns also shows the link as a QR code" in out.getvalue()) is (columns == 80)
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("args", [("-T", "0"), ("--threshold=0",), ()])
