@@ -70,4 +70,5 @@ def compared(report: Mapping[str, Any], names: Mapping[int, str]) -> int:
     All parties find the same difference, but some may not have waited for all statements.
     """
     found = differences(report["found"], names).values()
-    return max((sum(len(group) for _, group in values) for values in found), default=0)
+    stated = ({pid for _, group in values for pid in group} for values in found)
+    return max(map(len, stated), default=0)

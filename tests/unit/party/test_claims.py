@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from e3.errors import MESSAGE_LENGTH, HostError
@@ -75,6 +75,7 @@ def test_a_template_is_a_name_like_any_other() -> None:
     st.one_of(st.none(), st.integers(-1, 3)),
     texts,
 )
+@example({"mpyc": [("0.10", [0, 0, 0, 0]), ("0.11", [1, 0])]}, None, None, "")
 def test_what_a_host_reports_of_an_agreement_becomes_one_sentence(
     found: dict[str, Any], peer: int | None, by: int | None, detail: str
 ) -> None:
@@ -82,6 +83,7 @@ def test_what_a_host_reports_of_an_agreement_becomes_one_sentence(
     _, reason = agreement.explain(report, 0, HOSTS)
     assert is_clean(reason)
     assert set(agreement.about(report, HOSTS)) <= set(HOSTS)
+    assert agreement.compared(report, HOSTS) <= len(HOSTS)
 
 
 def test_a_statement_comes_through_as_it_was_made() -> None:
