@@ -16,6 +16,7 @@ from e3.errors import OverlayError
 from e3.interfaces import Access, Completed, File, Host, Process, Service, SigningRequest
 from e3.overlays.nebula import CONFIGURATION, CONTROL, DEVICE, SECRETS, Nebula
 from tests.labs import running
+from tests.mutations import bits_of_pem, flipped_pem
 from tests.overlays import Mesh, ask, processes
 from tests.stack import until
 
@@ -45,7 +46,9 @@ def mesh(tmp_path: Path) -> Iterator[Mesh]:
 
 
 @pytest.mark.parametrize("joint", [False, True])
-def test_certificates_of_the_first_version_join_hosts(tmp_path: Path, *, joint: bool) -> None:
+def test_certificates_of_the_first_version_join_hosts_and_changed_ones_do_not(
+    tmp_path: Path, *, joint: bool
+) -> None:
     with running(tmp_path / "lab", {("ams3", "ams3"): 0.0}, ("ams3",)) as lab:
         mesh = Mesh(lab, Nebula(certificate_version=1), joint=joint)
         mesh.add(*NAMES[:2])
@@ -54,6 +57,10 @@ def test_certificates_of_the_first_version_join_hosts(tmp_path: Path, *, joint: 
         for name in ("ca.crt", "host.crt"):
             certificate = ask(mesh.hosts[1], "cat", f"{CONFIGURATION}/{name}")
             assert asyncio.run(nebula_cert.show(certificate))["version"] == 1
+        put_certificate(mesh, NAMES[1], flipped_pem(certificate, bits_of_pem(certificate) - 1))
+        assert not mesh.reaches(NAMES[1], NAMES[0])
+        put_certificate(mesh, NAMES[1], certificate)
+        until(lambda: mesh.reaches(NAMES[1], NAMES[0]), "it is a member again")
 
 
 def test_holders_certify_no_key_that_a_host_of_theirs_has_not_made(tmp_path: Path) -> None:
