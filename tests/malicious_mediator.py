@@ -1,6 +1,7 @@
-"""A mediator that loses, repeats, reorders and replays what it passes on: ``PORT`` on the loopback.
+"""A mediator that loses, repeats, reorders and replays what it passes on, and prints what it does.
 
-python -m tests.malicious_mediator PORT [slow]; a slow one passes on everything, after a second.
+python -m tests.malicious_mediator PORT [slow], on the loopback; a slow one passes on everything,
+after a second.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ class Malicious(Mediator):
             return
         self._old.append(data)
         choice = self._random.choice(["pass", "pass", "drop", "twice", "hold", "replay"])
+        sys.stdout.write(f"{choice}\n")
+        sys.stdout.flush()
         sent = {
             "pass": [data],
             "drop": [],

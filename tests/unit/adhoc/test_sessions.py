@@ -101,8 +101,11 @@ def computed(url: str, folder: Path) -> None:
 def test_a_malicious_mediator_delays_and_changes_nothing(tmp_path: Path) -> None:
     port = free_port()
     argv = [sys.executable, "-m", "tests.malicious_mediator", str(port)]
-    with serving(argv, os.environ):
+    with serving(argv, os.environ) as process:
         computed(f"http://127.0.0.1:{port}/", tmp_path)
+        process.terminate()
+        assert process.stdout is not None
+        assert {b"drop", b"hold", b"replay", b"twice"} <= set(process.stdout.read().split())
 
 
 WITHOUT_DEVICE = 'mount -t tmpfs tmpfs /dev/net && exec "$@"'
