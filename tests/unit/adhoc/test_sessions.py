@@ -1,5 +1,6 @@
 """Whole sessions between people at terminals on this machine, as docs/ad-hoc.md has them."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from e3.authority import credentials
 from tests.adhoc import LINK, acquainted, free_port, mediator, people, rooms_work, serving
 from tests.sessions import SEALED_BID
+from tests.stack import until
+from tests.unit.authority.test_credentials import ISSUER, JOINT
 
 pytestmark = [
     pytest.mark.unit,
@@ -61,6 +65,38 @@ def test_three_strangers_compute_after_they_consented(tmp_path: Path) -> None:
     assert len(names) == 3
     kept = "".join(path.read_text() for path in bob.home.glob("sessions/latest/*"))
     assert SEALED_BID not in kept
+
+
+@pytest.mark.long
+def test_strangers_of_a_board_compute_if_each_shows_a_credential(tmp_path: Path) -> None:
+    """Holders of a joint key signed both: a JWT, and an SD-JWT, which another one cannot show."""
+    with mediator(tmp_path) as (url, _):
+        alice, bob, carol = people(tmp_path, ["alice", "bob", "carol"], url)
+        for person in (alice, bob):
+            plain = credentials.asked(person.did, {"role": "auditor"})
+            request = credentials.selective(plain) if person is bob else plain
+            issued = asyncio.run(credentials.issue(JOINT, request))
+            (tmp_path / f"{person.home.name}.jwt").write_text(issued)
+        own, shown = str(tmp_path / "alice.jwt"), str(tmp_path / "bob.jwt")
+        required = ("--require", f"role=auditor by {ISSUER}", "--credential", own)
+        asked = ("invite", "demos/auction.py", "--parties", "2", "--board", "auctions", *required)
+        with alice.typing(*asked) as a:
+            link = a.await_text(LINK.pattern)[1]
+            until(lambda: link in bob.run("board", "auctions").stdout, "it is on the board")
+            lacking = carol.run("join", link)
+            assert "give a credential that says so by --credential" in lacking.stderr
+            stolen = carol.run("join", link, "--credential", shown)
+            assert "has no credential role=auditor that admits it" in stolen.stderr
+            with bob.typing("join", link, "--credential", shown) as b:
+                b.await_text("required  of every party: role=auditor by")
+                b.await_text("take part")
+                b.type("y")
+                for each in (a, b):
+                    each.await_text("compute with them")
+                    each.type("y")
+                for each in (a, b):
+                    each.await_text("wins and pays")
+                    assert each.end() == 0
 
 
 def test_a_party_that_leaves_ends_the_session_and_is_named(tmp_path: Path) -> None:
