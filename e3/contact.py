@@ -22,7 +22,8 @@ import msgspec
 
 from e3 import reachability
 from e3.errors import OverlayError
-from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay, PairPath, Paths
+from e3.interfaces import PROBE_PORT, File, Host, Network, Overlay
+from e3.paths import PairPath, Paths
 from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 

@@ -11,8 +11,9 @@ import msgspec
 from e3.access import host_from_properties
 from e3.ceremonies.given import described, joint_authority
 from e3.experiment import Choice
-from e3.interfaces import Authority, Host, Network, Overlay, PairPath
+from e3.interfaces import Authority, Host, Network, Overlay
 from e3.overlays import OVERLAYS
+from e3.paths import PairPath
 from e3.pulumi_state import Resource, all_outputs, outputs
 from e3.registry import build
 from e3.session.plan import JoinedHosts

@@ -19,8 +19,9 @@ from e3.ceremonies.nebula import JointNebulaCa, authority_request
 from e3.ceremonies.removal import remove
 from e3.ceremonies.signer import JointSigner
 from e3.errors import PlatformError
-from e3.interfaces import PARTY_PORT, Authority, Certified, Host, Network, Overlay, PairPath
+from e3.interfaces import PARTY_PORT, Authority, Certified, Host, Network, Overlay
 from e3.lab.client import Lab
+from e3.paths import PairPath
 from e3.preflight import Equipment
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ from e3.adhoc.setting import Own
 from e3.didcomm.session.bodies import Roster
 from e3.errors import SessionError
 from e3.experiment import Rules
-from e3.interfaces import PairPath
+from e3.paths import PairPath
 from e3.session.alone import Alone
 from e3.session.plan import Plan, Seat
 from e3.session.progress import Observer

@@ -11,7 +11,7 @@ from rich.text import Text
 from e3.cli import project, terminal
 from e3.cli.place import Verbs
 from e3.evaluation.diagnosis import Diagnosis, diagnose
-from e3.interfaces import PairPath
+from e3.paths import PairPath
 
 FLOOD_SECONDS = 4.0  # of which TCP needs the first half to find its rate
 HEADER = ("", "from", "to", "path", "overlay ms", "underlay ms", "contact s", "direct s")

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from e3.cli import adhoc_schemas as adhoc
 from e3.cli import authority_schemas as authority
 from e3.cli.checks.finding import Level
-from e3.interfaces import PathClass
+from e3.paths import PathClass
 from e3.session.results import Identity, PartyResult
 from e3.session.verdicts import Verdict
 

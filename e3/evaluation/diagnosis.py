@@ -12,9 +12,10 @@ from typing import Literal
 from e3 import contact
 from e3.errors import ConfigurationError
 from e3.evaluation.nat_matrix import Expectations, Rule, load
-from e3.interfaces import PARTY_PORT, File, Host, Network, Overlay, PairPath, PathClass
+from e3.interfaces import PARTY_PORT, File, Host, Network, Overlay
 from e3.nats import Reachability
 from e3.overlays.plain import Plain
+from e3.paths import PairPath, PathClass
 
 FLOOD = Path(__file__).parents[1] / "remote" / "flood.py"
 FLOOD_ON_HOST = "/run/e3/flood.py"

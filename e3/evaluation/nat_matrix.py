@@ -21,9 +21,10 @@ from e3 import contact, nats, reachability
 from e3.authority import nebula_cert
 from e3.authority.local import NebulaCa
 from e3.errors import ConfigurationError
-from e3.interfaces import Authority, Host, Overlay, PairPath, PathClass
+from e3.interfaces import Authority, Host, Overlay
 from e3.lab import client
 from e3.nats import Reachability
+from e3.paths import PairPath, PathClass
 
 EXPECTATIONS = client.PROJECT / "docs" / "nat-matrix.yaml"
 CLASSES: Sequence[str] = (*nats.CLASSES, "port-mapping", "shared-home")

@@ -33,7 +33,7 @@ from e3.evaluation.fields import (
     Word,
 )
 from e3.evaluation.observations import ObservationRecord
-from e3.interfaces import PathClass
+from e3.paths import PathClass
 from e3.session.verdicts import Verdict
 
 SCHEMA = 3

@@ -14,22 +14,11 @@ import msgspec
 from e3.bytecode import bytecode
 from e3.errors import ConfigurationError, OverlayError
 from e3.handshakes import Marks
-from e3.interfaces import (
-    PROBE_PORT,
-    Authority,
-    File,
-    Host,
-    Ingress,
-    Needs,
-    Network,
-    PathClass,
-    Paths,
-    Relayed,
-    party_ports,
-)
+from e3.interfaces import PROBE_PORT, Authority, File, Host, Ingress, Needs, Network, party_ports
 from e3.overlays import addresses, topology
 from e3.overlays.forwarder import LOOPBACK
 from e3.overlays.unit import TIMEOUT_SECONDS, Members, Unit, apply, digest, remove, run_program
+from e3.paths import PathClass, Paths, Relayed
 from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 

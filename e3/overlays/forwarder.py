@@ -15,16 +15,7 @@ import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.handshakes import Marks
-from e3.interfaces import (
-    PROBE_PORT,
-    Direct,
-    Host,
-    PathClass,
-    Paths,
-    Relayed,
-    Reported,
-    party_ports,
-)
+from e3.interfaces import PROBE_PORT, Host, party_ports
 from e3.overlays import topology
 from e3.overlays.unit import (
     Unit,
@@ -34,6 +25,7 @@ from e3.overlays.unit import (
     run_program,
     text_files,
 )
+from e3.paths import Direct, PathClass, Paths, Relayed, Reported
 from e3.remote.text import printable
 
 LOOPBACK = IPv4Network("127.0.0.0/8")

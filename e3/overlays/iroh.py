@@ -9,10 +9,11 @@ import msgspec
 
 from e3.errors import ConfigurationError
 from e3.handshakes import Marks
-from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
+from e3.interfaces import Authority, Host, Ingress, Needs, Network
 from e3.overlays import addresses, forwarder, topology
 from e3.overlays.forwarder import Forwarder, Memory
 from e3.overlays.unit import Members, Unit, apply
+from e3.paths import Paths
 from e3.remote.tasks import gather_or_cancel
 
 FORWARDER = Forwarder(name="iroh")

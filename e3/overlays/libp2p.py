@@ -8,10 +8,11 @@ from typing import Annotated, ClassVar, Literal, NewType
 import msgspec
 
 from e3.handshakes import Marks
-from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
+from e3.interfaces import Authority, Host, Ingress, Needs, Network
 from e3.overlays import addresses, forwarder, topology
 from e3.overlays.forwarder import Forwarder, Memory
 from e3.overlays.unit import Members, Unit, apply, on_each_host
+from e3.paths import Paths
 
 PeerId = NewType("PeerId", str)
 

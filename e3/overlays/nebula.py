@@ -12,7 +12,7 @@ import msgspec
 from e3.authority.nebula_members import Membership, certify
 from e3.errors import OverlayError
 from e3.handshakes import Marks
-from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed, Terms
+from e3.interfaces import Authority, Host, Ingress, Needs, Network, Terms
 from e3.overlays import addresses, topology
 from e3.overlays.unit import (
     Members,
@@ -25,6 +25,7 @@ from e3.overlays.unit import (
     run_script,
     text_files,
 )
+from e3.paths import PathClass, Relayed
 from e3.remote.text import printable
 
 SERVICE = "nebula"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from e3.errors import OverlayError
 from e3.handshakes import Marks
-from e3.interfaces import Authority, File, Host, Ingress, Needs, Network, PathClass, Relayed
+from e3.interfaces import Authority, File, Host, Ingress, Needs, Network
 from e3.overlays import addresses, topology
 from e3.overlays.unit import (
     TIMEOUT_SECONDS,
@@ -25,6 +25,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
+from e3.paths import PathClass, Relayed
 from e3.remote.tasks import each_to_its_end
 
 SERVICE = "openvpn"

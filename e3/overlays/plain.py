@@ -13,8 +13,8 @@ from e3.interfaces import (
     Ingress,
     Needs,
     Network,
-    PathClass,
 )
+from e3.paths import PathClass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from e3.errors import ServiceError
-from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass, Relayed
+from e3.interfaces import Authority, Host, Ingress, Needs, Network
 from e3.overlays import addresses, topology
 from e3.overlays.topology import can_meet, dials
 from e3.overlays.unit import (
@@ -24,6 +24,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
+from e3.paths import PathClass, Relayed
 from e3.remote.text import printable
 
 SERVICE = "tinc"

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from e3.handshakes import Marks
-from e3.interfaces import Authority, File, Host, Ingress, Needs, Network, PathClass, Relayed
+from e3.interfaces import Authority, File, Host, Ingress, Needs, Network
 from e3.overlays import addresses, topology
 from e3.overlays.topology import can_meet, dials
 from e3.overlays.unit import (
@@ -22,6 +22,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
+from e3.paths import PathClass, Relayed
 
 SERVICE = "wireguard"
 SCRIPT = "wireguard.sh"

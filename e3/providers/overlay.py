@@ -166,7 +166,7 @@ class JoinedOverlay(Resource, module="e3", name="Overlay"):
     """The hosts of a stack, joined.
 
     ``addresses`` gives the overlay address by host name, ``memory`` what the overlay itself keeps,
-    ``paths`` the path of each ordered pair as properties of `e3.interfaces.PairPath`.
+    ``paths`` the path of each ordered pair as properties of `e3.paths.PairPath`.
     """
 
     addresses: Output[dict[str, str]]

@@ -11,8 +11,9 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 from e3.access import host_from_properties
 from e3.errors import SessionError
 from e3.experiment import Choice, Experiment, Program, Rules, SessionSettings
-from e3.interfaces import Host, Network, PairPath
+from e3.interfaces import Host, Network
 from e3.overlays import OVERLAYS
+from e3.paths import PairPath
 from e3.providers import run, tell
 from e3.registry import build
 from e3.session import programs

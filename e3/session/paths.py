@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from e3.errors import E3Error, OverlayError
-from e3.interfaces import PairPath, Paths
+from e3.paths import PairPath, Paths
 
 Look = Callable[[], Awaitable[Paths]]
 """Asks an overlay for the present class of each ordered pair; raises `E3Error` if it fails."""

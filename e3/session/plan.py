@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from e3.errors import ConfigurationError
 from e3.experiment import Program, SessionSettings
-from e3.interfaces import PARTY_PORT, Endpoint, Host, Network, Overlay, PairPath, party_port
+from e3.interfaces import PARTY_PORT, Endpoint, Host, Network, Overlay, party_port
+from e3.paths import PairPath
 
 BASE_PORT = PARTY_PORT
 

@@ -6,7 +6,8 @@
 from pathlib import Path
 
 from e3.experiment import Program, SessionSettings
-from e3.interfaces import Authority, Paths
+from e3.interfaces import Authority
+from e3.paths import Paths
 from e3.session.plan import JoinedHosts, plan_settings
 from e3.session.progress import Observer
 from e3.session.run_session import SessionSpec

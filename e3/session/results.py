@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from e3.interfaces import AddressTrust, PairPath, PathClass
+from e3.interfaces import AddressTrust
+from e3.paths import PairPath, PathClass
 from e3.remote.text import printable, printable_lines
 from e3.session.verdicts import Verdict
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from e3.errors import OverlayError, SessionError
 from e3.experiment import Rules
-from e3.interfaces import AddressTrust, Authority, File, Host, PairPath
+from e3.interfaces import AddressTrust, Authority, File, Host
 from e3.party.protocol import BEAT_SECONDS, spare_seconds
+from e3.paths import PairPath
 from e3.remote.tasks import beside, running
 from e3.session import comparison, inputs, outputs, programs, source
 from e3.session.alone import Alone, here, with_others

@@ -6,9 +6,10 @@ from importlib.resources import files
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.handshakes import Marks
-from e3.interfaces import Completed, File, Host, Network, PathClass, Paths, Relayed
+from e3.interfaces import Completed, File, Host, Network
 from e3.overlays.tailscale.status import Greeted, Peer, Status, decode, read_paths, read_pongs
 from e3.overlays.unit import TIMEOUT_SECONDS, Unit, run_program, run_script, script
+from e3.paths import PathClass, Paths, Relayed
 from e3.remote.tailscale_peers import NEVER
 from e3.remote.tasks import gather_or_cancel
 

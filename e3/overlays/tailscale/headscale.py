@@ -15,7 +15,7 @@ import msgspec
 import yaml
 
 from e3.handshakes import Marks
-from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
+from e3.interfaces import Authority, Host, Ingress, Needs, Network
 from e3.overlays import addresses, topology
 from e3.overlays.tailscale import client
 from e3.overlays.tailscale.headscale_configuration import (
@@ -29,6 +29,7 @@ from e3.overlays.tailscale.headscale_configuration import (
 )
 from e3.overlays.tailscale.status import Answer, AuthKey, Node, Status, User, decode
 from e3.overlays.unit import Members, Unit, apply, remove, run_program, run_script, text_files
+from e3.paths import Paths
 from e3.remote.tasks import beside, each_to_its_end, gather_or_cancel
 
 SERVICE = "headscale"

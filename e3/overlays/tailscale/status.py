@@ -12,7 +12,8 @@ from typing import Annotated, TypeVar
 from msgspec import DecodeError, Meta, Struct, json
 
 from e3.errors import OverlayError
-from e3.interfaces import Host, PathClass, Relayed
+from e3.interfaces import Host
+from e3.paths import PathClass, Relayed
 from e3.remote.tailscale_peers import NEVER
 from e3.remote.text import printable
 

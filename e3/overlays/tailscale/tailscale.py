@@ -10,9 +10,10 @@ import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.handshakes import Marks
-from e3.interfaces import Authority, Host, Ingress, Needs, Network, Paths
+from e3.interfaces import Authority, Host, Ingress, Needs, Network
 from e3.overlays.tailscale import api, client
 from e3.overlays.unit import Members, Unit, apply
+from e3.paths import Paths
 from e3.remote.tasks import each_to_its_end, gather_or_cancel, in_thread
 
 LONGEST_KEY_MINUTES = 90 * 24 * 60

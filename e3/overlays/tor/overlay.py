@@ -10,17 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
-from e3.interfaces import (
-    PROBE_PORT,
-    Authority,
-    File,
-    Host,
-    Ingress,
-    Needs,
-    Network,
-    Paths,
-    party_ports,
-)
+from e3.interfaces import PROBE_PORT, Authority, File, Host, Ingress, Needs, Network, party_ports
 from e3.overlays import addresses, forwarder
 from e3.overlays.tor.network import (
     COMMON,
@@ -44,6 +34,7 @@ from e3.overlays.unit import (
     script,
     text_files,
 )
+from e3.paths import Paths
 from e3.remote.tasks import gather_or_cancel
 
 PROJECT = Path(__file__).parents[3]

@@ -4,8 +4,8 @@ import pytest
 
 from e3.evaluation.diagnosis import judge
 from e3.evaluation.nat_matrix import load
-from e3.interfaces import PairPath, PathClass
 from e3.nats import Reachability
+from e3.paths import PairPath, PathClass
 
 CASES: dict[str, tuple[tuple[Reachability, Reachability], PathClass, float, str, str]] = {
     "good": (("public", "symmetric"), "direct", 11.0, "OK", ""),

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from e3.interfaces import Direct, Relayed, Reported
 from e3.overlays.forwarder import Answer
+from e3.paths import Direct, Relayed, Reported
 
 
 @pytest.mark.parametrize(

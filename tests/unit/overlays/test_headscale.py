@@ -8,12 +8,12 @@ import pytest
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.experiment import Choice
-from e3.interfaces import PathClass, Relayed
 from e3.overlays import OVERLAYS
 from e3.overlays.tailscale.headscale import Headscale, Memory, choose_server
 from e3.overlays.tailscale.headscale_configuration import policy
 from e3.overlays.tailscale.status import Greeted, Node, Peer, Status, decode, read_paths, read_pongs
 from e3.overlays.tailscale.tailscale import Tailscale
+from e3.paths import PathClass, Relayed
 from e3.registry import build
 from tests.hosts import host
 

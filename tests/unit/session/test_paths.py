@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from e3.errors import HostError
-from e3.interfaces import PairPath, Paths, Relayed
+from e3.paths import PairPath, Paths, Relayed
 from e3.session.paths import Look
 from e3.session.results import SessionResult
 from e3.session.run_session import SessionSpec, run_session

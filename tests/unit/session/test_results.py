@@ -2,7 +2,7 @@
 
 import pytest
 
-from e3.interfaces import PairPath
+from e3.paths import PairPath
 from e3.session.results import PartyResult, SessionResult
 from e3.session.verdicts import Verdict
 

@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from e3.interfaces import Authority, Host, Ingress, Needs, Network, PathClass
+from e3.interfaces import Authority, Host, Ingress, Needs, Network
 from e3.overlays import addresses
 from e3.overlays.topology import can_meet, dials, is_public
 from e3.overlays.unit import Members, Unit, apply, remove, run_script, text_files
+from e3.paths import PathClass
 from e3.remote.tasks import gather_or_cancel
 
 SCRIPT = "fastd.sh"
