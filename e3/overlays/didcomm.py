@@ -17,9 +17,17 @@ from e3.handshakes import Marks
 from e3.interfaces import PROBE_PORT, Authority, File, Host, Ingress, Needs, Network, party_ports
 from e3.overlays import addresses, topology
 from e3.overlays.forwarder import LOOPBACK
-from e3.overlays.unit import TIMEOUT_SECONDS, Members, Unit, apply, digest, remove, run_program
+from e3.overlays.unit import (
+    TIMEOUT_SECONDS,
+    Members,
+    Unit,
+    apply,
+    digest,
+    on_each_host,
+    remove,
+    run_program,
+)
 from e3.paths import PathClass, Paths, Relayed
-from e3.remote.tasks import gather_or_cancel
 from e3.remote.text import printable
 
 E3 = Path(__file__).resolve().parents[1]
@@ -165,21 +173,21 @@ class Didcomm:
             need="didcomm needs {} as mediator",
             instead="choose tor or tailscale",
         )
-        made = await gather_or_cancel(map(_prepare, hosts))
+        made = await on_each_host(map(_prepare, hosts))
         known = dict(zip((host.name for host in hosts), made, strict=True))
         convener = before.convener if before.convener in known else servers[0]
         memory = Memory(mediators=servers, convener=convener)
         members = Members(hosts=hosts, addresses=given, public=known, memory=memory)
-        await gather_or_cancel(self._mediate(host, members) for host in hosts)
+        await on_each_host(self._mediate(host, members) for host in hosts)
         invited = await self._invite(members)
         members = Members(hosts=hosts, addresses=given, public=invited, memory=memory)
-        await gather_or_cancel(apply(host, self.plan(host, members)) for host in hosts)
+        await on_each_host(apply(host, self.plan(host, members)) for host in hosts)
         return Network(addresses=given, memory=asdict(memory))
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Ask each agent how it reaches the others."""
         del network
-        answers = await gather_or_cancel(map(_status, hosts))
+        answers = await on_each_host(map(_status, hosts))
         told = dict(zip((host.name for host in hosts), answers, strict=True))
         names = {
             address: host.name
@@ -197,7 +205,7 @@ class Didcomm:
     async def handshakes(self, hosts: Sequence[Host], network: Network) -> Marks:
         """Ask each agent when its tunnels had their last handshakes."""
         del network
-        answers = await gather_or_cancel(map(_status, hosts))
+        answers = await on_each_host(map(_status, hosts))
         return {
             (host.name, peer): str(reached.handshake)
             for host, told in zip(hosts, answers, strict=True)

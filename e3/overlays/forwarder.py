@@ -104,7 +104,7 @@ class Forwarder:
         return f"{self.secrets}/key"
 
     def unit(
-        self, host: Host, settings: object, *, keys: str, restart_on: object, hosts: int = 1
+        self, host: Host, settings: object, *, keys: str, restart_on: object, hosts: int
     ) -> Unit:
         """Return the node of ``host``, which reads its keys from the place ``keys``. Pure.
 

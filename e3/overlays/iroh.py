@@ -12,9 +12,8 @@ from e3.handshakes import Marks
 from e3.interfaces import Authority, Host, Ingress, Needs, Network
 from e3.overlays import addresses, forwarder, topology
 from e3.overlays.forwarder import Forwarder, Memory
-from e3.overlays.unit import Members, Unit, apply
+from e3.overlays.unit import Members, Unit, apply, on_each_host
 from e3.paths import Paths
-from e3.remote.tasks import gather_or_cancel
 
 FORWARDER = Forwarder(name="iroh")
 
@@ -88,11 +87,11 @@ class Iroh:
             need="iroh needs {} as relay",
             instead="choose tor or tailscale",
         )
-        made = await gather_or_cancel(_identity(host, relays) for host in hosts)
+        made = await on_each_host(_identity(host, relays) for host in hosts)
         identities = dict(zip((host.name for host in hosts), made, strict=True))
         memory = Memory(relays=tuple(relays))
         members = Members(hosts=hosts, addresses=given, public=identities, memory=memory)
-        await gather_or_cancel(apply(host, self.plan(host, members)) for host in hosts)
+        await on_each_host(apply(host, self.plan(host, members)) for host in hosts)
         return Network(addresses=given, memory={"relays": relays})
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
@@ -143,7 +142,11 @@ class Iroh:
                 for peer in forwarder.peers(host, members.hosts)
             ],
         }
-        return [FORWARDER.unit(host, told, keys=FORWARDER.secrets, restart_on=node)]
+        return [
+            FORWARDER.unit(
+                host, told, keys=FORWARDER.secrets, restart_on=node, hosts=len(members.hosts)
+            )
+        ]
 
     def _places(self, peer: Host, host: Host) -> list[str]:
         """Return the addresses at which ``host`` dials ``peer``: none, if relays lead to it."""

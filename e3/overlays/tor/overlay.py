@@ -29,13 +29,13 @@ from e3.overlays.unit import (
     Unit,
     apply,
     digest,
+    on_each_host,
     remove,
     run_program,
     script,
     text_files,
 )
 from e3.paths import Paths
-from e3.remote.tasks import gather_or_cancel
 
 PROJECT = Path(__file__).parents[3]
 PROXY_FILES = tuple(f"e3/remote/{name}.py" for name in ("__init__", "onion_proxy", "tasks"))
@@ -113,19 +113,19 @@ class Tor:
         given = self.assign([host.name for host in hosts], previous)
         before = msgspec.convert(previous.memory, Roles) if previous else Roles()
         roles = await self._network(hosts, before)
-        made = await gather_or_cancel(_keys(host, hosts) for host in hosts)
+        made = await on_each_host(_keys(host, hosts) for host in hosts)
         keys = dict(zip((host.name for host in hosts), made, strict=True))
         members = Members(hosts=hosts, addresses=given, public=keys, memory=roles)
-        await gather_or_cancel(self._serve(host, members) for host in hosts)
+        await on_each_host(self._serve(host, members) for host in hosts)
         # Only now: Tor does not soon look again for a service that it has not found.
         try:
-            await gather_or_cancel(map(_probe, hosts))
+            await on_each_host(map(_probe, hosts))
         except OverlayError:
             # Relays that were restarted have forgotten the services, which announce themselves
             # again only after hours; a Tor with an old descriptor does not soon ask for a new one.
-            await gather_or_cancel(_restart(host) for host in hosts)
-            await gather_or_cancel(self._serve(host, members) for host in hosts)
-            await gather_or_cancel(map(_probe, hosts))
+            await on_each_host(_restart(host) for host in hosts)
+            await on_each_host(self._serve(host, members) for host in hosts)
+            await on_each_host(map(_probe, hosts))
         return Network(addresses=given, memory=asdict(roles))
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
