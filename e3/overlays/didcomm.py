@@ -14,9 +14,8 @@ import msgspec
 from e3.bytecode import bytecode
 from e3.errors import ConfigurationError, OverlayError
 from e3.handshakes import Marks
-from e3.interfaces import PROBE_PORT, Authority, File, Host, Ingress, Needs, Network, party_ports
-from e3.overlays import addresses, topology
-from e3.overlays.forwarder import LOOPBACK
+from e3.interfaces import Authority, File, Host, Ingress, Needs, Network
+from e3.overlays import addresses, forwarder, topology
 from e3.overlays.unit import (
     TIMEOUT_SECONDS,
     Members,
@@ -138,10 +137,11 @@ class Didcomm:
                 "message: many times the time and the bytes, for nothing. It shows what sessions "
                 "without tunnels cost; set purpose: comparison if you want to measure that"
             )
-        if not self.range.subnet_of(LOOPBACK):
+        if not self.range.subnet_of(forwarder.LOOPBACK):
             raise ConfigurationError(
                 f"e3:overlay-options: range is {str(self.range)!r}, but without tunnels a host "
-                f"has loopback addresses alone; write a part of {LOOPBACK}, such as 127.76.0.0/16"
+                f"has loopback addresses alone; write a part of {forwarder.LOOPBACK}, such as "
+                "127.76.0.0/16"
             )
         # there is no device, and nothing becomes direct
         object.__setattr__(self, "needs", replace(type(self).needs, tun=False, punches=False))
@@ -269,7 +269,7 @@ class Didcomm:
         """Return the ports that agents carry by messages: those of probes and parties."""
         if self.mode == "tunnel":
             return []
-        return [PROBE_PORT, *party_ports(len(members.hosts))]
+        return forwarder.ports(members.hosts)
 
     async def _mediate(self, host: Host, members: Members[Known, Memory]) -> None:
         """Start the mediator of a host, or stop the one that it had."""

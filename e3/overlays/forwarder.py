@@ -6,7 +6,7 @@ address of a connection tells which member made it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated
@@ -15,7 +15,7 @@ import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
 from e3.handshakes import Marks
-from e3.interfaces import PROBE_PORT, Host, party_ports
+from e3.interfaces import PROBE_PORT, Host, Network, party_ports
 from e3.overlays import topology
 from e3.overlays.unit import (
     Unit,
@@ -77,8 +77,8 @@ def peers(host: Host, hosts: Sequence[Host]) -> list[Host]:
     return sorted((peer for peer in hosts if peer.name != host.name), key=lambda peer: peer.name)
 
 
-def ports(hosts: Sequence[Host]) -> list[int]:
-    """Return the ports that are forwarded: that of probes, and those of the parties."""
+def ports(hosts: Collection[object]) -> list[int]:
+    """Return the ports that are forwarded among ``hosts``: of probes, and of the parties."""
     return [PROBE_PORT, *party_ports(len(hosts))]
 
 
@@ -102,6 +102,18 @@ class Forwarder:
     def key(self) -> str:
         """The file of its key."""
         return f"{self.secrets}/key"
+
+    def relays(self, hosts: Sequence[Host], previous: Network | None, *, count: int) -> Memory:
+        """Choose at most ``count`` hosts that relay: those of ``previous`` as long as they can."""
+        before = msgspec.convert(previous.memory, Memory) if previous else Memory()
+        chosen = topology.choose_servers(
+            hosts,
+            before.relays,
+            count=count,
+            need=f"{self.name} needs {{}} as relay",
+            instead="choose tor or tailscale",
+        )
+        return Memory(relays=tuple(chosen))
 
     def unit(
         self, host: Host, settings: object, *, keys: str, restart_on: object, hosts: int

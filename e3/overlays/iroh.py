@@ -79,20 +79,12 @@ class Iroh:
         """Let each host make its key, and give every node the endpoint IDs of the others."""
         del authority
         given = self.assign([host.name for host in hosts], previous)
-        before = msgspec.convert(previous.memory, Memory) if previous else Memory()
-        relays = topology.choose_servers(
-            hosts,
-            before.relays,
-            count=self.relay_hosts,
-            need="iroh needs {} as relay",
-            instead="choose tor or tailscale",
-        )
-        made = await on_each_host(_identity(host, relays) for host in hosts)
+        memory = FORWARDER.relays(hosts, previous, count=self.relay_hosts)
+        made = await on_each_host(_identity(host, memory) for host in hosts)
         identities = dict(zip((host.name for host in hosts), made, strict=True))
-        memory = Memory(relays=tuple(relays))
         members = Members(hosts=hosts, addresses=given, public=identities, memory=memory)
         await on_each_host(apply(host, self.plan(host, members)) for host in hosts)
-        return Network(addresses=given, memory={"relays": relays})
+        return Network(addresses=given, memory={"relays": [*memory.relays]})
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Ask each node how it reaches the others."""
@@ -160,10 +152,10 @@ def _relay_name(host: Host) -> str:
     return f"{host.name}.relay.internal"
 
 
-async def _identity(host: Host, relays: Sequence[str]) -> Identity:
+async def _identity(host: Host, memory: Memory) -> Identity:
     """Return what ``host`` tells of itself; its keys are made if there are none."""
     own = await FORWARDER.identity(host)
-    if host.name not in relays:
+    if host.name not in memory.relays:
         return Identity(id=own)
     words = ("certificate", FORWARDER.secrets, _relay_name(host))
     return Identity(

@@ -71,20 +71,12 @@ class Libp2p:
         """Let each host make its key, and give every node the peer IDs and places of the others."""
         del authority
         given = self.assign([host.name for host in hosts], previous)
-        before = msgspec.convert(previous.memory, Memory) if previous else Memory()
-        relays = topology.choose_servers(
-            hosts,
-            before.relays,
-            count=self.relay_hosts,
-            need="libp2p needs {} as relay",
-            instead="choose tor or tailscale",
-        )
-        memory = Memory(relays=tuple(relays))
+        memory = FORWARDER.relays(hosts, previous, count=self.relay_hosts)
         made = map(PeerId, await on_each_host(map(FORWARDER.identity, hosts)))
         ids = dict(zip((host.name for host in hosts), made, strict=True))
         members = Members(hosts=hosts, addresses=given, public=ids, memory=memory)
         await on_each_host(apply(host, self.plan(host, members)) for host in hosts)
-        return Network(addresses=given, memory={"relays": relays})
+        return Network(addresses=given, memory={"relays": [*memory.relays]})
 
     async def paths(self, hosts: Sequence[Host], network: Network) -> Paths:
         """Ask each node how it reaches the others."""

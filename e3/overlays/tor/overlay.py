@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from e3.errors import ConfigurationError, OverlayError
-from e3.interfaces import PROBE_PORT, Authority, File, Host, Ingress, Needs, Network, party_ports
+from e3.interfaces import Authority, File, Host, Ingress, Needs, Network
 from e3.overlays import addresses, forwarder
 from e3.overlays.tor.network import (
     COMMON,
@@ -220,7 +220,7 @@ def _proxy_configuration(
     """Return what e3/remote/onion_proxy.py and e3-tunnel read on the host ``name``."""
     return {
         "address": given[name],
-        "ports": [PROBE_PORT, *party_ports(len(given))],
+        "ports": forwarder.ports(given),
         "probe_seconds": PROBE_SECONDS,
         "peers": {
             peer: {
