@@ -8,24 +8,47 @@ It is told on standard input, as a line of JSON, and ends with that input.
 """
 
 import asyncio
+import contextlib
 import functools
 import json
 import subprocess
 import sys
 from asyncio import StreamReader, StreamWriter
 
-from e3.remote.forward import Connection, both_ways, connect
+from e3.remote.tasks import each_to_its_end
 
 SECONDS = 10
+RETRY_SECONDS = 0.1
+CHUNK_BYTES = 65_536
+
+Connection = tuple[StreamReader, StreamWriter]
 
 
 async def join(reader: StreamReader, writer: StreamWriter, other: Connection) -> None:
     """Forward both directions of two connections to their ends, then close both."""
     try:
-        await both_ways((reader, writer), other)
+        await each_to_its_end([_pump(reader, other[1]), _pump(other[0], writer)])
     finally:
         other[1].close()
         writer.close()
+
+
+async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
+    """Forward one direction to its end, then the end itself."""
+    with contextlib.suppress(OSError):
+        while data := await reader.read(CHUNK_BYTES):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+
+
+async def connect(address: str, port: int, source: str) -> Connection:
+    """Return a connection to this host's party from ``source``, once it listens."""
+    while True:
+        try:
+            return await asyncio.open_connection(address, port, local_addr=(source, 0))
+        except OSError:
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def outward(path: str, reader: StreamReader, writer: StreamWriter) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from e3.remote.forward import connect
+from e3.remote.room_ports import connect
 
 
 def test_a_party_that_listens_later_is_reached_from_the_peers_address() -> None:
