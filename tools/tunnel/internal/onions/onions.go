@@ -50,6 +50,7 @@ type Server struct {
 	mutex    sync.Mutex
 	settings *Settings
 	peers    map[string]*peer
+	retry    *time.Timer // opens what could not be opened
 }
 
 // peer is a peer while it is served; all that belongs to it ends with the context.
@@ -92,11 +93,14 @@ func Serve(folder, secrets string) error {
 }
 
 func newServer(secrets string) *Server {
-	return &Server{
+	made := &Server{
 		tor:     tor{filepath.Join(secrets, "socks"), filepath.Join(secrets, "control")},
 		entries: filepath.Join(secrets, "entries"),
 		peers:   map[string]*peer{},
 	}
+	made.retry = time.AfterFunc(time.Hour, made.again)
+	made.retry.Stop()
+	return made
 }
 
 // apply serves exactly these peers; it touches only what changed.
@@ -135,7 +139,7 @@ func (s *Server) serve() {
 		}
 		if err := errors.Join(s.openEntry(name, known), s.openDoors(known)); err != nil {
 			log.Printf("cannot listen for %s: %v", name, err)
-			time.AfterFunc(listenPause, s.again)
+			s.retry.Reset(listenPause) // one for all of them
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/netip"
 	"os"
@@ -291,6 +292,43 @@ func TestOnlyThePortsOfTheSettingsAreServed(t *testing.T) {
 		if len(asked.Ports) == 0 {
 			return
 		}
+	}
+}
+
+// complaints counts what is logged.
+type complaints chan struct{}
+
+func (c complaints) Write(line []byte) (int, error) {
+	c <- struct{}{}
+	return len(line), nil
+}
+
+func TestWhatCannotBeOpenedIsTriedOnceAPause(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.94.0.6:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	at := taken.Addr().(*net.TCPAddr).AddrPort()
+	server := newServer(t.TempDir())
+	if err := os.MkdirAll(server.entries, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	asked := Settings{Address: netip.MustParseAddr("127.94.0.1"), Ports: []uint16{at.Port()}, Peers: map[string]Peer{}}
+	for _, name := range []string{"b", "c", "d", "e"} {
+		asked.Peers[name] = Peer{at.Addr(), service}
+	}
+	logged := make(complaints, 1<<10)
+	log.SetOutput(logged)
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	t.Cleanup(func() { server.apply(&Settings{}) })
+	began := time.Now()
+	server.apply(&asked)
+	for range 2*len(asked.Peers) + 1 {
+		<-logged
+	}
+	if took := time.Since(began); took < 2*listenPause {
+		t.Fatalf("all peers were tried three times within %s", took)
 	}
 }
 
