@@ -278,68 +278,61 @@ async def openvpn(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
         yield ADDRESSES[1]
 
 
-@asynccontextmanager
-async def libp2p(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
+def libp2p(hosts: Sequence[Host], _: Host) -> AbstractAsyncContextManager[str]:
     """Run the forwarder of E3's overlay between two hosts, with settings written by hand."""
-    program, given = f"{hosts[0].tools}/e3-libp2p", ("127.200.0.1", "127.200.0.2")
-    ids = [(await tell(host, f"{program} key {FOLDER}/key")).strip() for host in hosts]
-    async with AsyncExitStack() as stack:
-        for i, host in enumerate(hosts):
-            settings = {
-                "address": given[i],
-                "ports": [PARTY_PORT],
-                "listen": ["/ip4/0.0.0.0/tcp/4099"],
-                "announce": [f"/ip4/{host.underlay}/tcp/4099"],
-                "security": "tls",
-                "discovery": "list",
-                "hidden": False,
-                "relays": False,
-                "peers": [
-                    {
-                        "name": hosts[1 - i].name,
-                        "id": ids[1 - i],
-                        "address": given[1 - i],
-                        "addresses": [f"/ip4/{hosts[1 - i].underlay}/tcp/4099"],
-                        "relays": False,
-                        "dials": i == 0,
-                        "punches": False,
-                    }
-                ],
-            }
-            await write(host, settings_json=json.dumps(settings))
-            argv = [program, "serve", FOLDER, f"{FOLDER}/key"]
-            await stack.enter_async_context(host.access.attach(argv))
-        direct = f"{program} paths {FOLDER} 2>/dev/null | grep -q direct"
-        await tell(hosts[0], f"until {direct}; do sleep 0.1; done")
-        yield given[1]
+
+    def own(host: Host) -> dict[str, object]:
+        return {
+            "listen": ["/ip4/0.0.0.0/tcp/4099"],
+            "announce": [f"/ip4/{host.underlay}/tcp/4099"],
+            "security": "tls",
+            "discovery": "list",
+            "hidden": False,
+            "relays": False,
+        }
+
+    def peer(host: Host) -> dict[str, object]:
+        at = [f"/ip4/{host.underlay}/tcp/4099"]
+        return {"addresses": at, "relays": False, "punches": False}
+
+    return _forwarding(hosts, "libp2p", f"{FOLDER}/key", own, peer)
+
+
+def iroh(hosts: Sequence[Host], _: Host) -> AbstractAsyncContextManager[str]:
+    """Run the forwarder of E3's overlay between two hosts, with settings written by hand."""
+
+    def own(_: Host) -> dict[str, object]:
+        return {"port": 4499, "relay": None, "relays": []}
+
+    def peer(host: Host) -> dict[str, object]:
+        return {"addresses": [f"{host.underlay}:4499"]}
+
+    return _forwarding(hosts, "iroh", FOLDER, own, peer)
 
 
 @asynccontextmanager
-async def iroh(hosts: Sequence[Host], _: Host) -> AsyncIterator[str]:
-    """Run the forwarder of E3's overlay between two hosts, with settings written by hand."""
-    program, given = f"{hosts[0].tools}/e3-iroh", ("127.200.0.1", "127.200.0.2")
+async def _forwarding(
+    hosts: Sequence[Host],
+    name: str,
+    keys: str,
+    own: Callable[[Host], dict[str, object]],
+    peer: Callable[[Host], dict[str, object]],
+) -> AsyncIterator[str]:
+    """Run e3-``name`` on two hosts; settings have ``own`` of their host, ``peer`` of the other."""
+    program, given = f"{hosts[0].tools}/e3-{name}", ("127.200.0.1", "127.200.0.2")
     ids = [(await tell(host, f"{program} key {FOLDER}/key")).strip() for host in hosts]
     async with AsyncExitStack() as stack:
         for i, host in enumerate(hosts):
+            j = 1 - i
+            other = {"name": hosts[j].name, "id": ids[j], "address": given[j], "dials": i == 0}
             settings = {
                 "address": given[i],
-                "port": 4499,
                 "ports": [PARTY_PORT],
-                "relay": None,
-                "relays": [],
-                "peers": [
-                    {
-                        "name": hosts[1 - i].name,
-                        "id": ids[1 - i],
-                        "address": given[1 - i],
-                        "addresses": [f"{hosts[1 - i].underlay}:4499"],
-                        "dials": i == 0,
-                    }
-                ],
+                **own(host),
+                "peers": [{**other, **peer(hosts[j])}],
             }
             await write(host, settings_json=json.dumps(settings))
-            argv = [program, "serve", FOLDER, FOLDER]
-            await stack.enter_async_context(host.access.attach(argv))
+            await stack.enter_async_context(host.access.attach([program, "serve", FOLDER, keys]))
         direct = f"{program} paths {FOLDER} 2>/dev/null | grep -q direct"
         await tell(hosts[0], f"until {direct}; do sleep 0.1; done")
         yield given[1]
