@@ -5,17 +5,15 @@ foreign: in CSV, a text that a spreadsheet would take for a formula has an apost
 """
 
 import csv
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import IO
 
 from e3.errors import PlatformError, ResultsError
 from e3.evaluation import results_file
+from e3.evaluation.aside import aside
 from e3.evaluation.report.study import COLUMNS, row
 from e3.evaluation.results import CampaignRecord, RepetitionRecord
 
@@ -86,7 +84,7 @@ def to_parquet(source: Path, target: Path) -> int:
             *((name, arrow.float64()) for name in NUMBERS),
         ]
     )
-    with _aside(target) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with aside(target) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
 
         def take(some: Sequence[Mapping[str, Value]]) -> None:
             writer.write_batch(arrow.RecordBatch.from_pylist(some, schema=schema))
@@ -96,7 +94,7 @@ def to_parquet(source: Path, target: Path) -> int:
 
 def to_csv(source: Path, target: Path) -> int:
     """Write a CSV file (RFC 4180), and return its number of rows; raise `E3Error`."""
-    with _aside(target) as binary, TextIOWrapper(binary, encoding="utf-8", newline="") as file:
+    with aside(target) as binary, TextIOWrapper(binary, encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*TEXTS, *COUNTS, *NUMBERS])
         writer.writeheader()
         return _pour(source, lambda some: writer.writerows(map(_harmless, some)))
@@ -115,22 +113,6 @@ def _harmless(one: Mapping[str, Value]) -> Mapping[str, Value]:
         name: f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
         for name, value in one.items()
     }
-
-
-@contextmanager
-def _aside(target: Path) -> Iterator[IO[bytes]]:
-    """Yield a new file that becomes ``target`` if nothing is raised, and else is removed."""
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with aside.open("xb") as file:
-            yield file
-        aside.replace(target)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise ResultsError(f"{target}: {error.strerror}") from None
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def _arrow() -> tuple[ModuleType, ModuleType]:

@@ -7,7 +7,6 @@ which the cells are, and each set-up the E3 that ran it, so a report tells them 
 import gzip
 import hashlib
 import io
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import msgspec
 
 from e3.errors import ResultsError
 from e3.evaluation import results_file
+from e3.evaluation.aside import aside
 from e3.evaluation.results import (
     SCHEMA,
     CampaignRecord,
@@ -60,7 +60,7 @@ def join(paths: Sequence[Path], target: Path) -> Sequence[Taken]:
     parts = _parts(paths)
     first = _header(parts)
     chain = results_file.FIRST
-    with _aside(target) as file:
+    with _written(target) as file:
         line, chain = results_file.link(first, chain)
         file.write(line)
         for record in _records(parts):
@@ -216,25 +216,16 @@ def _records(parts: Sequence[Taken]) -> Iterator[Record]:
 
 
 @contextmanager
-def _aside(target: Path) -> Iterator[IO[bytes]]:
-    """Yield a new file that becomes ``target`` if nothing is raised, and else is removed."""
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with aside.open("xb") as plain:
-            if target.suffix == ".gz":
-                # without time and name: the same results make the same file
-                packed = gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0)
-                with packed, io.BufferedWriter(cast("io.RawIOBase", packed)) as file:
-                    yield file
-            else:
-                yield plain
-        aside.replace(target)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise ResultsError(f"{target}: {error.strerror}") from None
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+def _written(target: Path) -> Iterator[IO[bytes]]:
+    """Yield the new file, and compress it if its name asks for that; see `aside`."""
+    with aside(target) as plain:
+        if target.suffix == ".gz":
+            # without time and name: the same results make the same file
+            packed = gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0)
+            with packed, io.BufferedWriter(cast("io.RawIOBase", packed)) as file:
+                yield file
+        else:
+            yield plain
 
 
 def told(parts: Sequence[Taken]) -> Mapping[str, int]:
