@@ -1,6 +1,6 @@
 """Who takes part in a ceremony, each with what it has."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -56,13 +56,13 @@ class Assembly:
         ]
         return max(enough, key=lambda header: header.epoch, default=None)
 
-    def having(self, header: Header) -> dict[int, Guest]:
-        """Return those who have the shares of this header, by number."""
+    def having(self, header: Header, *, without: Container[str] = ()) -> dict[int, Guest]:
+        """Return those who have the shares of this header, by number, ``without`` these hosts."""
         by_name = {each.name: number for number, each in header.holders.items()}
         return {
             by_name[name]: each
             for name, each in self.guests.items()
-            if each.said.header == header and name in by_name
+            if each.said.header == header and name in by_name and name not in without
         }
 
     def certificate(self, header: Header) -> Archived | None:

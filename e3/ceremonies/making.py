@@ -79,11 +79,7 @@ async def renew_key(  # noqa: PLR0913 - what new shares are made of
     excluded: set[str] = set()
     last: CeremonyFailedError | None = None
     while True:
-        able = {
-            number: guest
-            for number, guest in assembly.having(base).items()
-            if guest.voice.name not in excluded
-        }
+        able = assembly.having(base, without=excluded)
         if len(able) < base.threshold:
             raise last or CeremonyFailedError(
                 CeremonyVerdict.TOO_FEW,
@@ -106,8 +102,7 @@ async def renew_key(  # noqa: PLR0913 - what new shares are made of
         try:
             return await ShareCeremony(assembly, terms).run()
         except CeremonyFailedError as error:
-            # what all said is checked here as well: who accuses others of more has made it up
-            guilty = {error.accuser} if error.accuser else set(error.culprits)
+            guilty = error.guilty
             if error.verdict is CeremonyVerdict.SILENT:
                 guilty -= set(names)  # it cannot get its share either
             if not guilty & dealers:

@@ -47,11 +47,7 @@ async def sign(assembly: Assembly, header: Header, asked: Sequence[requests.Requ
     excluded: set[str] = set()
     refusal: CeremonyFailedError | None = None
     while True:
-        able = {
-            number: guest
-            for number, guest in assembly.having(header).items()
-            if guest.voice.name not in excluded
-        }
+        able = assembly.having(header, without=excluded)
         if len(able) < header.threshold:
             raise refusal or _too_few(assembly, header, able, notes)
         chosen = dict(sorted(able.items())[: header.threshold])
@@ -63,11 +59,9 @@ async def sign(assembly: Assembly, header: Header, asked: Sequence[requests.Requ
                 raise
             if error.verdict is CeremonyVerdict.REFUSED:
                 refusal = refusal or error
-            # what all said is checked here as well: who accuses others of more has made it up
-            guilty = {error.accuser} if error.accuser else set(error.culprits)
-            excluded |= guilty
+            excluded |= error.guilty
             notes.append(str(error))
-            if not guilty & set(names.values()):
+            if not error.guilty & set(names.values()):
                 raise
         else:
             return Signatures(signatures=made, signers=sorted(names.values()), notes=notes)

@@ -50,3 +50,11 @@ class CeremonyFailedError(AuthorityError):
         self.accuser = accuser
         self.rules = rules
         self.culprits = tuple(sorted(set(culprits)))
+
+    @property
+    def guilty(self) -> set[str]:
+        """Whom another attempt leaves out: the accuser alone, if there is one.
+
+        What all said is checked here as well: who accuses others of more has made it up.
+        """
+        return {self.accuser} if self.accuser else set(self.culprits)
