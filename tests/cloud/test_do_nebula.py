@@ -77,6 +77,7 @@ def test_a_host_that_lost_its_ssh_is_named(full: Stage) -> None:
     assert "1 of 3 hosts cannot be used (sgp1-0 " in ended.said
 
 
+@pytest.mark.long
 def test_hosts_come_go_and_come_back(full: Stage) -> None:
     before = full.droplets()
     full.cloud.digitalocean.account.delete_droplet(before["nyc3-0"])

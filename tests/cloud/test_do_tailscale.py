@@ -108,6 +108,7 @@ def test_an_example_can_be_previewed(scene: Scene, name: str) -> None:
     assert scene.stage.cloud.inventory() == {}
 
 
+@pytest.mark.long
 def test_no_secret_is_anywhere_in_plain_text(scene: Scene) -> None:
     """Runs first: it watches the processes of a first `pulumi up`."""
     stack = scene.stack

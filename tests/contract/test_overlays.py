@@ -45,7 +45,7 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
         yield mesh
 
 
-@pytest.mark.parametrize("mesh", EVERY, indirect=True)
+@pytest.mark.parametrize("mesh", LEAN, indirect=True)
 def test_every_pair_talks_and_disconnect_leaves_nothing(mesh: Mesh) -> None:
     bare = left_on(mesh)
     assigned = mesh.overlay.assign(NAMES, None)

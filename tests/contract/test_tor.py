@@ -144,6 +144,7 @@ def test_only_the_holder_of_the_key_can_connect(mesh: Mesh) -> None:
     until(lambda: probe(stolen) == CONNECTED, "the right key connects", SECONDS)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="SSH needs a lab of root's")
 def test_machines_are_joined_by_a_user_without_rights(tmp_path: Path) -> None:
     with running(tmp_path / "lab", regions=("ams3",)) as lab, ExitStack() as servers:
@@ -190,7 +191,9 @@ async def count_across(one: Host, other: Host, there: str) -> None:
         assert await echo.stdout.readline() == b"1 connection\n"
 
 
-@pytest.mark.parametrize("service", ["tor", "tor-gate", "tor-streams"])
+@pytest.mark.parametrize(
+    "service", [pytest.param("tor", marks=pytest.mark.long), "tor-gate", "tor-streams"]
+)
 def test_what_dies_comes_back(mesh: Mesh, service: str) -> None:
     ask(mesh.host("ams3-0"), "s6-svc", "-wr", "-k", f"/run/service/{service}")
     hosts = [mesh.host(name) for name in NAMES]

@@ -21,7 +21,14 @@ from tests.commands import Command
 from tests.stack import Stack, processes_below, project, until
 
 SECONDS = 600.0
-"""Of a campaign on a busy machine; it takes a minute and a half on a calm one."""
+"""Of a campaign on a busy machine; it takes a minute on a calm one."""
+
+NEAR = """\
+  near:
+    about: Three parties in one region
+    regions: {ams3: 3}
+"""
+"""The scenario that is left out here: what is asked of the other one asks more."""
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +36,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with project(tmp_path_factory.mktemp("project"), "campaigns", "pyproject.toml") as stack:
         small = stack.folder / "campaigns/small.yaml"
         text = small.read_text()
-        small.write_text(text.replace("repetitions: 3", "repetitions: 2"))
-        assert small.read_text() != text
+        for before, after in (("repetitions: 3", "repetitions: 2"), (NEAR, "")):
+            assert before in text
+            text = text.replace(before, after)
+        small.write_text(text)
         yield stack
 
 
@@ -86,7 +95,7 @@ def test_a_campaign_survives_being_killed(stack: Stack, e3: Command) -> None:
     check(records(stack))
     checked = e3("results", "check", ".e3/campaigns/small/results.jsonl")
     assert checked.returncode == 0, checked.stdout
-    assert "4 succeeded" in e3("campaign", "show", "small").stdout
+    assert "2 succeeded" in e3("campaign", "show", "small").stdout
     # all has finished: nothing runs again
     again = begin(e3)
     assert "deploying" not in ended(again)
@@ -116,13 +125,11 @@ def check(found: list[Record]) -> None:
     (first,) = (it for it in found if isinstance(it, CampaignRecord))
     done = [it for it in found if isinstance(it, RepetitionRecord)]
     counted = Counter((it.cell, it.program, it.repetition) for it in done)
-    assert len(counted) == len(done) == 2 * 2 * 2 * first.repetitions
+    assert len(counted) == len(done) == 2 * 2 * first.repetitions
     assert [it.order for it in done] == list(range(len(done)))
     cells = [it for it in found if isinstance(it, CellRecord)]
     assert {(it.cell, it.state) for it in cells} == {
-        (f"{overlay}/{scenario}", "succeeded")
-        for overlay in ("plain", "wireguard")
-        for scenario in ("near", "far")
+        (f"{overlay}/far", "succeeded") for overlay in ("plain", "wireguard")
     }
     setups = [it for it in found if isinstance(it, SetupRecord)]
     assert len(setups) >= len(cells) + 1  # one was interrupted
@@ -143,7 +150,7 @@ def check(found: list[Record]) -> None:
             assert host.sent_wire_bytes > max(party.sent_bytes or 0 for party in one.parties)
         assert len(one.round_trips) == 12
         assert {it.before for it in one.paths} == {"direct"}
-    far = [it for it in done if it.cell.endswith("/far") and it.program == "rounds"]
+    far = [it for it in done if it.program == "rounds"]
     # ten rounds, most of which cross the 165 ms to Singapore one way
     assert all((it.online_seconds or 0) > 10 * 0.165 / 2 / 2 for it in far)
     daemons = {

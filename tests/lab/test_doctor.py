@@ -93,6 +93,7 @@ def test_a_stack_renamed_twice_across_two_keeps_both_labs(up: Stack) -> None:
     assert not any(lab.alive() for lab in labs)
 
 
+@pytest.mark.long
 def test_a_renamed_stack_and_a_moved_project_keep_their_lab_and_another_in_its_place_leaves_it(
     up: Stack, tmp_path: Path
 ) -> None:

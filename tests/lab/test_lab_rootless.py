@@ -207,6 +207,7 @@ def test_an_ordinary_user_can_run_a_lab(stage: Path) -> None:
     assert run_as_user(JOURNEY, stage, "666") == "done\n"
 
 
+@pytest.mark.long
 def test_an_overlay_that_declares_no_tun_makes_no_interface(stage: Path) -> None:
     built = [] if Equipment().left_out(Iroh().needs) else ["iroh"]
     joined = run_as_user(JOINED, stage, "666").split()
