@@ -152,7 +152,6 @@ def _header(parts: Sequence[Taken]) -> CampaignRecord:
     for scenario in _merged(parts, cells, lambda it: it.scenarios, 1):
         has = [each.id for each in overlays if f"{each.id}/{scenario.id}" in cells]
         scenarios.append(replace(scenario, overlays=[] if len(has) == len(overlays) else has))
-    programs = {each.id: each for part in reversed(parts) for each in part.campaign.programs}
     sources = [source for part in parts for source in _sources(part)]
     together = "".join(source.digest for source in sources)
     return replace(
@@ -162,7 +161,7 @@ def _header(parts: Sequence[Taken]) -> CampaignRecord:
         digest=hashlib.sha256(together.encode()).hexdigest(),
         overlays=overlays,
         scenarios=scenarios,
-        programs=list(programs.values()),
+        programs=_newest(parts, lambda it: it.programs),
         joined=sources,
     )
 
@@ -175,11 +174,17 @@ def _merged(
 ) -> list[Choice]:
     """Return the overlays, or the scenarios, of which there is a cell."""
     used = {cell.split("/")[side] for cell in cells}
+    return [choice for choice in _newest(parts, choices) if choice.id in used]
+
+
+def _newest(
+    parts: Sequence[Taken], choices: Callable[[CampaignRecord], Sequence[Choice]]
+) -> list[Choice]:
+    """Return what campaigns chose, each as the newest has it."""
     found: dict[str, Choice] = {}
     for part in reversed(parts):
         for choice in choices(part.campaign):
-            if choice.id in used:
-                found.setdefault(choice.id, choice)
+            found.setdefault(choice.id, choice)
     return list(found.values())
 
 

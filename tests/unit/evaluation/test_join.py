@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from e3.errors import ResultsError
 from e3.evaluation import join, results_file
@@ -60,6 +61,7 @@ def new(tmp_path: Path) -> Path:
         commit=NEW,
         digest="1" * 64,
         scenarios=scenarios,
+        programs=[replace(campaign().programs[0], about="Other words")],
         overlays=[overlay(name) for name in ("plain", "libp2p", "didcomm")],
     )
     made = {"e3": "0.2.0", "commit": NEW}
@@ -96,6 +98,7 @@ def test_it_says_of_each_cell_which_e3_ran_it(old: Path, new: Path, tmp_path: Pa
         (NEW, 3, ["didcomm/near", "libp2p/near"]),
     ]
     assert first.digest not in {"0" * 64, "1" * 64}  # so no campaign goes on with it
+    assert [it.about for it in first.programs] == ["Other words"]
     commits = {it.cell: (it.e3, it.commit) for it in records if isinstance(it, SetupRecord)}
     assert commits == {
         "plain/near": ("0.1.0", OLD),
