@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 MOST_ITEMS = 10_000
+MOST_SOURCES = 100
 
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=60)]
 CellId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*$", max_length=121)]

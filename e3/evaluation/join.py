@@ -19,6 +19,7 @@ import msgspec
 from e3.errors import ResultsError
 from e3.evaluation import results_file
 from e3.evaluation.aside import aside
+from e3.evaluation.fields import MOST_SOURCES
 from e3.evaluation.results import (
     SCHEMA,
     CampaignRecord,
@@ -153,6 +154,11 @@ def _header(parts: Sequence[Taken]) -> CampaignRecord:
         has = [each.id for each in overlays if f"{each.id}/{scenario.id}" in cells]
         scenarios.append(replace(scenario, overlays=[] if len(has) == len(overlays) else has))
     sources = [source for part in parts for source in _sources(part)]
+    if len(sources) > MOST_SOURCES:
+        raise ResultsError(
+            f"{len(sources)} campaigns are too many for one file, which has at most "
+            f"{MOST_SOURCES}; join fewer"
+        )
     together = "".join(source.digest for source in sources)
     return replace(
         last,

@@ -17,6 +17,7 @@ from msgspec import Meta, field
 
 from e3.evaluation.fields import (
     MOST_ITEMS,
+    MOST_SOURCES,
     CellId,
     Count,
     Digest,
@@ -158,7 +159,7 @@ class CampaignRecord(Line, tag="campaign", frozen=True, kw_only=True):
     overlays: Annotated[list[OverlayChoice], Meta(min_length=1, max_length=1000)]
     scenarios: Annotated[list[ScenarioChoice], Meta(min_length=1, max_length=1000)]
     programs: Annotated[list[ProgramChoice], Meta(min_length=1, max_length=1000)]
-    joined: Annotated[list[Source], Meta(max_length=100)] = field(default_factory=list)
+    joined: Annotated[list[Source], Meta(max_length=MOST_SOURCES)] = field(default_factory=list)
 
 
 class MachineFacts(Part, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from e3.errors import ResultsError
 from e3.evaluation import join, results_file
+from e3.evaluation.fields import MOST_SOURCES
 from e3.evaluation.report import page, study
 from e3.evaluation.results import (
     CampaignRecord,
@@ -19,8 +20,9 @@ from e3.evaluation.results import (
     RepetitionRecord,
     ScenarioChoice,
     SetupRecord,
+    Source,
 )
-from tests.campaigns import campaign, cell, overlay, repetition, setup
+from tests.campaigns import STARTED, campaign, cell, overlay, repetition, setup
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -182,6 +184,19 @@ def test_what_differs_is_not_joined(
         join.join([old, other], target)
     assert target.read_text() == "before"
     assert not list(tmp_path.glob(".all*"))
+
+
+def test_campaigns_of_which_no_file_could_tell_are_not_joined(old: Path, tmp_path: Path) -> None:
+    source = Source(
+        schema=3, name="a", digest="0" * 64, started=STARTED, e3="", commit="", cells=["tinc/near"]
+    )
+    full = write(
+        tmp_path / "full.jsonl",
+        campaign(overlays=[overlay("tinc")], joined=[source] * MOST_SOURCES),
+        *ended("tinc/near", 1.0),
+    )
+    with pytest.raises(ResultsError, match="101 campaigns are too many"):
+        join.join([old, full], tmp_path / "all.jsonl")
 
 
 def test_damage_and_emptiness_are_named(old: Path, tmp_path: Path) -> None:
