@@ -44,7 +44,7 @@ READABLE = (1, 2, 3)
 """Older versions are read, too, if all that they lack has a default."""
 
 CellState = Literal["succeeded", "failed", "unsupported"]
-"""How a cell ended; ``unsupported`` is what its overlay declares that it cannot do."""
+"""How a cell ended; ``unsupported`` is what its overlay, or the machine, cannot do at all."""
 
 Layer = Literal["underlay", "overlay"]
 """The network that a measurement used."""

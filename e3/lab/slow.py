@@ -13,10 +13,9 @@ REMEDY = (
 )
 
 
-def check() -> None:
-    """Raise `PlatformError` if this machine cannot make a host slow."""
-    if processors.controller() is None or os.geteuid() != 0:
-        raise PlatformError(REMEDY)
+def shortfall() -> str | None:
+    """Return why this machine cannot make a host slow; None if it can."""
+    return REMEDY if processors.controller() is None or os.geteuid() != 0 else None
 
 
 def group(host: str) -> processors.Group:

@@ -8,7 +8,7 @@ import pytest
 
 from e3.ceremonies.assembly import assemble
 from e3.ceremonies.voices import attached
-from e3.errors import LabError, PlatformError
+from e3.errors import LabError
 from e3.interfaces import Host
 from e3.lab import slow
 from e3.lab.client import Lab
@@ -28,10 +28,8 @@ print(time.monotonic() - began)
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    try:
-        slow.check()
-    except PlatformError as error:
-        pytest.skip(str(error))
+    if lacking := slow.shortfall():
+        pytest.skip(lacking)
     with running(tmp_path_factory.mktemp("lab"), {("a", "a"): 1.0}, ["a"]) as lab:
         lab.add_hosts([("a-0", "a"), ("a-1", "a")])
         yield lab

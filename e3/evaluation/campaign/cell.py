@@ -33,6 +33,7 @@ from e3.fleets import FLEETS
 from e3.handshakes import TellsHandshakes
 from e3.impairments import EVERYWHERE, Impairment, Pair
 from e3.interfaces import Authority, Host
+from e3.lab import slow
 from e3.overlays import OVERLAYS
 from e3.preflight import Equipment
 from e3.registry import build
@@ -116,8 +117,11 @@ class Progress:
 def unsupported(cell: MatrixCell) -> str | None:
     """Return why an overlay cannot do what a cell asks for, by its own declaration.
 
-    Nor can it where its program, which is only built if somebody asks for it, is not here.
+    Nor can it where its program, which is only built if somebody asks for it, is not here, or where
+    this machine cannot make a host slow.
     """
+    if cell.scenario.processors and (lacking := slow.shortfall()):
+        return lacking
     experiment = cell.experiment()
     overlay = build(OVERLAYS, experiment.overlay, key="overlay")
     fleet = build(FLEETS, experiment.fleet, key="fleet")

@@ -23,7 +23,6 @@ from e3.evaluation.results import SCHEMA, CampaignRecord, ScenarioChoice
 from e3.evaluation.results_file import Writer
 from e3.experiment import Experiment
 from e3.fleets import FLEETS
-from e3.lab import slow
 from e3.lab.links import default_rtt_ms
 from e3.overlays import OVERLAYS
 from e3.preflight import Equipment
@@ -181,8 +180,6 @@ def check_jobs(matrix: Matrix, jobs: int, cores: int) -> None:
 def check_equipment(matrix: Matrix) -> None:
     """Raise `PlatformError` if this machine lacks what a supported overlay needs."""
     checked: set[str] = set()
-    if any(cell.scenario.processors for cell in matrix.cells):
-        slow.check()
     for cell in matrix.cells:
         fleet = build(FLEETS, cell.experiment().fleet, key="fleet")
         if cell.overlay.overlay in checked or unsupported(cell) or not fleet.own_programs:

@@ -1,6 +1,7 @@
 """A campaign's file: what follows from it, and what its mistakes are called."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,17 @@ def test_what_set_up_has_not_built_as_nobody_asked_for_it_is_unsupported() -> No
         assert told == "iroh needs a program that is not here; `scripts/setup iroh` builds it"
     else:
         assert told is None
+
+
+def test_who_cannot_make_a_host_slow_runs_the_other_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    near = {"regions": {"ams3": 2}}
+    asked = matrix.parse(
+        content(scenarios={"near": near, "slow": {**near, "processors": {"ams3-0": 0.5}}}), "a"
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    told = {cell.id: unsupported(cell) for cell in asked.cells if cell.overlay.id == "plain"}
+    assert told["plain/near"] is None
+    assert "and root; run the lab as root" in str(told["plain/slow"])
 
 
 def test_the_schema_file_is_that_of_the_code() -> None:
