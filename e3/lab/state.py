@@ -129,9 +129,7 @@ class LabState:
             _kill(host.pid)
         for host in leaving:
             _reap(host.pid)
-            self._detach(host.request)
-            if host.name in self._slow:
-                self._slow.pop(host.name).remove()
+            self._let_go(host)
         self._names.remove(host.name for host in leaving)
 
     def renumber_host(self, name: str) -> RunningHost:
@@ -185,7 +183,7 @@ class LabState:
         """Forget hosts that have died by themselves; raise `LabError` if the WAN has."""
         for host in [r for r in self._hosts.values() if not is_running(r.pid)]:
             del self._hosts[host.name]
-            self._detach(host.request)
+            self._let_go(host)
             _log(f"host {host.name} died")
         if not is_running(self.wan.pid):
             raise LabError("the lab's WAN died")
@@ -357,6 +355,12 @@ class LabState:
             fresh.append(made)
         self._attachments[place].take(host)
         return self._attachments[place]
+
+    def _let_go(self, host: RunningHost) -> None:
+        """Remove what a host held that has ended."""
+        self._detach(host.request)
+        if host.name in self._slow:
+            self._slow.pop(host.name).remove()
 
     def _detach(self, host: HostRequest) -> None:
         """Remove the host's place, and with the last one the NATs; do nothing if it has none."""

@@ -1,6 +1,8 @@
 """Slow hosts of a real lab: what runs there, and what enters it, has a part of one processor."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from e3.lab import slow
 from e3.lab.client import Lab
 from e3.remote import processors
 from tests.labs import running
+from tests.stack import until
 
 SHARE = 0.1
 WORK = """
@@ -93,11 +96,17 @@ def test_a_holder_of_a_joint_authority_is_as_slow_as_its_host(lab: Lab) -> None:
     lab.set_processors({})
 
 
-def test_a_host_that_goes_leaves_no_group(lab: Lab) -> None:
+@pytest.mark.parametrize("dies", [False, True], ids=["removed", "died"])
+def test_a_host_that_goes_leaves_no_group(lab: Lab, dies: bool) -> None:  # noqa: FBT001
+    (handle,) = lab.add_hosts([("a-1", "a")])
     lab.set_processors({"a-1": SHARE})
     own = [group for group in groups() if group.name.endswith("-a-1")]
     assert own
-    lab.remove_host("a-1")
+    if dies:
+        os.kill(handle.identity.pid, signal.SIGKILL)
+        until(lambda: "a-1" not in [host["name"] for host in lab.status()["hosts"]], "its end", 30)
+    else:
+        lab.remove_host("a-1")
     assert not [group for group in own if group.exists()]
 
 
