@@ -52,9 +52,9 @@ Layer = Literal["underlay", "overlay"]
 DisturbanceKind = Literal["cpu", "clock", "suspend", "underlay"]
 """What disturbed a repetition.
 
-``cpu``: other programs of the machine used its processors. ``clock``: the machine's clock was set.
-``suspend``: the machine slept. ``underlay``: the network below was not as it was when the hosts
-were joined.
+``cpu``: other programs used this machine's processors. ``clock``: its clock, or that of a host on
+another machine, was set. ``suspend``: one of these machines slept. ``underlay``: the network below
+was not as it was when the hosts were joined.
 """
 
 
