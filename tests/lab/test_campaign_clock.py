@@ -90,15 +90,7 @@ async def repeated(
     (cell,) = asked.cells
     found = []
     with Writer(folder / "results.jsonl") as writer:
-        progress = cells.Progress(
-            matrix=asked,
-            root=folder,
-            folder=folder,
-            writer=writer,
-            tell=lambda _cell, _what: None,
-            e3="",
-            commit="",
-        )
+        progress = campaigns.progress(asked, folder, writer)
         setup = campaigns.setup(machine=machine.facts())
         writer.write(
             campaigns.campaign(

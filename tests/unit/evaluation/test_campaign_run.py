@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from e3.errors import ConfigurationError, ResultsError
-from e3.evaluation.campaign import cell as cells
 from e3.evaluation.campaign import estimate, matrix, place, run
 from e3.evaluation.results import CellRecord, Record
 from e3.evaluation.results_file import Writer, read
@@ -40,19 +39,6 @@ def asked(**changes: Any) -> matrix.Matrix:  # noqa: ANN401 -- any value of YAML
         **changes,
     }
     return matrix.parse(content, "trial.yaml")
-
-
-def progress(root: Path, writer: Writer, of: matrix.Matrix) -> cells.Progress:
-    folder = root / "campaign"
-    return cells.Progress(
-        matrix=of,
-        root=root,
-        folder=folder,
-        writer=writer,
-        tell=lambda _cell, _what: None,
-        e3="",
-        commit="",
-    )
 
 
 def nothing(_cell: str, _what: str) -> None:
@@ -162,7 +148,7 @@ def test_what_has_finished_does_not_run_again(root: Path) -> None:
         ),
     ]
     with Writer(root / "results.jsonl") as writer:
-        found = progress(root, writer, of)
+        found = campaigns.progress(of, root, writer)
         writer.known += known
         found.take_known()
     assert [work.repetition for work in found.left(cell)] == [2]
