@@ -8,9 +8,11 @@ import pytest
 
 from e3.config import parse
 from e3.errors import E3Error
+from e3.evaluation.campaign import estimate, matrix
 from e3.fleets import FLEETS
 from e3.registry import build
 from tests.cloud.cloud import Cloud, running
+from tests.commands import ROOT
 
 QCOW2 = b"QFI\xfb" + bytes(100)
 
@@ -115,3 +117,29 @@ def test_clock(cloud: Cloud, folder: Path) -> None:
     with cloud.faults.on(skew_seconds=3600):
         said = refusal(cloud, {"fleet-options": options})
     assert "this machine's clock is off by more than 15 minutes" in said
+
+
+def test_a_campaign_says_what_it_costs_and_no_more_is_spent(
+    cloud: Cloud, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+
+    def estimated(most_usd: float) -> list[str]:
+        placed = {"fleet": "digitalocean", "regions": {"ams3": 3}, "max-hourly-usd": most_usd}
+        asked = matrix.parse(
+            {
+                "name": "trial",
+                "overlays": {"nebula": None},
+                "scenarios": {"near": placed},
+                "programs": {"hello": {"program": "demos/helloworld.py"}},
+            },
+            "trial.yaml",
+        )
+        with cloud.room.inside():
+            return list(estimate.lines(asked, folder, jobs=1))
+
+    before = cloud.inventory()
+    assert re.search(r"money: at most 0\.\d\d USD: up to 0\.054 USD an hour", estimated(1)[-1])
+    with pytest.raises(E3Error, match=r"3 droplets of size \S+ cost 0\.054 USD an hour, more"):
+        estimated(0.05)
+    assert cloud.inventory() == before
