@@ -126,9 +126,8 @@ def render(study: Study) -> str:
             "commits": study.commits,
             "handshaking": any(profile.handshakes[1] is not None for profile in profiles),
             "energetic": any(profile.energy_joules is not None for profile in profiles),
-            "no_energy": next(
-                iter({it.machine.no_energy for _, it in study.ends()}), "no cell ran"
-            ),
+            "no_energy": "; ".join(dict.fromkeys(it.machine.no_energy for _, it in study.ends()))
+            or "no cell ran",
             "pairs": _pairs(study),
             "confidence": CONFIDENCE,
             "fewest": FEWEST,

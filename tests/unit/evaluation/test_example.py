@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from e3.evaluation import results_file
-from e3.evaluation.report import statistics, study
+from e3.evaluation.report import page, statistics, study
 from e3.evaluation.report.study import Study
 
 pytestmark = pytest.mark.unit
@@ -49,6 +49,12 @@ def test_wireguard_adds_less_than_a_millisecond(example: Study, scenario: str) -
     cell = example.cells[f"wireguard/{scenario}"]
     below, above = cell.rtt_ms("underlay"), cell.rtt_ms("overlay")
     assert 0 < np.median([above[pair] - below[pair] for pair in below]) < 1
+
+
+@pytest.mark.long
+def test_the_committed_report_is_that_of_the_committed_results(example: Study) -> None:
+    pytest.importorskip("vl_convert", reason="charts need it: scripts/setup --report")
+    assert page.render(example) == EXAMPLE.with_name("report.html").read_text()
 
 
 def test_over_a_long_way_wireguard_takes_as_long_as_plain(example: Study) -> None:
