@@ -11,12 +11,23 @@ import numpy as np
 import pytest
 
 from e3.evaluation import results_file
-from e3.evaluation.report import page, statistics, study
+from e3.evaluation.report import criteria, page, statistics, study
 from e3.evaluation.report.study import Study
 
 pytestmark = pytest.mark.unit
 
-EXAMPLE = Path(__file__).parents[3] / "docs/evaluation/results.jsonl.gz"
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "docs/evaluation/results.jsonl.gz"
+NAMES = {"plain with TLS": "plain-tls", "tor, private network": "tor"}
+"""Of the table in docs/evaluation.md, where they are not those of the campaign."""
+
+COLUMNS = (
+    *(("near", program) for program in ("rounds", "bandwidth-4000", "digits")),
+    *(("far", program) for program in ("rounds", "bandwidth-4000", "digits")),
+    ("five", "secret-santa"),
+)
+"""Of the same table: scenario and program."""
+
 PUBLISHED = 1011 / 258
 
 
@@ -55,6 +66,27 @@ def test_wireguard_adds_less_than_a_millisecond(example: Study, scenario: str) -
 def test_the_committed_report_is_that_of_the_committed_results(example: Study) -> None:
     pytest.importorskip("vl_convert", reason="charts need it: scripts/setup --report")
     assert page.render(example) == EXAMPLE.with_name("report.html").read_text()
+
+
+def test_the_table_of_the_docs_comes_out_of_the_results_again(example: Study) -> None:
+    """Medians, their ratios to plain, which differences stand, and when all hosts were joined."""
+    text = (ROOT / "docs/evaluation.md").read_text()
+    lines = text.partition("| overlay | rounds, near |")[2].partition("\n\n")[0].splitlines()[2:]
+    ratios = criteria.comparisons(example)
+    told = set()
+    for line in lines:
+        name, *cells, joined = (cell.strip() for cell in line.strip("|").split("|"))
+        choice = NAMES.get(name, name)
+        told.add(choice)
+        for (scenario, program), cell in zip(COLUMNS, cells, strict=True):
+            median = np.median(example.of(choice, scenario, program).values("online_seconds"))
+            shown = f"{median:.2f}"
+            if choice != "plain":
+                ratio = ratios[choice, scenario, program]
+                shown = f"{shown} ({ratio.value:.2f}{'◆' if ratio.marked else ''})"
+            assert cell == shown, (name, scenario, program)
+        assert joined == f"{example.cells[f'{choice}/far'].setups[-1].overlay_seconds:.1f} s", name
+    assert told == {cell.overlay.id for cell, _ in example.ends()}
 
 
 def test_over_a_long_way_wireguard_takes_as_long_as_plain(example: Study) -> None:
