@@ -1,5 +1,6 @@
 """A report in a real browser: every chart drawn, nothing to complain of, nothing asked for."""
 
+import json
 import re
 import subprocess
 import tempfile
@@ -11,6 +12,8 @@ import pytest
 from e3.errors import PlatformError
 from e3.evaluation.report import comparison, page, pdf, study
 from tests import synthetic
+from tests.commands import ROOT
+from tests.elsewhere import installed_by_npm
 
 pytestmark = pytest.mark.unit
 
@@ -25,6 +28,21 @@ PLAN = synthetic.Plan(
     repetitions=6,
 )
 
+EXAMPLE = ROOT / "docs/evaluation/report.html"
+LOOK = """
+const root = document.documentElement;
+const look = async () => {
+  if (root.dataset.charts !== "drawn") return setTimeout(look, 50);
+  const found = await axe.run();
+  root.dataset.found = JSON.stringify({
+    passes: found.passes.length,
+    violations: found.violations.map((it) => [it.id, it.nodes.slice(0, 5).map((n) => n.html)]),
+  });
+};
+look();
+"""
+"""Waits until all charts are drawn, then asks axe-core and keeps what it found at the root."""
+
 
 class Figures(HTMLParser):
     """The charts of a page: which are drawn, and how many marks they have."""
@@ -34,13 +52,14 @@ class Figures(HTMLParser):
         self.drawn: dict[str, bool] = {}
         self.marks: dict[str, int] = {}
         self.done = False
+        self.root: dict[str, str | None] = {}
         self._within = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         of = dict(attrs)
         if tag == "html":
-            self.done = of.get("data-charts") == "drawn"
+            self.done, self.root = of.get("data-charts") == "drawn", of
         elif tag == "figure":
             self._within = of.get("data-chart") or ""
             if self._within:
@@ -90,6 +109,25 @@ def test_every_chart_is_drawn_and_the_console_is_silent(kind: str, tmp_path: Pat
     assert all(found.drawn.values()), found.drawn
     assert min(found.marks.values()) >= 3, found.marks
     assert len(found.drawn) == (10 if kind == "one" else 1)
+
+
+@needs_browser
+@pytest.mark.long
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_keeps_people_from_reading_it(theme: str, tmp_path: Path) -> None:
+    """Of all that axe-core knows, colours with too little contrast and tables without heads too."""
+    axe = installed_by_npm("axe") / "node_modules/axe-core/axe.min.js"
+    text = EXAMPLE.read_text().replace('<html lang="en">', f'<html lang="en" data-theme="{theme}">')
+    # the page lets nothing but its own scripts run, so it goes without that
+    text, policies = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    assert policies == 1
+    scripts = f"<script>{axe.read_text()}</script><script>{LOOK}</script>"
+    found, _ = opened(text.replace("</body>", f"{scripts}</body>"), tmp_path)
+    assert found.root["data-theme"] == theme
+    said = json.loads(found.root.get("data-found") or "null")
+    assert said is not None
+    assert said["passes"] > 20
+    assert said["violations"] == []
 
 
 @needs_browser
