@@ -102,6 +102,7 @@ def test_another_region_and_image_move_nobody(bare: Stage) -> None:
     assert {row["name"].partition(".")[0] for row in records} == set(after)
 
 
+@pytest.mark.long
 def test_a_droplet_that_a_killed_up_lost_is_removed_by_the_next(bare: Stage) -> None:
     account = bare.cloud.digitalocean.account
     options = bare.image("nixos.qcow2.gz", SECOND)

@@ -156,7 +156,7 @@ def test_ctrl_c_ends_it_soon_and_another_up_goes_on(fresh: Stack, moment: str) -
     goes_on(fresh, may_be_locked=moment == "begun")
 
 
-@at("host", of=["host", "session"])
+@at(of=["host", "session"])
 def test_a_second_ctrl_c_ends_it_at_once(fresh: Stack, moment: str) -> None:
     ended = interrupt(fresh, moment, twice)
     assert ended.exit != 0

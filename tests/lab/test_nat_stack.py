@@ -65,6 +65,7 @@ def test_what_links_do_to_packets_is_set_and_changed_without_other_hosts(stack: 
     assert {host.name: host.identity.pid for host in stack.lab.hosts()} == before
 
 
+@pytest.mark.long
 def test_agents_that_meet_by_messages_join_the_same_hosts(stack: Stack) -> None:
     """They do not go by the overlay of before: that would be direct where Nebula relays."""
     stack.standing(program=SANTA, nats=NATS)
@@ -82,7 +83,9 @@ def test_agents_that_meet_by_messages_join_the_same_hosts(stack: Stack) -> None:
     assert "_oob=" not in str(stack.resources)
 
 
+@pytest.mark.long
 def test_a_host_with_another_nat_is_made_anew_and_no_other(stack: Stack) -> None:
+    stack.standing(program=SANTA, nats=NATS)
     before = {host.name: host.identity.pid for host in stack.lab.hosts()}
     outputs = stack.brought_up(program=SANTA, nats={**NATS, "sgp1": "ipv6-only"})
     after = {host.name: host.identity.pid for host in stack.lab.hosts()}

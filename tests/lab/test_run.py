@@ -114,6 +114,7 @@ PANDAS = """
 """
 
 
+@pytest.mark.long
 def test_a_program_with_pandas_has_it_on_all_hosts(up: Stack, e3: Command) -> None:
     (up.folder / "survey").mkdir()
     up.write(dedent(PANDAS), "survey/main.py")

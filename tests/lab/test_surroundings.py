@@ -138,6 +138,7 @@ def test_a_full_disk_is_told_and_what_it_left_is_mended(stack: Stack) -> None:
     assert ended.exit == 0, ended.said
 
 
+@pytest.mark.long
 def test_a_state_that_was_cut_off_is_restored_and_refreshed(stack: Stack) -> None:
     stack.standing(overlay="plain", program=HELLO)
     lab = stack.lab.status()["pid"]
