@@ -38,6 +38,9 @@ DAY_SECONDS = 86_400
 LEAST_VERSION = (1, 12)
 """The first with `nebula ctl`; 1.11.0 lets crafted IPv6 packets pass its firewall (#1840)."""
 
+MANY_HOSTS = 64
+"""Beyond so many hosts, what each does for each other one slows down."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Memory(Membership):
@@ -220,6 +223,8 @@ class Nebula:
         lighthouses = [h for h in members.hosts if h.name in memory.lighthouses]
         others = [given[h.name] for h in lighthouses if h.name != host.name]
         serving = host in lighthouses
+        crowded = len(members.hosts) > MANY_HOSTS
+        direct = serving or (crowded and topology.is_public(host))
         return {
             "pki": {
                 "ca": f"{CONFIGURATION}/ca.crt",
@@ -254,8 +259,13 @@ class Nebula:
                 "requery_every_packets": 1,
                 "requery_wait_duration": "60s",
             },
-            # A dead tunnel is dropped after 6 s, not 20: a session waits no longer than that.
-            "timers": {"connection_alive_interval": 2, "pending_deletion_interval": 3},
+            # A dead tunnel is dropped after 6 s, not 20: a session waits no longer than that. Of
+            # many hosts on one machine each is silent for as long, as the others have processors.
+            "timers": {
+                "connection_alive_interval": 20 if crowded else 2,
+                "pending_deletion_interval": 40 if crowded else 3,
+            },
+            **({"handshakes": {"try_interval": "1s"}} if crowded else {}),
             # A public host has no NAT whose mapping packets must keep alive.
             "punchy": {
                 "punch": not topology.is_public(host),
@@ -263,7 +273,8 @@ class Nebula:
                 "delay": "1s",
                 "respond_delay": "5s",
             },
-            "relay": {"am_relay": serving, "use_relays": True, "relays": [] if serving else others},
+            # A handshake asks all relays of a peer at once, and a public one is reached anyway.
+            "relay": {"am_relay": serving, "use_relays": True, "relays": [] if direct else others},
             "tun": {
                 "dev": DEVICE,
                 "mtu": self.mtu,

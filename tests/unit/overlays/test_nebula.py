@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -11,10 +12,11 @@ import pytest
 
 from e3.authority import nebula_cert
 from e3.authority.local import NebulaCa
-from e3.authority.nebula_members import Membership, certify
+from e3.authority.nebula_members import Member, Membership, certify
 from e3.errors import AuthorityError
 from e3.interfaces import SigningRequest
-from e3.overlays.nebula import DAY_SECONDS, Nebula, NebulaKeys
+from e3.overlays.nebula import DAY_SECONDS, MANY_HOSTS, Memory, Nebula, NebulaKeys
+from e3.overlays.unit import Members
 from tests.hosts import host
 
 
@@ -26,6 +28,30 @@ def test_lighthouses_stay_and_come_from_other_regions_first() -> None:
     ]
     assert Nebula().choose_lighthouses(hosts, ()) == ["ams3-0", "nyc3-0"]
     assert Nebula().choose_lighthouses(hosts, ["ams3-0", "ams3-1"]) == ["ams3-0", "ams3-1"]
+
+
+@pytest.mark.parametrize("count", [MANY_HOSTS, MANY_HOSTS + 1])
+def test_among_many_hosts_relays_serve_those_alone_who_need_them(count: int) -> None:
+    """A handshake asks all relays of a peer at once: of 100 public hosts none came through."""
+    hosts = [
+        *(host(f"ams3-{i}", f"198.18.0.{i + 2}") for i in range(count - 1)),
+        host("nyc3-0", "198.18.8.2", reachability="symmetric"),
+    ]
+    overlay, names = Nebula(), [each.name for each in hosts]
+    certified = Member(address="", public_key="", certificate="", fingerprint="", not_after=0)
+    members = Members(
+        hosts=hosts,
+        addresses=overlay.assign(names, None),
+        public=keys(*names),
+        memory=Memory(members=dict.fromkeys(names, certified), lighthouses=["ams3-0", "ams3-1"]),
+    )
+    told = {
+        each.name: json.loads(overlay.plan(each, members)[0].files[-1].content)
+        for each in (hosts[0], hosts[2], hosts[-1])
+    }
+    relays = {name: told[name]["relay"]["relays"] for name in told}
+    both = ["10.77.0.1", "10.77.0.2"]
+    assert relays == {"ams3-0": [], "ams3-2": both if count == MANY_HOSTS else [], "nyc3-0": both}
 
 
 @dataclass(frozen=True, kw_only=True)
