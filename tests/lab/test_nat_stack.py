@@ -1,5 +1,7 @@
 """A stack whose hosts are behind NATs: its session, and what is refused before anything is made."""
 
+import pytest
+
 from e3.outputs import read_paths
 from tests.stack import Stack
 
