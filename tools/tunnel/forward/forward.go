@@ -18,6 +18,7 @@ const (
 	firstWait   = 20 * time.Millisecond
 	longestWait = 500 * time.Millisecond
 	oneTry      = 5 * time.Second
+	firstBytes  = 4 << 10 // of a buffer, of which a host has two for each of hundreds of connections
 	bufferBytes = 256 << 10
 	// MaxConnections is how many connections one listener forwards at a time.
 	MaxConnections = 256
@@ -136,15 +137,30 @@ func Join(ctx context.Context, one, other Connection) {
 
 // pass copies one way, and then says that no more comes.
 func pass(to, from Connection, fail context.CancelFunc) {
-	_, err := io.CopyBuffer(plainWriter{to}, plainReader{from}, make([]byte, bufferBytes))
+	err := copyAll(to, from)
 	half, can := to.(halfCloser)
 	if err != nil || !can || half.CloseWrite() != nil {
 		fail()
 	}
 }
 
-// plainWriter and plainReader hide the methods by which io.CopyBuffer would pass by its buffer.
-type (
-	plainWriter struct{ io.Writer }
-	plainReader struct{ io.Reader }
-)
+// copyAll copies until the end, by a buffer that grows while it is full.
+func copyAll(to io.Writer, from io.Reader) error {
+	buffer := make([]byte, firstBytes)
+	for {
+		count, err := from.Read(buffer)
+		if count > 0 {
+			if _, err := to.Write(buffer[:count]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case count == len(buffer) && count < bufferBytes:
+			buffer = make([]byte, min(4*count, bufferBytes))
+		}
+	}
+}

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 )
 
 const (
 	resetFor    = time.Second
 	lingerFor   = 2 * time.Second // after the end, for what the peer has not heard yet
-	bufferBytes = 64 << 10
-	ackBytes    = 128 << 10 // after so many bytes one is sent at once
+	bufferBytes = 8 << 10         // for the heads of frames; long data is read past it
+	ackBytes    = 128 << 10       // after so many bytes one is sent at once
 )
 
 // carrier is a connection while it carries the stream. All but the connection is guarded by
@@ -159,7 +160,7 @@ func (s *Stream) acknowledge(received, limit uint64) error {
 
 // write sends what there is to send until the connection is another's or breaks, or all is sent.
 func (s *Stream) write(c *carrier) {
-	buffer := make([]byte, 0, bufferBytes)
+	var buffer []byte
 	for {
 		var then next
 		buffer, then = s.next(c, buffer[:0])
@@ -236,7 +237,7 @@ func (s *Stream) appendData(c *carrier, out []byte) []byte {
 		count := min(int(last-c.sent), maxData)
 		out = appendDataHeader(out, count)
 		from := len(out)
-		out = out[:from+count]
+		out = slices.Grow(out, count)[:from+count]
 		s.out.copyAt(out[from:], c.sent)
 		c.sent += uint64(count)
 		s.high = max(s.high, c.sent)
@@ -269,7 +270,7 @@ func (s *Stream) appendAckIfDue(c *carrier, out []byte) []byte {
 // read takes the peer's frames until the connection breaks.
 func (s *Stream) read(c *carrier, from *bufio.Reader) error {
 	silence := silentPings * s.config.PingEvery
-	data := make([]byte, maxData)
+	var data []byte
 	var renewed time.Time
 	for {
 		if now := time.Now(); now.Sub(renewed) > silence/8 {
@@ -280,7 +281,7 @@ func (s *Stream) read(c *carrier, from *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
-		if err := s.frame(c, kind, from, data); err != nil {
+		if err := s.frame(c, kind, from, &data); err != nil {
 			return err
 		}
 	}
@@ -296,7 +297,8 @@ func (s *Stream) patienceWith(silence time.Duration) time.Duration {
 	return silence
 }
 
-func (s *Stream) frame(c *carrier, kind byte, from io.Reader, data []byte) error {
+// frame takes a frame; its data goes through a buffer that grows.
+func (s *Stream) frame(c *carrier, kind byte, from io.Reader, data *[]byte) error {
 	switch kind {
 	case frameData:
 		var length [4]byte
@@ -307,10 +309,11 @@ func (s *Stream) frame(c *carrier, kind byte, from io.Reader, data []byte) error
 		if count == 0 || count > maxData {
 			return s.violated("data of %d bytes", count)
 		}
-		if _, err := io.ReadFull(from, data[:count]); err != nil {
+		*data = slices.Grow((*data)[:0], int(count))[:count]
+		if _, err := io.ReadFull(from, *data); err != nil {
 			return err
 		}
-		return s.takeData(c, data[:count])
+		return s.takeData(c, *data)
 	case frameAck:
 		var raw [16]byte
 		if _, err := io.ReadFull(from, raw[:]); err != nil {
