@@ -28,11 +28,13 @@ const (
 	openTimeout   = 3 * time.Second
 	openPause     = 20 * time.Millisecond
 	listenAgain   = time.Second
-	listenTimeout = 10 * time.Second // for a program that is called before it listens
+	listenTimeout = 10 * time.Second // for a program that is called before it listens, at least
 	mostAtOnce    = 256              // connections of one peer
 	mostStreams   = 1 << 12
 	pingEvery     = time.Second // at least
 )
+
+var errNobodyListens = errors.New("nobody listens")
 
 // streams go on after a break of a minute, and notice one within three seconds; among many members later,
 // as each stream of all asks so often.
@@ -47,7 +49,12 @@ type doors struct {
 	ends     map[door]net.Listener
 	arriving map[door]*resume.Listener
 	using    map[peer.ID]int
+	turns    map[uint16]turn
 }
+
+// turn has a place for the one stream that waits until a program listens at a port of this host: the others
+// wait for it. Of a hundred parties that start, thousands of streams would call those that have not.
+type turn chan struct{}
 
 type door struct {
 	at netip.AddrPort
@@ -57,7 +64,7 @@ type door struct {
 func newDoors(n *Node) *doors {
 	return &doors{
 		node: n, ends: map[door]net.Listener{}, arriving: map[door]*resume.Listener{},
-		using: map[peer.ID]int{},
+		using: map[peer.ID]int{}, turns: map[uint16]turn{},
 	}
 }
 
@@ -187,7 +194,7 @@ func (d *doors) listener(each door) *resume.Listener {
 		}
 		defer d.exit(each.to)
 		own := netip.AddrPortFrom(d.node.settings.Load().Address, each.at.Port())
-		connection, err := connect(stream, each.at.Addr(), own)
+		connection, err := connect(stream, each.at.Addr(), own, d.turn(own.Port()), d.node.starting())
 		if err != nil {
 			stream.Reset()
 			return
@@ -199,22 +206,48 @@ func (d *doors) listener(each door) *resume.Listener {
 
 // connect dials a port of this host until somebody listens there: the program that the peer's has called
 // may start later. It ends with the stream, and when the peer does not wait any more.
-func connect(stream *resume.Stream, from netip.Addr, to netip.AddrPort) (*net.TCPConn, error) {
+func connect(stream *resume.Stream, from netip.Addr, to netip.AddrPort, own turn, within time.Duration) (*net.TCPConn, error) {
+	end := time.NewTimer(within)
+	defer end.Stop()
+	select {
+	case own <- struct{}{}:
+		defer func() { <-own }()
+	case <-stream.Done():
+		return nil, errNobodyListens
+	case <-end.C:
+		return nil, errNobodyListens
+	}
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
-	for end := time.Now().Add(listenTimeout); ; {
+	for {
 		connection, err := dialer.Dial("tcp", to.String())
 		if err == nil {
 			return connection.(*net.TCPConn), nil
 		}
-		if !errors.Is(err, syscall.ECONNREFUSED) || stream.Ended() || time.Now().After(end) {
+		if !errors.Is(err, syscall.ECONNREFUSED) || stream.Ended() {
 			return nil, err
 		}
 		select {
 		case <-stream.Done():
 			return nil, err
+		case <-end.C:
+			return nil, err
 		case <-time.After(openPause):
 		}
 	}
+}
+
+func (d *doors) turn(port uint16) turn {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if d.turns[port] == nil {
+		d.turns[port] = make(turn, 1)
+	}
+	return d.turns[port]
+}
+
+// starting is how long a program may take until it listens: one machine starts those of all members of a lab.
+func (n *Node) starting() time.Duration {
+	return listenTimeout + time.Duration(len(n.settings.Load().Peers))*time.Second
 }
 
 // carried is a stream of libp2p as a connection; once closed, both sides forget it at once.

@@ -141,8 +141,9 @@ func (k *keeper) connect(ctx context.Context, own *task, circuits []multiaddr.Mu
 	}
 }
 
-// alivePause is the time between two looks whether a connection lives: a thousand a second for all.
-func (k *keeper) alivePause() time.Duration { return max(alivePause, k.node.crowd()) }
+// alivePause is the time between two looks whether a connection lives: of all connections of a lab 125 a
+// second, as each negotiates a stream of its own. libp2p itself finds a dead one after half a minute.
+func (k *keeper) alivePause() time.Duration { return max(alivePause, 4*k.node.crowd()) }
 
 func (k *keeper) dial(ctx context.Context, other settings.Peer, at []multiaddr.Multiaddr) error {
 	select {
