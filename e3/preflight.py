@@ -29,6 +29,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS: Mapping[str, str] = {"tinc": "tincd", "wireguard-tools": "wg"}
 """The program that shows that a package is installed, if it is not called like the package."""
 
+WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
+WATCHING = "wireguard-go"
+"""The program of which each process watches its own socket by inotify(7)."""
+
+OTHERS_WATCH = 20
+"""Instances of inotify(7) that programs of a usual machine have."""
+
 SPARE = [IPv4Network((0x0A00_0000 + (index << 16), 16)) for index in range(81, 256)]
 """Ranges to propose: parts of 10.0.0.0/8 that no overlay uses by default."""
 
@@ -47,6 +54,20 @@ def check(experiment: Experiment, overlay: Overlay, *, own_programs: bool) -> No
         )
     if own_programs:
         Equipment().check(experiment.overlay.name, overlay.needs, experiment.stack)
+        check_watches(overlay.needs, len(experiment.host_names))
+
+
+def check_watches(needs: Needs, hosts: int, limit: Path = WATCHES) -> None:
+    """Raise `PlatformError` if so many hosts of this machine could not watch what they serve."""
+    if WATCHING not in needs.tools or not limit.exists():
+        return
+    wanted, found = hosts + OTHERS_WATCH, int(limit.read_text())
+    if found < wanted:
+        raise PlatformError(
+            f"e3:regions: {WATCHING} on {hosts} hosts needs {wanted} instances of inotify, of which a "
+            f"user of this machine may have {found}; run "
+            f"`sudo sysctl fs.inotify.max_user_instances={2 * wanted}`"
+        )
 
 
 def check_reachability(
