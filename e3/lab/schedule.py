@@ -12,43 +12,34 @@ QUEUE_SECONDS = 0.1
 OVERTAKEN_SECONDS = 0.01
 """How much later a packet arrives that others overtake."""
 
-MOST_LATE_SECONDS = 0.0003
-"""What a wake-up is expected to be late at most."""
+MOST_EARLY_SECONDS = 0.0003
+"""How much before a packet is due its process may ask to be woken."""
 
 MEMORY = 8
 """How many wake-ups the expected lateness is a mean of, about."""
 
-POLLING_SECONDS = 0.0002
-"""How long an idle processor of a virtual machine looks for work before it halts (Linux,
-Documentation/virt/guest-halt-polling.rst); until then it wakes up at once."""
-
 
 class Alarm:
-    """When to ask to be woken, and when what woke a process came: a halted processor is late.
+    """When to ask to be woken, so as to be awake in time: a processor that slept wakes up late.
 
-    How late is the exponentially weighted mean of what was seen at timeouts. On a virtual machine
+    The expected lateness is the exponentially weighted mean of what was seen. On a virtual machine
     with nothing to do it is 0.1 ms and more, on a busy one some microseconds. Times are seconds.
     """
 
     def __init__(self) -> None:
         """Expect to be woken in time."""
-        self._late = 0.0
+        self._early = 0.0
         self._asked = 0.0
 
     def timeout(self, due: float, now: float) -> float:
         """Return how long to sleep at ``now`` for something that is ``due``."""
-        self._asked = due - self._late
+        self._asked = due - self._early
         return max(0.0, self._asked - now)
 
-    def timed_out(self, now: float) -> None:
+    def woke(self, now: float) -> None:
         """Learn from a timeout that ended at ``now``."""
-        self._late += (now - self._asked - self._late) / MEMORY
-        self._late = min(max(self._late, 0.0), MOST_LATE_SECONDS)
-
-    def came(self, slept_at: float, now: float) -> float:
-        """Return when that came which ended at ``now`` a sleep since ``slept_at``."""
-        halted = now - slept_at > POLLING_SECONDS
-        return max(slept_at, now - self._late) if halted else now
+        self._early += (now - self._asked - self._early) / MEMORY
+        self._early = min(max(self._early, 0.0), MOST_EARLY_SECONDS)
 
 
 @dataclass

@@ -113,25 +113,22 @@ class _WanProcess:
         waiting, control = self._waiting, self._control.fileno()
         alarm, clock = Alarm(), time.monotonic
         while True:
-            slept_at = clock()
-            timeout = alarm.timeout(waiting[0][0], slept_at) if waiting else None
+            timeout = alarm.timeout(waiting[0][0], clock()) if waiting else None
             # select(2) counts microseconds where epoll(7) counts milliseconds
             readable = select.select([control, *self._lines], [], [], timeout)[0]
-            woken_at = clock()
             if timeout and not readable:
-                alarm.timed_out(woken_at)
-            lead = woken_at - alarm.came(slept_at, woken_at)
+                alarm.woke(clock())
             for device in readable:
                 if device == control:
                     if not self._handle_message():
                         return
                     break  # what is readable may be closed now
-                self._collect(device, lead)
+                self._collect(device)
                 self._deliver()
             self._deliver()
 
-    def _collect(self, device: int, lead: float) -> None:
-        """Read packets from a device, which came ``lead`` before, and compute when they are due."""
+    def _collect(self, device: int) -> None:
+        """Read packets from a device and compute when they are due."""
         lines, waiting, read, clock = self._lines[device], self._waiting, os.read, time.monotonic
         for _ in range(BURST):
             try:
@@ -146,8 +143,7 @@ class _WanProcess:
             if line is None or target is None:
                 continue
             size = len(packet)
-            came = clock() - lead
-            due = came + line.delay if line.is_constant else line.arrival(came, size)
+            due = clock() + line.delay if line.is_constant else line.arrival(clock(), size)
             full = self._waiting_bytes > MOST_WAITING_BYTES or len(waiting) > MOST_WAITING_PACKETS
             if due is None or full:
                 continue
