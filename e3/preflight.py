@@ -64,8 +64,8 @@ def check_watches(needs: Needs, hosts: int, limit: Path = WATCHES) -> None:
     wanted, found = hosts + OTHERS_WATCH, int(limit.read_text())
     if found < wanted:
         raise PlatformError(
-            f"e3:regions: {WATCHING} on {hosts} hosts needs {wanted} instances of inotify, of which a "
-            f"user of this machine may have {found}; run "
+            f"e3:regions: {WATCHING} on {hosts} hosts needs {wanted} instances of inotify, of "
+            f"which a user of this machine may have {found}; run "
             f"`sudo sysctl fs.inotify.max_user_instances={2 * wanted}`"
         )
 
