@@ -63,6 +63,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             )
 
 
+@pytest.mark.long
 def test_a_stack_with_a_policy_of_its_own(scene: Scene) -> None:
     stack, tailnet = scene.stack, scene.tailnet
     assert scene.up(policy="own")["session"]["verdict"] == "completed"

@@ -27,8 +27,12 @@ JOINT = [f"{name}+joint" for name, make in sorted(OVERLAYS.items()) if make().ne
 
 
 EVERY = [*sorted(OVERLAYS), *JOINT]
-LEAN = [pytest.param(name, marks=pytest.mark.long) if name == "tor" else name for name in EVERY]
-"""Over Tor each of these takes a minute, most of it waiting for a network of its own."""
+
+
+def lean(*left_out: str) -> pytest.MarkDecorator:
+    """Try these overlays by the marker `long` alone, and all others by default."""
+    each = [pytest.param(n, marks=[pytest.mark.long] if n in left_out else []) for n in EVERY]
+    return pytest.mark.parametrize("mesh", each, indirect=True)
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
         yield mesh
 
 
-@pytest.mark.parametrize("mesh", LEAN, indirect=True)
+@lean("tor")  # which takes a minute, most of it waiting for a network of its own
 def test_every_pair_talks_and_disconnect_leaves_nothing(mesh: Mesh) -> None:
     bare = left_on(mesh)
     assigned = mesh.overlay.assign(NAMES, None)
@@ -117,7 +121,7 @@ def left_on(mesh: Mesh) -> list[tuple[list[str], str, list[str], str]]:
     ]
 
 
-@pytest.mark.parametrize("mesh", LEAN, indirect=True)
+@lean("didcomm", "headscale", "tor")
 def test_hosts_join_are_made_anew_and_leave_while_the_others_go_on(mesh: Mesh) -> None:
     first = mesh.connect(*NAMES)
     before = [processes(host) for host in mesh.hosts[:2]]
@@ -146,7 +150,7 @@ def test_hosts_join_are_made_anew_and_leave_while_the_others_go_on(mesh: Mesh) -
         mesh.verify_pairs()
 
 
-@pytest.mark.parametrize("mesh", LEAN, indirect=True)
+@lean("tor")
 def test_who_is_no_member_reaches_nobody(mesh: Mesh) -> None:
     mesh.add("ams3-2")
     mesh.connect(*NAMES)

@@ -59,6 +59,7 @@ def join_by_a_cable(one: HostHandle, other: HostHandle) -> None:
         subprocess.run([*enter, "ip", "link", "set", "lan", "up"], check=True)
 
 
+@pytest.mark.long
 def test_people_on_one_network_find_each_other(hosts: dict[str, HostHandle]) -> None:
     pytest.importorskip("zeroconf")
     public = hosts["b-0"]

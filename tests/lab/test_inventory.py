@@ -230,6 +230,7 @@ def test_what_is_unfit_is_said_before_anything_is_made(stack: Stack, site: Site)
     assert site.files() == before
 
 
+@pytest.mark.long
 def test_what_cannot_be_installed_is_undone_and_what_is_away_does_not_hold_a_destroy(
     stack: Stack, site: Site
 ) -> None:

@@ -71,6 +71,7 @@ def test_no_umask_keeps_a_stack_from_working_nor_opens_its_files(stack: Stack, u
     assert ended.exit == 0, ended.said
 
 
+@pytest.mark.long
 def test_hostile_variables_do_not_make_a_stack_that_nobody_can_destroy(stack: Stack) -> None:
     # as they are of a caller: pulumi is the first on PATH, without `scripts/activate` since
     environment = {**stack.environment, **HOSTILE, **PROXIED}

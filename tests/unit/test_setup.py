@@ -357,6 +357,7 @@ class TestEnvironment:
         assert environment.done()
         assert "sample is missing (locked: 1.0)" in capsys.readouterr().err
 
+    @pytest.mark.long
     def test_whose_folder_went_away_is_made_again(self, made: Environment) -> None:
         shutil.rmtree(made.tools)
         assert not made.done()

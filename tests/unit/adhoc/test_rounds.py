@@ -91,9 +91,8 @@ def test_a_party_that_was_killed_before_the_start_has_its_seat_again(
                 assert each.end() == 0
 
 
-@pytest.mark.parametrize(
-    "when", [pytest.param("bob is here", marks=pytest.mark.long), "the parties were asked"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["bob is here", "the parties were asked"])
 def test_an_inviter_that_was_killed_goes_on_and_the_others_need_do_nothing(
     two: list[PersonAtHome], when: str
 ) -> None:
