@@ -142,12 +142,16 @@ class WireGuard:
         """Start WireGuard on ``host``; return the keys of its new peers."""
         await apply(host, self.plan(host, members))
         # Sessions with unchanged peers survive this; a restart would end them.
-        return (await run_script(host, SCRIPT, *PLACES, "apply")).splitlines()
+        limit = ready_seconds(len(members.hosts))
+        said = await run_script(host, SCRIPT, *PLACES, "apply", timeout_seconds=limit)
+        return said.splitlines()
 
     async def _meet(self, host: Host, members: Members[str, Memory]) -> None:
         peers = [peer for peer in members.hosts if dials(host, peer, members.addresses)]
         keys = [members.public[peer.name] for peer in peers]
-        await run_script(host, SCRIPT, *PLACES, "meet", str(self.keepalive), *keys)
+        limit = ready_seconds(len(members.hosts))
+        told = (str(self.keepalive), *keys)
+        await run_script(host, SCRIPT, *PLACES, "meet", *told, timeout_seconds=limit)
 
     def plan(self, host: Host, members: Members[str, Memory]) -> Sequence[Unit]:
         """Return the unit that runs WireGuard on ``host``. Pure: secrets are paths of files."""
@@ -214,7 +218,10 @@ async def _sessions(
 ) -> Mapping[tuple[str, str], tuple[int, int]]:
     """Return the time on a host and that of its last handshake with a peer, by their names."""
     names = {key: n for n, key in msgspec.convert(network.memory, Memory).keys.items()}
-    answers = await on_each_host(run_script(h, SCRIPT, *PLACES, "sessions") for h in hosts)
+    limit = ready_seconds(len(hosts))
+    answers = await on_each_host(
+        run_script(h, SCRIPT, *PLACES, "sessions", timeout_seconds=limit) for h in hosts
+    )
     found = {}
     for host, answer in zip(hosts, answers, strict=True):
         now, *sessions = answer.splitlines()
