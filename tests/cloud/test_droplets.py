@@ -66,7 +66,6 @@ def test_it_is_begun_anew_and_a_droplet_that_never_boots_is_named(bare: Stage) -
     bare.agree()
 
 
-@pytest.mark.long
 def test_a_droplet_removed_by_hand_is_made_anew(bare: Stage) -> None:
     before = bare.droplets()
     bare.cloud.digitalocean.account.delete_droplet(before["ams3-1"])
