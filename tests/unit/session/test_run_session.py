@@ -216,13 +216,16 @@ def test_much_output_is_cut_in_the_result_and_whole_in_the_log(bench: Bench) -> 
 def test_daemons_of_a_program_are_killed(bench: Bench) -> None:
     program = """
         import os, time
+        said, saying = os.pipe()
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
                 print(os.getpid(), flush=True)
+                os.write(saying, b"x")
                 time.sleep(1000)
             os._exit(0)
         os.wait()
+        os.read(said, 1)
     """
     result = bench.run(program)
     pids = [int(output) for output in outputs(result)]
