@@ -28,7 +28,7 @@ test:  ## set-up, then every check and test
 	scripts/setup --all
 	scripts/test
 
-long:  ## what `make test` leaves out of every matrix; 30 minutes
+long:  ## what `make test` leaves out of every matrix; 35 minutes
 	scripts/setup --all
 	scripts/test -m long
 
