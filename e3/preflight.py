@@ -31,7 +31,10 @@ PROGRAMS: Mapping[str, str] = {"tinc": "tincd", "wireguard-tools": "wg"}
 
 WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
 WATCHING = "wireguard-go"
-"""The program of which each process watches its own socket by inotify(7)."""
+"""The program of which each process watches its own socket by inotify(7). It is not used where
+the kernel has a `KERNEL_WIREGUARD` of its own."""
+
+KERNEL_WIREGUARD = Path("/sys/module/wireguard")
 
 OTHERS_WATCH = 20
 """Instances of inotify(7) that programs of a usual machine have."""
@@ -59,7 +62,7 @@ def check(experiment: Experiment, overlay: Overlay, *, own_programs: bool) -> No
 
 def check_watches(needs: Needs, hosts: int, limit: Path = WATCHES) -> None:
     """Raise `PlatformError` if so many hosts of this machine could not watch what they serve."""
-    if WATCHING not in needs.tools or not limit.exists():
+    if WATCHING not in needs.tools or not limit.exists() or KERNEL_WIREGUARD.exists():
         return
     wanted, found = hosts + OTHERS_WATCH, int(limit.read_text())
     if found < wanted:
