@@ -206,7 +206,9 @@ func (d *doors) listener(each door) *resume.Listener {
 
 // connect dials a port of this host until somebody listens there: the program that the peer's has called
 // may start later. It ends with the stream, and when the peer does not wait any more.
-func connect(stream *resume.Stream, from netip.Addr, to netip.AddrPort, own turn, within time.Duration) (*net.TCPConn, error) {
+func connect(
+	stream *resume.Stream, from netip.Addr, to netip.AddrPort, own turn, within time.Duration,
+) (*net.TCPConn, error) {
 	end := time.NewTimer(within)
 	defer end.Stop()
 	select {
