@@ -7,8 +7,9 @@ writes one JSON line: ``{"rtt_ms": {name: number}, "ago": {name: seconds}, "erro
 text}}``. ``ago`` is how long before that line data came back. It continues to answer until its
 standard input ends. Standard library only.
 
-The last exchange is larger than a packet can be: a path may lose large packets without a word (RFC
-2923, 2.1), and a session would begin over it and stand still.
+What it sends last is larger than a packet can be: a path may lose large packets without a word (RFC
+2923, 2.1), and a session would begin over it and stand still. It waits for no echo before it sends
+on, so that a pair needs two round trips: one to connect, and one for all echoes.
 
 Peers named in ``first`` connect first. Two ends of a WireGuard tunnel that start at once refuse
 each other's handshake, and try again 5 s later, at about the same time.
@@ -31,10 +32,16 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-ROUNDS = 2
+GREETINGS = 2
+APART_SECONDS = 0.02
+"""Between them: what delays one, as a busy machine does, seldom delays both."""
+
 FIRST_TRY_SECONDS = 0.6
 FIRST_TRY_HOSTS = 50
 """So many hosts that share a machine answer within that time; more take longer."""
+
+MOST_ATTEMPTS = 2
+"""To connect to one peer at a time."""
 
 RETRY_SECONDS = 0.05
 MOST_TRIES_A_SECOND = 20_000
@@ -95,9 +102,16 @@ class Peer:
         self.name, self.address, self.patience = name, address, patience
         self.queued = False
         """An attempt has begun, or is the next one; no other is due."""
+        self.attempts: list[Attempt] = []
+        """Those that are open, the newest last; only a single one is connected."""
         self.error = "timed out"
         self.full_at = math.inf
-        """When data was sent to it that fills packets, and has not come back yet."""
+        """When all but the data that fills packets had come back."""
+
+    @property
+    def connected(self) -> bool:
+        """An attempt is connected."""
+        return any(attempt.connected for attempt in self.attempts)
 
     @property
     def reason(self) -> str:
@@ -115,9 +129,13 @@ class Attempt:
         self.connected = self.over = False
         self.counts = True
         """It is one of those that are opened at once."""
-        self.sent_at = 0.0
-        self.wanted = self.received = b""
+        self.sent = b""
+        self.received = 0
+        """Bytes of what was sent that have come back."""
+        self.sent_at: list[float] = []
+        """When each greeting was sent."""
         self.seconds: list[float] = []
+        """How long each echo took."""
 
 
 class Prober:
@@ -185,7 +203,9 @@ class Prober:
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
         while self._ready and self._opening < self._most_opening:
-            self._try(self._ready.popleft())
+            peer = self._ready.popleft()
+            if not peer.connected:
+                self._try(peer)
         due = self._timers[0][0] if self._timers else self._deadline
         self._select(max(0.0, min(due, self._deadline) - time.monotonic()))
 
@@ -220,9 +240,12 @@ class Prober:
 
     def _try(self, peer: Peer) -> None:
         """Begin to connect to a peer."""
+        for older in peer.attempts[: 1 - MOST_ATTEMPTS]:
+            self._end(older)
         family = socket.AF_INET6 if ":" in peer.address else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         attempt = Attempt(peer, connection)
+        peer.attempts.append(attempt)
         self._opening += 1
         act = partial(self._connected, attempt)
         self._selector.register(connection, selectors.EVENT_WRITE, act)
@@ -244,76 +267,97 @@ class Prober:
             self._opening -= 1
 
     def _expire(self, attempt: Attempt) -> None:
-        """Give up an attempt that is not connected yet; an answer may take long, as over Tor."""
+        """Let another attempt begin beside one that is not connected yet.
+
+        The first packet may be lost while a path is made, which would cost the long retransmission
+        time-outs of TCP. Or the path is made just now, and the answer on its way.
+        """
         if not attempt.connected and not attempt.over:
-            self._fail(attempt, "timed out")
+            attempt.peer.error = "timed out"
+            self._count_no_more(attempt)
+            self._try_later(attempt.peer)
 
     def _connected(self, attempt: Attempt) -> None:
+        if attempt.over:  # another one was connected at the same moment
+            return
         code = attempt.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._fail(attempt, str(OSError(code, os.strerror(code))))
             return
-        attempt.connected = True
+        for other in [each for each in attempt.peer.attempts if each is not attempt]:
+            self._end(other)
+        attempt.connected = attempt.peer.queued = True
         attempt.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         act = partial(self._read, attempt)
         self._selector.modify(attempt.connection, selectors.EVENT_READ, act)
-        self._greet(attempt, self._greeting)
+        self._greet(attempt)
 
-    def _greet(self, attempt: Attempt, greeting: bytes) -> None:
-        attempt.wanted, attempt.received = greeting, b""
-        attempt.sent_at = time.perf_counter()
+    def _greet(self, attempt: Attempt) -> None:
+        """Send a greeting; after the last one what fills packets, and the next one later."""
+        if attempt.over:
+            return
+        now = time.monotonic()
+        attempt.sent_at.append(now)
+        last = len(attempt.sent_at) == GREETINGS
+        full = [self._greeting * (FULL_BYTES // len(self._greeting) + 1)] if last else []
         try:
-            attempt.connection.send(greeting)  # it fits into the buffer, so it is sent whole
+            for data in (self._greeting, *full):
+                attempt.connection.send(data)  # it fits into the buffer, so it is sent whole
+                attempt.sent += data
         except OSError as error:
             self._fail(attempt, str(error))
+            return
+        if not last:
+            self._at(now + APART_SECONDS, partial(self._greet, attempt))
 
     def _read(self, attempt: Attempt) -> None:
-        """Read a part of the echo; after the last echo the peer is met."""
+        """Read a part of the echoes; after the last one the peer is met."""
+        begin = attempt.received
         try:
-            data = attempt.connection.recv(len(attempt.wanted) - len(attempt.received))
+            data = attempt.connection.recv(max(len(attempt.sent) - begin, 1))
         except BlockingIOError:
             return
         except OSError as error:
             self._fail(attempt, str(error))
             return
-        attempt.received += data
+        attempt.received += len(data)
         if not data:
             self._fail(attempt, "closed before it answered")
-        elif not attempt.wanted.startswith(attempt.received):
+        elif attempt.sent[begin : attempt.received] != data:
             self._fail(attempt, "answered with something else")
-        elif attempt.received == attempt.wanted:
-            self._hear_echo(attempt)
+        else:
+            self._hear_echoes(attempt)
 
-    def _hear_echo(self, attempt: Attempt) -> None:
-        peer = attempt.peer
-        if len(attempt.seconds) == ROUNDS:
+    def _hear_echoes(self, attempt: Attempt) -> None:
+        peer, now = attempt.peer, time.monotonic()
+        heard = min(attempt.received // len(self._greeting), GREETINGS)
+        if heard > len(attempt.seconds):
+            attempt.seconds += [now - at for at in attempt.sent_at[len(attempt.seconds) : heard]]
+            self.met_at.setdefault(peer.name, now)
+            if heard == GREETINGS:
+                peer.full_at, peer.error = now, "timed out"
+        if heard == GREETINGS and attempt.received == len(attempt.sent):
             self._end(attempt)
             self.rtt_ms[peer.name] = min(attempt.seconds) * 1000
-            return
-        attempt.seconds.append(time.perf_counter() - attempt.sent_at)
-        if len(attempt.seconds) == 1:
-            self.met_at[peer.name] = time.monotonic()
-        if len(attempt.seconds) < ROUNDS:
-            self._greet(attempt, self._greeting)
-            return
-        peer.full_at, peer.error = time.monotonic(), "timed out"
-        self._greet(attempt, self._greeting * (FULL_BYTES // len(self._greeting) + 1))
 
     def _fail(self, attempt: Attempt, why: str) -> None:
-        """Try again after a pause.
-
-        The first packet may be lost while a path is made. That must not cost the long
-        retransmission time-outs of TCP, so the first attempt is a short one.
-        """
+        """Try again after a pause, unless a newer attempt is under way."""
+        peer = attempt.peer
+        newest = attempt is peer.attempts[-1]
         self._end(attempt)
-        peer, now = attempt.peer, time.monotonic()
         peer.error, peer.full_at = why, math.inf
+        if newest:
+            self._try_later(peer)
+
+    def _try_later(self, peer: Peer) -> None:
+        now = time.monotonic()
         peer.patience = min(2 * peer.patience, max(self._deadline - now, RETRY_SECONDS))
         peer.queued = False
         self._at(now + self._pause, partial(self._queue, peer))
 
     def _end(self, attempt: Attempt) -> None:
         attempt.over = True
+        attempt.peer.attempts.remove(attempt)
         self._selector.unregister(attempt.connection)
         attempt.connection.close()
         self._count_no_more(attempt)
