@@ -160,7 +160,7 @@ def without_us(frames: TracebackType | None) -> TracebackType | None:
     """Return a chain of frames without those of this package."""
     kept: list[TracebackType] = []
     while frames is not None:
-        if not frames.tb_frame.f_code.co_filename.startswith(OURS):
+        if not str(frames.tb_frame.f_globals.get("__file__")).startswith(OURS):
             kept.append(frames)
         frames = frames.tb_next
     for frame, following in zip(kept, [*kept[1:], None], strict=True):

@@ -79,15 +79,19 @@ NOTEBOOK = ".ipynb"
 STREAMS = ("log", "stderr", "stdout")
 """The streams that a program writes to; ``log`` has MPyC's own log lines."""
 
+RUNNER = "runner.zip"
+"""The archive with this package in it, below a session's folder."""
+
 START = (
-    "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, sys.argv[1] + '/runner'); "
+    "import sys; sys.dont_write_bytecode = True; "
+    f"sys.path.insert(0, sys.argv[1] + '/{RUNNER}'); "
     "from e3.party.runner import main; main(*sys.argv[1:])()"
 )
 """The runner as ``python -I -c START <folder of the session> <E3's folder> <owner's inputs>``.
 
-The session's folder holds ``runner``, a tree with this package in it, ``program``, the program's
-files, and ``sent``, inputs that were sent to this host alone. The other two folders outlive the
-session, see `e3.party.keeping` and `e3.party.inputs`.
+The session's folder holds `RUNNER`, ``program``, the program's files, and ``sent``, inputs that
+were sent to this host alone. The other two folders outlive the session, see `e3.party.keeping` and
+`e3.party.inputs`.
 """
 
 STATE, OWNED = "/var/lib/e3", "/var/lib/e3-inputs"

@@ -23,6 +23,7 @@ from e3.party.inputs import FOLDER as INPUT
 from e3.party.inputs import Input
 from e3.party.inputs import copy as copy_inputs
 from e3.party.outputs import FOLDER as OUTPUT
+from e3.party.protocol import RUNNER
 from e3.remote.linux import (
     AT_RECURSIVE,
     CLONE_NEWNS,
@@ -162,7 +163,7 @@ def build(root: Path, folder: str, disk: Path, user: int) -> None:
 def needed(folder: str) -> dict[str, str]:
     """Return what is shown, by place: files, folders, and links to them."""
     places = {path: path for path in SYSTEM if os.path.lexists(path)}
-    for path in (f"{folder}/runner", *interpreter()):
+    for path in (f"{folder}/{RUNNER}", *interpreter()):
         for place in (path, os.path.realpath(path)):
             # what is below a link is shown at its target
             if place != "/" and not any(is_below(place, shown) for shown in places):

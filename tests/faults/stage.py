@@ -18,6 +18,7 @@ from e3.session.results import SessionResult
 from e3.session.run_session import SessionSpec, run_session
 from tests.overlays import ask, processes
 from tests.sessions import lean
+from tests.shipped import runner_changed
 
 DEMOS = Path(__file__).parents[2] / "demos"
 PROMISE_SECONDS = 30.0
@@ -100,11 +101,11 @@ class Stage:
         """Replace a text in the program of one party, or in other files that are shipped to it."""
 
         def change(file: File) -> File:
+            if below == "runner":
+                return runner_changed(file, old, new)
             if f"/{below}/" not in file.path:
                 return file
-            stale = file.path.endswith(".pyc")  # an empty one is none
-            content = b"" if stale else file.content.replace(old.encode(), new.encode())
-            return replace(file, content=content)
+            return replace(file, content=file.content.replace(old.encode(), new.encode()))
 
         self.hosts[pid] = replace(self.hosts[pid], access=Meddled(self.hosts[pid].access, change))
 

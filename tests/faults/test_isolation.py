@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from e3.overlays.plain import Plain
+from e3.party.protocol import RUNNER
 from e3.session.verdicts import Verdict
 from tests.faults.stage import Stage, all_print
 from tests.faults.test_containment import lines
@@ -365,9 +366,8 @@ def test_a_folder_that_stays_is_told(stage: Stage) -> None:
         (folder,) = ask(
             host, "find", "/run/e3/sessions", "-mindepth", "1", "-maxdepth", "1"
         ).split()
-        ask(host, "mkdir", f"{folder}/runner/kept")
-        ask(host, "chattr", "+i", f"{folder}/runner/kept")
-        stage.known = frozenset({folder, f"{folder}/runner", f"{folder}/runner/kept"})
+        ask(host, "chattr", "+i", f"{folder}/{RUNNER}")
+        stage.known = frozenset({folder, f"{folder}/{RUNNER}"})
 
     program = """
 import time
@@ -379,6 +379,6 @@ mpc.run(mpc.shutdown())
 """
     result = stage.run(program, when=all_print("here"), then=hold)
     (folder, *_) = sorted(stage.known)
-    ask(host, "sh", "-c", f"chattr -i {folder}/runner/kept && rm -r {folder}")
+    ask(host, "sh", "-c", f"chattr -i {folder}/{RUNNER} && rm -r {folder}")
     assert result.verdict is Verdict.COMPLETED, result.reason
     assert f"[e3: its folder stays, see `e3 doctor`: {folder}: rm: " in stage.log(result, 1)

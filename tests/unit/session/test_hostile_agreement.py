@@ -13,6 +13,7 @@ from tests.faults.cases_agreement import REASONS
 from tests.local_access import LocalAccess
 from tests.malice import ATTACKS, HONEST, WAITING, hostile_agree
 from tests.sessions import Bench
+from tests.shipped import runner_changed
 
 pytestmark = pytest.mark.unit
 
@@ -24,14 +25,8 @@ class Hostile(LocalAccess):
     attack: str = ""
 
     def _write(self, files: Sequence[File]) -> None:
-        super()._write([self._change(file) for file in files])
-
-    def _change(self, file: File) -> File:
-        if "/runner/" not in file.path:
-            return file
-        stale = file.path.endswith(".pyc")
-        changed = file.content.replace(HONEST.encode(), hostile_agree(self.attack).encode())
-        return replace(file, content=b"" if stale else changed)
+        attack = hostile_agree(self.attack)
+        super()._write([runner_changed(file, HONEST, attack) for file in files])
 
 
 @pytest.mark.parametrize("attack", [attack for attack in ATTACKS if attack not in WAITING])
