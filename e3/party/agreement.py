@@ -18,7 +18,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -93,14 +93,17 @@ class Agreement:
             listener.settimeout(0)
             self._selector.register(listener, selectors.EVENT_READ, self._accept)
 
-    def run(self, hear: Callable[[], bool]) -> AgreementOutcome:
+    def run(
+        self, hear: Callable[[], bool], meanwhile: Iterator[object] = iter(())
+    ) -> AgreementOutcome:
         """Return the outcome; ``hear`` handles the deployer's messages; False means stop.
 
-        All connections are closed at the end; the listener stays open.
+        Takes a step of ``meanwhile`` whenever there is nothing to do. All connections are closed at
+        the end; the listener stays open.
         """
         try:
             while not self._is_over():
-                for key, _ in self._selector.select(self._pause()):
+                for key, _ in self._wait(meanwhile):
                     if key.fd == self._fd:
                         if not hear():
                             return AgreementOutcome("stopped")
@@ -143,6 +146,13 @@ class Agreement:
         links = [*self._links.values(), *self._nameless]
         for due in (*self._redial.values(), *(link.until for link in links)):
             self._look_at = min(self._look_at, due)
+
+    def _wait(self, meanwhile: Iterator[object]) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what has happened; take steps of ``meanwhile`` until then."""
+        while not (events := self._selector.select(0)):
+            if next(meanwhile, None) is None:
+                return self._selector.select(self._pause())
+        return events
 
     def _pause(self) -> float:
         """Return the seconds until the next thing is due."""

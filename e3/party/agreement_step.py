@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from e3.party.agreement import Agreement
 from e3.party.certificates import fault, lay
@@ -18,8 +18,17 @@ REPORTED_LENGTH = 200
 """Limits of the differences in a report, which must stay short whatever peers state."""
 
 
-def agree(spec: Spec, folder: str, channel: DeployerStream, listener: socket.socket | None) -> bool:
-    """Agree with the other parties and report it; return whether the program is to start."""
+def agree(
+    spec: Spec,
+    folder: str,
+    channel: DeployerStream,
+    listener: socket.socket | None,
+    meanwhile: Iterator[object] = iter(()),
+) -> bool:
+    """Agree with the other parties and report it; return whether the program is to start.
+
+    While it waits for them, it takes steps of ``meanwhile``.
+    """
     if len(spec.parties) == 1:
         return True
     if spec.tls and (wrong := fault(folder)):
@@ -31,7 +40,7 @@ def agree(spec: Spec, folder: str, channel: DeployerStream, listener: socket.soc
     def hear() -> bool:
         return obey(channel, channel.hear())
 
-    outcome = agreement.run(hear) if obey(channel, channel.unread) else None
+    outcome = agreement.run(hear, meanwhile) if obey(channel, channel.unread) else None
     channel.unread = []
     if outcome is None or outcome.kind == "stopped":
         never = Exit(exit=None, why="stop", seconds=0.0, written={}, strays=0)

@@ -25,13 +25,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from e3.party import packages, program
+from e3.party import packages
 from e3.party.agreement_step import agree
 from e3.party.bounds import LOOK_SECONDS, Bounds
 from e3.party.capture import Capture
 from e3.party.confine import user_of
 from e3.party.deployer_stream import DeployerStream
 from e3.party.inputs import Input, InputError, find
+from e3.party.loading import load
 from e3.party.network import Fence
 from e3.party.output_folder import OutputFolder
 from e3.party.protocol import (
@@ -298,7 +299,7 @@ def main(folder: str, state: str = STATE, owned: str = OWNED) -> Callable[[], ob
         inputs = find_inputs(spec, folder, state, owned)
         spec = replace(spec, inputs=tuple(each.name for each in inputs if each.compared))
         listener, fence = listen(spec), Fence(spec)
-        if not agree(spec, folder, channel, listener):
+        if not agree(spec, folder, channel, listener, load()):
             return partial(os._exit, 0)
         bounds = Bounds(spec)
         channel.say("bounded", note=bounds.note)
@@ -311,6 +312,8 @@ def main(folder: str, state: str = STATE, owned: str = OWNED) -> Callable[[], ob
             bounds.enter()
             fence.leave()
             ends = inherit(channel, pipes, typed)
+            from e3.party import program  # noqa: PLC0415 -- loaded by now, see `e3.party.loading`
+
             return partial(program.run, spec, folder, inputs, listener, ends, there, fence.note)
         there.close()
         if typed is not None:
