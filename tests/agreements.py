@@ -12,6 +12,7 @@ from typing import Self
 from e3.party.agreement import Agreement
 from e3.party.fields import Value
 from e3.party.links import AgreementOutcome
+from e3.party.opening import Opened
 from e3.party.protocol import Spec
 
 FACTS: Mapping[str, Value] = {"e3": 1, "mpyc": "0.11", "threshold": 1, "python": "3.11"}
@@ -61,7 +62,8 @@ class Table:
         reading, writing = os.pipe()
         try:
             listener = self.listeners[pid] if pid else None
-            return Agreement(spec, facts, listener, reading).run(lambda: True)
+            opened = Opened(listener, {})
+            return Agreement(spec, facts, opened, reading).run(lambda: True)
         finally:
             os.close(reading)
             os.close(writing)

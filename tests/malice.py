@@ -129,7 +129,9 @@ def _send(spec, facts, began):
     _time.sleep(wait)
 
 
-def agree(spec, folder, channel, listener):
+def agree(spec, folder, channel, opened, meanwhile):
+    for call in opened.calls.values():
+        call.close()
     facts = make(spec, folder)
     channel.say("agreeing")
 
@@ -164,9 +166,9 @@ def agree(spec, folder, channel, listener):
     return False
 
 
-def agree_honestly(spec: Spec"""
+def agree_honestly("""
 
-HONEST = "def agree(spec: Spec"
+HONEST = "def agree("
 
 
 def hostile_agree(attack: str) -> str:

@@ -17,6 +17,7 @@ def runner_changed(file: File, old: str, new: str) -> File:
         zipfile.ZipFile(io.BytesIO(file.content)) as archive,
         zipfile.ZipFile(packed, "w") as changed,
     ):
+        assert any(old.encode() in archive.read(name) for name in archive.namelist()), old
         for name in archive.namelist():
             if not name.endswith(".pyc"):  # without it, Python compiles the source
                 content = archive.read(name).replace(old.encode(), new.encode())

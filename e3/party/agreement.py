@@ -44,19 +44,18 @@ from e3.party.links import (
     PeerConnection,
     Times,
 )
+from e3.party.opening import Opened, call
 from e3.party.protocol import Spec
 
 
 class Agreement:
     """One party's side of the agreement."""
 
-    def __init__(
-        self, spec: Spec, statement: Statement, listener: socket.socket | None, fd: int
-    ) -> None:
+    def __init__(self, spec: Spec, statement: Statement, opened: Opened, fd: int) -> None:
         """Agree for party ``spec.pid``; ``fd`` is watched for messages of the deployer."""
         self._spec = spec
         self._own = statement
-        self._listener = listener
+        self._listener, self._calls = opened
         self._peers = [pid for pid in range(len(spec.parties)) if pid != spec.pid]
         self._addresses = Addresses(
             spec.pid, [address for address, _ in spec.parties], spec.address_trust
@@ -89,9 +88,9 @@ class Agreement:
         self._selector = selectors.DefaultSelector()
         self._selector.register(fd, selectors.EVENT_READ)
         self._fd = fd
-        if listener is not None:
-            listener.settimeout(0)
-            self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        if self._listener is not None:
+            self._listener.settimeout(0)
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def run(
         self, hear: Callable[[], bool], meanwhile: Iterator[object] = iter(())
@@ -214,20 +213,17 @@ class Agreement:
     # Connections
 
     def _dial(self, pid: int) -> None:
-        address, port = self._spec.parties[pid]
-        own, _ = self._spec.parties[self._spec.pid]
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        link = PeerConnection(connection, address, pid, connecting=True)
+        peer, (own, _) = self._spec.parties[pid], self._spec.parties[self._spec.pid]
+        try:
+            connection = self._calls.pop(pid, None) or call(
+                peer, None if self._addresses.translated else own
+            )
+        except OSError as error:
+            self._try_again(pid, f"cannot be dialled: {error.strerror}")
+            return
+        link = PeerConnection(connection, peer[0], pid, connecting=True)
         self._limit(link, self._times.attempt_seconds)
         self._links[pid] = link
-        try:
-            if not self._addresses.translated:
-                connection.bind((own, 0))  # peers identify the caller by it
-            connection.connect_ex((address, port))
-        except OSError as error:
-            self._lose(link, f"cannot be dialled: {error.strerror}")
-            return
         self._selector.register(connection, selectors.EVENT_WRITE, partial(self._connected, link))
 
     def _connected(self, link: PeerConnection) -> None:
@@ -267,7 +263,6 @@ class Agreement:
 
     def _state(self, link: PeerConnection) -> None:
         """Send this party's statement."""
-        link.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         claim = {"pid": self._spec.pid, "to": link.peer, "facts": dict(self._own)}
         self._send(link, frames.pack(STATEMENT, json.dumps(claim).encode()))
 
@@ -388,12 +383,15 @@ class Agreement:
         self._closed[pid] = self._closed.get(pid, 0) + 1 if called and how != HALF else 0
         if self._closed[pid] == CLOSINGS and not self._addresses.translated:
             raise BrokenOffError("incompatible", pid, "hangs up on E3's agreement, as MPyC does")
+        if self._links.get(pid) is link:
+            del self._links[pid]
+        self._try_again(pid, how)
+
+    def _try_again(self, pid: int, how: str) -> None:
         if how == HALF:
             self._troubles[pid] = ("incompatible", how)
         elif self._troubles.get(pid, ("unreachable", ""))[0] == "unreachable":
             self._troubles[pid] = ("unreachable", how)
-        if self._links.get(pid) is link:
-            del self._links[pid]
         if pid > self._spec.pid:
             self._redial[pid] = time.monotonic() + self._times.retry_seconds
             self._look_at = min(self._look_at, self._redial[pid])
@@ -417,4 +415,6 @@ class Agreement:
     def _close(self) -> None:
         for link in [*self._links.values(), *self._nameless]:
             self._drop(link)
+        for connection in self._calls.values():
+            connection.close()
         self._selector.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping
 
 from e3.party.agreement import Agreement
 from e3.party.certificates import fault, lay
 from e3.party.deployer_stream import DeployerStream
 from e3.party.fields import Groups, Value
+from e3.party.opening import Opened
 from e3.party.protocol import Exit, Spec, decode
 from e3.party.statement import make
 
@@ -22,7 +22,7 @@ def agree(
     spec: Spec,
     folder: str,
     channel: DeployerStream,
-    listener: socket.socket | None,
+    opened: Opened,
     meanwhile: Iterator[object] = iter(()),
 ) -> bool:
     """Agree with the other parties and report it; return whether the program is to start.
@@ -35,7 +35,7 @@ def agree(
         channel.say("refused", reason=wrong)
         return False
     channel.say("agreeing")
-    agreement = Agreement(spec, make(spec, folder), listener, channel.fd_in)
+    agreement = Agreement(spec, make(spec, folder), opened, channel.fd_in)
 
     def hear() -> bool:
         return obey(channel, channel.hear())

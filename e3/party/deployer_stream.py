@@ -15,15 +15,18 @@ STALL_SECONDS = 3.0
 class DeployerStream:
     """Reads from and writes to the deployer; never blocks, even if the deployer stalls."""
 
-    def __init__(self) -> None:
-        """Take over standard input and output under numbers that the program does not inherit."""
+    def __init__(self, said: bytes) -> None:
+        """Take over standard input and output under numbers that the program does not inherit.
+
+        ``said`` has been read of the former already.
+        """
         self.fd_in, self.fd_out = os.dup(0), os.dup(1)
         self.over = False
         """Whether the deployer is gone: its end of a pipe is closed."""
         self.heard = self.started = time.monotonic()
-        self.unread: list[bytes] = []
-        """Lines that arrived together with the one that was waited for."""
-        self._incoming = b""
+        self.unread: list[bytes]
+        """Lines that have arrived, and were not obeyed yet."""
+        *self.unread, self._incoming = said.split(b"\n")
         self._outgoing = bytearray()
         os.set_blocking(self.fd_out, False)
 

@@ -85,7 +85,7 @@ RUNNER = "runner.zip"
 START = (
     "import sys; sys.dont_write_bytecode = True; "
     f"sys.path.insert(0, sys.argv[1] + '/{RUNNER}'); "
-    "from e3.party.runner import main; main(*sys.argv[1:])()"
+    "from e3.party.opening import main; main(*sys.argv[1:])()"
 )
 """The runner as ``python -I -c START <folder of the session> <E3's folder> <owner's inputs>``.
 

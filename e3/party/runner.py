@@ -34,6 +34,7 @@ from e3.party.deployer_stream import DeployerStream
 from e3.party.inputs import Input, InputError, find
 from e3.party.loading import load
 from e3.party.network import Fence
+from e3.party.opening import Opened, listen
 from e3.party.output_folder import OutputFolder
 from e3.party.protocol import (
     BEAT_SECONDS,
@@ -281,9 +282,12 @@ class ProgramMonitor:
                 self._hear()
 
 
-def main(folder: str, state: str = STATE, owned: str = OWNED) -> Callable[[], object]:
+def main(
+    said: bytes, opened: Opened, folder: str, state: str = STATE, owned: str = OWNED
+) -> Callable[[], object]:
     """Run one party from ``folder``; return what this process calls next: the program, or exit.
 
+    ``said`` is what the deployer has said so far, ``opened`` what is open to other parties;
     ``state`` and ``owned`` are folders that outlive the session, see `e3.party.protocol`.
     """
     runner = os.getpid()
@@ -291,15 +295,16 @@ def main(folder: str, state: str = STATE, owned: str = OWNED) -> Callable[[], ob
     for number in LEAVE:
         signal.signal(number, lambda *_: sys.exit(1))
     adopt_orphans()
-    channel = DeployerStream()
+    channel = DeployerStream(said)
     try:
         spec = read_spec(channel)
         channel.say("ready", python=platform.python_version())
         lay(spec, folder)
         inputs = find_inputs(spec, folder, state, owned)
         spec = replace(spec, inputs=tuple(each.name for each in inputs if each.compared))
-        listener, fence = listen(spec), Fence(spec)
-        if not agree(spec, folder, channel, listener, load()):
+        opened = opened._replace(listener=opened.listener or listener_of(spec))
+        fence = Fence(spec)
+        if not agree(spec, folder, channel, opened, load()):
             return partial(os._exit, 0)
         bounds = Bounds(spec)
         channel.say("bounded", note=bounds.note)
@@ -314,12 +319,13 @@ def main(folder: str, state: str = STATE, owned: str = OWNED) -> Callable[[], ob
             ends = inherit(channel, pipes, typed)
             from e3.party import program  # noqa: PLC0415 -- loaded by now, see `e3.party.loading`
 
-            return partial(program.run, spec, folder, inputs, listener, ends, there, fence.note)
+            rest = inputs, opened.listener, ends, there, fence.note
+            return partial(program.run, spec, folder, *rest)
         there.close()
         if typed is not None:
             typed.keep()
         family, output = Family(pid, user_of(spec)), OutputFolder(spec, state, here)
-        ends = keep(listener, pipes)
+        ends = keep(opened.listener, pipes)
         monitor(ProgramMonitor(spec, channel, family, ends, bounds, output, typed))
     except RefusedError as refusal:
         channel.say("refused", reason=str(refusal))
@@ -333,14 +339,12 @@ def main(folder: str, state: str = STATE, owned: str = OWNED) -> Callable[[], ob
 
 def read_spec(channel: DeployerStream) -> Spec:
     """Return the deployer's first line: what is to be run."""
-    while not channel.over:
-        line, *channel.unread = channel.hear() or [b""]
-        if line:
-            channel.started = time.monotonic()
-            if (spec := decode_spec(line)) is None:
-                raise RefusedError("the runner and the deployer are of different versions of E3")
-            return spec
-    raise RefusedError("the deployer went away")
+    if not channel.unread:
+        raise RefusedError("the deployer went away")
+    spec = decode_spec(channel.unread.pop(0))
+    if spec is None:
+        raise RefusedError("the runner and the deployer are of different versions of E3")
+    return spec
 
 
 def lay(spec: Spec, folder: str) -> None:
@@ -361,29 +365,18 @@ def find_inputs(spec: Spec, folder: str, state: str, owned: str) -> tuple[Input,
         raise RefusedError(str(error)) from None
 
 
-def listen(spec: Spec) -> socket.socket | None:
-    """Return the socket to which parties of lower pid connect; None for party 0, which only dials.
-
-    It listens before any program runs. So a port in use is found at once, no other process can
-    take it meanwhile, and a peer's first attempt to connect succeeds.
-    """
+def listener_of(spec: Spec) -> socket.socket | None:
+    """Return the listener of a party that `e3.party.opening` could open none for."""
     if spec.pid == 0:
         return None
     address, port = spec.parties[spec.pid]
-    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted connections inherit it. asyncio sets it only on sockets of an explicit protocol, and
-    # without it a small message waits until the peer has acknowledged the one before.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        listener.bind((address, port))
-        listener.listen(max(100, len(spec.parties)))
+        return listen((address, port), len(spec.parties))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             holder = f"port {port} of {address} is in use; end the program that listens there"
             raise RefusedError(holder) from None
         raise RefusedError(f"cannot listen at {address} port {port}: {error.strerror}") from None
-    return listener
 
 
 def monitor(program_monitor: ProgramMonitor) -> None:

@@ -20,8 +20,8 @@ from typing import IO, Any
 
 import pytest
 
+from e3.party.opening import call, listen
 from e3.party.protocol import START, Spec, decode, encode, encode_spec
-from e3.party.runner import listen
 from e3.session.runner_files import runner_files
 
 pytestmark = pytest.mark.unit
@@ -358,11 +358,11 @@ def test_the_argv_of_a_party() -> None:
 def test_small_messages_do_not_wait_for_acknowledgements() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    parties = (("127.0.0.1", 1), ("127.0.0.1", port))
-    listener = listen(Spec(session="s", pid=1, parties=parties, entry="p.py", args=()))
-    assert listener is not None
-    with listener, socket.create_connection(listener.getsockname()) as dialler:
-        accepted, _ = listener.accept()
+    own = ("127.0.0.1", port)
+    with listen(own, 2) as listener, call(own, "127.0.0.2") as caller:
+        accepted, source = listener.accept()
         with accepted:
-            assert accepted.getpeername() == dialler.getsockname()
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert source == caller.getsockname()
+            assert source[0] == "127.0.0.2"
+            for end in (accepted, caller):
+                assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

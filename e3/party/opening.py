@@ -1,0 +1,103 @@
+"""What a runner does first: it listens, and calls the other parties.
+
+The rest of it takes as long to load as a connection's round trip, so it is loaded meanwhile; this
+module imports next to nothing. `e3.party.agreement` then finds connections that are open, or are
+being opened. Whatever cannot be opened here is tried there again, which says why it fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from typing import NamedTuple
+
+Endpoint = tuple[str, int]
+"""An address and a port of TCP."""
+
+
+class Opened(NamedTuple):
+    """A party's listener, where it needs one, and its connections to parties of higher pid."""
+
+    listener: socket.socket | None
+    calls: dict[int, socket.socket]
+
+
+def main(*folders: str) -> Callable[[], object]:
+    """Run one party, see `e3.party.runner.main`."""
+    said = read_first_line()
+    opened = open_ends(said)
+    from e3.party import runner  # noqa: PLC0415 -- this is what takes long to load
+
+    return runner.main(said, opened, *folders)
+
+
+def read_first_line() -> bytes:
+    """Return the deployer's first line, which is the spec, and what has come with it."""
+    said = b""
+    while b"\n" not in said and (data := os.read(0, 65536)):
+        said += data
+    return said
+
+
+def open_ends(said: bytes) -> Opened:
+    """Listen and call as the spec says; nothing is opened if there is no spec."""
+    try:
+        spec = json.loads(said.partition(b"\n")[0])
+        pid = int(spec["pid"])
+        parties = [(str(address), int(port)) for address, port in spec["parties"]]
+        translated = spec["address_trust"] == "translated"
+        own = parties[pid]
+    except (LookupError, TypeError, ValueError):
+        return Opened(None, {})
+    listener, calls = None, {}
+    try:
+        listener = listen(own, len(parties)) if pid else None
+        for peer in range(pid + 1, len(parties)):
+            calls[peer] = call(parties[peer], None if translated else own[0])
+    except OSError:
+        pass
+    return Opened(listener, calls)
+
+
+def listen(own: Endpoint, parties: int) -> socket.socket:
+    """Return the socket to which parties of lower pid connect; party 0 only calls.
+
+    It listens before any program runs. So a port in use is found at once, no other process can
+    take it meanwhile, and a peer's first attempt to connect succeeds. Raises `OSError`.
+    """
+    listener = socket.socket(family(own))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it. asyncio sets it only on sockets of an explicit protocol,
+        # and without it a small message waits until the peer has acknowledged the one before.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(own)
+        listener.listen(max(100, parties))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def call(peer: Endpoint, own: str | None) -> socket.socket:
+    """Return a connection to a party that is being opened, which peers know by the address ``own``.
+
+    Without ``own`` the host chooses one. Raises `OSError` if there is no way to the peer.
+    """
+    connection = socket.socket(family(peer), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if own is not None:
+            connection.bind((own, 0))
+        connection.connect_ex(peer)  # how it ends is read once it can be written to
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def family(end: Endpoint) -> socket.AddressFamily:
+    """Return the family of an endpoint's address."""
+    return socket.AF_INET6 if ":" in end[0] else socket.AF_INET
