@@ -4,7 +4,8 @@ Nothing happens in a program that does not import mpyc, and no file of mpyc is
 changed: a finder on `sys.meta_path` lets Python load ``mpyc`` as usual and adds
 
 - a listener at the party's overlay address alone (MPyC binds all addresses);
-- connections to all peers at once (`e3.party.parallel_connect`);
+- connections to all peers at once, from the moment at which MPyC begins to load
+  (`e3.party.parallel_connect`, `e3.party.early_calls`);
 - a check of callers (`e3.party.admission`);
 - a restricted unpickler for what peers send, and TCP keepalive (`e3.party.peers`);
 - reports of each step: loaded, connecting, connected, stopping, stopped, lost, failed;
@@ -27,6 +28,7 @@ from typing import Any, TextIO
 
 from e3.party import admission, meter, peers, pictures
 from e3.party.cost import SendReport
+from e3.party.early_calls import EarlyCalls
 from e3.party.parallel_connect import ParallelConnector
 from e3.party.protocol import Spec
 from e3.remote.text import printable
@@ -48,13 +50,15 @@ def install(
     takes the types that MPyC itself sends, and those that ``spec`` names. Figures that the program
     shows go to its ``output_folder``.
     """
-    place = functools.partial(at_own_address, [listener] if listener else [], spec.address_trust)
+    early = EarlyCalls(spec)
+    ours = [listener] if listener else []
+    place = functools.partial(at_own_address, ours, early, spec.address_trust)
     sys.meta_path.insert(
         0,
         Finder(
             {
                 pictures.PYPLOT: functools.partial(pictures.load_pyplot, output_folder, log),
-                "mpyc": functools.partial(load_package, log),
+                "mpyc": functools.partial(load_package, log, early),
                 "mpyc.asyncoro": functools.partial(load_connections, report, spec),
                 "mpyc.runtime": functools.partial(load_runtime, report, place, spec.unpickle),
             }
@@ -114,8 +118,11 @@ class Finder(MetaPathFinder):
         loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader
 
 
-def load_package(log: TextIO, execute: Callable[[], None], _package: Attributes) -> None:
+def load_package(
+    log: TextIO, early: EarlyCalls, execute: Callable[[], None], _package: Attributes
+) -> None:
     """Load ``mpyc``; its logging writes to what is standard output meanwhile."""
+    early.begin()
     with contextlib.redirect_stdout(log):
         execute()
 
@@ -195,7 +202,7 @@ def load_runtime(
 
 @contextlib.contextmanager
 def at_own_address(
-    sockets: list[socket], address_trust: str, runtime: Attributes
+    sockets: list[socket], early: EarlyCalls, address_trust: str, runtime: Attributes
 ) -> Iterator[None]:
     """Make MPyC listen at, and call from, this party's own address; MPyC itself names none."""
     from mpyc.asyncoro import MessageExchanger  # noqa: PLC0415 -- loaded by now
@@ -204,13 +211,15 @@ def at_own_address(
     loop = runtime._loop  # noqa: SLF001 -- MPyC has no other name for it
     create_server, create_connection = loop.create_server, loop.create_connection
 
-    def create_own_connection(
-        factory: Attributes, host: object = None, port: object = None, **options: Attributes
+    async def create_own_connection(
+        factory: Attributes, host: str, port: int, **options: Attributes
     ) -> Attributes:
+        admission.harden(options.get("ssl"))
+        if (connection := await early.take((host, port))) is not None:
+            return await create_connection(factory, sock=connection, **options)
         if address_trust != "translated":
             options["local_addr"] = (own.host, 0)  # peers identify the caller by it
-        admission.harden(options.get("ssl"))
-        return create_connection(factory, host, port, **options)
+        return await create_connection(factory, host, port, **options)
 
     def create_own_server(
         factory: Attributes, host: object = None, **options: Attributes
@@ -232,4 +241,5 @@ def at_own_address(
         yield
     finally:
         connector.close()
+        early.close()
         loop.create_server, loop.create_connection = create_server, create_connection

@@ -192,7 +192,7 @@ def test_an_mpyc_without_e3_at_a_partys_place(bench: Bench) -> None:
 
 
 IMPOSTOR = """
-    import socket
+    import contextlib, socket
     from mpyc.runtime import mpc
 
     def dial(party, port, source):
@@ -208,6 +208,8 @@ IMPOSTOR = """
     if mpc.pid == 2:
         caller = dial(second, second.port, {source})
         caller.sendall(bytes(2 + 64))
+        with contextlib.suppress(ConnectionError):
+            caller.recv(1)  # until it is turned away
         dial(first, first.port + 100, own.host)
     mpc.run(mpc.start())
     mpc.run(mpc.shutdown())
@@ -232,7 +234,7 @@ def test_a_stranger_that_claims_a_pid_in_mpycs_connections(bench: Bench) -> None
 
 def test_a_second_connection_for_a_pid_is_refused(bench: Bench) -> None:
     program = """
-        import asyncio, socket
+        import asyncio, contextlib, socket
         from mpyc.runtime import mpc
 
         first, second, third = mpc.parties
@@ -242,8 +244,10 @@ def test_a_second_connection_for_a_pid_is_refused(bench: Bench) -> None:
             while third.protocol is None:
                 await asyncio.sleep(0)
             source = {"local_addr": (first.host, 0)}
-            _, writer = await asyncio.open_connection(third.host, third.port, **source)
+            reader, writer = await asyncio.open_connection(third.host, third.port, **source)
             writer.write(bytes(2 + 64))
+            with contextlib.suppress(ConnectionError):
+                await reader.read()  # until it is refused
             while True:
                 try:
                     return await asyncio.open_connection(*gate, **source)
