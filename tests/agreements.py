@@ -63,7 +63,7 @@ class Table:
         try:
             listener = self.listeners[pid] if pid else None
             opened = Opened(listener, {})
-            return Agreement(spec, facts, opened, reading).run(lambda: True)
+            return Agreement(spec, facts, opened, reading).run(lambda: True, iter(()))
         finally:
             os.close(reading)
             os.close(writing)

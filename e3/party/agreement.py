@@ -92,9 +92,7 @@ class Agreement:
             self._listener.settimeout(0)
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
-    def run(
-        self, hear: Callable[[], bool], meanwhile: Iterator[object] = iter(())
-    ) -> AgreementOutcome:
+    def run(self, hear: Callable[[], bool], meanwhile: Iterator[object]) -> AgreementOutcome:
         """Return the outcome; ``hear`` handles the deployer's messages; False means stop.
 
         Takes a step of ``meanwhile`` whenever there is nothing to do. All connections are closed at

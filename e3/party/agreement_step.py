@@ -23,7 +23,7 @@ def agree(
     folder: str,
     channel: DeployerStream,
     opened: Opened,
-    meanwhile: Iterator[object] = iter(()),
+    meanwhile: Iterator[object],
 ) -> bool:
     """Agree with the other parties and report it; return whether the program is to start.
 
