@@ -27,7 +27,7 @@ from e3.inventory import tools
 from e3.overlays import OVERLAYS, strong_host
 from e3.providers import run
 from e3.registry import build
-from e3.remote.tasks import gather_or_cancel
+from e3.remote.tasks import beside, gather_or_cancel
 
 LOOK_SECONDS = 10.0
 
@@ -76,14 +76,16 @@ async def _connect(props: Mapping[str, Any], previous: Network | None) -> dict[s
     start = time.monotonic()
     try:
         network = await overlay.connect(hosts, authority, previous)
-        await strong_host.enforce(props["kind"], overlay.needs, hosts, network)
-        paths = await contact.verify_pairs(
-            overlay,
-            hosts,
-            network,
-            timeout_seconds=contact.limit_seconds(len(hosts)),
-            since=start,
-        )
+        enforcing = strong_host.enforce(props["kind"], overlay.needs, hosts, network)
+        async with beside(enforcing) as enforced:
+            paths = await contact.verify_pairs(
+                overlay,
+                hosts,
+                network,
+                timeout_seconds=contact.limit_seconds(len(hosts)),
+                since=start,
+            )
+            await enforced
         setup_seconds = time.monotonic() - start
         paths = await contact.wait_for_direct(overlay, hosts, network, paths, since=start)
     except BaseException:
