@@ -44,6 +44,8 @@ class Party:
         """Certifies its key; only with MPyC's own TLS."""
         self.typing: Typing | None = None
         """Passes on what a person types, to this party alone."""
+        self.loaded = asyncio.Event()
+        """Its runner has said something, or ended without a word."""
         self._host = host
         self._spec = spec
         self._log = log
@@ -99,6 +101,7 @@ class Party:
         finally:
             self._finish("stopped")
             self._process = None
+            self.loaded.set()
             await self._clean()
             self.record.output.close()
             self._log.close()
@@ -167,6 +170,7 @@ class Party:
         if line:
             text = self.record.hear(line, self._clock())
             self._log.write(text)
+            self.loaded.set()
             if self.typing is not None:
                 self.typing.hear(line)
                 self.typing.console.show(text)

@@ -149,7 +149,7 @@ class SessionRun:
             for party in self._parties
         )
         async with (
-            beside(self._look()) as before,
+            beside(self._look_first()) as before,
             beside(self._beat()),
             running(attending) as tasks,
         ):
@@ -184,6 +184,12 @@ class SessionRun:
         except OverlayError as error:
             self._notes.append(str(error))
             return ()
+
+    async def _look_first(self) -> tuple[PairPath, ...]:
+        """Look while the parties agree: the processors of a lab are busy before."""
+        for party in self._parties:
+            await party.loaded.wait()
+        return await self._look()
 
     async def _look_back(self, before: tuple[PairPath, ...]) -> None:
         """Note the paths as they are now, and which of them have changed since ``before``."""
