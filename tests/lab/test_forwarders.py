@@ -65,10 +65,14 @@ ANSWER_ALL = (
 )
 
 
-def test_many_who_call_before_their_peer_listens_wait_for_one_another(lab: Lab) -> None:
+@pytest.mark.parametrize("overlay", [Iroh(), Libp2p()], ids=["iroh", "libp2p"])
+def test_many_who_call_before_their_peer_listens_wait_for_one_another(
+    lab: Lab, overlay: Overlay
+) -> None:
     """Each trying on its own, the peers of a hundred parties kept those from starting."""
+    skip_without_programs("iroh", overlay)
     one, other = (host.host() for host in lab.add_hosts([("a-0", "a"), ("b-0", "b")], {}))
-    mesh = Mesh(lab, Libp2p(), [one, other])
+    mesh = Mesh(lab, overlay, [one, other])
     network = mesh.connect("a-0", "b-0")
     mesh.verify_pairs()
     place = (network.addresses["b-0"], str(PARTY_PORT))

@@ -29,12 +29,14 @@ pub const MOST_AT_ONCE: usize = 256;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const LINK_TIMEOUT: Duration = Duration::from_secs(60);
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10); // for a program that is called before it listens
+const LISTEN_TIMEOUT_A_PEER: Duration = Duration::from_secs(1); // all may start on one busy machine
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 const BUFFER_BYTES: usize = 128 << 10;
 const BROKEN: VarInt = VarInt::from_u32(2);
 
 type Place = (SocketAddrV4, EndpointId);
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// The open doors of a node.
 pub struct Doors {
@@ -124,59 +126,86 @@ async fn leave(links: Arc<Links>, (at, id): Place, connection: TcpStream) {
     }
 }
 
-/// Serves the streams that the peer opens, until the connection ends.
-pub async fn arrivals(link: Arc<Link>, current: Current) {
-    while let Ok((send, recv)) = link.connection.accept_bi().await {
-        tokio::spawn(arrive(link.clone(), current.clone(), send, recv));
-    }
+/// Serves the streams that peers open.
+pub struct Arrivals {
+    current: Current,
+    turns: Mutex<HashMap<u16, Turn>>,
 }
 
-async fn arrive(link: Arc<Link>, current: Current, mut send: SendStream, mut recv: RecvStream) {
-    let mut hello = [0; 2];
-    let said = timeout(HELLO_TIMEOUT, recv.read_exact(&mut hello)).await;
-    let port = u16::from_be_bytes(hello);
-    if matches!(said, Ok(Ok(()))) {
-        if port == 0 {
-            let _ = send.finish();
-            return;
-        }
-        let _carried = Carried::by(&link);
-        match connect(&link, &current, &mut send, port).await {
-            Ok(connection) => return join(connection, send, recv).await,
-            Err(error) => eprintln!("no connection to port {port}: {error:#}"),
+impl Arrivals {
+    pub fn new(current: Current) -> Self {
+        Self {
+            current,
+            turns: Mutex::default(),
         }
     }
-    let _ = send.reset(BROKEN);
-    let _ = recv.stop(BROKEN);
-}
 
-/// Connects to a port of this host until somebody listens there: the program that the peer's has called
-/// may start later. It ends with the stream.
-async fn connect(
-    link: &Link,
-    current: &Current,
-    send: &mut SendStream,
-    port: u16,
-) -> Result<TcpStream> {
-    let (from, to): (Ipv4Addr, SocketAddrV4) = {
-        let settings = current.borrow();
-        let peer = settings.peer(link.connection.remote_id());
-        let peer = peer.filter(|_| settings.ports.contains(&port));
-        let from = peer.ok_or_else(|| anyhow!("it is not forwarded"))?.address;
-        (from, SocketAddrV4::new(settings.address, port))
-    };
-    let end = Instant::now() + LISTEN_TIMEOUT;
-    loop {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddrV4::new(from, 0).into())?;
-        match socket.connect(to.into()).await {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {}
-            done => return Ok(done?),
+    /// Serves the streams of one peer, until its connection ends.
+    pub async fn serve(self: Arc<Self>, link: Arc<Link>) {
+        while let Ok((send, recv)) = link.connection.accept_bi().await {
+            tokio::spawn(self.clone().arrive(link.clone(), send, recv));
         }
-        tokio::select! {
-            why = send.stopped() => return Err(anyhow!("the peer does not wait any more: {why:?}")),
-            () = sleep(PAUSE) => {}
+    }
+
+    async fn arrive(self: Arc<Self>, link: Arc<Link>, mut send: SendStream, mut recv: RecvStream) {
+        let mut hello = [0; 2];
+        let said = timeout(HELLO_TIMEOUT, recv.read_exact(&mut hello)).await;
+        let port = u16::from_be_bytes(hello);
+        if matches!(said, Ok(Ok(()))) {
+            if port == 0 {
+                let _ = send.finish();
+                return;
+            }
+            let _carried = Carried::by(&link);
+            match self.connect(&link, &mut send, port).await {
+                Ok(connection) => return join(connection, send, recv).await,
+                Err(error) => eprintln!("no connection to port {port}: {error:#}"),
+            }
         }
+        let _ = send.reset(BROKEN);
+        let _ = recv.stop(BROKEN);
+    }
+
+    /// Connects to a port of this host until somebody listens there: the program that the peer's has
+    /// called may start later. Of the streams that wait for it, one tries at a time: if each did, those
+    /// of many peers would keep the processors from the program. It ends with the stream.
+    async fn connect(&self, link: &Link, send: &mut SendStream, port: u16) -> Result<TcpStream> {
+        let (from, to, patience): (Ipv4Addr, SocketAddrV4, Duration) = {
+            let settings = self.current.borrow();
+            let peer = settings.peer(link.connection.remote_id());
+            let peer = peer.filter(|_| settings.ports.contains(&port));
+            let from = peer.ok_or_else(|| anyhow!("it is not forwarded"))?.address;
+            let peers = u32::try_from(settings.peers.len())?;
+            let patience = LISTEN_TIMEOUT + peers * LISTEN_TIMEOUT_A_PEER;
+            (from, SocketAddrV4::new(settings.address, port), patience)
+        };
+        let end = Instant::now() + patience;
+        let mut turn = None;
+        loop {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddrV4::new(from, 0).into())?;
+            match socket.connect(to.into()).await {
+                Err(error)
+                    if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {}
+                done => return Ok(done?),
+            }
+            let wait = async {
+                match turn {
+                    None => turn = Some(self.turn(port).lock_owned().await),
+                    Some(_) => sleep(PAUSE).await,
+                }
+            };
+            tokio::select! {
+                why = send.stopped() => {
+                    return Err(anyhow!("the peer does not wait any more: {why:?}"));
+                }
+                () = wait => {}
+            }
+        }
+    }
+
+    fn turn(&self, port: u16) -> Turn {
+        self.turns.lock().unwrap().entry(port).or_default().clone()
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::doors::{self, Doors, MOST_AT_ONCE};
+use crate::doors::{Arrivals, Doors, MOST_AT_ONCE};
 use crate::links::{Link, Links};
 use crate::relay::{self, Admission, Names, Pins};
 use crate::settings::{self, Current, Peer, Settings};
@@ -102,6 +102,7 @@ struct Node {
     current: Current,
     links: Arc<Links>,
     doors: Doors,
+    arrivals: Arc<Arrivals>,
     keeping: Mutex<HashMap<EndpointId, (Peer, JoinHandle<()>)>>,
 }
 
@@ -139,11 +140,13 @@ impl Node {
             .with_context(|| format!("cannot listen at UDP port {}", settings.port))?;
         let links = Arc::new(Links::new(current.clone()));
         let doors = Doors::new(links.clone());
+        let arrivals = Arc::new(Arrivals::new(current.clone()));
         let node = Arc::new(Self {
             endpoint,
             current,
             links,
             doors,
+            arrivals,
             keeping: Mutex::default(),
         });
         tokio::spawn(node.clone().accept());
@@ -200,7 +203,7 @@ impl Node {
 
     fn take(&self, connection: Connection) -> Result<Arc<Link>> {
         let link = self.links.take(connection)?;
-        tokio::spawn(doors::arrivals(link.clone(), self.current.clone()));
+        tokio::spawn(self.arrivals.clone().serve(link.clone()));
         Ok(link)
     }
 
