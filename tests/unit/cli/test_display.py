@@ -102,8 +102,8 @@ def test_an_error_is_no_markup_and_commands_no_terminal(
     assert f"  {FOUL}\n" in said
     assert "\x07" not in said
     assert "\x1b[2J" not in said
-    (output,) = {party["output"] for party in result.to_properties()["parties"]}  # type: ignore[attr-defined]  # JSON
-    assert output == f"{FOUL}\n"
+    outputs = {party["output"] for party in result.to_properties()["parties"]}  # type: ignore[attr-defined]  # JSON
+    assert outputs - {""} == {f"{FOUL}\n"}  # the first to fail may stop others before they print
 
 
 def test_a_result_of_any_text_is_shown() -> None:
