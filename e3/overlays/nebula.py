@@ -225,6 +225,11 @@ class Nebula:
         serving = host in lighthouses
         crowded = len(members.hosts) > MANY_HOSTS
         direct = serving or (crowded and topology.is_public(host))
+        # Each first packet to a host is also a question to all lighthouses: of hundreds of hosts on
+        # one machine they had no processors left to answer. Those who know all others ask nobody.
+        public = [h for h in members.hosts if topology.is_public(h)]
+        known = public if crowded else lighthouses
+        asks = not serving and len(known) < len(members.hosts)
         return {
             "pki": {
                 "ca": f"{CONFIGURATION}/ca.crt",
@@ -234,13 +239,13 @@ class Nebula:
                 "disconnect_invalid": True,
             },
             "static_host_map": {
-                given[h.name]: [addresses.socket(h.seen_from(host), self.port)] for h in lighthouses
+                given[h.name]: [addresses.socket(h.seen_from(host), self.port)] for h in known
             },
             "lighthouse": {
                 "am_lighthouse": serving,
                 "interval": 10,
                 # Nebula's documentation: this should be empty on lighthouse nodes.
-                "hosts": [] if serving else others,
+                "hosts": others if asks else [],
             },
             "listen": {
                 # Listen on all addresses, as they may change. An IPv6 socket serves both kinds,

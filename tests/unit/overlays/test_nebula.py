@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from e3.authority import nebula_cert
 from e3.authority.local import NebulaCa
 from e3.authority.nebula_members import Member, Membership, certify
 from e3.errors import AuthorityError
-from e3.interfaces import SigningRequest
+from e3.interfaces import Host, SigningRequest
 from e3.overlays.nebula import DAY_SECONDS, MANY_HOSTS, Memory, Nebula, NebulaKeys
 from e3.overlays.unit import Members
 from tests.hosts import host
@@ -30,6 +31,25 @@ def test_lighthouses_stay_and_come_from_other_regions_first() -> None:
     assert Nebula().choose_lighthouses(hosts, ["ams3-0", "ams3-1"]) == ["ams3-0", "ams3-1"]
 
 
+BOTH = ["10.77.0.1", "10.77.0.2"]
+"""The addresses of the lighthouses, which are the first two hosts."""
+
+
+def configurations(hosts: Sequence[Host]) -> dict[str, Any]:
+    """Return what Nebula is told on each host."""
+    overlay, names = Nebula(), [each.name for each in hosts]
+    certified = Member(address="", public_key="", certificate="", fingerprint="", not_after=0)
+    members = Members(
+        hosts=hosts,
+        addresses=overlay.assign(names, None),
+        public=keys(*names),
+        memory=Memory(members=dict.fromkeys(names, certified), lighthouses=names[:2]),
+    )
+    return {
+        each.name: json.loads(overlay.plan(each, members)[0].files[-1].content) for each in hosts
+    }
+
+
 @pytest.mark.parametrize("count", [MANY_HOSTS, MANY_HOSTS + 1])
 def test_among_many_hosts_relays_serve_those_alone_who_need_them(count: int) -> None:
     """A handshake asks all relays of a peer at once: of 100 public hosts none came through."""
@@ -37,21 +57,24 @@ def test_among_many_hosts_relays_serve_those_alone_who_need_them(count: int) -> 
         *(host(f"ams3-{i}", f"198.18.0.{i + 2}") for i in range(count - 1)),
         host("nyc3-0", "198.18.8.2", reachability="symmetric"),
     ]
-    overlay, names = Nebula(), [each.name for each in hosts]
-    certified = Member(address="", public_key="", certificate="", fingerprint="", not_after=0)
-    members = Members(
-        hosts=hosts,
-        addresses=overlay.assign(names, None),
-        public=keys(*names),
-        memory=Memory(members=dict.fromkeys(names, certified), lighthouses=["ams3-0", "ams3-1"]),
-    )
-    told = {
-        each.name: json.loads(overlay.plan(each, members)[0].files[-1].content)
-        for each in (hosts[0], hosts[2], hosts[-1])
-    }
-    relays = {name: told[name]["relay"]["relays"] for name in told}
-    both = ["10.77.0.1", "10.77.0.2"]
-    assert relays == {"ams3-0": [], "ams3-2": both if count == MANY_HOSTS else [], "nyc3-0": both}
+    told = configurations(hosts)
+    relays = {name: told[name]["relay"]["relays"] for name in ("ams3-0", "ams3-2", "nyc3-0")}
+    assert relays == {"ams3-0": [], "ams3-2": BOTH if count == MANY_HOSTS else [], "nyc3-0": BOTH}
+
+
+@pytest.mark.parametrize("hidden", [0, 1])
+@pytest.mark.parametrize("count", [MANY_HOSTS, MANY_HOSTS + 1])
+def test_among_many_public_hosts_nobody_asks_a_lighthouse(count: int, hidden: int) -> None:
+    """Two lighthouses had no processors left for the questions of 300 hosts on one machine."""
+    hosts = [
+        *(host(f"ams3-{i}", f"198.18.0.{i + 2}") for i in range(count - hidden)),
+        *(host("nyc3-0", "198.18.8.2", reachability="symmetric") for _ in range(hidden)),
+    ]
+    told = configurations(hosts)["ams3-2"]
+    crowded = count > MANY_HOSTS
+    assert told["lighthouse"]["hosts"] == ([] if crowded and not hidden else BOTH)
+    assert len(told["static_host_map"]) == (count - hidden if crowded else 2)
+    assert told["static_host_map"]["10.77.0.2"] == ["198.18.0.3:4242"]
 
 
 @dataclass(frozen=True, kw_only=True)
