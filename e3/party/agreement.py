@@ -44,7 +44,7 @@ from e3.party.links import (
     PeerConnection,
     Times,
 )
-from e3.party.opening import Opened, call
+from e3.party.opening import Opened, call, resend_soon
 from e3.party.protocol import Spec
 
 
@@ -126,7 +126,8 @@ class Agreement:
         if not self._consented and len(self._statements) == len(self._spec.parties):
             if self._differing:
                 raise BrokenOffError("incompatible")
-            if all(pid in self._links for pid in self._peers):
+            links = [self._links.get(pid) for pid in self._peers]
+            if all(link is not None and link.stated for link in links):
                 self._consent()
         if not self._consented or len(self._agreed) < len(self._peers):
             return False
@@ -219,6 +220,7 @@ class Agreement:
         except OSError as error:
             self._try_again(pid, f"cannot be dialled: {error.strerror}")
             return
+        resend_soon(connection)
         link = PeerConnection(connection, peer[0], pid, connecting=True)
         self._limit(link, self._times.attempt_seconds)
         self._links[pid] = link
@@ -248,6 +250,7 @@ class Agreement:
                 self._strangers[address] = self._strangers.get(address, 0) + 1
             return
         connection.settimeout(0)
+        resend_soon(connection)
         link = PeerConnection(connection, address, None)
         self._limit(link, self._times.message_seconds)
         self._nameless.append(link)
@@ -316,8 +319,9 @@ class Agreement:
 
     def _take_statement(self, link: PeerConnection, claim: Claim) -> None:
         pid = claim.pid
-        if pid in self._statements and self._links.get(pid) is link:
+        if link.stated:
             raise ForeignError("stated twice")
+        link.stated = True
         wrong = self._addresses.fault(link.address, pid, link.peer)
         if not wrong and claim.to != self._spec.pid:
             wrong = f"takes party {self._spec.pid} for party {claim.to}"

@@ -98,8 +98,8 @@ class Times:
         spare, pairs = spare_seconds(parties), parties * (parties - 1) / 2
         return cls(
             retry_seconds=max(RETRY_SECONDS, pairs / MOST_TRIES_A_SECOND),
-            attempt_seconds=ATTEMPT_SECONDS + spare / 20,
-            message_seconds=MESSAGE_SECONDS + spare / 4,
+            attempt_seconds=ATTEMPT_SECONDS + spare / 40,
+            message_seconds=MESSAGE_SECONDS + spare / 8,
         )
 
 
@@ -107,7 +107,7 @@ class Times:
 class PeerConnection:
     """One connection to a peer; ``peer`` is its pid, None until an accepted one has stated it.
 
-    It expires at the time ``until``.
+    It expires at the time ``until``. With ``stated`` it has brought a statement.
     """
 
     socket: socket.socket
@@ -115,5 +115,6 @@ class PeerConnection:
     peer: int | None
     until: float = 0.0
     connecting: bool = False
+    stated: bool = False
     incoming: bytearray = field(default_factory=bytearray)
     outgoing: bytearray = field(default_factory=bytearray)

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from e3.party.cost import SendReport, bounded
-from e3.party.protocol import REFUSED_STATUS, spare_seconds
+from e3.party.opening import resend_soon
+from e3.party.protocol import FEW_PARTIES, REFUSED_STATUS, spare_seconds
 from e3.party.unpickle import Receiver
 
 Attributes = Any
@@ -68,15 +69,19 @@ def tag_senders(exchanger: Attributes) -> None:
 def set_keepalive(exchanger: Attributes, parties: int) -> None:
     """Make connections of MPyC's ``exchanger`` class end when the peer's machine is silent.
 
-    TCP alone would wait for a quarter of an hour, or for ever where nothing is to be sent.
+    TCP alone would wait for a quarter of an hour, or for ever where nothing is to be sent. Those of
+    many parties send again what was lost as soon as the agreement's do.
     """
     make = exchanger.connection_made
-    seconds = PEER_SILENCE_SECONDS + int(spare_seconds(parties) / 4)
+    seconds = PEER_SILENCE_SECONDS + int(spare_seconds(parties) / 8)
 
     @functools.wraps(make)
     def connection_made(self: Attributes, transport: Attributes) -> None:
         with suppress(OSError, AttributeError):  # no TCP, or a system without these options
-            watch(transport.get_extra_info("socket"), seconds)
+            connection = transport.get_extra_info("socket")
+            watch(connection, seconds)
+            if parties > FEW_PARTIES:
+                resend_soon(connection)
         make(self, transport)
 
     exchanger.connection_made = connection_made

@@ -67,7 +67,7 @@ REFUSED_STATUS = 70
 """The exit status of a program to which a peer sent what may not be read."""
 
 FEW_PARTIES = 20
-SECONDS_A_PARTY = 1.0
+SECONDS_A_PARTY = 2.0
 """For each further party, as all may share the processors of one machine."""
 
 FOLDER_STAYS = 73
@@ -105,7 +105,7 @@ def spare_seconds(parties: int) -> float:
 
 def silence_seconds(parties: int) -> float:
     """Return after which silence runner and deployer of such a session count as gone."""
-    return SILENCE_SECONDS + spare_seconds(parties) / 4
+    return SILENCE_SECONDS + spare_seconds(parties) / 8
 
 
 @dataclass(frozen=True, kw_only=True)

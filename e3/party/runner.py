@@ -302,9 +302,8 @@ def main(
         lay(spec, folder)
         inputs = find_inputs(spec, folder, state, owned)
         spec = replace(spec, inputs=tuple(each.name for each in inputs if each.compared))
-        opened = opened._replace(listener=opened.listener or listener_of(spec))
-        fence = Fence(spec)
-        if not agree(spec, folder, channel, opened, load()):
+        listener, fence = opened.listener or listener_of(spec), Fence(spec)
+        if not agree(spec, folder, channel, opened._replace(listener=listener), load()):
             return partial(os._exit, 0)
         bounds = Bounds(spec)
         channel.say("bounded", note=bounds.note)
@@ -319,13 +318,12 @@ def main(
             ends = inherit(channel, pipes, typed)
             from e3.party import program  # noqa: PLC0415 -- loaded by now, see `e3.party.loading`
 
-            rest = inputs, opened.listener, ends, there, fence.note
-            return partial(program.run, spec, folder, *rest)
+            return partial(program.run, spec, folder, inputs, listener, ends, there, fence.note)
         there.close()
         if typed is not None:
             typed.keep()
         family, output = Family(pid, user_of(spec)), OutputFolder(spec, state, here)
-        ends = keep(opened.listener, pipes)
+        ends = keep(listener, pipes)
         monitor(ProgramMonitor(spec, channel, family, ends, bounds, output, typed))
     except RefusedError as refusal:
         channel.say("refused", reason=str(refusal))

@@ -30,6 +30,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 
 GREETINGS = 2
@@ -55,6 +56,10 @@ OPENING_SECONDS = 2.0
 """A connection that takes longer does not keep others waiting: over Tor it may take 20 s. Among
 more than `FIRST_TRY_HOSTS` it is longer."""
 
+ECHO_SECONDS = 20.0
+"""For all echoes of a connection, of which Tor may need half. TCP itself waits for up to two minutes
+before it sends again what a busy path has lost."""
+
 ANSWER_BYTES = 4096
 """Sent back at once. In smaller pieces they would be more packets than TCP sends before the first
 acknowledgement (RFC 6928: ten), and take another round trip."""
@@ -67,6 +72,17 @@ FULL_SECONDS = 2.0
 
 FULL_LOST = "small packets pass and full-sized ones do not; set a smaller mtu in e3:overlay-options"
 TURN_SECONDS = 1.0
+RESEND_MS = 5000
+"""TCP's longest pause before it sends again what was lost, where the kernel lets one choose."""
+
+TCP_RTO_MAX_MS = 44
+"""tcp(7), Linux 6.15; the socket module has no name for it."""
+
+
+def resend_soon(connection: socket.socket) -> None:
+    """Limit TCP's pauses to `RESEND_MS` where the kernel can."""
+    with suppress(OSError):
+        connection.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, RESEND_MS)
 
 
 class Answerer:
@@ -78,6 +94,7 @@ class Answerer:
         self._unsent = b""
         connection.settimeout(0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        resend_soon(connection)
         selector.register(connection, selectors.EVENT_READ, self.answer)
 
     def answer(self) -> None:
@@ -247,6 +264,7 @@ class Prober:
             self._end(older)
         family = socket.AF_INET6 if ":" in peer.address else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        resend_soon(connection)
         attempt = Attempt(peer, connection)
         peer.attempts.append(attempt)
         self._opening += 1
@@ -293,7 +311,12 @@ class Prober:
         attempt.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         act = partial(self._read, attempt)
         self._selector.modify(attempt.connection, selectors.EVENT_READ, act)
+        self._at(time.monotonic() + ECHO_SECONDS, partial(self._give_up, attempt))
         self._greet(attempt)
+
+    def _give_up(self, attempt: Attempt) -> None:
+        if not attempt.over:
+            self._fail(attempt, attempt.peer.reason)
 
     def _greet(self, attempt: Attempt) -> None:
         """Send a greeting; after the last one what fills packets, and the next one later."""

@@ -314,6 +314,17 @@ def test_a_broken_connection_is_made_again(two: Table) -> None:
         assert lower.result(60).kind == upper.result(60).kind == "agreed"
 
 
+def test_a_party_whose_connection_broke_may_state_again() -> None:
+    with Table(3) as table, ThreadPoolExecutor(3) as pool:
+        first = pool.submit(table.agree, 0)
+        connection, _ = table.listeners[1].accept()
+        with connection:
+            assert connection.recv(65536).startswith(MAGIC)
+            connection.sendall(stated(1, to=0))
+        others = [pool.submit(table.agree, pid) for pid in (1, 2)]
+        assert {task.result(60).kind for task in (first, *others)} == {"agreed"}
+
+
 valid = pack(
     STATEMENT, json.dumps({"pid": 0, "to": 1, "facts": dict(FACTS)}, sort_keys=True).encode()
 )

@@ -1,0 +1,58 @@
+"""What a runner opens before it is loaded: what the spec says, or nothing."""
+
+import json
+import socket
+
+import pytest
+
+from e3.party.opening import Endpoint, open_ends
+
+pytestmark = pytest.mark.unit
+
+OWN = "127.0.0.1"
+
+
+def said(pid: object, parties: object, trust: str = "unverified") -> bytes:
+    """What a deployer says first."""
+    return json.dumps({"pid": pid, "parties": parties, "address_trust": trust}).encode() + b"\nmore"
+
+
+@pytest.mark.parametrize(
+    ("trust", "source"), [("unverified", "127.0.0.5"), ("translated", OWN)], ids=["own", "any"]
+)
+def test_a_party_listens_and_calls_those_after_it(trust: str, source: str) -> None:
+    with socket.create_server((OWN, 0)) as free:
+        own: Endpoint = ("127.0.0.5", free.getsockname()[1])
+    with socket.create_server((OWN, 0)) as peer:
+        opened = open_ends(said(1, [[OWN, 1], own, peer.getsockname()], trust))
+        assert opened.listener is not None
+        assert opened.calls.keys() == {2}
+        with opened.listener, opened.calls[2], peer.accept()[0] as accepted:
+            assert opened.listener.getsockname() == own
+            assert accepted.getpeername()[0] == source
+
+
+def test_the_first_party_only_calls() -> None:
+    with socket.create_server((OWN, 0)) as peer:
+        opened = open_ends(said(0, [[OWN, 1], peer.getsockname()]))
+        assert opened.listener is None
+        opened.calls[1].close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"[1]\n",
+        b"{}\n",
+        b"\xff\n",
+        said(float("inf"), [[OWN, 1]]),
+        said(2, [[OWN, 1], [OWN, 2]]),
+        said(1, [[OWN, 1], [OWN, 70_000]]),
+        said(1, [[OWN, 1], ["198.18.0.9", 1]]),  # an address of no device here
+        said(1, [[OWN]]),
+    ],
+)
+def test_without_a_spec_that_can_be_followed_nothing_is_opened(line: bytes) -> None:
+    assert open_ends(line) == (None, {})
