@@ -29,6 +29,7 @@ from typing import Any, TextIO
 from e3.party import admission, meter, peers, pictures
 from e3.party.cost import SendReport
 from e3.party.early_calls import EarlyCalls
+from e3.party.opening import backlog
 from e3.party.parallel_connect import ParallelConnector
 from e3.party.protocol import Spec
 from e3.remote.text import printable
@@ -232,7 +233,7 @@ def at_own_address(
             else:
                 host = own.host
             # asyncio's 100 are fewer than the peers that may call before this program accepts any
-            options.setdefault("backlog", max(100, len(runtime.parties)))
+            options.setdefault("backlog", backlog(len(runtime.parties)))
         return create_server(factory, host, **options)
 
     connector = ParallelConnector(runtime, MessageExchanger, create_own_connection)

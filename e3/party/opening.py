@@ -83,11 +83,20 @@ def listen(own: Endpoint, parties: int) -> socket.socket:
         # and without it a small message waits until the peer has acknowledged the one before.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(own)
-        listener.listen(max(100, parties))
+        listener.listen(backlog(parties))
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def backlog(parties: int) -> int:
+    """Return how many connections may wait in a listener: all peers', and as many broken ones.
+
+    Where there is no room, Linux lets a caller believe that it is connected, and resets the
+    connection a minute later.
+    """
+    return max(100, 2 * parties)
 
 
 def call(peer: Endpoint, own: str | None) -> socket.socket:

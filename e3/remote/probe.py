@@ -57,8 +57,8 @@ OPENING_SECONDS = 2.0
 more than `FIRST_TRY_HOSTS` it is longer."""
 
 ECHO_SECONDS = 20.0
-"""For all echoes of a connection, of which Tor may need half. TCP itself waits for up to two minutes
-before it sends again what a busy path has lost."""
+"""For all echoes of a connection, of which Tor may need half. TCP itself waits for up to two
+minutes before it sends again what a busy path has lost."""
 
 ANSWER_BYTES = 4096
 """Sent back at once. In smaller pieces they would be more packets than TCP sends before the first
