@@ -73,7 +73,7 @@ def test_a_demo(bench: Bench, demo: str) -> None:
     assert [party.host for party in result.parties] == ["ams3-0", "ams3-1", "nyc3-0"]
     assert len({party.output for party in result.parties}) == 1
     assert result.online_seconds is not None
-    assert result.online_seconds > 0.02  # at least one round trip over the ocean
+    assert result.online_seconds > 0.01  # a way over the ocean, less what is connected earlier
     assert leftovers(bench.hosts) == []
 
 
