@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from e3.party.opening import Endpoint, open_ends
+from e3.party.opening import RESEND_MS, TCP_RTO_MAX_MS, Endpoint, open_ends, resend_soon
 
 pytestmark = pytest.mark.unit
 
@@ -37,6 +37,17 @@ def test_the_first_party_only_calls() -> None:
         opened = open_ends(said(0, [[OWN, 1], peer.getsockname()]))
         assert opened.listener is None
         opened.calls[1].close()
+
+
+def test_what_was_lost_is_sent_again_within_seconds() -> None:
+    with socket.socket() as connection:
+        try:
+            usual = connection.getsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS)
+        except OSError:
+            pytest.skip("Linux before 6.15")
+        resend_soon(connection)
+        limit = connection.getsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS)
+        assert limit == RESEND_MS < usual
 
 
 @pytest.mark.parametrize(

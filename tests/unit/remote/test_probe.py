@@ -137,6 +137,35 @@ def test_a_path_that_loses_large_packets_is_named_as_such() -> None:
             assert str(said["errors"]["h1"]).startswith("small packets pass and full-sized ones do")
 
 
+def calls_from(address: str) -> int:
+    """Return how many connections to a probe are being opened from an address: proc(5), net/tcp."""
+    own, port, opening = socket.inet_aton(address)[::-1].hex().upper(), f"{PORT:04X}", "02"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(
+        row[1].startswith(f"{own}:") and row[2].endswith(f":{port}") and row[3] == opening
+        for row in rows
+    )
+
+
+def test_an_attempt_that_takes_long_goes_on_beside_the_next_one() -> None:
+    """It was given up after 0.6 s; a tunnel that is made meanwhile may need more round trips."""
+    with (
+        socket.create_server((at(1), PORT), backlog=0) as server,
+        socket.create_connection((at(1), PORT)),  # it fills the queue: what follows is dropped
+        probe(0, [1]) as one,
+    ):
+        deadline = time.monotonic() + 10
+        while calls_from(at(0)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        server.accept()[0].close()
+        connection, _ = server.accept()
+        with connection:
+            while said := connection.recv(4096):  # until it has all echoes, and closes
+                connection.sendall(said)
+            assert one.said()["errors"] == {}
+
+
 def test_a_port_in_use_is_an_error_with_oneself() -> None:
     with socket.create_server((at(0), PORT)), probe(0, [1]) as one:
         said = one.said()
