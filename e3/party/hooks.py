@@ -81,6 +81,13 @@ def summary(error: BaseException) -> str:
     return printable(f"{name}: {text.splitlines()[0]}" if text else name, SUMMARY_LENGTH)
 
 
+def ending(error: Exception | None) -> str:
+    """Return how a connection ended, as far as the system says it."""
+    if error is None:
+        return "closed by peer"
+    return getattr(error, "strerror", None) or summary(error)
+
+
 Place = Callable[[Attributes], contextlib.AbstractContextManager[None]]
 """Makes a runtime that starts meanwhile listen at, and call from, its own address."""
 
@@ -143,7 +150,7 @@ def load_connections(
     @functools.wraps(lose)
     def connection_lost(self: Attributes, exc: Exception | None) -> None:
         if self.peer_pid is not None and not getattr(self.runtime, "e3_stopping", False):
-            report("lost", peer=self.peer_pid)
+            report("lost", peer=self.peer_pid, why=ending(exc))
         lose(self, exc)
 
     @functools.wraps(close)

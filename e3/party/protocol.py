@@ -24,7 +24,7 @@ has ``at``: seconds since it read the spec, by its monotonic clock.
 ``sent``       it has sent ``total_bytes`` to all peers so far; at most once a second
 ``stranger``   a caller from ``address``, which is no party's, was rejected
 ``impostor``   party ``peer``, None if its address does not tell, was rejected: ``detail``
-``lost``       the connection to party ``peer`` ended too early
+``lost``       the connection to party ``peer`` ended too early: ``why``
 ``offended``   party ``peer`` sent ``what`` in a pickle, which is not allowed
 ``stopping``   the program called ``mpc.shutdown``; ``sent_bytes`` to each peer
 ``stopped``    all connections are closed

@@ -135,7 +135,7 @@ def kinds(m: int, pid: int) -> Mapping[str, Mapping[str, Check]]:
         "sent": {"total_bytes": count},
         "stranger": {"address": text},
         "impostor": {"peer": suspect, "detail": text},
-        "lost": {"peer": peer},
+        "lost": {"peer": peer, "why": text},
         "offended": {"peer": suspect, "what": text},
         "reading": {"peer": suspect},
         "read": {},

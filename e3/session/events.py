@@ -137,6 +137,7 @@ class Lost(Said, tag="lost", frozen=True):
     """A connection to a peer ended too early."""
 
     peer: Pid
+    why: Sentence
 
 
 class Offended(Said, tag="offended", frozen=True):

@@ -31,6 +31,9 @@ RESULT_CHARACTERS = 65_536
 DETAIL_LENGTH = 2000
 """The most characters of why a party ended: enough to list differences among many parties."""
 
+LOSS_LENGTH = 100
+"""The most characters of how a connection ended."""
+
 SLACK_BYTES = MB
 """How much a correct runner may have forwarded beyond the limit before it notices."""
 
@@ -71,6 +74,7 @@ class Record:
         self._took: events.Took = {"seconds": 0.0}
         self._sent = SentBytes()
         self._printed = 0
+        self._loss = ""
         self._error = ""
         self._place = ""  # in a notebook
         self._complaint = ""
@@ -196,6 +200,7 @@ class Record:
             exit=status,
             detail=self._offence if refused else detail,
             lost=lost,
+            loss=self._loss if lost else "",
             # a party that accuses and goes on, or ends in another way, contradicts itself
             accused=self._accused if refused or how == "stopped" else None,
             about=self._about,
@@ -354,6 +359,7 @@ class Record:
         peer = self._peer(event.peer)
         if not self._error and self._link != "none":  # what is lost after an error follows from it
             self.lost.setdefault(peer, at)
+            self._loss = self._loss or printable(event.why, LOSS_LENGTH)
 
     @_note.register
     def _(self, event: events.Offended, _at: float) -> None:

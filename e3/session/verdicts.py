@@ -79,8 +79,8 @@ class End:
 
     ``exit`` is set if the program ended by itself. ``detail`` is the error it met, why it did
     not start, or how its host was lost. ``phase`` is what it did last, in words. ``lost`` are
-    the peers whose connections broke before the end; of them, ``left_by`` had ended before that
-    was noticed. ``accused`` is the peer that sent something forbidden, which ``detail`` then
+    the peers whose connections broke before the end, the first by ``loss``; of them, ``left_by``
+    had ended before that was noticed. ``accused`` is the peer that sent something forbidden, which ``detail`` then
     names. ``about`` are the parties that the end concerns, if not this one alone. ``parted``
     says that it closed its connections together with all others. If the parties did not agree,
     ``says_why`` is whether it saw itself what is wrong, ``called_off_by`` is the party from which
@@ -95,6 +95,7 @@ class End:
     exit: int | None = None
     detail: str = ""
     lost: tuple[int, ...] = ()
+    loss: str = ""
     accused: int | None = None
     about: tuple[int, ...] | None = None
     left_by: tuple[int, ...] = ()
@@ -306,7 +307,7 @@ def alone(end: End, ends: Sequence[End]) -> Outcome:
         )
         return Outcome(verdict=Verdict.PARTY_FAILED, reason=reason, advice=PICKLE)
     lost = listed(peers[pid] for pid in end.lost)
-    reason = f"{end.party} says, and nobody else, that its connection to {lost} broke"
+    reason = f"{end.party} says, and nobody else, that its connection to {lost} broke{_bracketed(end.loss)}"
     if end.failed:
         reason += f"; then {end.reason}"
     return Outcome(verdict=Verdict.UNREACHABLE, reason=reason, advice=f"{NETWORK}; {LOG}")
@@ -345,8 +346,13 @@ def broken(ends: Sequence[End]) -> Outcome:
     if worst.exit == 0:
         reason = f"{worst.party} ended while others still needed it"
         return Outcome.of(Verdict.PARTY_FAILED, reason, [worst], LOG)
-    reason = f"the connection between {worst.party} and {listed(witnesses)} broke"
+    loss = next((end.loss for end in witnesses), "")
+    reason = f"the connection between {worst.party} and {listed(witnesses)} broke{_bracketed(loss)}"
     return Outcome.of(Verdict.UNREACHABLE, reason, [worst, *witnesses], NETWORK)
+
+
+def _bracketed(remark: str) -> str:
+    return f" ({remark})" if remark else ""
 
 
 def timed_out(ends: Iterable[End], seconds: float) -> Outcome:

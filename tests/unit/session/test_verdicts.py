@@ -46,18 +46,20 @@ FINE = [end(pid, exit=0) for pid in range(4)]
             "party 1 (h1) is gone: silent",
         ),
         (
-            [end(0, exit=1, detail="OSError", lost=(1,)), STOPPED[1]],
+            [end(0, exit=1, detail="OSError", lost=(1,), loss="closed by peer"), STOPPED[1]],
             "unreachable",
             (
-                "party 0 (h0) says, and nobody else, that its connection to party 1 (h1) broke; "
+                "party 0 (h0) says, and nobody else, that its connection to party 1 (h1) broke "
+                "(closed by peer); "
                 "then party 0 (h0) exited with status 1: OSError"
             ),
         ),
         (
-            [end(0, exit=1, lost=(1,)), end(1, exit=1, lost=(0,))],
+            [end(0, exit=1, lost=(1,)), end(1, exit=1, lost=(0,), loss="Connection timed out")],
             "unreachable",
             (
-                "the connection between party 0 (h0) and party 1 (h1) broke; "
+                "the connection between party 0 (h0) and party 1 (h1) broke "
+                "(Connection timed out); "
                 "then party 0 (h0) exited with status 1"
             ),
         ),
