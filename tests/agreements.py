@@ -9,11 +9,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import pytest
+
 from e3.party.agreement import Agreement
 from e3.party.fields import Value
 from e3.party.links import AgreementOutcome
 from e3.party.opening import Opened
 from e3.party.protocol import Spec
+
+TCP_REPAIR = 19
+"""linux/tcp.h"""
 
 FACTS: Mapping[str, Value] = {"e3": 1, "mpyc": "0.11", "threshold": 1, "python": "3.11"}
 """A statement; the agreement itself does not care what it says."""
@@ -87,6 +92,15 @@ class Table:
 def reset(connection: socket.socket) -> None:
     """End a connection at once, as a process that is killed with data unread does."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def vanish(connection: socket.socket) -> None:
+    """End a connection so that the other end never hears of it; skip the test if we may not."""
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    except PermissionError:
+        pytest.skip("only root ends a connection in silence")
     connection.close()
 
 

@@ -44,7 +44,7 @@ from e3.party.links import (
     PeerConnection,
     Times,
 )
-from e3.party.opening import Opened, call, resend_soon
+from e3.party.opening import Opened, call, calls_at_once, resend_soon, watch
 from e3.party.protocol import Spec
 
 
@@ -64,6 +64,7 @@ class Agreement:
         self._differing: set[int] = set()
         """Those whose statement differs from this party's where it must not."""
         self._times = Times.of(len(spec.parties))
+        self._calls_at_once = calls_at_once(len(spec.parties))
         self._links: dict[int, PeerConnection] = {}
         """For each peer the connection that brought its statement, or that is being opened."""
         self._nameless: list[PeerConnection] = []
@@ -138,12 +139,17 @@ class Agreement:
         for link in [*self._links.values(), *self._nameless]:
             if now > link.until:
                 self._expire(link)
-        for pid in [pid for pid, due in self._redial.items() if now >= due]:
+        for pid in [pid for pid, due in self._redial.items() if now >= due][: self._room()]:
             del self._redial[pid]
             self._dial(pid)
         links = [*self._links.values(), *self._nameless]
-        for due in (*self._redial.values(), *(link.until for link in links)):
+        redial = self._redial.values() if self._room() else ()
+        for due in (*redial, *(link.until for link in links)):
             self._look_at = min(self._look_at, due)
+
+    def _room(self) -> int:
+        """Return how many more peers may be called now."""
+        return max(self._calls_at_once - sum(link.connecting for link in self._links.values()), 0)
 
     def _wait(self, meanwhile: Iterator[object]) -> list[tuple[selectors.SelectorKey, int]]:
         """Return what has happened; take steps of ``meanwhile`` until then."""
@@ -220,7 +226,7 @@ class Agreement:
         except OSError as error:
             self._try_again(pid, f"cannot be dialled: {error.strerror}")
             return
-        resend_soon(connection)
+        self._tend(connection)
         link = PeerConnection(connection, peer[0], pid, connecting=True)
         self._limit(link, self._times.attempt_seconds)
         self._links[pid] = link
@@ -233,8 +239,15 @@ class Agreement:
             return
         link.connecting = False
         link.until = self._until
+        if self._redial:
+            self._look_at = 0.0  # there is room for another
         self._selector.modify(link.socket, selectors.EVENT_READ, partial(self._act, link))
         self._state(link)
+
+    def _tend(self, connection: socket.socket) -> None:
+        """Set how the kernel treats a connection of the agreement."""
+        resend_soon(connection)
+        watch(connection, int(self._spec.agree_seconds) + 1, int(self._times.probe_seconds))
 
     def _accept(self) -> None:
         """Accept waiting connections, many at a time: else a flood would delay other parties."""
@@ -250,7 +263,7 @@ class Agreement:
                 self._strangers[address] = self._strangers.get(address, 0) + 1
             return
         connection.settimeout(0)
-        resend_soon(connection)
+        self._tend(connection)
         link = PeerConnection(connection, address, None)
         self._limit(link, self._times.message_seconds)
         self._nameless.append(link)

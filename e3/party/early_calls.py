@@ -1,4 +1,4 @@
-"""Calls MPyC's peers while MPyC loads, which takes as long as a connection's round trip.
+"""Calls MPyC's first peers while MPyC loads, which takes as long as a connection's round trip.
 
 After the agreement all listeners are open: a connection waits there until MPyC of its party
 accepts it. It is MPyC that sends first, once it has the connection.
@@ -11,18 +11,18 @@ import os
 from contextlib import suppress
 from socket import socket
 
-from e3.party.opening import Endpoint, call
+from e3.party.opening import Endpoint, call, calls_at_once
 from e3.party.protocol import Spec
 
 
 class EarlyCalls:
-    """Connections to all peers of higher pid, until MPyC takes them."""
+    """Connections to the first peers of higher pid, until MPyC takes them."""
 
     def __init__(self, spec: Spec) -> None:
         """Call nobody yet."""
         own, _ = spec.parties[spec.pid]
         self._own = None if spec.address_trust == "translated" else own
-        self._peers = spec.parties[spec.pid + 1 :]
+        self._peers = spec.parties[spec.pid + 1 :][: calls_at_once(len(spec.parties))]
         self._calls: dict[Endpoint, socket] = {}
 
     def begin(self) -> None:

@@ -17,8 +17,11 @@ ATTEMPT_SECONDS = 3.0
 MESSAGE_SECONDS = 5.0
 """From the first to the last byte of a message."""
 
-MOST_TRIES_A_SECOND = 20_000
+MOST_TRIES_A_SECOND = 5000
 """Of all parties together, at those that do not listen yet."""
+
+PROBE_SECONDS = 2.0
+"""After so long without a word from a peer the kernel asks whether the connection is alive."""
 
 GRACE_SECONDS = 1.0
 """After a difference is found: for more statements, which may differ in more."""
@@ -91,6 +94,7 @@ class Times:
     retry_seconds: float
     attempt_seconds: float
     message_seconds: float
+    probe_seconds: float
 
     @classmethod
     def of(cls, parties: int) -> Times:
@@ -100,6 +104,7 @@ class Times:
             retry_seconds=max(RETRY_SECONDS, pairs / MOST_TRIES_A_SECOND),
             attempt_seconds=ATTEMPT_SECONDS + spare / 40,
             message_seconds=MESSAGE_SECONDS + spare / 8,
+            probe_seconds=PROBE_SECONDS + spare / 20,
         )
 
 

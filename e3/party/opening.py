@@ -24,6 +24,13 @@ By default it grows to two minutes. Of 300 parties on one machine, 290 of 44,850
 for it when all others had arrived.
 """
 
+MOST_CALLS, LEAST_CALLS = 2400, 8
+"""How many connections all parties together open at once; how many each party may in any case.
+
+What calls 44,850 peers at once sends most of its packets again: a network that shares two
+processors with 300 parties lost 45 % of them.
+"""
+
 TCP_RTO_MAX_MS = 44
 """tcp(7), Linux 6.15; the socket module has no name for it."""
 
@@ -63,7 +70,7 @@ def open_ends(said: bytes) -> Opened:
         if pid:
             opened = opened._replace(listener=listen(own, len(parties)))
         address = None if spec["address_trust"] == "translated" else own[0]
-        for peer in range(pid + 1, len(parties)):
+        for peer in range(pid + 1, min(pid + 1 + calls_at_once(len(parties)), len(parties))):
             opened.calls[peer] = call(parties[peer], address)
     except (LookupError, OSError, OverflowError, TypeError, ValueError):
         pass
@@ -114,6 +121,28 @@ def call(peer: Endpoint, own: str | None) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def calls_at_once(parties: int) -> int:
+    """Return how many connections each of so many parties opens at once."""
+    return max(MOST_CALLS // parties, LEAST_CALLS)
+
+
+def watch(connection: socket.socket, silence_seconds: int, probe_seconds: int) -> None:
+    """Make the kernel end a connection after so much silence, or when a probe finds it gone.
+
+    A probe is sent after every ``probe_seconds`` in which nothing has come. TCP alone would wait
+    for a quarter of an hour, or for ever where nothing is to be sent: what a peer says when it
+    closes a broken connection may be lost.
+    """
+    with suppress(OSError, AttributeError):  # no TCP, or a system without these options
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            (socket.TCP_KEEPIDLE, probe_seconds),
+            (socket.TCP_KEEPINTVL, probe_seconds),
+            (socket.TCP_USER_TIMEOUT, silence_seconds * 1000),
+        ):
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def resend_soon(connection: socket.socket) -> None:

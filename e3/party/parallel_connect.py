@@ -1,4 +1,4 @@
-"""Connect to all peers of higher pid at once; MPyC connects to one after another.
+"""Connect to many peers of higher pid at once; MPyC connects to one after another.
 
 So a start takes the slowest peer's round trips instead of the sum of all. What is sent on each
 connection, and what follows a failure, stays as MPyC has it.
@@ -7,9 +7,11 @@ connection, and what follows a failure, stays as MPyC has it.
 from __future__ import annotations
 
 import functools
-from asyncio import Task
+from asyncio import Semaphore, Task
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from e3.party.opening import calls_at_once
 
 Attributes = Any
 """MPyC has no types."""
@@ -26,6 +28,7 @@ class ParallelConnector:
         self._runtime = runtime
         self._exchanger = exchanger
         self._connect = connect
+        self._room = Semaphore(calls_at_once(len(runtime.parties)))
         self._begun: dict[tuple[object, object], Task[Any]] | None = None
 
     async def connect(
@@ -44,13 +47,17 @@ class ParallelConnector:
         for task in (self._begun or {}).values():
             task.cancel()
 
+    async def _in_turn(self, *args: object, **options: Attributes) -> Attributes:
+        async with self._room:
+            return await self._connect(*args, **options)
+
     def _begin(self, options: dict[str, Attributes]) -> dict[tuple[object, object], Task[Any]]:
         begun = {}
         runtime = self._runtime
         for peer in runtime.parties[runtime.pid + 1 :]:
             named = {"server_hostname": f"MPyC party {peer.pid}"} if options.get("ssl") else {}
             factory = functools.partial(self._exchanger, runtime, peer.pid)
-            connecting = self._connect(factory, peer.host, peer.port, **{**options, **named})
+            connecting = self._in_turn(factory, peer.host, peer.port, **{**options, **named})
             # outlives: `close` cancels what MPyC has not asked for
             task = runtime._loop.create_task(connecting)  # noqa: SLF001 -- its only name
             task.add_done_callback(lambda done: done.cancelled() or done.exception())

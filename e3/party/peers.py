@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from e3.party.cost import SendReport, bounded
-from e3.party.opening import resend_soon
+from e3.party.opening import resend_soon, watch
 from e3.party.protocol import FEW_PARTIES, REFUSED_STATUS, spare_seconds
 from e3.party.unpickle import Receiver
 
@@ -69,34 +69,21 @@ def tag_senders(exchanger: Attributes) -> None:
 def set_keepalive(exchanger: Attributes, parties: int) -> None:
     """Make connections of MPyC's ``exchanger`` class end when the peer's machine is silent.
 
-    TCP alone would wait for a quarter of an hour, or for ever where nothing is to be sent. Those of
-    many parties send again what was lost as soon as the agreement's do.
+    Those of many parties send again what was lost as soon as the agreement's do.
     """
     make = exchanger.connection_made
     seconds = PEER_SILENCE_SECONDS + int(spare_seconds(parties) / 8)
 
     @functools.wraps(make)
     def connection_made(self: Attributes, transport: Attributes) -> None:
-        with suppress(OSError, AttributeError):  # no TCP, or a system without these options
+        with suppress(AttributeError):  # no socket
             connection = transport.get_extra_info("socket")
-            watch(connection, seconds)
+            watch(connection, seconds, seconds // PROBES)
             if parties > FEW_PARTIES:
                 resend_soon(connection)
         make(self, transport)
 
     exchanger.connection_made = connection_made
-
-
-def watch(connection: socket.socket, seconds: int) -> None:
-    """Make the kernel end this TCP connection after so many ``seconds`` of silence."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_KEEPIDLE, seconds // PROBES),
-        (socket.TCP_KEEPINTVL, seconds // PROBES),
-        (socket.TCP_KEEPCNT, PROBES),
-        (socket.TCP_USER_TIMEOUT, seconds * 1000),
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def restrict_unpickling(module: Attributes, report: SendReport, allowed: tuple[str, ...]) -> None:

@@ -3,18 +3,20 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from e3.party import frames
+from e3.party import frames, links, opening
+from e3.party.agreement import Agreement
 from e3.party.fields import FIELDS, differences, sentence
 from e3.party.frames import HEADER, MAGIC, STATEMENT, VERSION, ForeignError, pack, unpack
 from e3.party.links import GRACE_SECONDS
-from tests.agreements import FACTS, Table, is_closed, reset
+from tests.agreements import FACTS, Table, is_closed, reset, vanish
 
 pytestmark = pytest.mark.unit
 
@@ -45,6 +47,23 @@ def test_nothing_waits_in_a_listener_that_the_agreement_has_left() -> None:
             listener.settimeout(0)
             with pytest.raises(BlockingIOError):
                 listener.accept()
+
+
+def test_of_many_peers_a_party_calls_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MOST_CALLS", 1)
+    monkeypatch.setattr(opening, "LEAST_CALLS", 3)
+    open_at_once = []
+    dial = Agreement._dial
+
+    def counted(self: Agreement, pid: int) -> None:
+        dial(self, pid)
+        open_at_once.append(sum(link.connecting for link in self._links.values()))
+
+    monkeypatch.setattr(Agreement, "_dial", counted)
+    with Table(12) as table:
+        assert {each.kind for each in table.all_agree({})} == {"agreed"}
+    assert max(open_at_once) == 3
+    assert len(open_at_once) >= 12 * 11 / 2
 
 
 def test_what_differs_is_found_by_every_party() -> None:
@@ -314,14 +333,20 @@ def test_a_broken_connection_is_made_again(two: Table) -> None:
         assert lower.result(60).kind == upper.result(60).kind == "agreed"
 
 
-def test_a_party_whose_connection_broke_may_state_again() -> None:
+@pytest.mark.parametrize("end", [socket.socket.close, reset, vanish])
+def test_a_party_whose_connection_broke_may_state_again(
+    monkeypatch: pytest.MonkeyPatch, end: Callable[[socket.socket], None]
+) -> None:
+    monkeypatch.setattr(links, "PROBE_SECONDS", 1.0)
     with Table(3) as table, ThreadPoolExecutor(3) as pool:
         first = pool.submit(table.agree, 0)
         connection, _ = table.listeners[1].accept()
-        with connection:
-            assert connection.recv(65536).startswith(MAGIC)
-            connection.sendall(stated(1, to=0))
-        others = [pool.submit(table.agree, pid) for pid in (1, 2)]
+        assert connection.recv(65536).startswith(MAGIC)
+        connection.sendall(stated(1, to=0))
+        end(connection)
+        second = pool.submit(table.agree, 1)
+        time.sleep(2.5)  # the first asks whether the connection is alive
+        others = [second, pool.submit(table.agree, 2)]
         assert {task.result(60).kind for task in (first, *others)} == {"agreed"}
 
 

@@ -5,7 +5,14 @@ import socket
 
 import pytest
 
-from e3.party.opening import RESEND_MS, TCP_RTO_MAX_MS, Endpoint, open_ends, resend_soon
+from e3.party.opening import (
+    LEAST_CALLS,
+    RESEND_MS,
+    TCP_RTO_MAX_MS,
+    Endpoint,
+    open_ends,
+    resend_soon,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -37,6 +44,14 @@ def test_the_first_party_only_calls() -> None:
         opened = open_ends(said(0, [[OWN, 1], peer.getsockname()]))
         assert opened.listener is None
         opened.calls[1].close()
+
+
+def test_many_peers_are_called_a_few_at_once() -> None:
+    with socket.create_server((OWN, 0)) as peer:
+        opened = open_ends(said(0, [[OWN, 1], *[peer.getsockname()] * 599]))
+        assert opened.calls.keys() == set(range(1, 1 + LEAST_CALLS))
+        for connection in opened.calls.values():
+            connection.close()
 
 
 def test_what_was_lost_is_sent_again_within_seconds() -> None:

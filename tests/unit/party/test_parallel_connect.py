@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from e3.party import opening
 from e3.party.parallel_connect import ParallelConnector
 
 pytestmark = pytest.mark.unit
@@ -45,6 +46,27 @@ def test_all_are_called_at_once_each_by_its_name() -> None:
             assert made == (pid, "h", 100 + pid)
             assert network.calls[pid - 1] == (100 + pid, named)
         assert len(network.calls) == CALLED
+
+    asyncio.run(asyncio.wait_for(scenario(), 5))
+
+
+def test_of_many_peers_few_are_called_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MOST_CALLS", 1)
+    monkeypatch.setattr(opening, "LEAST_CALLS", CALLED - 1)
+
+    async def scenario() -> None:
+        network = Network()
+        connector = ParallelConnector(network.runtime, lambda _, pid: pid, network.connect)
+        first = asyncio.create_task(connector.connect(lambda: "unused", "h", 101))
+        await asyncio.sleep(0.05)
+        assert [port for port, _ in network.calls] == [101, 102]
+        await network.barrier.wait()  # these two are connected now
+        assert (await first)[0] == 1
+        third = asyncio.create_task(connector.connect(lambda: "unused", "h", 103))
+        await asyncio.sleep(0.05)
+        assert [port for port, _ in network.calls] == [101, 102, 103]
+        third.cancel()
+        connector.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 5))
 
