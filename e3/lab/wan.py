@@ -37,7 +37,7 @@ BURST = 32  # packets read from one device before the next is served
 MOST_WAITING_PACKETS = 200_000
 MOST_WAITING_BYTES = 512 << 20
 CONTROL_BYTES = 1 << 20
-NICE = -15
+NICE = -20
 
 
 class Wan:
