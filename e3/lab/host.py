@@ -9,7 +9,7 @@ import os
 import select
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e3.errors import LabError
@@ -40,6 +40,10 @@ class SharedSettings:
     environment: Mapping[str, str]
     disk_mb: int
     in_user_namespace: bool
+
+    def with_environment(self, more: Mapping[str, str]) -> "SharedSettings":
+        """Return the same with more variables for what hosts run."""
+        return replace(self, environment={**self.environment, **more})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from e3.errors import LabError
 from e3.lab import linux
 from e3.lab.links import RegionLink
 from e3.lab.schedule import Alarm, DelayLine
+from e3.remote import processors
 
 TUNSETOFFLOAD = 0x400454D0
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_USO4, TUN_F_USO6 = 0x1, 0x2, 0x4, 0x20, 0x40
@@ -57,6 +58,26 @@ class Wan:
             finally:
                 os._exit(1)
         theirs.close()
+        self._group: processors.Group | None = None
+
+    def go_first(self) -> None:
+        """Let the process have most of a busy processor, where this machine permits it.
+
+        Its nice value alone gave it a quarter beside 300 hosts, and it lost every fifth packet.
+        """
+        if self._group is None and (found := processors.controller()) is not None:
+            with contextlib.suppress(OSError):
+                self._group = found.make("wan")
+                self._group.go_first()
+                self._group.take([self.pid])
+
+    def close(self) -> None:
+        """End the process."""
+        self._control.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        if self._group is not None:
+            self._group.remove()
 
     def add(self, index: int, tun: int) -> None:
         """Hand over the device of region ``index``; ours is closed."""

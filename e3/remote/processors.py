@@ -1,4 +1,4 @@
-"""Let a group of processes have a part of one processor: a cgroup with the controller ``cpu``.
+"""Let a group of processes have little or much of the processors: a cgroup of controller ``cpu``.
 
 Version 2 of cgroups and version 1 both do it. A group is named after the process that made it; what
 it left when it was killed, the next one removes. Only root can make one. Standard library only.
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-NAME = "e3-slow-"
+NAME = "e3-lab-"
 """The names of our cgroups begin with it; the number of the process that made it follows."""
 
 LEAF = "all"
@@ -21,6 +21,9 @@ LEAF = "all"
 PROCESSES = "cgroup.procs"
 PERIOD_US, LEAST_QUOTA_US = 10_000, 1_000
 """After each period a group may go on; the kernel gives no group less than the second in one."""
+
+MOST_SHARES = {"cpu.weight": "10000", "cpu.shares": "262144"}
+"""Of versions 2 and 1 (cgroup-v2.rst; MAX_SHARES of kernel/sched/sched.h)."""
 
 LEAST_SHARE = LEAST_QUOTA_US / 1_000_000
 """The kernel's longest period is a second (sched-bwc.rst)."""
@@ -69,6 +72,12 @@ class Group:
         else:
             (self.top / "cpu.cfs_period_us").write_text(str(period))
             (self.top / "cpu.cfs_quota_us").write_text(str(quota))
+
+    def go_first(self) -> None:
+        """Give them the largest share of busy processors that the kernel knows."""
+        for name, most in MOST_SHARES.items():
+            if (self.top / name).exists():
+                (self.top / name).write_text(most)
 
     def take(self, pids: Iterable[int]) -> None:
         """Move processes into it; one that has just ended is none."""

@@ -97,8 +97,8 @@ def test_the_wan_goes_before_all_sessions_and_not_only_before_its_own(lab: Lab) 
     daemon = lab.status()["pid"]
     pids = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
     (wan,) = (pid for pid in pids if Path(f"/proc/{pid}/comm").read_text() == "e3-wan\n")
-    assert Path(f"/proc/{wan}/autogroup").read_text().endswith(" nice -15\n")
-    assert os.getpriority(os.PRIO_PROCESS, int(wan)) == -15
+    assert Path(f"/proc/{wan}/autogroup").read_text().endswith(" nice -20\n")
+    assert os.getpriority(os.PRIO_PROCESS, int(wan)) == -20
 
 
 @pytest.mark.skipif(
