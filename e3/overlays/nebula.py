@@ -15,6 +15,7 @@ from e3.handshakes import Marks
 from e3.interfaces import Authority, Host, Ingress, Needs, Network, Terms
 from e3.overlays import addresses, topology
 from e3.overlays.unit import (
+    MANY_HOSTS,
     Members,
     Unit,
     apply,
@@ -37,9 +38,6 @@ SECRETS = "/var/lib/e3/nebula"
 DAY_SECONDS = 86_400
 LEAST_VERSION = (1, 12)
 """The first with `nebula ctl`; 1.11.0 lets crafted IPv6 packets pass its firewall (#1840)."""
-
-MANY_HOSTS = 64
-"""Beyond so many hosts, what each does for each other one slows down."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,9 @@ AT_ONCE = 32
 """Hosts that are worked on at once. All hosts of a lab share the processors of one machine: of
 hundreds whose services start at once, none is ready within `TIMEOUT_SECONDS`."""
 
+MANY_HOSTS = 64
+"""Beyond so many hosts, what each does for each other one slows down."""
+
 SCRIPTS = files("e3.overlays") / "scripts"
 
 Public = TypeVar("Public")

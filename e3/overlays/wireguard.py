@@ -12,6 +12,7 @@ from e3.interfaces import Authority, File, Host, Ingress, Needs, Network
 from e3.overlays import addresses, topology
 from e3.overlays.topology import can_meet, dials
 from e3.overlays.unit import (
+    MANY_HOSTS,
     TIMEOUT_SECONDS,
     Members,
     Unit,
@@ -150,7 +151,9 @@ class WireGuard:
         peers = [peer for peer in members.hosts if dials(host, peer, members.addresses)]
         keys = [members.public[peer.name] for peer in peers]
         limit = ready_seconds(len(members.hosts))
-        told = (str(self.keepalive), *keys)
+        # Only NATs need signs of life. Of hundreds of hosts on one machine they take processors.
+        resting = len(members.hosts) > MANY_HOSTS and topology.is_public(host)
+        told = (str(self.keepalive), "resting" if resting else "keeping", *keys)
         await run_script(host, SCRIPT, *PLACES, "meet", *told, timeout_seconds=limit)
 
     def plan(self, host: Host, members: Members[str, Memory]) -> Sequence[Unit]:

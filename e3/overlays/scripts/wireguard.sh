@@ -81,7 +81,7 @@ serve() {
         apply || kill $$
         # After a restart, peers believe for another 15 s that the old session lives.
         # shellcheck disable=SC2046  # a key has no spaces
-        [ ! -e met ] || dial "$2" $(wg show "$device" peers)
+        [ ! -e met ] || { dial "$2" $(wg show "$device" peers) && rest; }
     } &)
     exec "$1" -f "$device"
 }
@@ -97,15 +97,41 @@ dial() {
     [ $# = 0 ] || wg set "$device" "$@"
 }
 
-# Dial, then wait until each peer has answered, for 2 s at most.
+# Dial with a keepalive each $1 seconds, which stays unless $2 is "resting". 64 peers at a time, as
+# what is lost is sent again only after 5 s; wait for them.
 meet() {
     cd "$configuration"
-    dial "$@"
     [ -e met ] || : >met
-    tries=0
-    while wg show "$device" latest-handshakes | grep -q '[[:space:]]0$' && [ $tries -lt 100 ]; do
+    seconds=$1 later=$2
+    shift 2
+    rm -f resting
+    [ "$later" != resting ] || : >resting
+    while [ $# -gt 64 ]; do
+        first=$(printf '%s\n' "$@" | head -n 64)
+        # shellcheck disable=SC2086  # a key has no spaces
+        dial "$seconds" $first
+        await "$first"
+        shift 64
+    done
+    dial "$seconds" "$@"
+    [ $# = 0 ] || await "$(printf '%s\n' "$@")"
+    rest
+}
+
+# Send no more keepalives if that was asked for: a peer that needs them sends its own.
+rest() {
+    # shellcheck disable=SC2046  # a key has no spaces
+    [ ! -e resting ] || dial 0 $(wg show "$device" peers)
+}
+
+# Wait until the peers of these keys, one a line, have answered, for 2 s at most.
+await() {
+    pause=0.02 tries=0
+    while wg show "$device" latest-handshakes | grep '[[:space:]]0$' | grep -qF "$1" &&
+        [ $tries -lt 30 ]; do
         tries=$((tries + 1))
-        sleep 0.02
+        [ $tries -lt 15 ] || pause=0.1 # each look costs as much as some handshakes
+        sleep $pause
     done
 }
 

@@ -16,8 +16,8 @@ from e3.authority.local import NebulaCa
 from e3.authority.nebula_members import Member, Membership, certify
 from e3.errors import AuthorityError
 from e3.interfaces import Host, SigningRequest
-from e3.overlays.nebula import DAY_SECONDS, MANY_HOSTS, Memory, Nebula, NebulaKeys
-from e3.overlays.unit import Members
+from e3.overlays.nebula import DAY_SECONDS, Memory, Nebula, NebulaKeys
+from e3.overlays.unit import MANY_HOSTS, Members
 from tests.hosts import host
 
 
