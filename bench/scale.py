@@ -53,6 +53,7 @@ DEADLINE_SECONDS = 1800.0
 IDLE_SECONDS = 10.0
 QUIET_SECONDS = 5.0
 RESERVE_MB = 1500.0
+AVAILABLE = ("MemAvailable:", "SwapFree:")  # proc_meminfo(5)
 WATCH_SECONDS = 0.25
 FIRST_TO_GO = "700"  # proc(5), oom_score_adj
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -81,9 +82,9 @@ async def _watch() -> None:
 
 
 def available_mb() -> float:
-    """Return the memory that new processes could have."""
+    """Return the memory that new processes could have, with what can be swapped out."""
     lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if "MemAvailable" in line) / 1024
+    return sum(float(line.split()[1]) for line in lines if line.startswith(AVAILABLE)) / 1024
 
 
 def family(lab: int) -> list[int]:
