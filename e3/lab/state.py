@@ -325,9 +325,7 @@ class LabState:
                     f"install {package}`"
                 )
 
-    def _make(
-        self, wanted: Sequence[HostRequest], settings: SharedSettings
-    ) -> list[RunningHost]:
+    def _make(self, wanted: Sequence[HostRequest], settings: SharedSettings) -> list[RunningHost]:
         fresh: list[Attachment] = []
         attached: list[tuple[HostRequest, Attachment]] = []
         starting: list[StartingHost] = []

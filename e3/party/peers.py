@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import pickle
-import socket
 import sys
 from asyncio import Future
 from contextlib import suppress

@@ -80,12 +80,12 @@ class End:
     ``exit`` is set if the program ended by itself. ``detail`` is the error it met, why it did
     not start, or how its host was lost. ``phase`` is what it did last, in words. ``lost`` are
     the peers whose connections broke before the end, the first by ``loss``; of them, ``left_by``
-    had ended before that was noticed. ``accused`` is the peer that sent something forbidden, which ``detail`` then
-    names. ``about`` are the parties that the end concerns, if not this one alone. ``parted``
-    says that it closed its connections together with all others. If the parties did not agree,
-    ``says_why`` is whether it saw itself what is wrong, ``called_off_by`` is the party from which
-    it heard that the agreement failed, and ``compared`` is how many parties' statements it had.
-    All but ``how`` and ``exit`` are the party's own claims.
+    had ended before that was noticed. ``accused`` is the peer that sent something forbidden, which
+    ``detail`` then names. ``about`` are the parties that the end concerns, if not this one alone.
+    ``parted`` says that it closed its connections together with all others. If the parties did not
+    agree, ``says_why`` is whether it saw itself what is wrong, ``called_off_by`` is the party from
+    which it heard that the agreement failed, and ``compared`` is how many parties' statements it
+    had. All but ``how`` and ``exit`` are the party's own claims.
     """
 
     pid: int
@@ -306,8 +306,8 @@ def alone(end: End, ends: Sequence[End]) -> Outcome:
             f"with {end.detail}, which MPyC never sends; it was not read"
         )
         return Outcome(verdict=Verdict.PARTY_FAILED, reason=reason, advice=PICKLE)
-    lost = listed(peers[pid] for pid in end.lost)
-    reason = f"{end.party} says, and nobody else, that its connection to {lost} broke{_bracketed(end.loss)}"
+    lost = f"{listed(peers[pid] for pid in end.lost)} broke{_bracketed(end.loss)}"
+    reason = f"{end.party} says, and nobody else, that its connection to {lost}"
     if end.failed:
         reason += f"; then {end.reason}"
     return Outcome(verdict=Verdict.UNREACHABLE, reason=reason, advice=f"{NETWORK}; {LOG}")
@@ -347,7 +347,8 @@ def broken(ends: Sequence[End]) -> Outcome:
         reason = f"{worst.party} ended while others still needed it"
         return Outcome.of(Verdict.PARTY_FAILED, reason, [worst], LOG)
     loss = next((end.loss for end in witnesses), "")
-    reason = f"the connection between {worst.party} and {listed(witnesses)} broke{_bracketed(loss)}"
+    between = f"{worst.party} and {listed(witnesses)}"
+    reason = f"the connection between {between} broke{_bracketed(loss)}"
     return Outcome.of(Verdict.UNREACHABLE, reason, [worst, *witnesses], NETWORK)
 
 

@@ -39,8 +39,8 @@ def test_every_pair_of_many_hosts_is_proven(mesh: Mesh) -> None:
     mesh.add(*NAMES)
     mesh.connect(*NAMES)
     assert len(mesh.verify_pairs()) == HOSTS * (HOSTS - 1)
-    crowded = HOSTS > HOSTS_A_PROCESSOR * (os.cpu_count() or 1)
-    assert (MODEST.items() <= environment(mesh.hosts[0]).items()) == crowded
+    crowded = HOSTS_A_PROCESSOR * (os.cpu_count() or 1) < HOSTS
+    assert set(MODEST.items()).issubset(environment(mesh.hosts[0]).items()) == crowded
 
 
 def test_beside_many_hosts_the_wan_has_a_share_of_its_own(mesh: Mesh) -> None:

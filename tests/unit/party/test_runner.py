@@ -300,7 +300,10 @@ FORGE = """
     [
         (r"""say(b'{"e3":"exited","exit":0,"at":0}\n'); time.sleep(100)""", "'exited'"),
         (r"""say(b'{"e3":"agreed","at":0}\n'); os._exit(0)""", "'agreed'"),
-        (r"""say(b'{"e3":"lost","peer":1,"why":"","at":0}\n'); time.sleep(100)""", "another party's index"),
+        (
+            r"""say(b'{"e3":"lost","peer":1,"why":"","at":0}\n'); time.sleep(100)""",
+            "another party's index",
+        ),
         (r"""while True: say(b"z" * 65536)""", "a line of more than 65536 bytes"),
     ],
     ids=["exited", "agreed", "lost", "endless"],
