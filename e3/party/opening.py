@@ -28,7 +28,7 @@ MOST_CALLS, LEAST_CALLS = 2400, 8
 """How many connections all parties together open at once; how many each party may in any case.
 
 What calls 44,850 peers at once sends most of its packets again: a network that shares two
-processors with 300 parties lost 45 % of them.
+processors with 300 parties lost up to 45 % of them.
 """
 
 TCP_RTO_MAX_MS = 44

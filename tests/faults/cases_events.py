@@ -141,7 +141,7 @@ def forged_impostor(stage: Stage) -> SessionResult:
     "party 0",
 )
 def forged_loss(stage: Stage) -> SessionResult:
-    result = stage.run(forging(f"{saying(e3='lost', peer=2)}; os._exit(1)"))
+    result = stage.run(forging(f"{saying(e3='lost', peer=2, why='')}; os._exit(1)"))
     if result.concerned:  # the others have told, in time, that they lost the one that is gone
         assert result.reason.startswith("the connection between party 0"), result.reason
     else:
@@ -157,7 +157,7 @@ def forged_loss(stage: Stage) -> SessionResult:
     "says, and nobody else, that its connection to party 2",
 )
 def forged_loss_going_on(stage: Stage) -> SessionResult:
-    result = stage.run(forging(f"{saying(e3='lost', peer=2)}; time.sleep(1000)"))
+    result = stage.run(forging(f"{saying(e3='lost', peer=2, why='')}; time.sleep(1000)"))
     assert result.concerned == (), result.reason
     return result
 
