@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e3.errors import LabError, PlatformError
+from e3.errors import LabError
 from e3.impairments import Impairment, Pair
-from e3.lab import http_proxy, linux, nat, slow, translator
+from e3.lab import equipment, linux, nat, slow
 from e3.lab.addresses import MOST_REGIONS, RegionAddresses
 from e3.lab.attachment import Attachment, HostRequest
 from e3.lab.host import INTERFACE, Cable, HostSpec, SharedSettings, StartingHost, fork
@@ -205,7 +204,9 @@ class LabState:
         self.remove_hosts(list(self._hosts))
         for router in self._routers.values():
             router.close()
-        self.wan.close()
+        _kill(self.wan.pid)
+        _reap(self.wan.pid)
+        self.wan.let_go()
 
     def die_with_daemon(self) -> None:
         """Make the calling process, a child of the daemon, die with it."""
@@ -304,26 +305,8 @@ class LabState:
             raise LabError(
                 f"host {host.name}: the lab has no region {host.region!r}; it has: {known}"
             )
-        if host.behaviour is None:
-            return
-        if host.behaviour.ip != "ipv4" and not linux.has_ipv6():
-            raise PlatformError(
-                f"host {host.name} is to have IPv6 only, and this machine's kernel has none; "
-                "choose another class in e3:nats, or boot it without ipv6.disable=1"
-            )
-        if shutil.which("nft") is None:
-            raise PlatformError(
-                f"host {host.name}: a NAT needs nft; run `sudo apt-get install nftables`"
-            )
-        for wanted, program, package in (
-            (host.behaviour.passes == "proxy", http_proxy.PROGRAM, http_proxy.PACKAGE),
-            (host.behaviour.ip == "nat64", translator.PROGRAM, translator.PACKAGE),
-        ):
-            if wanted and shutil.which(program) is None:
-                raise PlatformError(
-                    f"host {host.name}: what is before it needs {program}; run `sudo apt-get "
-                    f"install {package}`"
-                )
+        if host.behaviour is not None:
+            equipment.require(host.name, host.behaviour)
 
     def _make(self, wanted: Sequence[HostRequest], settings: SharedSettings) -> list[RunningHost]:
         fresh: list[Attachment] = []

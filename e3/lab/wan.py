@@ -71,11 +71,9 @@ class Wan:
                 self._group.go_first()
                 self._group.take([self.pid])
 
-    def close(self) -> None:
-        """End the process."""
+    def let_go(self) -> None:
+        """Release what the process had, once it has ended."""
         self._control.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
         if self._group is not None:
             self._group.remove()
 
