@@ -159,6 +159,19 @@ def test_an_exception_that_has_no_text_of_its_own() -> None:
     assert hooks.summary(Silent()) == "Silent: <exception str() failed>"
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, "closed by peer"),
+        (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (TimeoutError(110, "Connection timed out"), "Connection timed out"),
+        (ConnectionResetError(), "ConnectionResetError"),
+    ],
+)
+def test_how_a_connection_ended_is_said_in_words(error: Exception | None, said: str) -> None:
+    assert hooks.ending(error) == said
+
+
 @given(st.binary(max_size=3000), st.binary(max_size=3000))
 def test_a_commands_complaint_is_one_printable_line(stdout: bytes, stderr: bytes) -> None:
     said = Completed(exit=1, stdout=stdout, stderr=stderr).complaint

@@ -19,7 +19,7 @@ from e3.party.reports import kinds
 from e3.session.events import LINE_BYTES, Event, EventError, Incoming, decode
 from e3.session.outputs import PartyOutput
 from e3.session.plan import Seat
-from e3.session.record import RESULT_CHARACTERS, Record
+from e3.session.record import LOSS_LENGTH, RESULT_CHARACTERS, Record
 from e3.session.verdicts import decide
 
 pytestmark = pytest.mark.unit
@@ -219,6 +219,17 @@ def test_an_accusation_holds_for_a_party_that_ends_as_one_that_refused() -> None
         for status in (70, -9, 1, 0)
     ]
     assert [end.accused for end in accused if end is not None] == [2, 2, None, None]
+
+
+def test_a_loss_is_told_as_one_short_line() -> None:
+    one = running(*RUNNING[:4])
+    said = [f"Connection\x1b[2J timed out {'x' * 200}", "closed by peer"]
+    for peer, why in zip((2, 1), said, strict=True):
+        one.hear(line({"e3": "lost", "at": 1, "peer": peer, "why": why}), 1.0)
+    end = one.current_end(all_connected=True)
+    assert end.lost == (2, 1)
+    assert end.loss.startswith(r"Connection\x1b[2J timed out x")
+    assert len(end.loss) <= LOSS_LENGTH + len("...")
 
 
 def test_who_breaks_an_agreement_off_without_a_reason_is_named() -> None:
