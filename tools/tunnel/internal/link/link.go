@@ -252,8 +252,10 @@ func (l *Link) add(path *Path) bool {
 	return true
 }
 
+// removePath forgets a path. It may be the one in use, which is no more checked: so it is dead from now on.
 func (l *Link) removePath(path *Path) {
 	peer := path.peer
+	path.answered = time.Time{}
 	for i, known := range peer.paths {
 		if known == path {
 			peer.paths = append(peer.paths[:i], peer.paths[i+1:]...)

@@ -57,6 +57,29 @@ func TestADeadPathIsLeft(t *testing.T) {
 	}
 }
 
+func TestAnotherRelayTakesThePlaceOfTheOneInUse(t *testing.T) {
+	l := New(Config{}, nil)
+	config := PeerConfig{ID: 1, Relay: &Grant{UDP: netip.MustParseAddrPort("198.18.0.1:3478")}}
+	peer := l.SetPeer(config)
+	former := path(peer, Relay, 0, time.Millisecond, 0)
+	peer.relay.path = former
+	l.choose(peer, now)
+	if peer.current.Load() != former {
+		t.Fatal("the path by the relay is not taken")
+	}
+	config.Relay = &Grant{UDP: netip.MustParseAddrPort("198.18.0.2:3478")}
+	l.SetPeer(config)
+	l.choose(peer, now)
+	if peer.current.Load() != nil {
+		t.Error("the path by the former relay stays in use")
+	}
+	fresh := path(peer, Relay, 0, time.Millisecond, 0)
+	l.choose(peer, now)
+	if peer.current.Load() != fresh {
+		t.Error("the path by the other relay is not taken")
+	}
+}
+
 func TestALateAnswerIsNoDeath(t *testing.T) {
 	peer := &Peer{}
 	if slow := path(peer, Host, time.Second, 300*time.Millisecond, lostChecks); !slow.alive(now) {
