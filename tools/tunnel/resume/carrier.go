@@ -13,7 +13,7 @@ import (
 const (
 	resetFor    = time.Second
 	lingerFor   = 2 * time.Second // after the end, for what the peer has not heard yet
-	bufferBytes = 8 << 10         // for the heads of frames; long data is read past it
+	bufferBytes = 2 << 10         // for the heads of frames; long data is read past it
 	ackBytes    = 128 << 10       // after so many bytes one is sent at once
 )
 

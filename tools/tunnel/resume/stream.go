@@ -140,6 +140,7 @@ func (s *Stream) fail(err error) {
 // finish ends the stream for its user; the caller holds the lock.
 func (s *Stream) finish() {
 	s.over = true
+	s.out = ring{offset: s.out.end()} // nobody asks for it, and a listener remembers the stream for a while
 	s.lonely.Stop()
 	close(s.done)
 	s.changed.Broadcast()
@@ -165,6 +166,9 @@ func (s *Stream) Read(into []byte) (int, error) {
 			s.in.discard(s.in.offset + uint64(count))
 			if s.widens() {
 				s.changed.Broadcast()
+			}
+			if s.over && s.in.length == 0 {
+				s.in.buffer = nil
 			}
 			return count, nil
 		case s.peerEnd:

@@ -32,14 +32,20 @@ const (
 	mostAtOnce    = 256              // connections of one peer
 	mostStreams   = 1 << 12
 	pingEvery     = time.Second // at least
+	answerOfEnd   = 15 * time.Second
+	breakTimeout  = time.Minute
 )
 
 var errNobodyListens = errors.New("nobody listens")
 
 // streams go on after a break of a minute, and notice one within three seconds; among many members later,
-// as each stream of all asks so often.
+// as each stream of all asks so often, and all are made anew by one machine.
 func (n *Node) streams() resume.Config {
-	return resume.Config{Patience: n.patience(time.Minute), PingEvery: max(pingEvery, n.crowd()/2)}
+	return resume.Config{
+		Patience:  breakTimeout + 2*n.crowd(),
+		PingEvery: max(pingEvery, n.crowd()/2),
+		Answer:    n.patience(answerOfEnd),
+	}
 }
 
 // doors listen at the addresses of peers and forward to them.
@@ -138,6 +144,10 @@ func (d *doors) leave(each door, connection *net.TCPConn) {
 	local := resume.Local{TCPConn: connection, Stream: stream}
 	forward.Join(ctx, resume.Departing{Local: local}, stream)
 	<-stream.Done()
+	if err := stream.Err(); errors.Is(err, resume.ErrLost) || errors.Is(err, resume.ErrProtocol) {
+		other, _ := d.node.settings.Load().Other(each.to)
+		complain("a connection to", other, err)
+	}
 }
 
 // opened returns a stream of libp2p to a port of a peer, once there is a connection with it.

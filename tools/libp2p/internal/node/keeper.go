@@ -118,7 +118,7 @@ func (k *keeper) connect(ctx context.Context, own *task, circuits []multiaddr.Mu
 			}
 			pause, again = again, min(2*again, longestPause)
 			punchAt, checked = time.Now().Add(firstPunch<<punches), time.Now()
-		case time.Since(checked) >= k.alivePause() && k.node.alive(c) != nil:
+		case k.node.looks() && time.Since(checked) >= k.node.alivePause() && k.node.alive(c) != nil:
 			_ = c.Close() // it died without a word
 			pause, again, punches = firstPause, firstPause, 0
 		case other.Punches && relayed(c) && punches < mostPunches && time.Now().After(punchAt) &&
@@ -129,21 +129,17 @@ func (k *keeper) connect(ctx context.Context, own *task, circuits []multiaddr.Mu
 			_ = c.Close()
 			pause = 0
 		default:
-			if time.Since(checked) >= k.alivePause() {
+			if time.Since(checked) >= k.node.alivePause() {
 				checked = time.Now()
 				again = firstPause
 			}
-			pause, changed = k.alivePause(), own.changed
+			pause, changed = k.node.alivePause(), own.changed
 			if k.closeRelayed(other.ID, c) {
 				pause = closeAgain
 			}
 		}
 	}
 }
-
-// alivePause is the time between two looks whether a connection lives: of all connections of a lab 125 a
-// second, as each negotiates a stream of its own. libp2p itself finds a dead one after half a minute.
-func (k *keeper) alivePause() time.Duration { return max(alivePause, 4*k.node.crowd()) }
 
 func (k *keeper) dial(ctx context.Context, other settings.Peer, at []multiaddr.Multiaddr) error {
 	select {

@@ -24,6 +24,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
@@ -117,6 +118,7 @@ func (n *Node) start(key string) error {
 		libp2p.ResourceManager(resources),
 		libp2p.UserAgent("e3"),
 		libp2p.DisableMetrics(),
+		libp2p.Muxer(yamux.ID, n.muxer()),
 		// libp2p would give up a whole protocol because peers without it cannot be dialled by it.
 		libp2p.IPv6BlackHoleSuccessCounter(nil),
 		libp2p.UDPBlackHoleSuccessCounter(nil),
@@ -170,8 +172,25 @@ func (n *Node) crowd() time.Duration {
 	return time.Duration(peers*peers) * time.Millisecond
 }
 
+// alivePause is the time between two signs of life of a connection.
+func (n *Node) alivePause() time.Duration { return max(alivePause, 4*n.crowd()) }
+
+// looks says whether this node itself looks for dead connections. That negotiates a stream, which takes both
+// ends 3 ms of a processor, but is sooner than the muxer's own signs of life. Among many members it is not.
+func (n *Node) looks() bool { return n.alivePause() < yamux.DefaultTransport.KeepAliveInterval }
+
 // patience is how long an answer may take that usually comes within a given time.
 func (n *Node) patience(usually time.Duration) time.Duration { return usually + n.crowd()/4 }
+
+// muxer is libp2p's usual one, except that among many members its signs of life are rarer: each end of a
+// connection sends one every 30 s, and ends the connection if it is not answered within 10 s.
+func (n *Node) muxer() *yamux.Transport {
+	asking := *yamux.DefaultTransport
+	asking.KeepAliveInterval = max(asking.KeepAliveInterval, n.alivePause())
+	asking.MeasureRTTInterval = asking.KeepAliveInterval
+	asking.ConnectionWriteTimeout += n.crowd()
+	return &asking
+}
 
 // resources are libp2p's usual ones, except that one network may have many members: behind a NAT they
 // share an IPv4 address, and a site shares an IPv6 prefix. Its usual limits of connections and streams

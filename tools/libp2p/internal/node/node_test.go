@@ -12,6 +12,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/multiformats/go-multiaddr"
 
 	"e3/tools/libp2p/internal/settings"
@@ -62,6 +63,27 @@ func TestManyPingsAtOnceDoNotLookLikeADeadConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestAmongManyMembersTheMuxerAloneLooksForDeadConnections(t *testing.T) {
+	usual := yamux.DefaultTransport.Config()
+	few, many := withPeers(5), withPeers(fleet)
+	if asked := few.muxer().Config(); !few.looks() || asked.KeepAliveInterval != usual.KeepAliveInterval {
+		t.Fatalf("few members ask every %v", asked.KeepAliveInterval)
+	}
+	asked := many.muxer().Config()
+	if many.looks() || asked.KeepAliveInterval < 10*usual.KeepAliveInterval ||
+		asked.MeasureRTTInterval != asked.KeepAliveInterval ||
+		asked.ConnectionWriteTimeout < 10*usual.ConnectionWriteTimeout {
+		t.Fatalf("many members ask every %v and %v, for %v",
+			asked.KeepAliveInterval, asked.MeasureRTTInterval, asked.ConnectionWriteTimeout)
+	}
+}
+
+func withPeers(count int) *Node {
+	made := &Node{}
+	made.settings.Store(&settings.Settings{Peers: make([]settings.Peer, count)})
+	return made
 }
 
 func TestAPeerThatHangsUpIsDialledAtGrowingIntervals(t *testing.T) {
