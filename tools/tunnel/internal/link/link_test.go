@@ -1,6 +1,7 @@
 package link
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"testing"
@@ -77,6 +78,50 @@ func TestAnotherRelayTakesThePlaceOfTheOneInUse(t *testing.T) {
 	l.choose(peer, now)
 	if peer.current.Load() != fresh {
 		t.Error("the path by the other relay is not taken")
+	}
+}
+
+func TestAPairJoinedByARelayTriesToDoWithout(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	calls := make(chan struct{}, 3*mostAgain)
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			calls <- struct{}{}
+			_ = connection.Close()
+		}
+	}()
+	l := New(Config{}, nil)
+	at := listener.Addr().(*net.TCPAddr).AddrPort()
+	peer := &Peer{PeerConfig: PeerConfig{
+		Controlling: true, Certificate: [32]byte{1}, Candidates: []Candidate{{TCP, at}},
+	}}
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	path(peer, TCPRelay, 0, time.Millisecond, 0).from.stream = newStream(tls.Client(ours, nil))
+	peer.lacksUDP = time.Now()
+	var pauses []time.Duration
+	for range 2 * mostAgain {
+		l.mutex.Lock()
+		l.considerTCP(peer, time.Now().Add(time.Hour))
+		l.mutex.Unlock()
+		for dialing := true; dialing; time.Sleep(time.Millisecond) {
+			l.mutex.Lock()
+			dialing = peer.dialing
+			l.mutex.Unlock()
+		}
+		pauses = append(pauses, time.Until(peer.dialNext).Round(time.Second))
+	}
+	if len(calls) != mostAgain || pauses[0] != 2*tcpAgain || pauses[1] != 4*tcpAgain {
+		t.Errorf("it was dialled %d times, after %v", len(calls), pauses)
 	}
 }
 

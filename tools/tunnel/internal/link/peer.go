@@ -50,6 +50,7 @@ type Peer struct {
 	lacksUDP     time.Time // since when no datagram reaches it, zero while one does
 	reachedSince time.Time
 	dialing      bool // by TCP
+	again        int  // how often it was dialled although a relay joins the two by TCP
 	dialNext     time.Time
 }
 

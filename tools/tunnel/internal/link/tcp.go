@@ -24,6 +24,7 @@ const (
 	tcpSoon       = 200 * time.Millisecond // where datagrams have passed before, or none are asked for
 	relayAfter    = 300 * time.Millisecond // a direct connection is better
 	tcpAgain      = 2 * time.Second
+	mostAgain     = 4                // times that a pair joined by a relay tries to do without, each twice as late
 	silentFor     = 3 * time.Second  // a new connection has so long for its first answer
 	tcpKept       = 30 * time.Second // once datagrams pass again
 	dialFor       = 3 * time.Second
@@ -165,24 +166,40 @@ func (l *Link) considerTCP(peer *Peer, now time.Time) {
 	if now.Sub(peer.lacksUDP) < after || peer.dialing || now.Before(peer.dialNext) {
 		return
 	}
+	pause := tcpAgain
 	if peer.connected() {
-		return
+		// a peer that many call at once refuses some
+		if peer.again == mostAgain || peer.connectedBy(TCP) || len(l.dialled(peer.PeerConfig)) == 0 {
+			return
+		}
+		peer.again++
+		pause <<= peer.again
+	} else {
+		peer.again = 0
 	}
 	peer.dialing = true
-	go l.connect(peer, peer.PeerConfig)
+	go l.connect(peer, peer.PeerConfig, pause)
 }
 
-// connect tries every way by TCP at once; what succeeds lasts until it breaks.
-func (l *Link) connect(peer *Peer, config PeerConfig) {
+// dialled returns the addresses at which this side dials a peer.
+func (l *Link) dialled(config PeerConfig) []netip.AddrPort {
+	var found []netip.AddrPort
+	for _, candidate := range config.Candidates {
+		if candidate.Kind == TCP && config.Controlling && !l.config.RelayOnly {
+			found = append(found, candidate.Address)
+		}
+	}
+	return found
+}
+
+// connect tries every way by TCP at once; what succeeds lasts until it breaks. What fails is tried again after a
+// pause.
+func (l *Link) connect(peer *Peer, config PeerConfig, pause time.Duration) {
 	var trials sync.WaitGroup
 	wait := time.Duration(0)
-	if config.Controlling && !l.config.RelayOnly {
-		for _, candidate := range config.Candidates {
-			if candidate.Kind == TCP {
-				trials.Go(func() { l.dial(peer, candidate.Address) })
-				wait = relayAfter
-			}
-		}
+	for _, address := range l.dialled(config) {
+		trials.Go(func() { l.dial(peer, address) })
+		wait = relayAfter
 	}
 	if config.Relay != nil && config.Relay.TCP.IsValid() {
 		trials.Go(func() {
@@ -194,7 +211,7 @@ func (l *Link) connect(peer *Peer, config PeerConfig) {
 	}
 	trials.Wait()
 	l.mutex.Lock()
-	peer.dialing, peer.dialNext = false, time.Now().Add(tcpAgain)
+	peer.dialing, peer.dialNext = false, time.Now().Add(pause)
 	l.mutex.Unlock()
 }
 
@@ -209,9 +226,11 @@ func (p *Peer) cutSilent(now time.Time) {
 }
 
 // connected tells whether a connection with the peer lives.
-func (p *Peer) connected() bool {
+func (p *Peer) connected() bool { return p.connectedBy(TCP) || p.connectedBy(TCPRelay) }
+
+func (p *Peer) connectedBy(kind Kind) bool {
 	for _, path := range p.paths {
-		if path.from.stream != nil && !path.from.stream.dead() {
+		if path.kind == kind && !path.from.stream.dead() {
 			return true
 		}
 	}
