@@ -8,7 +8,7 @@ docs/nats.md says which real networks they stand for.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -37,6 +37,9 @@ Two classes are firewalls that let only TCP pass, or only port 443. From behind 
 nothing but that leads out. A host that is ``ipv6-only`` has no IPv4 address, and its home router
 lets no new flow in (RFC 6092).
 """
+
+WITHOUT_UDP: Collection[Reachability] = ("udp-blocked", "tcp-443-only", "http-proxy")
+"""From hosts of these classes no UDP leaves."""
 
 Dependence = Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"]
 Ports = Literal["preserved", "random"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 
 from e3.interfaces import Needs, Overlay
-from e3.nats import Reachability
+from e3.nats import WITHOUT_UDP, Reachability
 
 SHOWN = 3
 HTTPS = 443
@@ -66,7 +66,7 @@ def meet(one: Reachability, other: Reachability) -> bool:
     kinds = {one, other}
     if "ipv6-only" in kinds:
         return kinds <= {"ipv6-only", "public"}
-    if kinds & {"udp-blocked", "tcp-443-only", "http-proxy"}:
+    if kinds.intersection(WITHOUT_UDP):
         return False
     return "symmetric" not in kinds or bool(kinds & {"public", "full-cone", "address-restricted"})
 

@@ -10,6 +10,7 @@ import msgspec
 
 from e3.errors import ServiceError
 from e3.interfaces import Authority, Host, Ingress, Needs, Network
+from e3.nats import WITHOUT_UDP
 from e3.overlays import addresses, topology
 from e3.overlays.topology import can_meet, dials
 from e3.overlays.unit import (
@@ -121,8 +122,11 @@ class Tinc:
         # A packet that arrives before its connection is lost; it is resent seconds later.
         changed = [host for host, news in zip(hosts, told, strict=True) if news]
         known = previous.addresses if previous else {}
-        newcomers = [host for host in changed if host.name not in known]
-        await on_each_host(_meet(host, hosts, given) for host in newcomers or changed)
+        meeting = [host for host in changed if host.name not in known] or changed
+        hub = topology.hub(hosts, given, of="tinc")
+        if meeting and hub not in meeting:
+            meeting.append(hub)
+        await on_each_host(_meet(host, hosts, given) for host in meeting)
         return Network(addresses=given, memory=asdict(memory))
 
     async def paths(
@@ -262,8 +266,20 @@ def gossiping(hosts: Sequence[Host], given: Mapping[str, str], before: Sequence[
 
 
 async def _meet(host: Host, hosts: Sequence[Host], given: Mapping[str, str]) -> None:
+    """Wait until ``host`` is connected, and knows by which UDP port it is reached.
+
+    Two hidden hosts learn each other's outside port from the hub when they agree on their first
+    key, if packets have passed between each and the hub over UDP (protocol_key.c, ans_key_h). Else
+    they take the one at which tinc listens, and go by the hub until their second or third key: for
+    half a minute if a NAT does not preserve that port, as that of two hosts of one home.
+    """
     pairs = [peer for peer in hosts if peer != host and can_meet(host, peer)]
-    await run_script(host, SCRIPT, *PLACES, "meet", node(host, given), str(len(pairs)))
+    hub = topology.hub(hosts, given, of="tinc")
+    hidden = [p for p in hosts if not topology.is_public(p) and p.reachability not in WITHOUT_UDP]
+    sought = [hub] if host in hidden else hidden if host == hub else []
+    words = [word for peer in sought for word in (node(peer, given), given[peer.name])]
+    run = (*PLACES, "meet", node(host, given), str(len(pairs)), host.python, *words)
+    await run_script(host, SCRIPT, *run)
 
 
 async def _apply_again(host: Host, units: Sequence[Unit]) -> None:

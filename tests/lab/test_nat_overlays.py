@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
 from e3.overlays.tailscale.headscale import Headscale
 from e3.overlays.tinc import RESTARTED_KEY_SECONDS, Tinc
+from e3.paths import PathClass
 from e3.session.verdicts import Verdict
 from tests.labs import running
 from tests.overlays import Mesh, ask, processes, skip_without_programs
@@ -125,16 +126,27 @@ def test_who_has_port_443_alone_is_joined_by_relay(lab: Lab, overlay: Overlay, k
     assert by["a-1", "b-0"] == by["b-0", "a-1"] == "a-0"
 
 
+def settled(mesh: Mesh) -> Mapping[contact.Pair, PathClass]:
+    """Join all hosts; return the path of each pair, once those that can be direct had the time."""
+    network = mesh.connect(*(host.name for host in mesh.hosts))
+    since = time.monotonic()
+    found = mesh.verify_pairs()
+    waited = contact.wait_for_direct(mesh.overlay, mesh.hosts, network, found, since=since)
+    return {(path.source, path.target): path.path_class for path in asyncio.run(waited)}
+
+
 def test_tinc_connects_directly_whatever_the_hub_is_called(lab: Lab) -> None:
     hosts = made(lab, b_0="public", a_0="public", a_1="port-restricted", b_1="port-restricted")
     mesh = Mesh(lab, Tinc(), hosts)
-    network = mesh.connect(*(host.name for host in hosts))
-    since = time.monotonic()
-    settled = contact.wait_for_direct(
-        mesh.overlay, hosts, network, mesh.verify_pairs(), since=since
-    )
-    classes = {(path.source, path.target): path.path_class for path in asyncio.run(settled)}
+    classes = settled(mesh)
     assert classes["a-1", "b-1"] == classes["b-1", "a-1"] == "direct"
+
+
+def test_tinc_knows_by_which_port_each_host_of_one_home_is_reached(lab: Lab) -> None:
+    hosts = made(lab, a_0="public", a_1="port-restricted", b_0="shared-home", b_1="shared-home")
+    classes = settled(Mesh(lab, Tinc(), hosts))
+    for home in ("b-0", "b-1"):
+        assert classes["a-1", home] == classes[home, "a-1"] == "direct"
 
 
 def test_a_tinc_that_died_tells_its_new_keys_soon(lab: Lab) -> None:

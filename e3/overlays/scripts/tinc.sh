@@ -72,7 +72,9 @@ pause() {
     sleep 0.01
 }
 
-# Wait until the node $1 has $2 connections, for 5 s at most; every pair is verified later.
+# Wait until the node $1 has $2 connections, and packets pass to each further NODE over UDP, for 5 s
+# at most; every pair is verified later. $3 is Python, and each NODE is followed by its address
+# within the network, to which a datagram is sent: tinc looks for a path when there is one to send.
 meet() {
     end=$(($(date +%s) + 5))
     until met "$@" || [ "$(date +%s)" -gt $end ]; do sleep 0.05; done
@@ -81,7 +83,23 @@ meet() {
 met() {
     tries=0
     dump >/dev/null
-    [ "$(grep -c " $1 to .* weight" log)" -ge "$2" ]
+    [ "$(grep -c " $1 to .* weight" log)" -ge "$2" ] || return 1
+    python=$3 silent=''
+    shift 3
+    while [ $# -gt 0 ]; do
+        grep -q " $1 at .* (min [1-9]" log || silent="$silent $2"
+        shift 2
+    done
+    # shellcheck disable=SC2086  # an address has no spaces
+    [ -z "$silent" ] || { "$python" -I -S -c "$greet" $silent; return 1; }
 }
+
+# To the port of the discard protocol (RFC 863).
+greet='
+import socket, sys
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for address in sys.argv[1:]:
+    datagrams.sendto(b"", (address, 9))
+'
 
 "$@"
