@@ -2,11 +2,13 @@
 
 For each overlay, one lab has two hosts of each kind, by a name of `e3.nats`, and two more public
 ones, which become relays, lighthouses and control servers. All are joined at once, and every pair
-exchanges data until the paths are stable. docs/nat-matrix.yaml says what is expected, and why.
+exchanges data until the paths are stable, and a while longer. docs/nat-matrix.yaml says what is
+expected, and why.
 """
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,16 +76,17 @@ class Expectations:
 class Cell:
     """What was found between two classes of hosts.
 
-    ``found`` has every class of path that was seen at the end, in either direction. ``rtt_ms``
-    is the least that was measured, and ``by`` names the relays. ``direct_within_seconds`` is the
-    time from the start of the overlay to the end of the first survey in which the last of the
-    pairs was direct.
+    ``found`` has the class of path that each pair had most of the time at the end, in either
+    direction, and ``at_times`` the other ones that any of them had then. ``rtt_ms`` is the least
+    that was measured, and ``by`` names the relays. ``direct_within_seconds`` is the time from the
+    start of the overlay to the end of the first survey in which the last of the pairs was direct.
     """
 
     kinds: Kinds
     found: tuple[CellOutcome, ...]
     expected: CellOutcome
     because: str
+    at_times: tuple[CellOutcome, ...] = ()
     by: tuple[str, ...] = ()
     rtt_ms: float | None = None
     direct_within_seconds: float | None = None
@@ -116,20 +119,24 @@ def load() -> Expectations:
     return msgspec.convert(yaml.safe_load(EXPECTATIONS.read_text()), Expectations)
 
 
-def measure(
+def measure(  # noqa: PLR0913 - what is measured, where, and for how long
     name: str,
     overlay: Overlay,
     folder: Path,
     *,
     settle_seconds: float,
+    watch_seconds: float = 0.0,
     classes: Sequence[str] = CLASSES,
 ) -> Matrix:
-    """Return the matrix of an overlay, from a lab in ``folder`` that is then removed."""
+    """Return the matrix of an overlay, from a lab in ``folder`` that is then removed.
+
+    Paths may change for ``settle_seconds``, and are then watched for ``watch_seconds``.
+    """
     expected = load()
     able = [kind for kind in classes if _joins(name, overlay, kind)]
     kinds = {f"{_region(kind)}-{i}": kind for kind in able for i in (0, 1)}
     with _hosts(folder, kinds) as hosts:
-        seen = asyncio.run(_observe(overlay, hosts, settle_seconds))
+        seen = asyncio.run(_observe(overlay, hosts, settle_seconds, watch_seconds))
     cells = []
     for pair in combinations_with_replacement(classes, 2):
         rule = expected.of(name, pair)
@@ -164,33 +171,54 @@ def _region(kind: str) -> str:
     return kind.replace("-", "")[:12]  # with its index the name of an interface
 
 
+Look = Mapping[contact.Pair, PairPath]
+"""The path of each ordered pair at one time; those without any are missing."""
+
+
 @dataclass(frozen=True)
 class _Observation:
-    """The last path of each ordered pair, and when it was first direct."""
+    """What was seen of each ordered pair at the end, and when it was first direct."""
 
     connect_seconds: float
-    last: Mapping[contact.Pair, PairPath]
+    looks: Sequence[Look]
     direct_within_seconds: Mapping[contact.Pair, float]
 
+    def classes(self, pair: contact.Pair) -> Mapping[PathClass, int]:
+        """Return the classes of path that a pair had, the usual one first."""
+        seen = (look[pair].path_class if pair in look else "none" for look in self.looks)
+        return dict(Counter(seen).most_common())
 
-async def _observe(overlay: Overlay, hosts: Sequence[Host], settle_seconds: float) -> _Observation:
-    """Join the hosts, and survey every pair until ``settle_seconds`` have passed."""
+    def paths(self, pair: contact.Pair) -> Sequence[PairPath]:
+        """Return the paths of a pair that were of its usual class."""
+        usual = next(iter(self.classes(pair)))
+        found = [look[pair] for look in self.looks if pair in look]
+        return [path for path in found if path.path_class == usual]
+
+
+async def _observe(
+    overlay: Overlay, hosts: Sequence[Host], settle_seconds: float, watch_seconds: float
+) -> _Observation:
+    """Join the hosts, and survey every pair until the paths are stable and were watched."""
     authority = await _authority(overlay)
     began = time.monotonic()
     network = await overlay.connect(hosts, authority, None)
-    connect_seconds = time.monotonic() - began
+    connected = time.monotonic()
     settles = overlay.needs.crosses_nats
     limit = SURVEY_SECONDS if settles else HOPELESS_SECONDS
+    settled = connected + (settle_seconds if settles else 0)
+    watched = settled + (watch_seconds if settles else 0)
     direct_within_seconds: dict[contact.Pair, float] = {}
-    while True:
-        settled = not settles or time.monotonic() - began >= settle_seconds + connect_seconds
+    looks: list[Look] = []
+    while not looks or time.monotonic() < watched:
+        started = time.monotonic()
         survey = await contact.survey(overlay, hosts, network, timeout_seconds=limit, everyone=True)
-        last = {(path.source, path.target): path for path in survey.paths}
-        for pair, path in last.items():
+        look = {(path.source, path.target): path for path in survey.paths}
+        for pair, path in look.items():
             if path.path_class == "direct":
                 direct_within_seconds.setdefault(pair, time.monotonic() - began)
-        if settled:
-            return _Observation(connect_seconds, last, direct_within_seconds)
+        if started >= settled:
+            looks.append(look)
+    return _Observation(connected - began, looks, direct_within_seconds)
 
 
 async def _authority(overlay: Overlay) -> Authority | None:
@@ -203,10 +231,10 @@ async def _authority(overlay: Overlay) -> Authority | None:
 def _cell(kinds: Kinds, rule: Rule, hosts: Mapping[str, str], seen: _Observation) -> Cell:
     pairs = [(a, b) for a in hosts for b in hosts if a != b and (hosts[a], hosts[b]) == kinds]
     both = pairs + [(b, a) for a, b in pairs]
-    paths = [seen.last[pair] for pair in both if pair in seen.last]
-    found: set[CellOutcome] = {path.path_class for path in paths}
-    if len(paths) < len(both):
-        found.add("none")
+    paths = [path for pair in both for path in seen.paths(pair)]
+    classes = [list(seen.classes(pair)) for pair in both]
+    found: set[CellOutcome] = {usual for usual, *_ in classes}
+    others: set[CellOutcome] = {other for _, *rest in classes for other in rest}
     direct = [
         seen.direct_within_seconds[pair] for pair in both if pair in seen.direct_within_seconds
     ]
@@ -215,6 +243,7 @@ def _cell(kinds: Kinds, rule: Rule, hosts: Mapping[str, str], seen: _Observation
         found=tuple(sorted(found)),
         expected=rule.path,
         because=rule.because,
+        at_times=tuple(sorted(others - found)),
         by=tuple(sorted({path.by for path in paths if path.by})),
         rtt_ms=min((path.rtt_ms for path in paths), default=None),
         direct_within_seconds=round(max(direct), 1) if len(direct) == len(both) else None,

@@ -27,6 +27,9 @@ from e3.preflight import Equipment
 
 RESULTS = client.PROJECT / ".e3" / "nat-matrix"
 SETTLE_SECONDS = 25.0
+WATCH_SECONDS = 20.0
+"""Within these tinc renews its keys, after which pairs go by the hub for some seconds."""
+
 STYLES = {"direct": "green", "relayed": "yellow", "none": "red", "unsupported": "dim"}
 SHORT = {"unsupported": "-"}
 FOLD = str.maketrans({"-": "-\n"})  # eight columns in 80 characters
@@ -53,8 +56,9 @@ dt {{ font-weight: 600; margin-top: .5rem }} dd {{ margin-left: 1.2rem }}
 </style>
 <h1>Which path between two NATs?</h1>
 <p>Two hosts of each class, joined by one overlay, and two public servers for relays. A cell
-shows the paths of every pair of hosts in both directions once they were stable, the least round
-trip (the underlay takes {rtt} ms), and the relays. A red frame marks what docs/nat-matrix.yaml
+shows the paths that the pairs of hosts had most of the time, in both directions, once they were
+stable, the least round trip (the underlay takes {rtt} ms), the relays, and which other paths any
+of them had at times. A red frame marks what docs/nat-matrix.yaml
 does not expect.</p>
 {sections}
 </html>
@@ -117,7 +121,13 @@ def _measured(name: str) -> Matrix:
     overlay = OVERLAYS[name]()
     Equipment().check(name, overlay.needs, name)
     with tempfile.TemporaryDirectory() as folder:
-        return measure(name, overlay, Path(folder) / "lab", settle_seconds=SETTLE_SECONDS)
+        return measure(
+            name,
+            overlay,
+            Path(folder) / "lab",
+            settle_seconds=SETTLE_SECONDS,
+            watch_seconds=WATCH_SECONDS,
+        )
 
 
 def _summary(matrix: Matrix) -> str:
@@ -161,9 +171,10 @@ def _td(cell: Cell | None) -> str:
     surprise = "" if cell.as_expected else " surprise"
     rtt = f"<small>{cell.rtt_ms:.0f} ms</small>" if cell.rtt_ms is not None else ""
     by = f"<small>by {html.escape(', '.join(cell.by))}</small>" if cell.by else ""
+    rest = f"<small>at times {' or '.join(cell.at_times)}</small>" if cell.at_times else ""
     words = html.escape("/".join(cell.found))
     title = html.escape(cell.because, quote=True)
-    return f'<td class="{cell.found[0]}{surprise}" title="{title}">{words}{rtt}{by}</td>'
+    return f'<td class="{cell.found[0]}{surprise}" title="{title}">{words}{rtt}{by}{rest}</td>'
 
 
 if __name__ == "__main__":
