@@ -20,7 +20,10 @@ from tests.unit.didcomm.parties import invitation, people
 pytestmark = pytest.mark.unit
 
 HERE = ("127.0.0.1",)
-SECONDS = 1.0
+SECONDS = 2.5
+"""The first question asks for an answer by unicast (RFC 6762, 5.4), which any one of this machine's
+sockets at that port may get; the next one, a second later, does not.
+"""
 
 
 def fresh() -> Invitation:
