@@ -140,7 +140,8 @@ def measure(  # noqa: PLR0913 - what is measured, where, and for how long
     cells = []
     for pair in combinations_with_replacement(classes, 2):
         rule = expected.of(name, pair)
-        cells.append(_cell(pair, rule, kinds, seen) if {*pair} <= {*able} else _refused(pair, rule))
+        joined = {*pair} <= {*able}
+        cells.append(cell_of(pair, rule, kinds, seen) if joined else _refused(pair, rule))
     return Matrix(overlay=name, connect_seconds=round(seen.connect_seconds, 1), cells=cells)
 
 
@@ -176,7 +177,7 @@ Look = Mapping[contact.Pair, PairPath]
 
 
 @dataclass(frozen=True)
-class _Observation:
+class Observation:
     """What was seen of each ordered pair at the end, and when it was first direct."""
 
     connect_seconds: float
@@ -197,7 +198,7 @@ class _Observation:
 
 async def _observe(
     overlay: Overlay, hosts: Sequence[Host], settle_seconds: float, watch_seconds: float
-) -> _Observation:
+) -> Observation:
     """Join the hosts, and survey every pair until the paths are stable and were watched."""
     authority = await _authority(overlay)
     began = time.monotonic()
@@ -218,7 +219,7 @@ async def _observe(
                 direct_within_seconds.setdefault(pair, time.monotonic() - began)
         if started >= settled:
             looks.append(look)
-    return _Observation(connected - began, looks, direct_within_seconds)
+    return Observation(connected - began, looks, direct_within_seconds)
 
 
 async def _authority(overlay: Overlay) -> Authority | None:
@@ -228,7 +229,8 @@ async def _authority(overlay: Overlay) -> Authority | None:
     return NebulaCa(certificate=certificate, key=key)
 
 
-def _cell(kinds: Kinds, rule: Rule, hosts: Mapping[str, str], seen: _Observation) -> Cell:
+def cell_of(kinds: Kinds, rule: Rule, hosts: Mapping[str, str], seen: Observation) -> Cell:
+    """Return the cell of two classes; ``hosts`` are the names of all hosts with their class."""
     pairs = [(a, b) for a in hosts for b in hosts if a != b and (hosts[a], hosts[b]) == kinds]
     both = pairs + [(b, a) for a, b in pairs]
     paths = [path for pair in both for path in seen.paths(pair)]

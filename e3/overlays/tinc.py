@@ -124,9 +124,11 @@ class Tinc:
         known = previous.addresses if previous else {}
         meeting = [host for host in changed if host.name not in known] or changed
         hub = topology.hub(hosts, given, of="tinc")
-        if meeting and hub not in meeting:
+        hidden = [host for host in meeting if _has_outside_port(host)]
+        if hidden and hub not in meeting:
             meeting.append(hub)
-        await on_each_host(_meet(host, hosts, given) for host in meeting)
+        greeted = {hub.name: hidden, **{host.name: [hub] for host in hidden}}
+        await on_each_host(_meet(h, hosts, given, greeted.get(h.name, ())) for h in meeting)
         return Network(addresses=given, memory=asdict(memory))
 
     async def paths(
@@ -265,8 +267,14 @@ def gossiping(hosts: Sequence[Host], given: Mapping[str, str], before: Sequence[
     return [h.name for h in hosts if h.name in need or h.name in before]
 
 
-async def _meet(host: Host, hosts: Sequence[Host], given: Mapping[str, str]) -> None:
-    """Wait until ``host`` is connected, and knows by which UDP port it is reached.
+def _has_outside_port(host: Host) -> bool:
+    return not topology.is_public(host) and host.reachability not in WITHOUT_UDP
+
+
+async def _meet(
+    host: Host, hosts: Sequence[Host], given: Mapping[str, str], greeted: Sequence[Host]
+) -> None:
+    """Wait until ``host`` is connected, and packets pass over UDP between it and those ``greeted``.
 
     Two hidden hosts learn each other's outside port from the hub when they agree on their first
     key, if packets have passed between each and the hub over UDP (protocol_key.c, ans_key_h). Else
@@ -274,10 +282,7 @@ async def _meet(host: Host, hosts: Sequence[Host], given: Mapping[str, str]) -> 
     half a minute if a NAT does not preserve that port, as that of two hosts of one home.
     """
     pairs = [peer for peer in hosts if peer != host and can_meet(host, peer)]
-    hub = topology.hub(hosts, given, of="tinc")
-    hidden = [p for p in hosts if not topology.is_public(p) and p.reachability not in WITHOUT_UDP]
-    sought = [hub] if host in hidden else hidden if host == hub else []
-    words = [word for peer in sought for word in (node(peer, given), given[peer.name])]
+    words = [word for peer in greeted for word in (node(peer, given), given[peer.name])]
     run = (*PLACES, "meet", node(host, given), str(len(pairs)), host.python, *words)
     await run_script(host, SCRIPT, *run)
 

@@ -72,9 +72,9 @@ pause() {
     sleep 0.01
 }
 
-# Wait until the node $1 has $2 connections, and packets pass to each further NODE over UDP, for 5 s
-# at most; every pair is verified later. $3 is Python, and each NODE is followed by its address
-# within the network, to which a datagram is sent: tinc looks for a path when there is one to send.
+# Wait until the node $1 has $2 connections, and packets pass over UDP to the nodes $4 $6..., for 5 s
+# at most; every pair is verified later. $5 $7... are their addresses within the network, to which
+# datagrams are sent by Python, $3: tinc looks for a path when there is something to send.
 meet() {
     end=$(($(date +%s) + 5))
     until met "$@" || [ "$(date +%s)" -gt $end ]; do sleep 0.05; done

@@ -8,16 +8,23 @@ from rich.console import Console
 
 from e3 import nats, reachability
 from e3.errors import ConfigurationError
-from e3.evaluation.nat_matrix import CLASSES, Cell, Matrix, load
+from e3.evaluation.nat_matrix import CLASSES, Cell, Matrix, Observation, Rule, cell_of, load
 from e3.evaluation.nat_report import page, table
 from e3.overlays import OVERLAYS
+from e3.paths import PairPath, PathClass
 
 MEASURED = [name for name, make in OVERLAYS.items() if make().needs.account is None]
 MATRIX = Matrix(
     overlay="nebula",
     connect_seconds=0.5,
     cells=[
-        Cell(kinds=("public", "cgnat"), found=("direct",), expected="direct", because="it dials"),
+        Cell(
+            kinds=("public", "cgnat"),
+            found=("direct",),
+            expected="direct",
+            because="it dials",
+            at_times=("relayed",),
+        ),
         Cell(
             kinds=("symmetric", "symmetric"),
             found=("direct", "relayed"),
@@ -58,6 +65,28 @@ def test_an_overlay_without_a_rule_is_named() -> None:
         load().of("pigeon", ("public", "cgnat"))
 
 
+def test_a_pair_has_the_path_that_it_had_most_of_the_time() -> None:
+    usual = {pair: path(*pair, "direct") for pair in (("a-0", "b-0"), ("b-0", "a-0"))}
+    once = {**usual, ("a-0", "b-0"): path("a-0", "b-0", "relayed", by="core-0")}
+    silent = {("b-0", "a-0"): usual["b-0", "a-0"]}
+    rule = Rule(pair=("a", "b"), path="direct", because="it dials")
+    for looks, found, at_times in (
+        ([usual, once, usual], ("direct",), ("relayed",)),
+        ([once, usual, once], ("direct", "relayed"), ()),
+        ([usual, silent, usual], ("direct",), ("none",)),
+        ([silent], ("direct", "none"), ()),
+    ):
+        seen = Observation(1.0, looks, {})
+        cell = cell_of(("a", "b"), rule, {"a-0": "a", "b-0": "b"}, seen)
+        assert (cell.found, cell.at_times) == (found, at_times)
+        assert cell.as_expected == (found == ("direct",))
+        assert cell.by == (("core-0",) if "relayed" in found else ())
+
+
+def path(source: str, target: str, kind: PathClass, by: str = "") -> PairPath:
+    return PairPath(source=source, target=target, path_class=kind, by=by, rtt_ms=10.0)
+
+
 def test_the_table_marks_what_is_not_as_expected() -> None:
     assert [cell.kinds[0] for cell in MATRIX.surprises] == ["symmetric"]
     text = io.StringIO()
@@ -69,6 +98,7 @@ def test_the_table_marks_what_is_not_as_expected() -> None:
 
 def test_the_page_says_all_of_it() -> None:
     text = page([MATRIX], {"tinc": "tincd <is> missing"}, 10.0)
+    assert '"it dials">direct<small>at times relayed</small></td>' in text
     assert '<td class="direct surprise" title="&lt;ports&gt;">direct/relayed' in text
     assert "<small>20 ms</small><small>by core-0</small>" in text
     assert "Not measured: tincd &lt;is&gt; missing" in text

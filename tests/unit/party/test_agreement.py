@@ -25,6 +25,9 @@ NAMES = {0: "ams3-0", 1: "nyc3-0", 2: "sgp1-0", 3: "sfo3-0"}
 MPYC_KEYS = bytes(range(16)) * 2
 """PRSS keys: 16 bytes each."""
 
+WIREGUARD_REJECTS_SECONDS = 180
+"""After which WireGuard uses no key any more (its whitepaper, 6.1): a new one takes a handshake."""
+
 
 @pytest.fixture
 def two() -> Iterator[Table]:
@@ -322,6 +325,13 @@ def test_any_reason_to_call_it_off_is_text_or_refused(body: bytes) -> None:
         return
     assert peer in {None, 0, 1, 2}
     assert detail.isprintable()
+
+
+def test_tunnels_rest_between_the_probes_of_many_parties() -> None:
+    few, many = links.Times.of(6), links.Times.of(300)
+    assert few.probe_seconds == links.PROBE_SECONDS
+    assert 300 * 299 / many.probe_seconds == pytest.approx(links.MOST_PROBES_A_SECOND)
+    assert many.probe_seconds > WIREGUARD_REJECTS_SECONDS
 
 
 def test_a_broken_connection_is_made_again(two: Table) -> None:

@@ -134,7 +134,12 @@ func exchange(seed uint64) (int64, error) {
 	}
 	select {
 	case <-dialed.Done():
-		return w.cuts.Load(), dialed.Err()
+		dialed.mutex.Lock()
+		defer dialed.mutex.Unlock()
+		if dialed.err == nil && (dialed.in.buffer != nil || dialed.out.buffer != nil) {
+			return w.cuts.Load(), errors.New("a stream that is over keeps its buffers")
+		}
+		return w.cuts.Load(), dialed.err
 	case <-time.After(patience):
 		return w.cuts.Load(), errors.New("the stream does not end")
 	}

@@ -140,10 +140,19 @@ func (s *Stream) fail(err error) {
 // finish ends the stream for its user; the caller holds the lock.
 func (s *Stream) finish() {
 	s.over = true
-	s.out = ring{offset: s.out.end()} // nobody asks for it, and a listener remembers the stream for a while
+	s.spare()
 	s.lonely.Stop()
 	close(s.done)
 	s.changed.Broadcast()
+}
+
+// spare frees what is empty of a stream that is over: a listener remembers it for a while.
+func (s *Stream) spare() {
+	for _, each := range []*ring{&s.in, &s.out} {
+		if each.length == 0 {
+			each.buffer = nil
+		}
+	}
 }
 
 // settle finishes the stream if both ends have ended and the peer was told so.
@@ -167,8 +176,8 @@ func (s *Stream) Read(into []byte) (int, error) {
 			if s.widens() {
 				s.changed.Broadcast()
 			}
-			if s.over && s.in.length == 0 {
-				s.in.buffer = nil
+			if s.over {
+				s.spare()
 			}
 			return count, nil
 		case s.peerEnd:

@@ -123,6 +123,11 @@ func TestAPairJoinedByARelayTriesToDoWithout(t *testing.T) {
 	if len(calls) != mostAgain || pauses[0] != 2*tcpAgain || pauses[1] != 4*tcpAgain {
 		t.Errorf("it was dialled %d times, after %v", len(calls), pauses)
 	}
+	l.config.Carry, peer.again, peer.dialNext = func(*Peer, net.Conn) {}, 0, time.Time{}
+	l.considerTCP(peer, time.Now().Add(time.Hour))
+	if peer.dialing {
+		t.Error("it is dialled although what the relay carries would not move")
+	}
 }
 
 func TestALateAnswerIsNoDeath(t *testing.T) {

@@ -166,17 +166,20 @@ func (l *Link) considerTCP(peer *Peer, now time.Time) {
 	if now.Sub(peer.lacksUDP) < after || peer.dialing || now.Before(peer.dialNext) {
 		return
 	}
-	pause := tcpAgain
-	if peer.connected() {
-		// a peer that many call at once refuses some
-		if peer.again == mostAgain || peer.connectedBy(TCP) || len(l.dialled(peer.PeerConfig)) == 0 {
+	switch {
+	case !peer.connectedBy(TCPRelay) || peer.connectedBy(TCP):
+		peer.again = 0
+		if peer.connected() {
 			return
 		}
+	case !l.config.datagrams(): // its stream would not move to another connection
+		return
+	case peer.again == mostAgain || len(l.dialled(peer.PeerConfig)) == 0:
+		return
+	default: // a peer that many call at once refuses some
 		peer.again++
-		pause <<= peer.again
-	} else {
-		peer.again = 0
 	}
+	pause := tcpAgain << peer.again
 	peer.dialing = true
 	go l.connect(peer, peer.PeerConfig, pause)
 }
