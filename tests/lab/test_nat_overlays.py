@@ -14,7 +14,7 @@ from e3.evaluation import nat_matrix
 from e3.evaluation.diagnosis import diagnose
 from e3.interfaces import Host, Overlay
 from e3.lab.client import Lab
-from e3.overlays import OVERLAYS
+from e3.overlays import OVERLAYS, tinc
 from e3.overlays.iroh import Iroh
 from e3.overlays.nebula import Nebula
 from e3.overlays.plain import Plain
@@ -144,7 +144,13 @@ def test_tinc_connects_directly_whatever_the_hub_is_called(lab: Lab) -> None:
 
 def test_tinc_knows_by_which_port_each_host_of_one_home_is_reached(lab: Lab) -> None:
     hosts = made(lab, a_0="public", a_1="port-restricted", b_0="shared-home", b_1="shared-home")
-    classes = settled(Mesh(lab, Tinc(), hosts))
+    mesh = Mesh(lab, Tinc(), hosts)
+    network = mesh.connect(*(host.name for host in hosts))
+    dump = ask(mesh.host("a-0"), "sh", f"{tinc.CONFIGURATION}/{tinc.SCRIPT}", *tinc.PLACES, "dump")
+    passed = {line["name"]: int(line["passed"]) for line in tinc.NODE.finditer(dump)}
+    # the hub has had their packets over UDP before they send each other any
+    assert all(passed[tinc.node(host, network.addresses)] > 0 for host in hosts[1:])
+    classes = settled(mesh)
     for home in ("b-0", "b-1"):
         assert classes["a-1", home] == classes[home, "a-1"] == "direct"
 
